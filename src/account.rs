@@ -1,0 +1,226 @@
+//! Accounts: how many bytes an expert has been charged, and how many it may be.
+//!
+//! An account counts; it knows neither who the expert is nor where its memory
+//! lies. Charges go up the chain of parents, so a child never escapes its
+//! parent's quota.
+//!
+//! Invariants
+//!
+//! - A1 `charged <= quota` except for what [`overdraw`](Account::overdraw)
+//!   granted.
+//! - A2 an account's `charged` is the sum of what was charged to it and its
+//!   children and not yet refunded.
+//! - A3 the parent is set before the account is first charged and does not
+//!   change while anything is charged; it outlives its children.
+
+use core::ptr::NonNull;
+
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
+
+/// No room: the quota of this account, or of a parent, would be passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
+/// The bytes charged to one expert, against its quota and its parents'.
+///
+/// All counters are `Relaxed`: each is exact by itself (one atomic
+/// read-modify-write per change), and none publishes memory.
+#[derive(Debug)]
+pub struct Account {
+    charged: AtomicUsize,
+    peak: AtomicUsize,
+    /// `usize::MAX` for none.
+    quota: AtomicUsize,
+    /// `usize::MAX` for none.
+    soft_quota: AtomicUsize,
+    refusals: AtomicUsize,
+    overdrawn: AtomicBool,
+    parent: AtomicPtr<Account>,
+}
+
+impl Account {
+    /// An account without quota or parent.
+    pub const fn new() -> Self {
+        Self {
+            charged: AtomicUsize::new(0),
+            peak: AtomicUsize::new(0),
+            quota: AtomicUsize::new(usize::MAX),
+            soft_quota: AtomicUsize::new(usize::MAX),
+            refusals: AtomicUsize::new(0),
+            overdrawn: AtomicBool::new(false),
+            parent: AtomicPtr::new(core::ptr::null_mut()),
+        }
+    }
+
+    /// Starts the account afresh for a new expert. A quota of 0 means none.
+    ///
+    /// # Safety
+    ///
+    /// - S1 nothing is charged to the account.
+    /// - S2 `parent` stays where it is, and an account, for as long as this
+    ///   account can be charged.
+    pub unsafe fn open(&self, quota: usize, soft_quota: usize, parent: Option<NonNull<Account>>) {
+        let none_if_zero = |bytes: usize| if bytes == 0 { usize::MAX } else { bytes };
+        self.peak.store(0, Relaxed);
+        self.refusals.store(0, Relaxed);
+        self.overdrawn.store(false, Relaxed);
+        self.quota.store(none_if_zero(quota), Relaxed);
+        self.soft_quota.store(none_if_zero(soft_quota), Relaxed);
+        let parent = parent.map_or(core::ptr::null_mut(), NonNull::as_ptr);
+        self.parent.store(parent, Relaxed);
+    }
+
+    /// Bytes charged now.
+    pub fn charged(&self) -> usize {
+        self.charged.load(Relaxed)
+    }
+
+    /// The most bytes ever charged at once.
+    pub fn peak(&self) -> usize {
+        self.peak.load(Relaxed)
+    }
+
+    /// The hard limit in bytes; 0 for none.
+    pub fn quota(&self) -> usize {
+        zero_if_none(self.quota.load(Relaxed))
+    }
+
+    /// The soft limit in bytes; 0 for none.
+    pub fn soft_quota(&self) -> usize {
+        zero_if_none(self.soft_quota.load(Relaxed))
+    }
+
+    /// How many requests of this account were refused.
+    pub fn refusals(&self) -> usize {
+        self.refusals.load(Relaxed)
+    }
+
+    /// Whether memory beyond the quota had to be granted.
+    pub fn is_overdrawn(&self) -> bool {
+        self.overdrawn.load(Relaxed)
+    }
+
+    /// Charges `bytes` here and to every parent, or nothing anywhere.
+    /// The refusal is not counted: the caller may find the memory elsewhere
+    /// (see [`count_refusal`](Self::count_refusal)).
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] where a quota in the chain has no room.
+    pub fn charge(&self, bytes: usize) -> Result<(), Refused> {
+        for (depth, account) in self.chain().enumerate() {
+            if account.charge_alone(bytes).is_err() {
+                self.chain().take(depth).for_each(|charged| charged.refund_alone(bytes));
+                return Err(Refused);
+            }
+        }
+        Ok(())
+    }
+
+    /// Charges `bytes` here and to every parent even beyond a quota, and marks
+    /// the account as overdrawn.
+    pub fn overdraw(&self, bytes: usize) {
+        self.overdrawn.store(true, Relaxed);
+        for account in self.chain() {
+            let before = account.charged.fetch_add(bytes, Relaxed);
+            account.peak.fetch_max(before.saturating_add(bytes), Relaxed);
+        }
+    }
+
+    /// Gives back `bytes` that were charged here and to every parent.
+    pub fn refund(&self, bytes: usize) {
+        self.chain().for_each(|account| account.refund_alone(bytes));
+    }
+
+    /// Notes that a request failed for want of quota.
+    pub fn count_refusal(&self) {
+        self.refusals.fetch_add(1, Relaxed);
+    }
+
+    /// This account, its parent, and so on up.
+    fn chain(&self) -> impl Iterator<Item = &Account> {
+        core::iter::successors(Some(self), |account| {
+            // SAFETY: S2 of `open` keeps every parent in place.
+            unsafe { account.parent.load(Relaxed).as_ref() }
+        })
+    }
+
+    fn charge_alone(&self, bytes: usize) -> Result<(), Refused> {
+        let quota = self.quota.load(Relaxed);
+        let add = |charged: usize| charged.checked_add(bytes).filter(|&sum| sum <= quota);
+        let before = self.charged.fetch_update(Relaxed, Relaxed, add).map_err(|_| Refused)?;
+        self.peak.fetch_max(before + bytes, Relaxed);
+        Ok(())
+    }
+
+    fn refund_alone(&self, bytes: usize) {
+        let before = self.charged.fetch_sub(bytes, Relaxed);
+        debug_assert!(before >= bytes, "A2: refunded {bytes} of {before} bytes charged");
+    }
+}
+
+fn zero_if_none(limit: usize) -> usize {
+    if limit == usize::MAX { 0 } else { limit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn opened(quota: usize, parent: Option<&Account>) -> Account {
+        let account = Account::new();
+        // SAFETY: nothing is charged yet, and the tests keep parents on the stack below.
+        unsafe { account.open(quota, 0, parent.map(NonNull::from)) };
+        account
+    }
+
+    #[test]
+    fn never_passes_the_quota() {
+        let account = opened(100, None);
+        assert_eq!(account.charge(60), Ok(()));
+        assert_eq!(account.charge(41), Err(Refused));
+        assert_eq!(account.charge(usize::MAX), Err(Refused));
+        assert_eq!(account.charge(40), Ok(()));
+        account.refund(100);
+        assert_eq!((account.charged(), account.peak()), (0, 100));
+    }
+
+    #[test]
+    fn a_refusal_by_a_parent_leaves_no_charge_below() {
+        let parent = opened(100, None);
+        let child = opened(0, Some(&parent));
+        assert_eq!(child.charge(80), Ok(()));
+        assert_eq!(child.charge(80), Err(Refused));
+        assert_eq!((child.charged(), parent.charged()), (80, 80));
+        child.refund(80);
+        assert_eq!((child.charged(), parent.charged()), (0, 0));
+    }
+
+    #[test]
+    fn an_overdraft_is_charged_and_marked() {
+        let account = opened(10, None);
+        account.overdraw(30);
+        assert!(account.is_overdrawn());
+        assert_eq!(account.charged(), 30);
+        account.refund(30);
+    }
+
+    #[test]
+    fn threads_together_never_overshoot() {
+        let account = opened(1000, None);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..1000 {
+                        if account.charge(7).is_ok() {
+                            assert!(account.charged() <= 1000);
+                            account.refund(7);
+                        }
+                    }
+                });
+            }
+        });
+        assert!(account.peak() <= 1000);
+        assert_eq!(account.charged(), 0);
+    }
+}
