@@ -4,7 +4,11 @@
 mod account;
 mod engine;
 mod error;
+#[cfg(feature = "std")]
+mod heap;
 mod key;
+#[cfg(feature = "std")]
+mod source;
 mod sync;
 
 pub use error::Error;
