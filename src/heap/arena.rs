@@ -203,7 +203,8 @@ impl Arena {
 
     /// A run of free slices: among those with physical pages first.
     fn find(&self, count: usize, align: usize) -> Option<(&'static Chunk, usize)> {
-        let dirty = |chunk: &'static Chunk| Some((chunk, chunk.dirty.get().find_run(count, align)?));
+        let dirty =
+            |chunk: &'static Chunk| Some((chunk, chunk.dirty.get().find_run(count, align)?));
         let any = |chunk: &'static Chunk| {
             let found = chunk.free.get().find_run(count, align);
             if found.is_none() && align == 1 {

@@ -137,7 +137,9 @@ mod tests {
     fn agrees_with_counting_by_hand() {
         let mut random = 0x9E37_79B9_u64;
         let mut next = |below: usize| {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            random = random
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (random >> 33) as usize % below
         };
         let mut set = SliceSet::EMPTY;
@@ -157,7 +159,10 @@ mod tests {
             let at = next(SLICES);
             assert_eq!(set.next(at), (at..SLICES).find(|&slice| truth[slice]));
             assert_eq!(set.previous(at), (0..=at).rev().find(|&slice| truth[slice]));
-            assert_eq!(set.next_gap(at), (at..SLICES).find(|&slice| !truth[slice]).unwrap_or(SLICES));
+            assert_eq!(
+                set.next_gap(at),
+                (at..SLICES).find(|&slice| !truth[slice]).unwrap_or(SLICES)
+            );
             let (count, align) = (1 + next(20), 1 << next(4));
             assert_eq!(set.find_run(count, align), slow_run(&set, count, align));
             assert_eq!(set.runs().map(|(_, count)| count).sum::<usize>(), set.len());

@@ -121,7 +121,9 @@ pub unsafe fn resize(
     let is_aligned = memory.addr().get() % new.align() == 0;
     let stays = is_aligned && new.align() <= old.align().max(SLICE);
     // SAFETY: S1: the live block of this span.
-    if let Some(done) = stays.then(|| unsafe { resize_in_place(span, memory, old, new, zeroed) }).flatten() {
+    if let Some(done) =
+        stays.then(|| unsafe { resize_in_place(span, memory, old, new, zeroed) }).flatten()
+    {
         return done.map(|()| memory);
     }
     let heap = span.heap().ok_or(Error::InvalidPointer)?;
@@ -198,7 +200,11 @@ unsafe fn span_of(memory: NonNull<u8>, layout: Layout) -> Option<&'static Span> 
 /// # Errors
 ///
 /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`].
-pub fn allocate_in(heap: &'static Heap, layout: Layout, zeroed: bool) -> Result<NonNull<u8>, Error> {
+pub fn allocate_in(
+    heap: &'static Heap,
+    layout: Layout,
+    zeroed: bool,
+) -> Result<NonNull<u8>, Error> {
     let Some(class) = class_of(layout) else {
         return allocate_large(heap, layout, zeroed);
     };
@@ -236,7 +242,11 @@ pub fn allocate_from(
 /// # Errors
 ///
 /// As [`allocate_in`].
-pub fn allocate_large(heap: &'static Heap, layout: Layout, zeroed: bool) -> Result<NonNull<u8>, Error> {
+pub fn allocate_large(
+    heap: &'static Heap,
+    layout: Layout,
+    zeroed: bool,
+) -> Result<NonNull<u8>, Error> {
     if layout.size() == 0 {
         return Ok(dangling(layout));
     }

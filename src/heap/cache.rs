@@ -88,7 +88,8 @@ pub static EMPTY: Cache = Cache::empty();
 impl Cache {
     const fn empty() -> Self {
         Self {
-            bins: [const { Bin { head: Cell::new(None), allocated: AtomicUsize::new(0) } }; CLASSES],
+            bins: [const { Bin { head: Cell::new(None), allocated: AtomicUsize::new(0) } };
+                CLASSES],
             queues: [const { Queue::new() }; CLASSES],
             heap: AtomicPtr::new((&raw const HOST).cast_mut()),
             fate: AtomicU8::new(Fate::Alive as u8),

@@ -142,7 +142,8 @@ impl Chunk {
         self.dirty.set(dirty);
         // The run that the slices are now part of.
         let end = free.next_gap(start);
-        self.longest.set(self.longest.get().max(end - start).max(count_back(&free, start) + end - start));
+        self.longest
+            .set(self.longest.get().max(end - start).max(count_back(&free, start) + end - start));
     }
 
     /// Notes that a span begins at `slice`, or no longer does (C4).

@@ -93,8 +93,8 @@ fn first_entry(who: Who<'_, HostOwner>) -> Option<&'static super::cache::Cache> 
 /// Makes current what was so before; the host where that has ended meanwhile.
 pub fn leave(before: Entered) {
     // Records are never freed: a cache that was given up has another id.
-    let is_still =
-        before.cache.id() == before.id && (before.id == 0 || before.cache.token() == thread::token());
+    let is_still = before.cache.id() == before.id
+        && (before.id == 0 || before.cache.token() == thread::token());
     thread::set_current(if is_still { before.cache } else { &super::cache::EMPTY });
 }
 

@@ -29,7 +29,8 @@ pub fn allocate(heap: &'static Heap, layout: Layout, zeroed: bool) -> Result<Non
     let bytes = layout.size().checked_next_multiple_of(PAGE).ok_or(Error::OutOfMemory)?;
     let slice_align = layout.align().div_ceil(SLICE);
     if bytes <= IN_CHUNK_MAX && slice_align <= SLICES / 2 {
-        let run = arena::take(bytes.div_ceil(SLICE).max(1), slice_align).ok_or(Error::OutOfMemory)?;
+        let run =
+            arena::take(bytes.div_ceil(SLICE).max(1), slice_align).ok_or(Error::OutOfMemory)?;
         begin(heap, &run, State::Large, run.start(), bytes)?;
         return Ok(hand_out(run.header(), zeroed && !run.fresh));
     }
@@ -41,7 +42,13 @@ pub fn allocate(heap: &'static Heap, layout: Layout, zeroed: bool) -> Result<Non
 }
 
 /// Begins the span and charges its owner; gives all back where that fails.
-fn begin(heap: &'static Heap, run: &Run, state: State, start: usize, bytes: usize) -> Result<(), Error> {
+fn begin(
+    heap: &'static Heap,
+    run: &Run,
+    state: State,
+    start: usize,
+    bytes: usize,
+) -> Result<(), Error> {
     let span = run.header();
     span.begin(0, state, bytes, start, run.slices as u32, run.fresh);
     heap.with(|lists| {
@@ -137,7 +144,8 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
         }
         span.set_slices(wanted.max(slices));
         let more = bytes - before;
-        let charged = heap.with(|_| heap.charge(span, more).or_else(|_| heap.charge_beyond(span, more)));
+        let charged =
+            heap.with(|_| heap.charge(span, more).or_else(|_| heap.charge_beyond(span, more)));
         if charged.is_err() {
             span.set_slices(slices);
             if wanted > slices {

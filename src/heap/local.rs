@@ -81,7 +81,8 @@ unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
 #[inline(never)]
 unsafe fn free_suspect(span: &'static Span, memory: NonNull<u8>) {
     let address = memory.addr().get();
-    let on_local = span.local.get().is_some_and(|head| head.iter().any(|block| block.addr() == address));
+    let on_local =
+        span.local.get().is_some_and(|head| head.iter().any(|block| block.addr() == address));
     let in_bin = span.cache().is_some_and(|cache| cache.has_in_bin(span.class(), address));
     // A list that others push to cannot be walked; there the guard decides.
     if on_local || in_bin || span.remote.state().count() > 0 {

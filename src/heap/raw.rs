@@ -165,7 +165,8 @@ pub fn transfer(key: ExpertKey, address: *mut u8, to: &'static Heap) -> Result<N
     }
     let moved = allocate(to, found.size)?;
     if let Err(why) = claim(&found) {
-        let unused = RawBlock { block: block_of(moved), span: found.span, heap: to, size: found.size };
+        let unused =
+            RawBlock { block: block_of(moved), span: found.span, heap: to, size: found.size };
         claim(&unused)?;
         release(&unused);
         return Err(why);

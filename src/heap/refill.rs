@@ -169,7 +169,8 @@ impl Cache {
             if heap.is_host() {
                 return how(heap, span, bytes);
             }
-            let done = heap.with(|_| core::ptr::eq(heap, self.heap()).then(|| how(heap, span, bytes)));
+            let done =
+                heap.with(|_| core::ptr::eq(heap, self.heap()).then(|| how(heap, span, bytes)));
             if let Some(done) = done {
                 return done;
             }
@@ -179,7 +180,11 @@ impl Cache {
     /// The quota or the system has refused `why`: uses what is free somewhere
     /// in this cache, after giving back what is empty.
     #[cold]
-    fn allocate_under_pressure(&'static self, class: usize, why: Error) -> Result<NonNull<u8>, Error> {
+    fn allocate_under_pressure(
+        &'static self,
+        class: usize,
+        why: Error,
+    ) -> Result<NonNull<u8>, Error> {
         if let Some(block) = self.scrape(class) {
             return Ok(block);
         }
@@ -189,7 +194,8 @@ impl Cache {
                 return Ok(block);
             }
         }
-        let found = larger_classes(class).find_map(|class| self.pop(class).or_else(|| self.scrape(class)));
+        let found =
+            larger_classes(class).find_map(|class| self.pop(class).or_else(|| self.scrape(class)));
         match found {
             Some(block) => Ok(block),
             None => self.allocate_beyond(class, why),

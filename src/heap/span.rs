@@ -55,8 +55,15 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [Self; 7] =
-        [Self::Free, Self::Current, Self::Waiting, Self::Available, Self::Abandoned, Self::Large, Self::Huge];
+    const ALL: [Self; 7] = [
+        Self::Free,
+        Self::Current,
+        Self::Waiting,
+        Self::Available,
+        Self::Abandoned,
+        Self::Large,
+        Self::Huge,
+    ];
 }
 
 /// A `wait` that no number of frees brings to 0.
@@ -110,7 +117,15 @@ unsafe impl Send for Span {}
 
 impl Span {
     /// Begins a span here. The headers of its inner slices point back to it.
-    pub fn begin(&self, class: u8, state: State, block_size: usize, start: usize, slices: u32, fresh: bool) {
+    pub fn begin(
+        &self,
+        class: u8,
+        state: State,
+        block_size: usize,
+        start: usize,
+        slices: u32,
+        fresh: bool,
+    ) {
         debug_assert_eq!(self.thread.load(Relaxed), 0);
         self.local.set(None);
         self.set_wait(0, NEVER);

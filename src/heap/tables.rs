@@ -31,7 +31,8 @@ struct Link(Option<NonNull<Link>>);
 // SAFETY: the pointers are to memory that only the tables use.
 unsafe impl Send for Tables {}
 
-static TABLES: Lock<Tables> = Lock::new(Tables { free: [const { None }; CLASSES], unused: 0, region: None });
+static TABLES: Lock<Tables> =
+    Lock::new(Tables { free: [const { None }; CLASSES], unused: 0, region: None });
 
 /// Runs `f` while no other thread is in the tables: for `fork`.
 pub fn lock_forever() {

@@ -313,7 +313,11 @@ fn pin_word(word: usize) -> Pin {
     let Some(thread) = this() else {
         // SeqCst: as below.
         PINS_WITHOUT_RECORD.fetch_add(1, Ordering::SeqCst);
-        return Pin { pinned: &PINS_WITHOUT_RECORD, before: 0, not_send: core::marker::PhantomData };
+        return Pin {
+            pinned: &PINS_WITHOUT_RECORD,
+            before: 0,
+            not_send: core::marker::PhantomData,
+        };
     };
     let before = thread.pinned.load(Relaxed);
     // A pin inside a pin keeps the outer one's key, which covers both.
@@ -341,8 +345,9 @@ pub fn nobody_else_is_pinned() -> bool {
     fence(Ordering::SeqCst);
     let mine = token();
     PINS_WITHOUT_RECORD.load(Ordering::SeqCst) == 0
-        && made()
-            .all(|thread| thread.pinned.load(Ordering::SeqCst) == 0 || ptr::from_ref(thread).addr() == mine)
+        && made().all(|thread| {
+            thread.pinned.load(Ordering::SeqCst) == 0 || ptr::from_ref(thread).addr() == mine
+        })
 }
 
 /// Waits until no other thread is pinned by `key`.
@@ -350,7 +355,8 @@ pub fn drain(key: ExpertKey) {
     fence(Ordering::SeqCst);
     let mine = token();
     let is_pinned = |thread: &Thread| {
-        thread.pinned.load(Ordering::SeqCst) == key.into_raw() && ptr::from_ref(thread).addr() != mine
+        thread.pinned.load(Ordering::SeqCst) == key.into_raw()
+            && ptr::from_ref(thread).addr() != mine
     };
     while PINS_WITHOUT_RECORD.load(Ordering::SeqCst) != 0 || made().any(is_pinned) {
         std::thread::yield_now();

@@ -82,5 +82,7 @@ pub fn random_word() -> usize {
     }
     // Where that failed: the place of the stack and of the program, and the time.
     let stack = (&raw const word).addr();
-    word ^ stack.rotate_left(24) ^ (random_word as fn() -> usize as usize) ^ coarse_millis() as usize
+    word ^ stack.rotate_left(24)
+        ^ (random_word as fn() -> usize as usize)
+        ^ coarse_millis() as usize
 }
