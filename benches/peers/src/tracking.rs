@@ -1,6 +1,6 @@
 //! What tracking-allocator needs to attribute memory: a tracker that counts
-//! the live bytes and blocks of each group. It does the least that answers
-//! the question "who owns how much", with one relaxed addition per counter.
+//! the live bytes of each group. It does the least that answers the question
+//! "who owns how much": one relaxed addition per allocation and per free.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -9,34 +9,22 @@ use tracking_allocator::{
     AllocationTracker,
 };
 
-/// Groups beyond this share the last counters.
+/// Groups beyond this share the last counter.
 const GROUPS: usize = 1 << 11;
 
-struct Counters {
-    bytes: AtomicUsize,
-    blocks: AtomicUsize,
-}
-
-static COUNTERS: [Counters; GROUPS] = [const {
-    Counters {
-        bytes: AtomicUsize::new(0),
-        blocks: AtomicUsize::new(0),
-    }
-}; GROUPS];
+static LIVE_BYTES: [AtomicUsize; GROUPS] = [const { AtomicUsize::new(0) }; GROUPS];
 
 struct Count;
 
 impl Count {
-    fn of(group: AllocationGroupId) -> &'static Counters {
-        &COUNTERS[group.as_usize().get().min(GROUPS - 1)]
+    fn of(group: AllocationGroupId) -> &'static AtomicUsize {
+        &LIVE_BYTES[group.as_usize().get().min(GROUPS - 1)]
     }
 }
 
 impl AllocationTracker for Count {
     fn allocated(&self, _: usize, size: usize, _: usize, group: AllocationGroupId) {
-        let counters = Self::of(group);
-        counters.bytes.fetch_add(size, Relaxed);
-        counters.blocks.fetch_add(1, Relaxed);
+        Self::of(group).fetch_add(size, Relaxed);
     }
 
     fn deallocated(
@@ -47,9 +35,7 @@ impl AllocationTracker for Count {
         source: AllocationGroupId,
         _: AllocationGroupId,
     ) {
-        let counters = Self::of(source);
-        counters.bytes.fetch_sub(size, Relaxed);
-        counters.blocks.fetch_sub(1, Relaxed);
+        Self::of(source).fetch_sub(size, Relaxed);
     }
 }
 

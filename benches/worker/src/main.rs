@@ -12,6 +12,7 @@ mod memory;
 mod random;
 mod real;
 mod single;
+mod stepper;
 mod threads;
 
 use std::process::ExitCode;

@@ -6,6 +6,7 @@ use crate::Row;
 use crate::measure::Run;
 use crate::memory::{Block, Global, Memory, layout};
 use crate::random::{Random, Sizes};
+use crate::stepper::Stepper;
 
 pub const ROWS: &[Row] = &[
     Row { name: "pair", run: |run| pair(run, &mut Global) },
@@ -14,6 +15,9 @@ pub const ROWS: &[Row] = &[
     Row { name: "churn 10k", run: |run| churn(run, &mut Global, 10_000, 4_000_000) },
     Row { name: "churn 300k", run: |run| churn(run, &mut Global, 300_000, 1_500_000) },
     Row { name: "large blocks", run: large_blocks },
+    Row { name: "counted pair", run: counted_pair },
+    Row { name: "counted loop", run: counted_loop },
+    Row { name: "stepped pair", run: stepped_pair },
 ];
 
 /// Allocations between two switches of owner.
@@ -143,4 +147,41 @@ fn large_blocks(run: &mut Run) {
         // SAFETY: S1, each slot holds a live block, freed once.
         unsafe { memory.give(block) };
     }
+}
+
+/// For counting instructions: pairs of 64 bytes, layout known at compile time.
+fn counted_pair(run: &mut Run) {
+    let rounds = run.arguments.get("rounds", 100_000);
+    (0..rounds).for_each(|_| pair_of_64());
+}
+
+/// The same loop without alloc and free.
+fn counted_loop(run: &mut Run) {
+    let rounds = run.arguments.get("rounds", 100_000);
+    (0..rounds).for_each(|_| {
+        black_box(std::ptr::dangling_mut::<u8>());
+    });
+}
+
+/// The same, counted by single steps: works where callgrind does not.
+fn stepped_pair(run: &mut Run) {
+    const ROUNDS: u64 = 1_000;
+    let stepper = Stepper::new();
+    (0..ROUNDS).for_each(|_| pair_of_64());
+    let ((), loops) = stepper.count(|| {
+        (0..ROUNDS).for_each(|_| {
+            black_box(std::ptr::dangling_mut::<u8>());
+        });
+    });
+    let ((), pairs) = stepper.count(|| (0..ROUNDS).for_each(|_| pair_of_64()));
+    run.note("instructions", (pairs - loops) as f64 / ROUNDS as f64);
+}
+
+#[inline(always)]
+fn pair_of_64() {
+    let layout = std::alloc::Layout::new::<[u64; 8]>();
+    // SAFETY: the size is not 0.
+    let address = black_box(unsafe { std::alloc::alloc(layout) });
+    // SAFETY: allocated on the line above with this layout.
+    unsafe { std::alloc::dealloc(address, layout) };
 }

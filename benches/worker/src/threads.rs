@@ -45,23 +45,28 @@ fn larson(run: &mut Run) {
         Slots((0..SLOTS).map(|index| Global.take(layout(sizes.get(seed + index)))).collect())
     };
     let all: Vec<Slots> = (0..threads).map(fill).collect();
+    let chain = |seed: usize, mut slots: Slots| {
+        for left in 0..generations {
+            let turn = move || generation(slots, seed * 1000 + left, replacements);
+            slots = thread::spawn(turn).join().expect("no thread panics");
+        }
+        slots
+    };
+    let chain = &chain;
     let all = run.time(generations * replacements, || {
-        all.into_iter()
-            .enumerate()
-            .map(|(seed, slots)| {
-                thread::spawn(move || generation(slots, Sizes::skewed(), seed, generations, replacements))
-            })
-            .collect::<Vec<_>>()
-            .into_iter()
-            .map(|thread| thread.join().expect("no thread panics"))
-            .collect::<Vec<_>>()
+        thread::scope(|scope| {
+            let chains: Vec<_> =
+                all.into_iter().enumerate().map(|(seed, slots)| scope.spawn(move || chain(seed, slots))).collect();
+            chains.into_iter().map(|chain| chain.join().expect("no thread panics")).collect::<Vec<_>>()
+        })
     });
     all.into_iter().for_each(Slots::free);
 }
 
-/// One thread's turn; the rest is done by the thread that it starts.
-fn generation(mut slots: Slots, sizes: Sizes, seed: usize, left: usize, replacements: usize) -> Slots {
-    let mut random = Random::new((seed * 1000 + left) as u64);
+/// One thread's turn.
+fn generation(mut slots: Slots, seed: usize, replacements: usize) -> Slots {
+    let sizes = Sizes::skewed();
+    let mut random = Random::new(seed as u64);
     for _ in 0..replacements {
         let bits = random.next();
         let slot = ((bits >> 32) * slots.0.len() as u64 >> 32) as usize;
@@ -69,12 +74,7 @@ fn generation(mut slots: Slots, sizes: Sizes, seed: usize, left: usize, replacem
         unsafe { Global.give(slots.0[slot]) };
         slots.0[slot] = Global.take(layout(sizes.get(bits as usize)));
     }
-    if left == 1 {
-        return slots;
-    }
-    thread::spawn(move || generation(slots, sizes, seed, left - 1, replacements))
-        .join()
-        .expect("no thread panics")
+    slots
 }
 
 /// A ring from one thread to another, without locks or allocations.
