@@ -14,8 +14,15 @@ mod peer {
     #[global_allocator]
     pub static ALLOC: expert_alloc::ExpertAlloc = expert_alloc::ExpertAlloc::new();
 
-    pub fn purge() {}
+    pub fn purge() {
+        ALLOC.purge();
+    }
 }
+
+#[cfg(feature = "expert")]
+pub use expert_alloc;
+#[cfg(any(feature = "mimalloc2", feature = "mimalloc3"))]
+pub use libmimalloc_sys;
 
 #[cfg(feature = "glibc")]
 mod peer {

@@ -7,10 +7,15 @@
 //!     bench-worker ROW [NAME=NUMBER...]
 //!     bench-worker --list
 
+#[cfg(any(feature = "expert", feature = "tracking", feature = "tracking-mimalloc"))]
+mod attribution;
+#[cfg(feature = "expert")]
+mod experts;
 mod measure;
 mod memory;
 mod random;
 mod real;
+mod reclaim;
 mod single;
 mod stepper;
 mod threads;
@@ -25,7 +30,16 @@ struct Row {
     run: fn(&mut Run),
 }
 
-const ROWS: &[&[Row]] = &[single::ROWS, real::ROWS, threads::ROWS];
+const ROWS: &[&[Row]] = &[
+    single::ROWS,
+    real::ROWS,
+    threads::ROWS,
+    reclaim::ROWS,
+    #[cfg(any(feature = "expert", feature = "tracking", feature = "tracking-mimalloc"))]
+    attribution::ROWS,
+    #[cfg(feature = "expert")]
+    experts::ROWS,
+];
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);

@@ -26,7 +26,7 @@ pub fn growing(run: &mut Run, memory: &mut impl Memory) {
     let rounds = run.arguments.get("rounds", 400);
     let pushes: usize = LENGTHS.iter().map(|length| length + length / 4).sum();
     run.time(rounds * pushes, || {
-        for round in 0..rounds {
+        for _ in 0..rounds {
             for length in LENGTHS {
                 let mut numbers: Vec<u32> = Vec::new();
                 for number in 0..length {
@@ -38,9 +38,7 @@ pub fn growing(run: &mut Run, memory: &mut impl Memory) {
                 }
                 black_box((&numbers, &text));
             }
-            if round % 4 == 0 {
-                memory.switch();
-            }
+            memory.switch();
         }
     });
 }
@@ -117,7 +115,7 @@ fn count(value: &Value) -> usize {
 pub fn json(run: &mut Run, memory: &mut impl Memory) {
     let rounds = run.arguments.get("rounds", 400);
     let (text, values) = {
-        let document = document(100);
+        let document = document(run.arguments.get("records", 100));
         (document.to_string(), count(&document))
     };
     run.time(rounds * values * 3, || {

@@ -1,6 +1,7 @@
 //! Several threads: Larson, producer to consumer, threads that come and go,
 //! false sharing.
 
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::thread;
 
@@ -14,6 +15,7 @@ pub const ROWS: &[Row] = &[
     Row { name: "producer-consumer", run: producer_consumer },
     Row { name: "threads come and go", run: come_and_go },
     Row { name: "false sharing", run: false_sharing },
+    Row { name: "many threads", run: many_threads },
 ];
 
 /// Blocks that one thread hands to another.
@@ -215,5 +217,45 @@ fn false_sharing(run: &mut Run) {
                 scope.spawn(|| work(slots));
             }
         });
+    });
+}
+
+/// `threads` threads, each with a thousand slots of its own, that share
+/// `experts` experts (0 for none). Timed from when all have filled their
+/// slots to when the last is done. An operation is one replacement.
+fn many_threads(run: &mut Run) {
+    const SLOTS: usize = 1_000;
+    let threads = run.arguments.get("threads", 2);
+    let operations = run.arguments.get("operations", 6_000_000) / threads;
+    #[cfg(feature = "expert")]
+    let experts: Vec<_> = (0..run.arguments.get("experts", 8))
+        .map(|_| bench_peers::ALLOC.expert("benchmark").register().expect("slots are left"))
+        .collect();
+    let barrier = Barrier::new(threads + 1);
+    let work = |thread: usize| {
+        #[cfg(feature = "expert")]
+        let _scope = experts.get(thread % experts.len().max(1)).map(|expert| expert.enter());
+        let sizes = Sizes::skewed();
+        let mut random = Random::new(thread as u64);
+        let take = |slot: usize| Global.take(layout(sizes.get(thread + slot)));
+        let mut slots = Slots((0..SLOTS).map(take).collect());
+        barrier.wait();
+        for _ in 0..operations {
+            let bits = random.next();
+            let slot = ((bits >> 32) * SLOTS as u64 >> 32) as usize;
+            // SAFETY: S1, every slot holds a live block; it is replaced below.
+            unsafe { Global.give(slots.0[slot]) };
+            slots.0[slot] = Global.take(layout(sizes.get(bits as usize)));
+        }
+        barrier.wait();
+        slots.free();
+    };
+    thread::scope(|scope| {
+        let work = &work;
+        for thread in 0..threads {
+            scope.spawn(move || work(thread));
+        }
+        barrier.wait();
+        run.time(operations * threads, || barrier.wait());
     });
 }
