@@ -13,6 +13,9 @@ mod key;
 #[cfg(feature = "std")]
 mod source;
 mod sync;
+#[cfg(all(feature = "testing", feature = "std"))]
+#[doc(hidden)]
+pub mod testing;
 
 pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, Holder, Host, InScope, Scope};
 #[cfg(feature = "std")]

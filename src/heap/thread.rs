@@ -251,6 +251,36 @@ impl Thread {
     }
 }
 
+/// For the walker: the thread's own structures, while it is quiet.
+#[cfg(feature = "testing")]
+impl Thread {
+    pub fn pinned(&self) -> usize {
+        self.pinned.load(Relaxed)
+    }
+
+    pub fn caches(&self) -> impl Iterator<Item = &'static Cache> {
+        core::iter::successors(self.caches.get(), |cache| cache.thread_next.get())
+    }
+
+    pub fn lookup(&self, id: usize) -> Option<&'static Cache> {
+        self.table.borrow().get(&id).copied()
+    }
+
+    pub fn lookups(&self) -> usize {
+        self.table.borrow().len()
+    }
+}
+
+/// Calls `f` with every thread record ever made, until it fails.
+///
+/// # Errors
+///
+/// Those of `f`.
+#[cfg(feature = "testing")]
+pub fn for_each<E>(f: impl FnMut(&'static Thread) -> Result<(), E>) -> Result<(), E> {
+    made().try_for_each(f)
+}
+
 impl Pooled for Thread {
     fn new() -> Self {
         Self {
