@@ -45,7 +45,8 @@ fn layout_of(size: usize) -> Option<Layout> {
 ///
 /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`].
 pub fn allocate(heap: &'static Heap, size: usize) -> Result<NonNull<u8>, Error> {
-    let layout = layout_of(size).ok_or(Error::OutOfMemory)?;
+    // Memory of size 0 has a byte too: where it begins must be inside the block.
+    let layout = layout_of(size.max(1)).ok_or(Error::OutOfMemory)?;
     let block = blocks::allocate_in(heap, layout, true)?;
     Ok(hand_out(block, size))
 }
@@ -140,7 +141,7 @@ fn release(found: &RawBlock<'_>) {
 pub fn reallocate(key: ExpertKey, address: *mut u8, size: usize) -> Result<NonNull<u8>, Error> {
     let pin = thread::pin_anything();
     let found = find(key, address, &pin)?;
-    let new = layout_of(size).ok_or(Error::OutOfMemory)?;
+    let new = layout_of(size.max(1)).ok_or(Error::OutOfMemory)?;
     let old = layout_of(found.size).ok_or(Error::InvalidPointer)?;
     claim(&found)?;
     // SAFETY: a live block of this heap, claimed by this thread alone.

@@ -1,6 +1,7 @@
 //! Runs: rounds of operations on fresh threads, with the walker in between.
 
 use std::sync::{Condvar, Mutex};
+use std::thread::ScopedJoinHandle;
 
 use expert_alloc::testing::{self, Checked};
 
@@ -59,20 +60,31 @@ pub fn run(config: Config, seed: u64, ops: usize, round: usize) {
     assert!(after.chunks <= before.chunks.max(1), "{after:?} {before:?}");
 }
 
+/// Waits until threads have ended altogether, their thread-locals as well: the
+/// end of a scope alone waits for their closures only.
+fn join(threads: Vec<ScopedJoinHandle<'_, ()>>) {
+    for thread in threads {
+        if let Err(panic) = thread.join() {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
 /// All threads at once.
 fn free_round(world: &World, actors: &mut [Actor<'_>], seed: u64, round: usize) {
     std::thread::scope(|scope| {
+        let mut threads = Vec::new();
         for (number, actor) in actors.iter_mut().enumerate() {
-            scope.spawn(move || {
+            threads.push(scope.spawn(move || {
                 let mut dice = Dice::Seed(seed ^ (number as u64) << 48);
                 let mut scopes = Scopes::new();
                 for _ in 0..round {
                     actor.step(roll(&mut dice, world), &mut scopes);
                 }
-                // Others may go on with failures; scopes end without memory.
                 testing::heal();
-            });
+            }));
         }
+        join(threads);
     });
 }
 
@@ -88,9 +100,10 @@ fn exact_round(world: &World, actors: &mut [Actor<'_>], seed: u64, round: usize)
     let dice = Mutex::new(Dice::Seed(seed));
     let baton = Baton { turn: Mutex::new((0, round * threads)), passed: Condvar::new() };
     std::thread::scope(|scope| {
+        let mut handles = Vec::new();
         for (number, actor) in actors.iter_mut().enumerate() {
             let (baton, dice) = (&baton, &dice);
-            scope.spawn(move || {
+            handles.push(scope.spawn(move || {
                 let mut scopes = Scopes::new();
                 loop {
                     let turn = baton.turn.lock().unwrap();
@@ -111,8 +124,9 @@ fn exact_round(world: &World, actors: &mut [Actor<'_>], seed: u64, round: usize)
                     baton.passed.notify_all();
                 }
                 testing::heal();
-            });
+            }));
         }
+        join(handles);
     });
 }
 
