@@ -21,6 +21,7 @@ use core::ptr;
 
 use super::arena;
 use super::cache::Cache;
+use super::geometry::SLICE;
 use super::size_class::CLASSES;
 use super::span::{Span, SpanList, State};
 use super::tables::{Pool, Pooled};
@@ -379,7 +380,10 @@ pub fn release_slices(span: &'static Span) {
     debug_assert!(chunk.is_some(), "a span in use is in a live chunk");
     let Some(chunk) = chunk else { return };
     let (state, slices, start) = (span.state(), span.slices(), span.start());
-    let touched = if span.is_large() {
+    // What was dirty before and not carved still is (C2).
+    let touched = if !span.is_fresh() {
+        slices * SLICE
+    } else if span.is_large() {
         span.block_size()
     } else {
         span.carved() as usize * span.block_size()
