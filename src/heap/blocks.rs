@@ -15,7 +15,8 @@ use core::ptr::{self, NonNull};
 use super::address;
 use super::cache::{Cache, EMPTY};
 use super::geometry::SLICE;
-use super::record::Heap;
+use super::paths::{self, Path};
+use super::record::{Heap, Tag};
 use super::size_class::{self, CLASSED_MAX};
 use super::span::Span;
 use super::{large, local, thread};
@@ -123,15 +124,23 @@ pub unsafe fn resize(
         unsafe { span_of(memory) }
     };
     let is_aligned = memory.addr().get() % new.align() == 0;
-    let stays = is_aligned && new.align() <= old.align().max(SLICE);
+    // Beyond a slice a block is found in another way than below.
+    let stays = is_aligned && (new.align() > SLICE) == (old.align() > SLICE);
     // SAFETY: S1: the live block of this span.
     if let Some(done) =
         stays.then(|| unsafe { resize_in_place(span, memory, old, new, zeroed) }).flatten()
     {
         return done.map(|()| memory);
     }
-    let heap = span.heap().ok_or(Error::InvalidPointer)?;
-    let moved = allocate_in(heap, new, zeroed)?;
+    let moved = match allocate_like(span, new, zeroed) {
+        Ok(moved) => moved,
+        Err(_) if stays && new.size() <= old.size() => {
+            // Getting smaller never fails: the block has more room than it needs.
+            paths::entered(Path::Stayed);
+            return Ok(memory);
+        }
+        Err(why) => return Err(why),
+    };
     let kept = old.size().min(new.size());
     // SAFETY: both blocks have at least that many bytes and are distinct.
     unsafe { ptr::copy_nonoverlapping(memory.as_ptr(), moved.as_ptr(), kept) };
@@ -196,23 +205,34 @@ pub unsafe fn span_of(memory: NonNull<u8>) -> &'static Span {
     unsafe { address::header_of(address - header.back() * SLICE) }
 }
 
-/// Allocates for the owner of `heap`, whatever the thread's scope.
+/// Allocates for the owner of `span`, in which the caller has a live block:
+/// for the host where it adopts the span meanwhile.
+fn allocate_like(span: &Span, layout: Layout, zeroed: bool) -> Result<NonNull<u8>, Error> {
+    loop {
+        let tag = Heap::tag_of(|| span.heap()).ok_or(Error::InvalidPointer)?;
+        match allocate_in(tag, layout, zeroed) {
+            Err(Error::InvalidKey) => {}
+            done => return done,
+        }
+    }
+}
+
+/// Allocates for the owner of `tag`, whatever the thread's scope.
 ///
 /// # Errors
 ///
-/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`].
-pub fn allocate_in(
-    heap: &'static Heap,
-    layout: Layout,
-    zeroed: bool,
-) -> Result<NonNull<u8>, Error> {
+/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`]
+/// where the record is another owner's by now.
+pub fn allocate_in(tag: Tag, layout: Layout, zeroed: bool) -> Result<NonNull<u8>, Error> {
     let Some(class) = class_of(layout) else {
-        return allocate_large(heap, layout, zeroed);
+        return allocate_large(tag, layout, zeroed);
     };
     thread::tend();
-    let key = heap.key().ok_or(Error::InvalidKey)?;
-    let cache = thread::find(key, heap.kind()).or_else(|| thread::attach(heap));
-    allocate_from(cache.ok_or(Error::OutOfMemory)?, class, layout, zeroed)
+    let cache = match thread::find(tag.key, tag.kind) {
+        Some(cache) => cache,
+        None => thread::attach(tag)?,
+    };
+    allocate_from(cache, class, layout, zeroed)
 }
 
 /// Allocates from one cache.
@@ -243,15 +263,11 @@ pub fn allocate_from(
 /// # Errors
 ///
 /// As [`allocate_in`].
-pub fn allocate_large(
-    heap: &'static Heap,
-    layout: Layout,
-    zeroed: bool,
-) -> Result<NonNull<u8>, Error> {
+pub fn allocate_large(tag: Tag, layout: Layout, zeroed: bool) -> Result<NonNull<u8>, Error> {
     if layout.size() == 0 {
         return Ok(dangling(layout));
     }
-    large::allocate(heap, layout, zeroed)
+    large::allocate(tag, layout, zeroed)
 }
 
 /// The class for `layout`; `None` for what is large, and for a size of 0.
@@ -285,7 +301,16 @@ fn ambient_slow(class: usize) -> *mut u8 {
 #[inline(never)]
 fn ambient_large(layout: Layout, zeroed: bool) -> *mut u8 {
     thread::tend();
-    pointer(ambient_cache().and_then(|cache| allocate_large(cache.heap(), layout, zeroed)))
+    pointer(ambient_cache().and_then(|cache| {
+        loop {
+            let tag = Heap::tag_of(|| Some(cache.heap())).ok_or(Error::OutOfMemory)?;
+            match allocate_large(tag, layout, zeroed) {
+                // The host has adopted the cache in between.
+                Err(Error::InvalidKey) => {}
+                done => return done,
+            }
+        }
+    }))
 }
 
 /// The thread's current cache; the host's where it has none yet.

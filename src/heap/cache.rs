@@ -30,7 +30,7 @@ use super::size_class::{self, CLASSES};
 use super::span::{NEVER, Span, SpanList, State};
 use super::tables::Pooled;
 use super::thread::Thread;
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, Ordering::Relaxed};
 
 /// The list that the fast paths use. Written by its thread alone, without a
 /// locked instruction; the counts are read by whoever takes statistics.
@@ -241,12 +241,14 @@ impl Cache {
 
     /// The heap that the cache allocates for.
     pub fn heap(&self) -> &'static Heap {
+        // Acquire: the spans as they were given to that heap (the Release below).
         // SAFETY: heap records are never freed.
-        unsafe { &*self.heap.load(Relaxed) }
+        unsafe { &*self.heap.load(Ordering::Acquire) }
     }
 
     pub fn set_heap(&self, heap: &'static Heap) {
-        self.heap.store(ptr::from_ref(heap).cast_mut(), Relaxed);
+        // Release: what was done to the spans before (the Acquire above).
+        self.heap.store(ptr::from_ref(heap).cast_mut(), Ordering::Release);
     }
 
     pub fn queue(&self, class: usize) -> &Queue {

@@ -335,9 +335,14 @@ fn check_span(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict {
     let remote = marks.list(span, first, "block on the remote list")?;
     equal("remote R1", "remote count", at, state.count() as usize, remote)?;
     let mut bin = 0;
-    if let (State::Current, Some(cache)) = (span.state(), span.cache()) {
-        bin = marks.list(span, cache.bin(class), "block in the bin (Q1)")?;
-        equal("cache Q2", "bin count", at, cache.bin_count(class), bin)?;
+    if let Some(cache) = span.cache() {
+        is("span", "bin of the cache", at, span.bin().is_some_and(|bin| core::ptr::eq(bin, cache.bin(class))))?;
+        let range = span.start()..span.start() + span.slices() * SLICE;
+        let list = cache.bin(class).list();
+        for block in list.iter().flat_map(|first| first.iter()).filter(|block| range.contains(&block.addr())) {
+            marks.block(span, block, "block in the bin (Q1)")?;
+            bin += 1;
+        }
     }
 
     let free = local + remote + bin;
@@ -426,8 +431,16 @@ fn check_queue(cache: &'static Cache, class: usize) -> Result<usize, Broken> {
     let queue = cache.queue(class);
     let at = place(queue);
     let current = queue.current.get();
-    is("cache Q1", "bin without a span", at, current.is_some() || cache.bin(class).is_none())?;
-    is("cache Q2", "count of a bin", at, (cache.bin_count(class) == 0) == cache.bin(class).is_none())?;
+    let bin = cache.bin(class).list();
+    let count = bin.iter().flat_map(|first| first.iter()).take(1 << 20).count();
+    equal("cache Q2", "count of a bin", at, cache.bin(class).len(), count)?;
+    for block in bin.iter().flat_map(|first| first.iter()) {
+        is("cache Q1", "span of a block in the bin", block.addr(), {
+            // SAFETY: a block of this heap lies there, or Q1 is broken.
+            let span = unsafe { super::blocks::span_of(block.memory()) };
+            span.class() == class && span.cache().is_some_and(|owner| core::ptr::eq(owner, cache))
+        })?;
+    }
     let mut spans = 0;
     for (list, state) in [(&queue.available, State::Available), (&queue.waiting, State::Waiting)] {
         let mut before = None;

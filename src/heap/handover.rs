@@ -7,6 +7,7 @@
 use core::ptr;
 
 use super::cache::{Cache, Fate};
+use super::paths::{self, Path};
 use super::record::{Heap, Lists};
 use super::size_class::{self, CLASSES};
 use super::span::{Span, State};
@@ -49,6 +50,7 @@ fn abandon_span(heap: &Heap, lists: &Lists, span: &'static Span) {
     if span.local_count() + state.count() == span.carved() {
         heap.end_span(lists, span);
     } else {
+        paths::entered(Path::Abandoned);
         heap.add_abandoned(lists, span);
     }
 }
@@ -62,6 +64,7 @@ fn leave(cache: &'static Cache, lists: &Lists) {
 /// The thread merges a cache that the host adopted with its own for the host;
 /// where it cannot have one, the spans are left to the next who allocates.
 pub fn merge(cache: &'static Cache) {
+    paths::entered(Path::CacheMerged);
     let Some(host) = thread::host_cache() else {
         let heap = cache.heap();
         return heap.with(|lists| abandon_spans(cache, heap, lists));
@@ -140,18 +143,21 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
 pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
     from.with(|old| {
         to.with(|new| {
+            paths::entered(Path::HeapAdopted);
             let taken = live(old);
+            for span in old.spans() {
+                adopt_span(from, old, to, new, span);
+            }
+            // Spans first: a thread that finds the host in its cache charges
+            // the host for its spans without taking a lock.
             for cache in old.caches() {
                 old.remove_cache(cache);
-                cache.set_heap(to);
-                cache.set_fate(Fate::Adopted);
                 // What it allocated so far was the expert's, not the host's.
                 new.count_allocations(cache.allocations().wrapping_neg());
                 new.add_cache(cache);
+                cache.set_fate(Fate::Adopted);
+                cache.set_heap(to);
                 thread::notify(cache);
-            }
-            for span in old.spans() {
-                adopt_span(from, old, to, new, span);
             }
             new.count_adopted(taken.blocks as u64);
             taken

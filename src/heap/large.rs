@@ -10,7 +10,8 @@ use core::ptr::NonNull;
 use super::arena::{self, Run};
 use super::free_block;
 use super::geometry::{CHUNK, PAGE, SLICE, SLICES};
-use super::record::Heap;
+use super::paths::{self, Path};
+use super::record::{Heap, Tag, release_slices};
 use super::span::{Span, State};
 use super::{address, chunk_map};
 use crate::error::Error;
@@ -22,28 +23,30 @@ const IN_CHUNK_MAX: usize = CHUNK / 2;
 ///
 /// # Errors
 ///
-/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`].
+/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`]
+/// where the record is another owner's by now.
 #[cold]
 #[inline(never)]
-pub fn allocate(heap: &'static Heap, layout: Layout, zeroed: bool) -> Result<NonNull<u8>, Error> {
+pub fn allocate(tag: Tag, layout: Layout, zeroed: bool) -> Result<NonNull<u8>, Error> {
     let bytes = layout.size().checked_next_multiple_of(PAGE).ok_or(Error::OutOfMemory)?;
     let slice_align = layout.align().div_ceil(SLICE);
     if bytes <= IN_CHUNK_MAX && slice_align <= SLICES / 2 {
         let run =
             arena::take(bytes.div_ceil(SLICE).max(1), slice_align).ok_or(Error::OutOfMemory)?;
-        begin(heap, &run, State::Large, run.start(), bytes)?;
+        begin(tag, &run, State::Large, run.start(), bytes)?;
         return Ok(hand_out(run.header(), zeroed && !run.fresh));
     }
+    paths::entered(Path::Huge);
     let (chunk, start) = arena::take_huge(bytes, layout.align()).ok_or(Error::OutOfMemory)?;
     chunk.set_start(1, true);
     let run = Run { chunk, first: 1, slices: 0, fresh: true };
-    begin(heap, &run, State::Huge, start, bytes)?;
+    begin(tag, &run, State::Huge, start, bytes)?;
     Ok(hand_out(run.header(), false))
 }
 
 /// Begins the span and charges its owner; gives all back where that fails.
 fn begin(
-    heap: &'static Heap,
+    tag: Tag,
     run: &Run,
     state: State,
     start: usize,
@@ -51,7 +54,11 @@ fn begin(
 ) -> Result<(), Error> {
     let span = run.header();
     span.begin(0, state, bytes, start, run.slices as u32, run.fresh);
-    heap.with(|lists| {
+    let heap = tag.heap;
+    let begun = heap.with(|lists| {
+        if heap.key() != Some(tag.key) {
+            return Err(Error::InvalidKey);
+        }
         span.set_heap(heap);
         lists.add_span(span);
         let charged = heap.charge(span, bytes).or_else(|_| heap.charge_beyond(span, bytes));
@@ -64,7 +71,13 @@ fn begin(
             }
         }
         charged
-    })
+    });
+    if begun == Err(Error::InvalidKey) {
+        paths::entered(Path::HeapMoved);
+        span.set_block_size(0);
+        release_slices(span);
+    }
+    begun
 }
 
 fn hand_out(span: &'static Span, fill: bool) -> NonNull<u8> {
@@ -97,25 +110,19 @@ pub fn find_aligned(address: usize) -> Option<&'static Span> {
 ///
 /// - S1, S2 as for `local::free`; `span` is the block's.
 pub unsafe fn free(span: &'static Span, memory: NonNull<u8>) {
-    let Some(heap) = span.heap() else { return super::local::refuse() };
-    let freed = heap.with(|lists| {
-        let is_live = span.is_large()
-            && span.start() == memory.addr().get()
-            && span.heap().is_some_and(|now| core::ptr::eq(now, heap));
-        if is_live {
-            heap.end_span(lists, span);
-        }
-        is_live
-    });
-    if freed {
-        return;
+    let freed = Heap::with_owner(
+        || span.heap(),
+        |heap, lists| {
+            let is_live = span.is_large() && span.start() == memory.addr().get();
+            if is_live {
+                heap.end_span(lists, span);
+            }
+            is_live
+        },
+    );
+    if freed != Some(true) {
+        super::local::refuse();
     }
-    if span.is_large() {
-        // Adopted by the host meanwhile.
-        // SAFETY: S1 and S2 are handed on.
-        return unsafe { free(span, memory) };
-    }
-    super::local::refuse();
 }
 
 /// Makes a large block `bytes` long in place, if the room behind it is free or
@@ -133,7 +140,6 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
     if span.state() != State::Large || bytes > IN_CHUNK_MAX || bytes == 0 {
         return (bytes == span.block_size()).then_some(Ok(()));
     }
-    let heap = span.heap()?;
     let chunk = chunk_map::find(span.start())?;
     let first = address::slice_of(span.start());
     let (slices, wanted) = (span.slices(), bytes.div_ceil(SLICE));
@@ -144,8 +150,10 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
         }
         span.set_slices(wanted.max(slices));
         let more = bytes - before;
-        let charged =
-            heap.with(|_| heap.charge(span, more).or_else(|_| heap.charge_beyond(span, more)));
+        let charged = Heap::with_owner(
+            || span.heap(),
+            |heap, _| heap.charge(span, more).or_else(|_| heap.charge_beyond(span, more)),
+        )?;
         if charged.is_err() {
             span.set_slices(slices);
             if wanted > slices {
@@ -153,6 +161,7 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
             }
             return Some(charged);
         }
+        paths::entered(Path::GrewInPlace);
         span.set_block_size(bytes);
         if zeroed {
             let tail = span.block(before);
@@ -161,7 +170,8 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
         }
         return Some(Ok(()));
     }
-    heap.with(|_| heap.refund(span, bytes));
+    paths::entered(Path::ShrankInPlace);
+    Heap::with_owner(|| span.heap(), |heap, _| heap.refund(span, bytes))?;
     span.set_block_size(bytes);
     if wanted < slices {
         span.set_slices(wanted);

@@ -9,6 +9,8 @@ use core::ptr::NonNull;
 use super::address;
 use super::cache::Cache;
 use super::free_block::{self, FreeBlock};
+use super::paths::{self, Path};
+use super::record::Heap;
 use super::span::{NEVER, Span, State};
 use super::{large, thread};
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
@@ -105,6 +107,7 @@ unsafe fn free_past_bin(span: &'static Span, memory: NonNull<u8>) {
 #[cold]
 #[inline(never)]
 unsafe fn free_suspect(span: &'static Span, memory: NonNull<u8>) {
+    paths::entered(Path::GuardMet);
     let address = memory.addr().get();
     let on_local =
         span.local.get().is_some_and(|head| head.iter().any(|block| block.addr() == address));
@@ -213,19 +216,14 @@ unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
 /// Ends a span that no thread owns, if no block of it is in use.
 #[cold]
 fn end_if_empty(span: &'static Span) {
-    while let Some(heap) = span.heap() {
-        let done = heap.with(|lists| {
-            if !span.heap().is_some_and(|now| core::ptr::eq(now, heap)) {
-                return false;
-            }
+    Heap::with_owner(
+        || span.heap(),
+        |heap, lists| {
             if span.state() == State::Abandoned && span.outstanding() == 0 {
+                paths::entered(Path::AbandonedSpanEnded);
                 heap.remove_abandoned(lists, span);
                 heap.end_span(lists, span);
             }
-            true
-        });
-        if done {
-            return;
-        }
-    }
+        },
+    );
 }

@@ -47,7 +47,8 @@ fn layout_of(size: usize) -> Option<Layout> {
 pub fn allocate(heap: &'static Heap, size: usize) -> Result<NonNull<u8>, Error> {
     // Memory of size 0 has a byte too: where it begins must be inside the block.
     let layout = layout_of(size.max(1)).ok_or(Error::OutOfMemory)?;
-    let block = blocks::allocate_in(heap, layout, true)?;
+    let tag = heap.tag().ok_or(Error::InvalidKey)?;
+    let block = blocks::allocate_in(tag, layout, true)?;
     Ok(hand_out(block, size))
 }
 

@@ -22,6 +22,7 @@ use core::ptr;
 use super::arena;
 use super::cache::Cache;
 use super::geometry::SLICE;
+use super::paths::{self, Path};
 use super::size_class::CLASSES;
 use super::span::{Span, SpanList, State};
 use super::tables::{Pool, Pooled};
@@ -62,6 +63,15 @@ pub struct Heap {
 unsafe impl Sync for Heap {}
 // SAFETY: as above.
 unsafe impl Send for Heap {}
+
+/// A heap record and whose it was when it was looked at. Records are recycled:
+/// who comes by a tag looks again under the lock.
+#[derive(Clone, Copy)]
+pub struct Tag {
+    pub heap: &'static Heap,
+    pub key: ExpertKey,
+    pub kind: Kind,
+}
 
 /// The host's account: everything that belongs to no expert.
 pub static HOST_ACCOUNT: Account = Account::new();
@@ -213,8 +223,11 @@ impl Heap {
 
     /// Closes a heap without spans and live caches; the record is kept.
     pub fn close(&'static self) {
-        self.lists.lock().clear();
-        self.key.store(0, Relaxed);
+        self.with(|lists| {
+            lists.clear();
+            // Under the lock: who holds it and sees the key has the owner.
+            self.key.store(0, Relaxed);
+        });
         self.account.store(ptr::null_mut(), Relaxed);
         POOL.give(self);
     }
@@ -244,6 +257,24 @@ impl Heap {
         Kind::ALL[self.kind.load(Relaxed)]
     }
 
+    /// The record and its owner, who is known to stay.
+    pub fn tag(&'static self) -> Option<Tag> {
+        Some(Tag { heap: self, key: self.key()?, kind: self.kind() })
+    }
+
+    /// The heap that `of` names and its owner: of one moment, because what
+    /// moves to another heap never moves back. `None` where it names no heap.
+    pub fn tag_of(of: impl Fn() -> Option<&'static Self>) -> Option<Tag> {
+        loop {
+            let heap = of()?;
+            let tag = heap.tag();
+            if let Some(tag) = tag.filter(|_| of().is_some_and(|now| ptr::eq(now, heap))) {
+                return Some(tag);
+            }
+            paths::entered(Path::HeapMoved);
+        }
+    }
+
     pub fn is_host(&self) -> bool {
         self.key() == Some(HOST_KEY)
     }
@@ -259,6 +290,27 @@ impl Heap {
     /// Runs `f` with the heap's lists, alone.
     pub fn with<T>(&self, f: impl FnOnce(&Lists) -> T) -> T {
         f(&self.lists.lock())
+    }
+
+    /// Runs `f` with the lists of the heap that `of` names, alone: of the span
+    /// or cache that it stands for, once the lock is held. An expert's heap
+    /// may be adopted by the host at any moment before that, and its record
+    /// may even serve another owner. `None` where `of` names no heap.
+    pub fn with_owner<T>(
+        of: impl Fn() -> Option<&'static Self>,
+        mut f: impl FnMut(&'static Self, &Lists) -> T,
+    ) -> Option<T> {
+        loop {
+            let heap = of()?;
+            let done = heap.with(|lists| {
+                let is_still = of().is_some_and(|now| ptr::eq(now, heap));
+                is_still.then(|| f(heap, lists))
+            });
+            if done.is_some() {
+                return done;
+            }
+            paths::entered(Path::HeapMoved);
+        }
     }
 
     /// Whether an abandoned span of `class` may be had.
@@ -300,10 +352,12 @@ impl Heap {
     /// [`Error::QuotaExceeded`].
     pub fn charge_beyond(&self, span: &Span, bytes: usize) -> Result<(), Error> {
         if self.is_kind(Kind::Ambient) && self.overdraft.load(Relaxed) {
+            paths::entered(Path::Overdrawn);
             self.account().overdraw(bytes);
             span.set_charged(span.charged() + bytes);
             return Ok(());
         }
+        paths::entered(Path::Refused);
         self.account().count_refusal();
         Err(Error::QuotaExceeded)
     }
@@ -314,12 +368,15 @@ impl Heap {
         span.set_charged(keep);
     }
 
-    /// Begins a span of `class` for this heap.
+    /// Begins a span of `class` for the heap that `of` names.
     ///
     /// # Errors
     ///
     /// [`Error::OutOfMemory`].
-    pub fn begin_span(&'static self, class: usize) -> Result<&'static Span, Error> {
+    pub fn begin_span(
+        class: usize,
+        of: impl Fn() -> Option<&'static Self>,
+    ) -> Result<&'static Span, Error> {
         let slices = super::size_class::slices(class);
         let run = arena::take(slices, 1).ok_or(Error::OutOfMemory)?;
         let span = run.header();
@@ -328,10 +385,14 @@ impl Heap {
         for back in 1..slices {
             run.chunk.header(run.first + back).set_back(back as u16);
         }
-        self.with(|lists| {
-            span.set_heap(self);
+        let added = Self::with_owner(of, |heap, lists| {
+            span.set_heap(heap);
             lists.add_span(span);
         });
+        if added.is_none() {
+            release_slices(span);
+            return Err(Error::OutOfMemory);
+        }
         Ok(span)
     }
 

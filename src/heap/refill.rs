@@ -11,7 +11,8 @@ use core::ptr::NonNull;
 use super::cache::Cache;
 use super::free_block::{FreeBlock, FreeList};
 use super::geometry::PAGE;
-use super::record::Heap;
+use super::paths::{self, Path};
+use super::record::{Heap, Lists};
 use super::size_class::{self, CLASSES, SMALL_MAX};
 use super::span::{Span, State};
 use crate::error::Error;
@@ -72,6 +73,7 @@ impl Cache {
         if span.remote.state().count() < enough {
             return false;
         }
+        paths::entered(Path::CollectedRemote);
         let taken = span.remote.take();
         let Some(first) = taken.first() else { return false };
         // SAFETY: the first of the remote list just taken.
@@ -96,23 +98,26 @@ impl Cache {
 
     /// Takes over a span that an ended thread left, if one has free blocks.
     fn adopt_abandoned(&'static self, class: usize) -> bool {
-        let heap = self.heap();
-        if !heap.has_abandoned(class) {
+        if !self.heap().has_abandoned(class) {
             return false;
         }
-        let adopted = heap.with(|lists| {
+        let adopted = self.with_heap(|heap, lists| {
             let list = &lists.abandoned[class];
             for _ in 0..LOOKS {
                 let span = list.first()?;
                 heap.remove_abandoned(lists, span);
                 if span.outstanding() < span.carved() {
+                    // Under the lock: whoever frees its last block meanwhile
+                    // finds that the span is not for him to end.
+                    span.set_state(State::Current);
                     return Some(span);
                 }
                 heap.add_abandoned(lists, span);
             }
             None
         });
-        let Some(span) = adopted else { return false };
+        let Some(span) = adopted.flatten() else { return false };
+        paths::entered(Path::AdoptedSpan);
         self.own(span);
         span.remote.set_abandoned(false);
         self.make_current(class, span);
@@ -126,7 +131,7 @@ impl Cache {
     }
 
     fn begin_span(&'static self, class: usize) -> Result<(), Error> {
-        let span = self.heap().begin_span(class)?;
+        let span = Heap::begin_span(class, || Some(self.heap()))?;
         self.own(span);
         self.make_current(class, span);
         self.carve(span, PAGE)
@@ -165,17 +170,11 @@ impl Cache {
         bytes: usize,
         how: impl Fn(&Heap, &Span, usize) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        loop {
-            let heap = self.heap();
-            if heap.is_host() {
-                return how(heap, span, bytes);
-            }
-            let done =
-                heap.with(|_| core::ptr::eq(heap, self.heap()).then(|| how(heap, span, bytes)));
-            if let Some(done) = done {
-                return done;
-            }
+        let heap = self.heap();
+        if heap.is_host() {
+            return how(heap, span, bytes);
         }
+        self.with_heap(|heap, _| how(heap, span, bytes)).unwrap_or(Err(Error::OutOfMemory))
     }
 
     /// The quota or the system has refused `why`: uses what is free somewhere
@@ -186,7 +185,9 @@ impl Cache {
         class: usize,
         why: Error,
     ) -> Result<NonNull<u8>, Error> {
+        paths::entered(Path::Pressure);
         if let Some(block) = self.scrape(class) {
+            paths::entered(Path::PressureRelieved);
             return Ok(block);
         }
         self.end_empty_spans();
@@ -198,7 +199,10 @@ impl Cache {
         let found =
             larger_classes(class).find_map(|class| self.pop(class).or_else(|| self.scrape(class)));
         match found {
-            Some(block) => Ok(block),
+            Some(block) => {
+                paths::entered(Path::LargerClass);
+                Ok(block)
+            }
             None => self.allocate_beyond(class, why),
         }
     }
@@ -223,7 +227,7 @@ impl Cache {
         let span = match self.queue(class).current.get() {
             Some(span) if span.carved() < span.capacity() => span,
             _ => {
-                let span = self.heap().begin_span(class)?;
+                let span = Heap::begin_span(class, || Some(self.heap()))?;
                 self.own(span);
                 self.make_current(class, span);
                 span
@@ -262,16 +266,13 @@ impl Cache {
 
     /// Ends an empty span that is in no queue any more.
     pub fn end_span(&self, span: &'static Span) {
-        loop {
-            let heap = self.heap();
-            let done = heap.with(|lists| {
-                let same = core::ptr::eq(heap, self.heap());
-                same.then(|| heap.end_span(lists, span)).is_some()
-            });
-            if done {
-                return;
-            }
-        }
+        let ended = self.with_heap(|heap, lists| heap.end_span(lists, span));
+        debug_assert!(ended.is_some(), "a cache always names a heap");
+    }
+
+    /// Runs `f` with the heap that the cache allocates for, alone.
+    fn with_heap<T>(&self, f: impl FnMut(&'static Heap, &Lists) -> T) -> Option<T> {
+        Heap::with_owner(|| Some(self.heap()), f)
     }
 }
 

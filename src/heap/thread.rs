@@ -19,11 +19,13 @@ use core::ptr;
 use hashbrown::HashMap;
 
 use super::cache::{Cache, EMPTY, Fate};
-use super::record::{HOST, Heap};
+use super::paths::{self, Path};
+use super::record::{HOST, Tag};
 use super::tables::{Pool, Pooled, TableAllocator};
 use super::{exit, fork};
 pub use super::tls::{current, set_current, token};
 use crate::engine::{HOST_KEY, Kind};
+use crate::error::Error;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Ordering::Relaxed, fence};
 
@@ -109,24 +111,41 @@ fn remember(id: usize, kind: Kind, cache: &'static Cache) {
     }
 }
 
-/// Makes this thread's cache for `heap`, which it has none for. `None` where
-/// there is no memory.
-pub fn attach(heap: &'static Heap) -> Option<&'static Cache> {
-    let thread = this()?;
-    let id = id(heap.key()?, heap.kind());
-    thread.table.borrow_mut().try_reserve(1).ok()?;
-    let cache = CACHES.take(|_| ())?;
+/// Makes this thread's cache for the owner of `tag`, which it has none for.
+///
+/// # Errors
+///
+/// [`Error::OutOfMemory`]; [`Error::InvalidKey`] where the record is another
+/// owner's by now.
+pub fn attach(tag: Tag) -> Result<&'static Cache, Error> {
+    let Tag { heap, key, kind } = tag;
+    let thread = this().ok_or(Error::OutOfMemory)?;
+    let id = id(key, kind);
+    thread.table.borrow_mut().try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+    let cache = CACHES.take(|_| ()).ok_or(Error::OutOfMemory)?;
     cache.open(id, thread, heap);
-    heap.with(|lists| lists.add_cache(cache));
+    let is_still = heap.with(|lists| {
+        let is_still = heap.key() == Some(key);
+        if is_still {
+            lists.add_cache(cache);
+        }
+        is_still
+    });
+    if !is_still {
+        paths::entered(Path::HeapMoved);
+        cache.close();
+        CACHES.give(cache);
+        return Err(Error::InvalidKey);
+    }
     thread.table.borrow_mut().insert(id, cache);
     cache.thread_next.set(thread.caches.replace(Some(cache)));
-    remember(id, heap.kind(), cache);
-    Some(cache)
+    remember(id, kind, cache);
+    Ok(cache)
 }
 
 /// This thread's cache for what belongs to the host.
 pub fn host_cache() -> Option<&'static Cache> {
-    find(HOST_KEY, Kind::Ambient).or_else(|| attach(&HOST))
+    find(HOST_KEY, Kind::Ambient).or_else(|| attach(HOST.tag()?).ok())
 }
 
 /// This thread's record, made and set up for the thread's end if need be.
@@ -220,6 +239,8 @@ impl Thread {
             next = cache.inbox_next.get();
             if cache.fate() == Fate::Adopted {
                 super::handover::merge(cache);
+            } else {
+                paths::entered(Path::CacheDropped);
             }
             self.drop_cache(cache);
         }

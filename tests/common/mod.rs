@@ -15,6 +15,12 @@ pub fn run_alone(tests: &[(&str, fn())]) {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));
         return;
     }
+    // A test whose thread has panicked leaves others waiting for it.
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::exit(101);
+    }));
     for (name, test) in tests {
         if wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())) {
             let began = std::time::Instant::now();

@@ -303,7 +303,10 @@ impl<'w> Actor<'w> {
                     }
                 };
                 let Ok(moved) = moved else {
-                    assert!(grows || new.align() > old.align(), "shrinking {block:?} failed");
+                    // Beyond a slice blocks are found in another way, so they move.
+                    let may_move = (new.align() > 1 << 16) != (old.align() > 1 << 16);
+                    let must = !grows && new.align() <= old.align() && !may_move;
+                    assert!(!must, "shrinking {block:?} failed");
                     block.check();
                     return self.check_refusal(seated, new.size(), failures);
                 };
@@ -418,7 +421,9 @@ impl<'w> Actor<'w> {
         self.with_seat(seat, |seated| {
             let stats = seated.expert.stats();
             let is_within = stats.quota == 0 || stats.charged_bytes <= stats.quota;
-            assert!(is_within || seated.expert.state() != State::Live, "{stats}");
+            // An overdraft goes up to the parents, but is the child's alone.
+            let is_parent = self.world.seats[seat].is_parent.load(SeqCst);
+            assert!(is_within || is_parent || seated.expert.state() != State::Live, "{stats}");
             if self.world.config.exact {
                 let here = &self.world.seats[seat];
                 let live = here.own.load(SeqCst) + here.ambient.load(SeqCst);

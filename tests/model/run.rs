@@ -1,6 +1,6 @@
 //! Runs: rounds of operations on fresh threads, with the walker in between.
 
-use std::sync::{Condvar, Mutex};
+use std::sync::{Barrier, Condvar, Mutex};
 use std::thread::ScopedJoinHandle;
 
 use expert_alloc::testing::{self, Checked};
@@ -56,7 +56,7 @@ pub fn run(config: Config, seed: u64, ops: usize, round: usize) {
     let after = walk();
     walk_zero();
     assert_eq!(after.blocks, before.blocks, "blocks in use, before and after");
-    assert_eq!(after.heaps, before.heaps, "heaps");
+    assert!(after.heaps <= 2, "ambient and raw, both the host's: {after:?}");
     assert!(after.chunks <= before.chunks.max(1), "{after:?} {before:?}");
 }
 
@@ -98,13 +98,15 @@ struct Baton {
 fn exact_round(world: &World, actors: &mut [Actor<'_>], seed: u64, round: usize) {
     let threads = actors.len();
     let dice = Mutex::new(Dice::Seed(seed));
+    let started = Barrier::new(threads);
     let baton = Baton { turn: Mutex::new((0, round * threads)), passed: Condvar::new() };
     std::thread::scope(|scope| {
         let mut handles = Vec::new();
         for (number, actor) in actors.iter_mut().enumerate() {
-            let (baton, dice) = (&baton, &dice);
+            let (baton, dice, started) = (&baton, &dice, &started);
             handles.push(scope.spawn(move || {
                 let mut scopes = Scopes::new();
+                started.wait();
                 loop {
                     let turn = baton.turn.lock().unwrap();
                     let is_mine = |turn: &mut (usize, usize)| turn.0 != number && turn.1 > 0;

@@ -1,7 +1,7 @@
 //! What all threads of a run share: the experts and the mailbox.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, RwLock};
 
 use expert_alloc::{Error, Expert, ExpertAlloc};
@@ -44,6 +44,8 @@ pub struct Seat {
     /// Whether each expert of the seat that has ended took its ambient blocks
     /// with it. Changed under the write lock.
     pub fates: RwLock<Vec<bool>>,
+    /// Whether the expert that is here, or one before, has had children.
+    pub is_parent: AtomicBool,
     /// Experts that have ended here.
     pub ended: AtomicUsize,
     /// Live bound and raw blocks of the expert that is here.
@@ -70,6 +72,7 @@ impl World {
         let seat = |_| Seat {
             expert: RwLock::new(None),
             fates: RwLock::new(Vec::with_capacity(INCARNATIONS)),
+            is_parent: AtomicBool::new(false),
             ended: AtomicUsize::new(0),
             own: AtomicUsize::new(0),
             ambient: AtomicUsize::new(0),
@@ -104,6 +107,7 @@ impl World {
             return;
         }
         let parent = self.seats.get(parent).filter(|_| parent != seat);
+        parent.inspect(|parent| parent.is_parent.store(true, SeqCst));
         let parent = parent.and_then(|parent| parent.expert.try_read().ok());
         let parent = parent.as_ref().and_then(|parent| parent.as_ref());
         let mut builder = ALLOC.expert("seated").quota(quota);
@@ -114,6 +118,7 @@ impl World {
             builder = builder.parent(&parent.expert);
         }
         let incarnation = self.seats[seat].ended.load(SeqCst);
+        self.seats[seat].is_parent.store(false, SeqCst);
         match builder.register() {
             Ok(expert) => {
                 let is_unlimited = quota == 0 && parent.is_none();
