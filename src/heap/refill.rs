@@ -8,7 +8,7 @@
 
 use core::ptr::NonNull;
 
-use super::cache::Cache;
+use super::cache::{Cache, Fate};
 use super::free_block::{FreeBlock, FreeList};
 use super::geometry::PAGE;
 use super::paths::{self, Path};
@@ -243,8 +243,24 @@ impl Cache {
         self.pop(class).ok_or(Error::OutOfMemory)
     }
 
-    /// Gives back every span of this cache that has no block in use.
-    pub fn end_empty_spans(&'static self) {
+    /// Gives back every span of this cache, whose owner's memory its thread is
+    /// using, that has no block in use.
+    fn end_empty_spans(&'static self) {
+        self.end_empty_spans_by(|span| self.end_span(span));
+    }
+
+    /// The same where the thread is not using the owner's memory: under the
+    /// heap's lock, because the owner may be reclaimed at this moment.
+    pub fn purge(&'static self) {
+        let purged = self.with_heap(|heap, lists| {
+            if self.fate() == Fate::Alive {
+                self.end_empty_spans_by(|span| heap.end_span(lists, span));
+            }
+        });
+        debug_assert!(purged.is_some(), "a cache always names a heap");
+    }
+
+    fn end_empty_spans_by(&'static self, end: impl Fn(&'static Span)) {
         for class in 0..CLASSES {
             self.empty_bin(class);
             let queue = self.queue(class);
@@ -253,7 +269,7 @@ impl Cache {
             while let Some(span) = queue.spans().next() {
                 queue.remove(span);
                 if span.outstanding() == 0 {
-                    self.end_span(span);
+                    end(span);
                 } else {
                     kept.push_back(span);
                 }

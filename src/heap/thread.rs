@@ -396,7 +396,7 @@ pub fn end_empty_spans() {
     tend();
     let Some(thread) = LOCAL.with(|local| local.thread.get()) else { return };
     core::iter::successors(thread.caches.get(), |cache| cache.thread_next.get())
-        .for_each(Cache::end_empty_spans);
+        .for_each(Cache::purge);
 }
 
 /// Keeps pools and records as they are: for `fork`.
