@@ -274,6 +274,9 @@ pub fn dangling(layout: Layout) -> NonNull<u8> {
 #[cold]
 #[inline(never)]
 fn ambient_slow(class: usize) -> *mut u8 {
+    if let Some(block) = thread::current().reuse_current(class) {
+        return block.as_ptr();
+    }
     thread::tend();
     pointer(ambient_cache().and_then(|cache| match cache.pop(class) {
         Some(block) => Ok(block),

@@ -13,7 +13,7 @@ use super::free_block::{self, FreeBlock, FreeList};
 use super::geometry::PAGE;
 use super::record::Heap;
 use super::size_class::{self, CLASSES, SMALL_MAX};
-use super::span::{Span, State};
+use super::span::{NEVER, Span, State};
 use crate::error::Error;
 use crate::sync::Ordering::Relaxed;
 
@@ -22,6 +22,21 @@ use crate::sync::Ordering::Relaxed;
 const LOOKS: usize = 4;
 
 impl Cache {
+    /// Turns what was freed in the current span meanwhile into the bin, and
+    /// takes a block; `None` where that is too little, or the bin is not empty.
+    /// The most frequent of the slow paths by far.
+    #[inline]
+    pub fn reuse_current(&self, class: usize) -> Option<NonNull<u8>> {
+        let current = self.queue(class).current.get()?;
+        let local = current.local_count();
+        if local < current.enough() || self.bin(class).is_some() {
+            return None;
+        }
+        self.fill(class, current.local.take(), local);
+        current.set_wait(0, NEVER);
+        self.pop(class)
+    }
+
     /// Allocates a block of `class` where the bin is empty.
     ///
     /// # Errors
@@ -30,6 +45,9 @@ impl Cache {
     #[cold]
     #[inline(never)]
     pub fn allocate_slow(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
+        if let Some(block) = self.reuse_current(class) {
+            return Ok(block);
+        }
         self.lose_bin(class);
         match self.refill(class) {
             Ok(()) => self.pop(class).ok_or(Error::OutOfMemory),
@@ -67,7 +85,7 @@ impl Cache {
         let local = span.local_count();
         if local >= enough {
             self.fill(span.class(), span.local.take(), local);
-            span.set_wait(0, super::span::NEVER);
+            span.set_wait(0, NEVER);
             return true;
         }
         if span.remote.state().count() < enough {
