@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
-use expert_alloc::{Error, Expert};
+use expert_alloc::{Error, Expert, Failure};
 
 use crate::ALLOC;
 use crate::batch::Batch;
@@ -126,11 +126,12 @@ impl Seat {
             Ok(findings) => (Outcome::Finished, Some(findings), None),
             Err(Ended::Panicked(message)) => (Outcome::Failed, None, Some(message)),
             Err(Ended::Refused(error)) => {
-                let outcome = match error {
-                    Error::Terminated if told_to_stop => Outcome::Terminated,
-                    // An overdraft ends with an order to stop, too.
-                    Error::QuotaExceeded | Error::Terminated => Outcome::OverQuota,
-                    _ => Outcome::Failed,
+                let (outcome, error) = match error {
+                    Error::Terminated if told_to_stop => (Outcome::Terminated, error),
+                    // An overdraft of the ambient face ends with an order to stop.
+                    Error::Terminated => (Outcome::OverQuota, Error::QuotaExceeded),
+                    Error::QuotaExceeded => (Outcome::OverQuota, error),
+                    _ => (Outcome::Failed, error),
                 };
                 (outcome, None, Some(error.to_string()))
             }
@@ -204,14 +205,14 @@ impl Job<'_> {
         &self,
         call: impl FnOnce() -> Result<(), Error>,
     ) -> Result<(), Ended> {
-        let call = || {
-            let _scope = E::AMBIENT.then(|| self.expert.enter());
-            call()
+        let called = if E::AMBIENT {
+            self.expert.run(call).map_err(Failure::into_payload)
+        } else {
+            catch_unwind(AssertUnwindSafe(call))
         };
-        match catch_unwind(AssertUnwindSafe(call)) {
-            Ok(result) => Ok(result?),
-            Err(payload) => Err(Ended::Panicked(text(payload))),
-        }
+        // The payload of a panic in the scope is the expert's, too, and is
+        // freed here.
+        called.map_err(|payload| Ended::Panicked(text(payload)))?.map_err(Ended::Refused)
     }
 
     fn misbehave<E: NetworkExpert>(&self, state: &mut E) -> Result<(), Error> {
