@@ -45,7 +45,7 @@ impl fmt::Display for CaptureError {
             Self::Io(error) => write!(f, "cannot be read: {error}"),
             Self::NotACapture => f.write_str("not a capture: neither pcap nor pcapng"),
             Self::Truncated { at } => {
-                write!(f, "the capture is truncated: the record at byte {at} is not complete")
+                write!(f, "the capture is truncated: the record at byte {at} goes beyond the end")
             }
             Self::Damaged { at, reason } => {
                 write!(f, "the capture is damaged: {reason} at byte {at}")

@@ -20,6 +20,11 @@ const START: u64 = 1_767_225_600_000_000_000;
 pub struct SplitMix(u64);
 
 impl SplitMix {
+    /// The numbers that follow from a seed.
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -61,7 +66,7 @@ impl Traffic {
     pub fn new() -> Self {
         let mut under_way = Vec::new();
         under_way.resize_with(CONVERSATIONS, VecDeque::new);
-        Self { numbers: SplitMix(0x5eed), clock: START, under_way }
+        Self { numbers: SplitMix::new(0x5eed), clock: START, under_way }
     }
 
     /// The next frame and its time.
