@@ -307,13 +307,15 @@ fn echo(numbers: &mut SplitMix) -> Frames {
 /// a header that contradicts itself.
 fn malformed(numbers: &mut SplitMix) -> Frames {
     let mut frame = udp(numbers, 53).pop_front().unwrap_or_default();
-    match numbers.below(4) {
+    match numbers.below(5) {
         // Shorter than its headers.
         0 => frame.truncate(14 + numbers.below(26) as usize),
         // An IP header of less than 20 bytes.
         1 => frame[14] = 0x41,
         // More bytes announced than there are.
         2 => frame[16] = 0xff,
+        // The same in the UDP header alone.
+        3 => frame[38] = 0xff,
         // Shorter than an Ethernet header.
         _ => frame.truncate(9),
     }

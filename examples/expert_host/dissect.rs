@@ -58,6 +58,11 @@ pub fn dissect(link_type: LinkType, bytes: &[u8], wire_len: u32) -> Layers {
         SliceError::Len(_) => missing == 0,
         _ => true,
     });
+    layers.announced = packet.ether_payload().map(|payload| payload.ether_type.0);
+    if is_contradicted(&packet.net, layers.announced) {
+        layers.malformed = true;
+        return layers;
+    }
     match &packet.net {
         None => {}
         Some(LaxNetSlice::Arp(_)) => layers.network = Network::Arp,
@@ -68,6 +73,16 @@ pub fn dissect(link_type: LinkType, bytes: &[u8], wire_len: u32) -> Layers {
         subject.transport(transport, &mut layers);
     }
     layers
+}
+
+/// Whether the IP header is of another version than the header before it says:
+/// etherparse goes by the IP header alone.
+fn is_contradicted(net: &Option<LaxNetSlice<'_>>, announced: Option<u16>) -> bool {
+    match net {
+        Some(LaxNetSlice::Ipv4(_)) => announced == Some(EtherType::IPV6.0),
+        Some(LaxNetSlice::Ipv6(_)) => announced == Some(EtherType::IPV4.0),
+        _ => false,
+    }
 }
 
 /// Takes the link header off and lets etherparse slice the rest. `None` where

@@ -75,12 +75,16 @@ impl Findings {
     }
 }
 
-/// A figure per line, then the list as a table.
+/// The figures, some per line, then the list as a table.
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let figures: Vec<String> =
-            self.figures.iter().map(|(name, value)| format!("{name} {value}")).collect();
-        writeln!(f, "  {}", figures.join(", ").replace('_', " "))?;
+        for figures in self.figures.chunks(4) {
+            let figures: Vec<String> = figures
+                .iter()
+                .map(|(name, value)| format!("{} {value}", name.replace('_', " ")))
+                .collect();
+            writeln!(f, "  {}", figures.join(", "))?;
+        }
         if self.rows.is_empty() {
             return Ok(());
         }

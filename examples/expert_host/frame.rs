@@ -124,6 +124,8 @@ pub struct Span {
 pub struct Layers {
     pub link: Link,
     pub vlan: bool,
+    /// What the last header before the network layer announces.
+    pub announced: Option<u16>,
     pub network: Network,
     pub transport: Transport,
     /// The captured payload of the innermost header; of a fragment, the
@@ -249,7 +251,7 @@ impl Layers {
             Network::Ip(Ip { source: IpAddr::V4(_), .. }) => Some(Protocol::Ipv4),
             Network::Ip(Ip { source: IpAddr::V6(_), .. }) => Some(Protocol::Ipv6),
             Network::None if self.malformed => None,
-            Network::None => match self.ether_type()? {
+            Network::None => match self.announced? {
                 0..=0x5ff => Some(Protocol::Llc),
                 _ => Some(Protocol::OtherEtherType),
             },

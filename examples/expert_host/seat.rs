@@ -58,7 +58,7 @@ impl From<Error> for Ended {
 /// state of an ambient expert.
 struct Verdict {
     end: Result<Findings, Ended>,
-    _state: Option<Box<dyn Any + Send>>,
+    state: Option<Box<dyn Any + Send>>,
 }
 
 /// One expert at work.
@@ -116,13 +116,13 @@ impl Seat {
     pub fn close(self) -> Record {
         let Self { name, expert, feed, thread, told_to_stop } = self;
         drop(feed);
-        let verdict = thread.join().unwrap_or_else(|payload| Verdict {
+        let Verdict { end, state } = thread.join().unwrap_or_else(|payload| Verdict {
             end: Err(Ended::Panicked(text(payload))),
-            _state: None,
+            state: None,
         });
         // The thread's reference went with the thread.
         let expert = Arc::into_inner(expert).expect("an expert whose thread has ended");
-        let (outcome, result, message) = match verdict.end {
+        let (outcome, result, message) = match end {
             Ok(findings) => (Outcome::Finished, Some(findings), None),
             Err(Ended::Panicked(message)) => (Outcome::Failed, None, Some(message)),
             Err(Ended::Refused(error)) => {
@@ -138,6 +138,7 @@ impl Seat {
         };
         let stats = expert.stats();
         let reclaimed = expert.finish();
+        drop(state);
         Record::new(name, outcome, result, message, &stats, &reclaimed)
     }
 }
@@ -176,14 +177,14 @@ impl Job<'_> {
     fn explicit<E: NetworkExpert>(&self, mut state: E) -> Verdict {
         let end = self.run(&mut state);
         std::mem::forget(state);
-        Verdict { end, _state: None }
+        Verdict { end, state: None }
     }
 
     /// Runs an expert whose memory comes from the global allocator. Its state
     /// is handed over to the host.
     fn ambient<E: NetworkExpert + Send + 'static>(&self, mut state: E) -> Verdict {
         let end = self.run(&mut state);
-        Verdict { end, _state: Some(Box::new(state)) }
+        Verdict { end, state: Some(Box::new(state)) }
     }
 
     fn run<E: NetworkExpert>(&self, state: &mut E) -> Result<Findings, Ended> {

@@ -91,6 +91,21 @@ fn a_failed_expert_leaves_what_it_had_half_way() {
     }
 }
 
+/// Every batch of frames costs an expert at least one allocation, so that it
+/// can notice that it is to stop.
+#[test]
+fn who_goes_wrong_does_so_half_way() {
+    let sound = program::json(&["--quota", "4", "--frames", "60000"]);
+    let allocations = |report: &Value| expert(report, "top-users")["allocations"].as_u64();
+    let all = allocations(&sound).expect("a number");
+    for option in ["--fail", "--terminate"] {
+        let report = program::json(&["--quota", "4", "--frames", "60000", option, "top-users"]);
+        let some = allocations(&report).expect("a number");
+        assert!(some < all * 3 / 4, "{option}: {some} of {all}");
+        assert!(option == "--terminate" || some > all / 4, "{option}: {some} of {all}");
+    }
+}
+
 #[test]
 fn all_may_fail_at_once() {
     for (option, outcome) in FAULTS {

@@ -9,6 +9,7 @@ use pcap_file::{DataLink, Endianness, TsResolution};
 use crate::captures::{self, TempFile};
 use crate::program::{self, EXPERTS, expert};
 use crate::traffic::Traffic;
+use crate::{packet, results};
 
 fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
@@ -246,13 +247,23 @@ fn damaged_frames_are_counted() {
         }
         frames.push(captures::Captured::whole(time, bytes));
     }
+    // What the oracle cannot read: extension headers, and tags within tags.
+    frames.retain(|frame| {
+        let packet = packet::parse(frame);
+        let extended =
+            packet.ips.is_some() && [0, 43, 44, 51, 60, 135, 139, 140].contains(&packet.protocol);
+        let tags = [0x8100, 0x88a8, 0x88e5, 0x9100];
+        let at = |offset: usize| match frame.bytes.get(offset..offset + 2) {
+            Some(bytes) => u16::from_be_bytes([bytes[0], bytes[1]]),
+            None => 0,
+        };
+        let tagged = tags[1..].contains(&at(12)) || (at(12) == tags[0] && tags.contains(&at(16)));
+        !(extended || tagged)
+    });
     let file = TempFile::new(&captures::pcap(&frames));
-    let report = program::json(&[file.path()]);
-    assert_eq!(report["frames"], 20_000);
+    let report = program::json(&["--top", "0", file.path()]);
     assert!(report["malformed"].as_u64() > Some(1_000), "{}", report["malformed"]);
-    let distribution = &expert(&report, "protocol-distribution")["result"];
-    assert_eq!(distribution["frames"], 20_000);
-    assert_eq!(distribution["malformed"], report["malformed"]);
+    results::check_headers(&report, &frames);
 }
 
 #[cfg(unix)]

@@ -116,8 +116,7 @@ fn ipv4(bytes: &[u8], packet: &mut Packet) -> Option<()> {
     match usize::from(u16_at(bytes, 2)?) {
         // Left to the network card.
         0 => transport(&bytes[header..], packet),
-        total if total < header => None,
-        total if total > bytes.len() => {
+        total if total < header || total > bytes.len() => {
             // What there is still names its protocols.
             let _ = transport(&bytes[header..], packet);
             None
@@ -137,8 +136,14 @@ fn ipv6(bytes: &[u8], packet: &mut Packet) -> Option<()> {
     };
     packet.ips = Some((address(8)?, address(24)?));
     (packet.ttl, packet.protocol) = (bytes[7], bytes[6]);
-    let len = usize::from(u16_at(bytes, 4)?);
-    transport(bytes.get(40..40 + len)?, packet)
+    match usize::from(u16_at(bytes, 4)?) {
+        0 => transport(&bytes[40..], packet),
+        len if 40 + len > bytes.len() => {
+            let _ = transport(&bytes[40..], packet);
+            None
+        }
+        len => transport(&bytes[40..40 + len], packet),
+    }
 }
 
 fn transport(bytes: &[u8], packet: &mut Packet) -> Option<()> {
@@ -196,23 +201,35 @@ fn transport(bytes: &[u8], packet: &mut Packet) -> Option<()> {
     Some(())
 }
 
-/// The ports that the test captures use, lower one first.
+/// What the ports say, lower one first: IANA's registry, and custom.
 fn application(packet: &Packet) -> Option<&'static str> {
     let (one, other) = packet.ports?;
     let known = |port: u16| {
         Some(match (packet.protocol, port) {
+            (6, 20 | 21) => "ftp",
             (6, 22) => "ssh",
+            (6, 23) => "telnet",
+            (6, 25 | 587) => "smtp",
             (6 | 17, 53) => "dns",
-            (6 | 17, 88) => "kerberos",
-            (6, 80 | 8080 | 8000 | 3128) => "http",
-            (17, 123) => "ntp",
-            (17, 137 | 138) => "netbios",
-            (6, 443) => "tls",
-            (17, 443) => "quic",
-            (6, 445) => "smb",
             (17, 67 | 68) => "dhcp",
+            (6, 80 | 8080 | 8000 | 3128) => "http",
+            (17, 80 | 443 | 8443) => "quic",
+            (6 | 17, 88) => "kerberos",
+            (6, 110) => "pop3",
+            (17, 123) => "ntp",
+            (6, 139) | (17, 137 | 138) => "netbios",
+            (6, 143) => "imap",
+            (17, 161 | 162) => "snmp",
+            (6 | 17, 389) => "ldap",
+            (6, 443 | 465 | 636 | 853 | 993 | 995 | 8443) => "tls",
+            (6, 445) => "smb",
+            (17, 514) => "syslog",
             (17, 1900) => "ssdp",
+            (6 | 17, 2049) => "nfs",
+            (6 | 17, 3389) => "rdp",
+            (6 | 17, 5060) => "sip",
             (17, 5353) => "mdns",
+            (17, 5355) => "llmnr",
             (6, 6633 | 6653) => "openflow",
             (17, 7000..=7009) => "afs",
             _ => return None,
