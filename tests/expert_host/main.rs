@@ -5,6 +5,7 @@
 mod captures;
 #[path = "../../examples/expert_host/conversation.rs"]
 mod conversation;
+mod edges;
 mod faults;
 mod inputs;
 mod link_types;
