@@ -48,12 +48,6 @@ enum Ended {
     Panicked(String),
 }
 
-impl From<Error> for Ended {
-    fn from(error: Error) -> Self {
-        Self::Refused(error)
-    }
-}
-
 /// What an expert's thread hands over at its end: host memory, except for the
 /// state of an ambient expert.
 struct Verdict {
@@ -193,10 +187,10 @@ impl Job<'_> {
                 Message::Frames(batch) => batch.frames().try_for_each(|frame| state.frame(&frame)),
                 Message::HalfWay => self.misbehave(state),
             })?;
-            checkpoint(self.expert)?;
+            self.checkpoint()?;
         }
         self.guard::<E>(|| state.end())?;
-        checkpoint(self.expert)?;
+        self.checkpoint()?;
         Ok(state.findings(self.top))
     }
 
@@ -213,7 +207,21 @@ impl Job<'_> {
         };
         // The payload of a panic in the scope is the expert's, too, and is
         // freed here.
-        called.map_err(|payload| Ended::Panicked(text(payload)))?.map_err(Ended::Refused)
+        let result = called.map_err(|payload| Ended::Panicked(text(payload)))?;
+        result.map_err(|error| Ended::Refused(self.reason(error)))
+    }
+
+    fn checkpoint(&self) -> Result<(), Ended> {
+        checkpoint(self.expert).map_err(|error| Ended::Refused(self.reason(error)))
+    }
+
+    /// What a refusal comes down to. An order to stop that arrives in the middle
+    /// of a call may look like a full quota there, so the expert asks again.
+    fn reason(&self, error: Error) -> Error {
+        match error {
+            Error::QuotaExceeded => checkpoint(self.expert).err().unwrap_or(error),
+            _ => error,
+        }
     }
 
     fn misbehave<E: NetworkExpert>(&self, state: &mut E) -> Result<(), Error> {

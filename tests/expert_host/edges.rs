@@ -193,3 +193,37 @@ fn a_server_with_the_higher_port() {
     let times = &expert(&report, "average-server-response-time")["result"]["servers"][0];
     assert_eq!((&times["server"], &times["mean_ns"]), (&"10.0.0.1:20".into(), &1_000.into()));
 }
+
+/// Frames on their way to a card that cuts them up itself: their IP headers
+/// have no length yet, and the frame's end is the payload's.
+#[test]
+fn lengths_left_to_the_network_card() {
+    let mut frame = segment(CLIENT, SERVER, 100, Some(1), "", &[9; 1_000]);
+    frame[16..18].fill(0);
+    let whole = Captured::whole(0, frame.clone());
+    let cut = Captured { time: 1, wire_len: whole.wire_len, bytes: frame[..100].to_vec() };
+    let next = Captured::whole(2, segment(CLIENT, SERVER, 1_100, Some(1), "", b"next"));
+    for frames in [[whole, next.clone()], [cut, next]] {
+        let file = TempFile::new(&captures::pcap(&frames));
+        let report = program::json(&[file.path()]);
+        assert_eq!(report["malformed"], 0);
+        let expected = [("messages", 1), ("message_bytes", 1_004), ("stranded_bytes", 0)];
+        figures(&report, "protocol-coalesce", &expected);
+    }
+}
+
+/// What was not captured is zero, also where the memory was used before.
+#[test]
+fn payload_that_was_not_captured() {
+    let request = segment(CLIENT, SERVER, 100, Some(1), "", b"requested!");
+    let answer = segment(SERVER, CLIENT, 1, Some(110), "", b"answer");
+    let next = segment(CLIENT, SERVER, 110, Some(7), "", b"next one..");
+    let mut frames: Vec<Captured> =
+        [request, answer, next].into_iter().map(|bytes| Captured::whole(0, bytes)).collect();
+    let headers = frames[2].bytes.len() - 10;
+    frames[2].bytes.truncate(headers + 4);
+    let file = TempFile::new(&captures::pcap(&frames));
+    let report = program::json(&[file.path()]);
+    let content = &expert(&report, "protocol-coalesce")["result"]["digest"];
+    assert_eq!(content, &digest(&[b"requested!", b"answer", b"next\0\0\0\0\0\0"]));
+}

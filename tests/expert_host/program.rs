@@ -1,5 +1,6 @@
 //! Runs the example and reads what it prints.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::OnceLock;
@@ -17,25 +18,40 @@ pub const EXPERTS: [&str; 6] = [
 ];
 
 /// The example's executable. `cargo test` builds examples along with the tests;
-/// where only some targets were asked for, it is built here.
+/// where only some targets were asked for, it is built here if need be.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         let test = std::env::current_exe().expect("the path of this test");
-        let profile = test.parent().and_then(Path::parent).expect("target/<profile>/deps");
+        let folder = test.parent().and_then(Path::parent).expect("target/<profile>/deps");
         let name = format!("expert_host{}", std::env::consts::EXE_SUFFIX);
-        let path = profile.join("examples").join(name);
-        if !path.exists() {
+        let path = folder.join("examples").join(name);
+        if !is_up_to_date(&path) {
+            let profile = if folder.ends_with("release") { "release" } else { "test" };
             let mut build = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
-            build.args(["build", "--example", "expert_host"]);
-            if profile.ends_with("release") {
-                build.arg("--release");
-            }
-            let built = build.status().expect("cargo runs");
-            assert!(built.success(), "the example does not build");
+            build.args(["build", "--quiet", "--profile", profile, "--example", "expert_host"]);
+            assert!(build.status().expect("cargo runs").success(), "the example does not build");
         }
         path
     })
+}
+
+/// Whether the executable is there, and newer than what it is made of.
+fn is_up_to_date(path: &Path) -> bool {
+    let changed = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
+    let Some(built) = changed(path) else { return false };
+    let mut folders = vec![PathBuf::from("src"), PathBuf::from("examples/expert_host")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if changed(&path) > Some(built) {
+                return false;
+            }
+        }
+    }
+    true
 }
 
 /// Runs the example with these arguments. Whatever they are, it never panics
