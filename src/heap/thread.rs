@@ -10,8 +10,8 @@
 //!   no span's thread.
 //! - T2 a thread's list of caches and its hash table hold the same caches, the
 //!   empty one excepted.
-//! - T3 while `pinned` is not 0, no chunk is released and no expert whose key
-//!   it holds is reclaimed.
+//! - T3 while a word of `pinned` is not 0, no chunk is released and no expert
+//!   whose key it holds is reclaimed.
 
 use core::cell::{Cell, RefCell};
 use core::ptr;
@@ -40,8 +40,9 @@ pub struct Thread {
     table: RefCell<Table>,
     /// Caches that were reclaimed or adopted behind the thread's back.
     inbox: AtomicPtr<Cache>,
-    /// A key, or `ANYTHING`, while the thread looks at what it does not own.
-    pinned: AtomicUsize,
+    /// Keys (a transfer has two), or `ANYTHING`, while the thread looks at what
+    /// it does not own.
+    pinned: [AtomicUsize; 2],
     next_made: AtomicPtr<Thread>,
     next_unused: Cell<Option<&'static Thread>>,
 }
@@ -280,7 +281,7 @@ impl Pooled for Thread {
             caches: Cell::new(None),
             table: RefCell::new(HashMap::with_hasher_in(IdHasher, TableAllocator)),
             inbox: AtomicPtr::new(ptr::null_mut()),
-            pinned: AtomicUsize::new(0),
+            pinned: [const { AtomicUsize::new(0) }; 2],
             next_made: AtomicPtr::new(ptr::null_mut()),
             next_unused: Cell::new(None),
         }
@@ -319,13 +320,17 @@ fn pin_word(word: usize) -> Pin {
             not_send: core::marker::PhantomData,
         };
     };
-    let before = thread.pinned.load(Relaxed);
-    // A pin inside a pin keeps the outer one's key, which covers both.
+    // A pin inside a pin of the same key, or of anything, is covered by that;
+    // one of a second key (a transfer has two) takes the second place.
+    let first = thread.pinned[0].load(Relaxed);
+    let is_second = first > ANYTHING && word > ANYTHING && word != first;
+    let pinned = &thread.pinned[usize::from(is_second)];
+    let before = pinned.load(Relaxed);
     let word = if before > ANYTHING { before } else { word };
     // SeqCst: before what follows is looked at; `drain` and the release of a
     // chunk change first and look for pins afterwards.
-    thread.pinned.swap(word, Ordering::SeqCst);
-    Pin { pinned: &thread.pinned, before, not_send: core::marker::PhantomData }
+    pinned.swap(word, Ordering::SeqCst);
+    Pin { pinned, before, not_send: core::marker::PhantomData }
 }
 
 impl Drop for Pin {
@@ -346,7 +351,8 @@ pub fn nobody_else_is_pinned() -> bool {
     let mine = token();
     PINS_WITHOUT_RECORD.load(Ordering::SeqCst) == 0
         && made().all(|thread| {
-            thread.pinned.load(Ordering::SeqCst) == 0 || ptr::from_ref(thread).addr() == mine
+            thread.pinned.iter().all(|word| word.load(Ordering::SeqCst) == 0)
+                || ptr::from_ref(thread).addr() == mine
         })
 }
 
@@ -355,7 +361,7 @@ pub fn drain(key: ExpertKey) {
     fence(Ordering::SeqCst);
     let mine = token();
     let is_pinned = |thread: &Thread| {
-        thread.pinned.load(Ordering::SeqCst) == key.into_raw()
+        thread.pinned.iter().any(|word| word.load(Ordering::SeqCst) == key.into_raw())
             && ptr::from_ref(thread).addr() != mine
     };
     while PINS_WITHOUT_RECORD.load(Ordering::SeqCst) != 0 || made().any(is_pinned) {
