@@ -64,8 +64,8 @@ mod guard {
     const HANDLER_FOUND: c_int = 6;
     const INSTALL_CONTEXT: c_int = 7;
     const CONTINUE_UNWIND: c_int = 8;
-    /// The class of Rust's own exceptions.
-    const RUST: u64 = u64::from_be_bytes(*b"MOZ\0RUST");
+    /// The class of Rust's own exceptions, whichever end its runtime begins at.
+    const RUST: [u64; 2] = [u64::from_ne_bytes(*b"MOZ\0RUST"), u64::from_ne_bytes(*b"TSUR\0ZOM")];
     /// DWARF's number of `rax`, where the landing expects the exception.
     const RAX: c_int = 0;
 
@@ -143,7 +143,7 @@ mod guard {
         exception: *mut c_void,
         context: *mut c_void,
     ) -> c_int {
-        if class == RUST || actions & FORCE_UNWIND != 0 {
+        if RUST.contains(&class) || actions & FORCE_UNWIND != 0 {
             return CONTINUE_UNWIND;
         }
         if actions & SEARCH_PHASE != 0 {
