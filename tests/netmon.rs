@@ -522,6 +522,7 @@ fn a_transfer_needs_room_in_the_takers_quota() {
 #[test]
 fn owner_of_knows_every_block_and_no_other_address() {
     let key = register("owner", 0);
+    assert_eq!(ExpertOwnerOf(alloc(key, 0).unwrap()), key);
     for size in SIZES {
         let block = alloc(key, size).unwrap();
         assert_eq!(ExpertOwnerOf(block), key);

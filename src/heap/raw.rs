@@ -34,9 +34,10 @@ use crate::sync::{AtomicUsize, Ordering::Relaxed};
 /// What stands in front of the memory handed out, in bytes.
 const PREFIX: usize = 16;
 
-/// The layout of the block behind `size` bytes; `None` where it overflows.
+/// The layout of the block behind `size` bytes; `None` where it overflows. One
+/// byte at least, or the address of 0 bytes would be in the next block.
 fn layout_of(size: usize) -> Option<Layout> {
-    Layout::from_size_align(size.checked_add(PREFIX)?, PREFIX).ok()
+    Layout::from_size_align(size.max(1).checked_add(PREFIX)?, PREFIX).ok()
 }
 
 /// Allocates a raw block of `size` bytes for the raw heap `heap`.
