@@ -123,7 +123,8 @@ pub unsafe fn resize(
         unsafe { span_of(memory) }
     };
     let is_aligned = memory.addr().get() % new.align() == 0;
-    let stays = is_aligned && new.align() <= old.align().max(SLICE);
+    // Blocks aligned beyond a slice are found in another way, by their layout.
+    let stays = is_aligned && (new.align() > SLICE) == (old.align() > SLICE);
     // SAFETY: S1: the live block of this span.
     if let Some(done) =
         stays.then(|| unsafe { resize_in_place(span, memory, old, new, zeroed) }).flatten()
@@ -133,7 +134,7 @@ pub unsafe fn resize(
     let heap = span.heap().ok_or(Error::InvalidPointer)?;
     let moved = match allocate_in(heap, new, zeroed) {
         // A block that is to shrink never fails: it stays as large as it is.
-        Err(_) if is_aligned && new.size() <= old.size() => return Ok(memory),
+        Err(_) if stays && new.size() <= old.size() => return Ok(memory),
         moved => moved?,
     };
     let kept = old.size().min(new.size());
