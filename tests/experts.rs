@@ -113,6 +113,42 @@ fn an_expert_ends_while_a_forgotten_scope_allocates_in_another_thread() {
     }
 }
 
+/// Blocks made in a scope may be anywhere when the expert ends; other threads
+/// go on resizing and freeing them meanwhile.
+#[test]
+fn an_expert_ends_while_other_threads_resize_its_blocks() {
+    for round in 0..100_u64 {
+        let expert = expert("resized");
+        let mut blocks: Vec<Vec<u8>> = {
+            let _scope = expert.enter();
+            (0..300).map(|number| vec![number as u8; number * number % 40_000 + 1]).collect()
+        };
+        let others = [blocks.split_off(150), blocks];
+        let busy = others.map(|blocks| {
+            thread::spawn(move || {
+                let resize = |mut block: Vec<u8>, number: usize| {
+                    let (first, length) = (block[0], block.len());
+                    block.resize(length * [1, 2, 40][number % 3] + 1, first);
+                    block.truncate(length / 2 + 1);
+                    block.shrink_to_fit();
+                    assert!(block.iter().all(|&byte| byte == first));
+                    block
+                };
+                let numbered = blocks.into_iter().zip(0..);
+                numbered.map(|(block, number)| resize(block, number)).collect::<Vec<_>>()
+            })
+        });
+        thread::sleep(Duration::from_micros(round * 10));
+        let key = expert.key();
+        let _ = expert.finish();
+        for busy in busy {
+            let blocks = busy.join().unwrap();
+            assert!(blocks.iter().all(|block| owner(&block[..]) == host()));
+        }
+        assert!(ALLOC.get(key).is_none());
+    }
+}
+
 #[test]
 fn blocks_are_freed_anywhere_and_return_to_their_owner() {
     let (one, two) = (expert("one"), expert("two"));

@@ -47,7 +47,8 @@ fn layout_of(size: usize) -> Option<Layout> {
 /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`].
 pub fn allocate(heap: &'static Heap, size: usize) -> Result<NonNull<u8>, Error> {
     let layout = layout_of(size).ok_or(Error::OutOfMemory)?;
-    let block = blocks::allocate_in(heap, layout, true)?;
+    let key = heap.key().ok_or(Error::InvalidKey)?;
+    let block = blocks::allocate_in(heap, key, layout, true)?;
     Ok(hand_out(block, size))
 }
 

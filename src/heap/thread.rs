@@ -24,6 +24,7 @@ use super::tables::{Pool, Pooled, TableAllocator};
 use super::{exit, fork};
 pub use super::tls::{current, set_current, token};
 use crate::engine::{HOST_KEY, Kind};
+use crate::error::Error;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Ordering::Relaxed, fence};
 
@@ -110,24 +111,39 @@ fn remember(id: usize, kind: Kind, cache: &'static Cache) {
     }
 }
 
-/// Makes this thread's cache for `heap`, which it has none for. `None` where
-/// there is no memory.
-pub fn attach(heap: &'static Heap) -> Option<&'static Cache> {
-    let thread = this()?;
-    let id = id(heap.key()?, heap.kind());
-    thread.table.borrow_mut().try_reserve(1).ok()?;
-    let cache = CACHES.take(|_| ())?;
+/// Makes this thread's cache for `heap` of `key`, which it has none for.
+///
+/// # Errors
+///
+/// [`Error::OutOfMemory`]; [`Error::InvalidKey`] where the heap is not that of
+/// `key` any more.
+pub fn attach(heap: &'static Heap, key: ExpertKey) -> Result<&'static Cache, Error> {
+    let thread = this().ok_or(Error::OutOfMemory)?;
+    let id = id(key, heap.kind());
+    thread.table.borrow_mut().try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+    let cache = CACHES.take(|_| ()).ok_or(Error::OutOfMemory)?;
     cache.open(id, thread, heap);
-    heap.with(|lists| lists.add_cache(cache));
+    let is_open = heap.with(|lists| {
+        let is_open = heap.is_of(key);
+        if is_open {
+            lists.add_cache(cache);
+        }
+        is_open
+    });
+    if !is_open {
+        cache.close();
+        CACHES.give(cache);
+        return Err(Error::InvalidKey);
+    }
     thread.table.borrow_mut().insert(id, cache);
     cache.thread_next.set(thread.caches.replace(Some(cache)));
     remember(id, heap.kind(), cache);
-    Some(cache)
+    Ok(cache)
 }
 
 /// This thread's cache for what belongs to the host.
 pub fn host_cache() -> Option<&'static Cache> {
-    find(HOST_KEY, Kind::Ambient).or_else(|| attach(&HOST))
+    find(HOST_KEY, Kind::Ambient).or_else(|| attach(&HOST, HOST_KEY).ok())
 }
 
 /// This thread's record, made and set up for the thread's end if need be.
