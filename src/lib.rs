@@ -14,6 +14,8 @@ mod key;
 mod source;
 mod sync;
 
+#[cfg(feature = "capi")]
+pub use api::capi;
 pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, Holder, Host, InScope, Scope};
 #[cfg(feature = "std")]
 pub use api::{ExpertAlloc, Failure, Snapshot};
@@ -24,4 +26,6 @@ pub use expert::owned_name::NameCopy;
 pub use expert::report::{ExpertSnapshot, Report};
 pub use expert::stats::{Reclaimed, Stats};
 pub use expert::visit::State;
+#[cfg(feature = "std")]
+pub use heap::HeapStats;
 pub use key::ExpertKey;

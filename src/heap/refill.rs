@@ -15,7 +15,8 @@ use super::record::Heap;
 use super::size_class::{self, CLASSES, SMALL_MAX};
 use super::span::{NEVER, Span, State};
 use crate::error::Error;
-use crate::sync::Ordering::Relaxed;
+use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::sync::fence;
 
 /// How many waiting or abandoned spans are looked at before a fresh one is
 /// begun. Those looked at go to the back, so all have their turn.
@@ -120,6 +121,9 @@ impl Cache {
             return false;
         }
         let adopted = heap.with(|lists| {
+            if !core::ptr::eq(heap, self.heap()) {
+                return None;
+            }
             let list = &lists.abandoned[class];
             for _ in 0..LOOKS {
                 let span = list.first()?;
@@ -145,10 +149,20 @@ impl Cache {
     }
 
     fn begin_span(&'static self, class: usize) -> Result<(), Error> {
-        let span = self.heap().begin_span(class)?;
+        let span = self.fresh_span(class)?;
+        self.carve(span, PAGE)
+    }
+
+    /// A fresh span, current from now on, of whoever owns this cache.
+    fn fresh_span(&'static self, class: usize) -> Result<&'static Span, Error> {
+        let span = loop {
+            if let Some(span) = self.heap().begin_span(class, self)? {
+                break span;
+            }
+        };
         self.own(span);
         self.make_current(class, span);
-        self.carve(span, PAGE)
+        Ok(span)
     }
 
     /// Makes blocks of up to `bytes` of the current span's uncarved memory, at
@@ -180,7 +194,8 @@ impl Cache {
     }
 
     /// Charges the owner. An expert's heap may be adopted by the host at any
-    /// moment, so its lock is held: the charge goes where the span is.
+    /// moment, so its lock is held: the charge goes where the span is. So does
+    /// the host's, until a span that is being adopted has arrived.
     fn charge(
         &self,
         span: &Span,
@@ -189,7 +204,10 @@ impl Cache {
     ) -> Result<(), Error> {
         loop {
             let heap = self.heap();
-            if heap.is_host() {
+            let has_span = span.heap().is_some_and(|tag| core::ptr::eq(tag, heap));
+            if has_span && heap.is_host() {
+                // Acquire: what was charged so far (the Release in `adopt_span`).
+                fence(Acquire);
                 return how(heap, span, bytes);
             }
             let done =
@@ -248,15 +266,13 @@ impl Cache {
         }
         let span = match self.queue(class).current.get() {
             Some(span) if span.carved() < span.capacity() => span,
-            _ => {
-                let span = self.heap().begin_span(class)?;
-                self.own(span);
-                self.make_current(class, span);
-                span
-            }
+            _ => self.fresh_span(class)?,
         };
         let bytes = span.charge_of(span.carved() + 1).saturating_sub(span.charged());
-        let charged = self.charge(span, bytes, Heap::charge_beyond);
+        // The owner may be the host by now, which has room.
+        let charged = self.charge(span, bytes, |heap, span, bytes| {
+            heap.charge(span, bytes).or_else(|_| heap.charge_beyond(span, bytes))
+        });
         if charged.is_err() {
             self.end_empty_spans();
             return Err(why);
