@@ -4,6 +4,7 @@
 mod account;
 mod engine;
 mod error;
+pub mod fixed;
 mod key;
 mod sync;
 

@@ -1,0 +1,21 @@
+//! The fixed engine: a heap in the memory that it is given, for systems
+//! without an operating system.
+
+mod block;
+#[cfg(feature = "testing")]
+mod check;
+mod engine;
+mod header;
+mod index;
+mod lock;
+mod owner;
+mod region;
+mod requests;
+#[cfg(feature = "testing")]
+pub mod shadow;
+mod store;
+
+#[cfg(feature = "critical-section")]
+pub use lock::CriticalSectionLock;
+pub use engine::FixedEngine;
+pub use lock::SpinLock;

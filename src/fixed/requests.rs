@@ -1,0 +1,250 @@
+//! Requests: the store and the owners together, under the engine's lock.
+//! Every change of a block is charged, or refunded, in the same step.
+//!
+//! - Q1 the accounts of a heap, and all owners' counts, change here only.
+//! - Q2 a block's charge is its size with its header; a request that is
+//!   refused has changed nothing but the count of refusals.
+
+use super::block::Block;
+use super::header::{HEADER, Tag, block_size};
+use super::owner::{Owner, Owners};
+use super::store::{Fit, Mark, Store};
+use crate::account::Account;
+use crate::engine::{Kind, Taken, Who};
+use crate::error::Error;
+use crate::key::ExpertKey;
+
+/// Everything that the engine's lock protects.
+pub struct State {
+    /// Where the blocks are.
+    pub store: Store,
+    /// Whose they are.
+    pub owners: Owners,
+}
+
+/// A request for memory: for whom, and of which heap.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Who pays.
+    pub who: Who<'a, Owner>,
+    /// Which heap of theirs the block is in.
+    pub kind: Kind,
+    /// The bytes asked for.
+    pub asked: usize,
+    /// What the payload's address is a multiple of; a power of two.
+    pub align: usize,
+}
+
+impl State {
+    /// No memory, and nobody.
+    pub const fn new() -> Self {
+        Self { store: Store::new(), owners: Owners::new() }
+    }
+
+    /// Allocates a block.
+    #[inline]
+    pub fn allocate(&mut self, request: Request<'_>) -> Result<Block, Error> {
+        let Request { who, kind, asked, .. } = request;
+        let tag = self.owners.tag(&mut self.store, who)?;
+        let Some(fit) = self.find(request) else { return Err(refuse_slow(request)) };
+        charge(request, fit.size)?;
+        who.owner.gain(1, fit.size);
+        Ok(self.store.take(fit, Mark { tag, kind, asked }))
+    }
+
+    /// A free block for `request`, as [`allocate`](Self::allocate) would find it.
+    #[inline]
+    pub fn find(&self, request: Request<'_>) -> Option<Fit> {
+        self.store.find(block_size(request.asked)?, request.align)
+    }
+
+    /// Frees a live block, whoever it belongs to.
+    #[inline]
+    pub fn free(&mut self, host: Who<'_, Owner>, block: Block) {
+        let size = block.size();
+        let tag = block.label().tag();
+        if tag == Tag::HOST {
+            host.account.refund_locked(size);
+            host.owner.lose(1, size);
+        } else if let Some((owner, account)) = self.owners.account(tag) {
+            account.refund_locked(size);
+            owner.lose(1, size);
+        }
+        self.store.release(block);
+    }
+
+    /// Resizes a live block where it stands, if that can be: `None` if it
+    /// cannot, and the block is untouched then.
+    pub fn resize(
+        &mut self,
+        request: Request<'_>,
+        block: Block,
+    ) -> Option<Result<Block, Error>> {
+        let size = block_size(request.asked)?;
+        let whole = self.store.reach(block);
+        if whole < size || block.payload().addr().get() & (request.align - 1) != 0 {
+            return None;
+        }
+        let before = block.size();
+        // What is taken from a free neighbour is all of it or a part that
+        // leaves a block; what is cut off joins a free neighbour.
+        if let Err(error) = recharge(request, before, self.store.resized(whole, size)) {
+            return Some(Err(error));
+        }
+        self.store.resize(block, size, mark(request, block));
+        Some(Ok(block))
+    }
+
+    /// Moves a live block, with the first `kept` bytes of its content, to
+    /// where there is room for `request`, and charges the difference only.
+    pub fn relocate(
+        &mut self,
+        request: Request<'_>,
+        block: Block,
+        kept: usize,
+    ) -> Result<Block, Error> {
+        let no_room = || refuse_slow(request);
+        let size = block_size(request.asked).ok_or_else(no_room)?;
+        let mark = mark(request, block);
+        if let Some(fit) = self.store.find(size, request.align) {
+            recharge(request, block.size(), fit.size)?;
+            let moved = self.store.take(fit, mark);
+            // SAFETY: two live blocks, each at least `kept` bytes long.
+            unsafe { block.payload().copy_to_nonoverlapping(moved.payload(), kept) };
+            self.store.release(block);
+            return Ok(moved);
+        }
+        let (previous, whole) = self.store.reach_back(block).ok_or_else(no_room)?;
+        if whole < size || previous.payload().addr().get() & (request.align - 1) != 0 {
+            return Err(no_room());
+        }
+        recharge(request, block.size(), self.store.resized(whole, size))?;
+        self.store.slide(block, size, kept, mark).ok_or_else(no_room)
+    }
+
+    /// The live raw block of `key` at `address`, whatever is passed.
+    pub fn raw(&self, key: ExpertKey, address: usize) -> Result<Block, Error> {
+        let block = self.store.at(address).ok_or(Error::InvalidPointer)?;
+        if block.extent().kind() != Some(Kind::Raw) {
+            return Err(Error::InvalidPointer);
+        }
+        match self.owners.key(block.label().tag()) {
+            Some(owner) if owner == key => Ok(block),
+            Some(_) => Err(Error::AccessDenied),
+            None => Err(Error::InvalidPointer),
+        }
+    }
+
+    /// Makes a live block one of `kind`, with the size asked for.
+    pub fn set_kind(&mut self, block: Block, kind: Kind, asked: usize) {
+        let tag = block.label().tag();
+        let reach = block.size();
+        super::store::set_live(block, reach, block.extent().is_previous_free(), Mark { tag, kind, asked });
+    }
+
+    /// Gives a live block, with its charge, to another owner.
+    pub fn transfer(
+        &mut self,
+        block: Block,
+        from: Who<'_, Owner>,
+        to: Who<'_, Owner>,
+    ) -> Result<(), Error> {
+        let tag = self.owners.tag(&mut self.store, to)?;
+        let size = block.size();
+        if from.account.shift_locked(to.account, size).is_err() {
+            to.account.count_refusal();
+            return Err(Error::QuotaExceeded);
+        }
+        from.owner.lose(1, size);
+        to.owner.gain(1, size);
+        block.set_live(block.extent(), tag, block.label().slack());
+        Ok(())
+    }
+
+    /// Frees all blocks of one kind of `who`.
+    pub fn reclaim(&mut self, who: Who<'_, Owner>, kind: Kind) -> Taken {
+        if who.owner.is_empty() {
+            return Taken::default();
+        }
+        let Some(tag) = who.key.slot().and_then(Tag::of_slot) else { return Taken::default() };
+        let taken = self.store.reclaim(tag, kind);
+        who.account.refund_locked(taken.bytes);
+        who.owner.lose(taken.blocks, taken.bytes);
+        without_headers(taken)
+    }
+
+    /// Gives all ambient blocks of `from` to `to`, or to the host where there
+    /// is no memory to note that `to` owns anything.
+    pub fn adopt(
+        &mut self,
+        from: Who<'_, Owner>,
+        to: Who<'_, Owner>,
+        host: Who<'_, Owner>,
+    ) -> Taken {
+        if from.owner.is_empty() {
+            return Taken::default();
+        }
+        let Some(old) = from.key.slot().and_then(Tag::of_slot) else { return Taken::default() };
+        let (to, new) = match self.owners.tag(&mut self.store, to) {
+            Ok(tag) => (to, tag),
+            Err(_) => (host, Tag::HOST),
+        };
+        let taken = self.store.retag(old, new, Kind::Ambient);
+        from.owner.lose(taken.blocks, taken.bytes);
+        to.owner.gain(taken.blocks, taken.bytes);
+        if from.account.shift_locked(to.account, taken.bytes).is_err() {
+            from.account.refund_locked(taken.bytes);
+            to.account.overdraw_locked(taken.bytes);
+        }
+        without_headers(taken)
+    }
+}
+
+/// The mark of a block that stays its owner's.
+fn mark(request: Request<'_>, block: Block) -> Mark {
+    Mark { tag: block.label().tag(), kind: request.kind, asked: request.asked }
+}
+
+fn without_headers(taken: Taken) -> Taken {
+    Taken { bytes: taken.bytes.wrapping_sub(taken.blocks.wrapping_mul(HEADER)), ..taken }
+}
+
+/// Charges a new block of `bytes`.
+#[inline]
+fn charge(request: Request<'_>, bytes: usize) -> Result<(), Error> {
+    let Request { who, kind, .. } = request;
+    if who.account.charge_locked(bytes).is_ok() {
+        return Ok(());
+    }
+    if kind == Kind::Ambient && who.overdraft {
+        who.account.overdraw_locked(bytes);
+        return Ok(());
+    }
+    who.account.count_refusal();
+    Err(Error::QuotaExceeded)
+}
+
+/// Charges, or refunds, what a block changes from `before` bytes to `after`.
+fn recharge(request: Request<'_>, before: usize, after: usize) -> Result<(), Error> {
+    if after > before {
+        charge(request, after - before)?;
+    } else {
+        request.who.account.refund_locked(before - after);
+    }
+    request.who.owner.resize(after.wrapping_sub(before));
+    Ok(())
+}
+
+/// Why a request for which there is no free block is refused: of two reasons
+/// the quota is the one that the expert can do something about.
+#[cold]
+fn refuse_slow(request: Request<'_>) -> Error {
+    let account: &Account = request.who.account;
+    let quota = account.quota();
+    let passes = request.asked > quota.saturating_sub(account.charged());
+    if quota != 0 && passes && !(request.kind == Kind::Ambient && request.who.overdraft) {
+        account.count_refusal();
+        return Error::QuotaExceeded;
+    }
+    Error::OutOfMemory
+}
