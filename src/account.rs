@@ -12,10 +12,19 @@
 //!   children and not yet refunded.
 //! - A3 the parent is set before the account is first charged and does not
 //!   change while anything is charged; it outlives its children.
+//! - A4 the marks are sticky until the account is opened again; `INHERITS` is
+//!   set iff there is a parent.
 
 use core::ptr::NonNull;
 
-use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::Relaxed};
+
+/// Mark: memory beyond the quota had to be granted.
+const OVERDRAWN: u32 = 1;
+/// Mark: the account may not be charged any more.
+const SEALED: u32 = 2;
+/// Mark: there is a parent whose marks count here too.
+const INHERITS: u32 = 4;
 
 /// No room: the quota of this account, or of a parent, would be passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +43,8 @@ pub struct Account {
     /// `usize::MAX` for none.
     soft_quota: AtomicUsize,
     refusals: AtomicUsize,
-    overdrawn: AtomicBool,
+    /// One word, so that [`is_open`](Account::is_open) is one load for most.
+    marks: AtomicU32,
     parent: AtomicPtr<Account>,
 }
 
@@ -47,7 +57,7 @@ impl Account {
             quota: AtomicUsize::new(usize::MAX),
             soft_quota: AtomicUsize::new(usize::MAX),
             refusals: AtomicUsize::new(0),
-            overdrawn: AtomicBool::new(false),
+            marks: AtomicU32::new(0),
             parent: AtomicPtr::new(core::ptr::null_mut()),
         }
     }
@@ -63,7 +73,7 @@ impl Account {
         let none_if_zero = |bytes: usize| if bytes == 0 { usize::MAX } else { bytes };
         self.peak.store(0, Relaxed);
         self.refusals.store(0, Relaxed);
-        self.overdrawn.store(false, Relaxed);
+        self.marks.store(if parent.is_some() { INHERITS } else { 0 }, Relaxed);
         self.quota.store(none_if_zero(quota), Relaxed);
         self.soft_quota.store(none_if_zero(soft_quota), Relaxed);
         let parent = parent.map_or(core::ptr::null_mut(), NonNull::as_ptr);
@@ -97,7 +107,32 @@ impl Account {
 
     /// Whether memory beyond the quota had to be granted.
     pub fn is_overdrawn(&self) -> bool {
-        self.overdrawn.load(Relaxed)
+        self.is_marked(OVERDRAWN)
+    }
+
+    /// Whether this account itself was sealed.
+    pub fn is_sealed(&self) -> bool {
+        self.is_marked(SEALED)
+    }
+
+    /// Whether neither this account nor a parent is sealed or overdrawn.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        let marks = self.marks.load(Relaxed);
+        marks == 0 || (marks == INHERITS && self.are_parents_open())
+    }
+
+    /// The parent that charges go up to.
+    pub fn parent(&self) -> Option<&Account> {
+        // SAFETY: S2 of `open` keeps every parent in place.
+        unsafe { self.parent.load(Relaxed).as_ref() }
+    }
+
+    /// Refuses every further charge, here and of children, until the account
+    /// is opened again. What was charged stays; [`overdraw`](Self::overdraw)
+    /// still grants.
+    pub fn seal(&self) {
+        self.marks.fetch_or(SEALED, Relaxed);
     }
 
     /// Charges `bytes` here and to every parent, or nothing anywhere.
@@ -120,7 +155,7 @@ impl Account {
     /// Charges `bytes` here and to every parent even beyond a quota, and marks
     /// the account as overdrawn.
     pub fn overdraw(&self, bytes: usize) {
-        self.overdrawn.store(true, Relaxed);
+        self.marks.fetch_or(OVERDRAWN, Relaxed);
         for account in self.chain() {
             let before = account.charged.fetch_add(bytes, Relaxed);
             account.peak.fetch_max(before.saturating_add(bytes), Relaxed);
@@ -158,7 +193,7 @@ impl Account {
     /// As [`overdraw`](Self::overdraw), under the lock of
     /// [`charge_locked`](Self::charge_locked).
     pub fn overdraw_locked(&self, bytes: usize) {
-        self.overdrawn.store(true, Relaxed);
+        self.marks.fetch_or(OVERDRAWN, Relaxed);
         self.add_locked(bytes);
     }
 
@@ -193,7 +228,8 @@ impl Account {
     #[inline]
     fn has_room_alone(&self, bytes: usize) -> bool {
         let sum = self.charged.load(Relaxed).checked_add(bytes);
-        sum.is_some_and(|sum| sum <= self.quota.load(Relaxed))
+        let fits = sum.is_some_and(|sum| sum <= self.quota.load(Relaxed));
+        fits && !self.is_sealed()
     }
 
     #[inline]
@@ -214,13 +250,22 @@ impl Account {
 
     /// This account, its parent, and so on up.
     fn chain(&self) -> impl Iterator<Item = &Account> {
-        core::iter::successors(Some(self), |account| {
-            // SAFETY: S2 of `open` keeps every parent in place.
-            unsafe { account.parent.load(Relaxed).as_ref() }
-        })
+        core::iter::successors(Some(self), |account| account.parent())
+    }
+
+    #[cold]
+    fn are_parents_open(&self) -> bool {
+        self.chain().all(|account| !account.is_marked(OVERDRAWN | SEALED))
+    }
+
+    fn is_marked(&self, marks: u32) -> bool {
+        self.marks.load(Relaxed) & marks != 0
     }
 
     fn charge_alone(&self, bytes: usize) -> Result<(), Refused> {
+        if self.is_sealed() {
+            return Err(Refused);
+        }
         let quota = self.quota.load(Relaxed);
         let add = |charged: usize| charged.checked_add(bytes).filter(|&sum| sum <= quota);
         let before = self.charged.fetch_update(Relaxed, Relaxed, add).map_err(|_| Refused)?;
@@ -296,6 +341,18 @@ mod tests {
         assert!(account.is_overdrawn());
         assert_eq!(account.charged(), 30);
         account.refund(30);
+    }
+
+    #[test]
+    fn a_sealed_account_refuses_for_its_children_too() {
+        let parent = opened(0, None);
+        let child = opened(0, Some(&parent));
+        assert_eq!(child.charge(8), Ok(()));
+        parent.seal();
+        assert_eq!((child.is_open(), child.is_sealed()), (false, false));
+        assert_eq!((child.charge(8), parent.charge(8)), (Err(Refused), Err(Refused)));
+        child.refund(8);
+        assert_eq!((child.charged(), parent.charged()), (0, 0));
     }
 
     #[test]

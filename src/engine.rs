@@ -128,6 +128,10 @@ pub trait Engine: Copy + Send + Sync {
     /// - S2 `who` and `kind` are those that the block was allocated for.
     /// - S3 `new.align() == old.align()` or the block may move.
     ///
+    /// A size that is not larger, with an alignment that is not either, never
+    /// fails: `shrink_to_fit` aborts the process otherwise, and an expert may
+    /// be at its quota. The block then stays where it is.
+    ///
     /// # Errors
     ///
     /// As [`allocate`](Self::allocate); the block is then untouched.

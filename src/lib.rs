@@ -1,12 +1,28 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(expert_alloc_nightly, feature(allocator_api))]
 
 mod account;
+mod api;
 mod engine;
 mod error;
+mod expert;
 pub mod fixed;
+#[cfg(feature = "std")]
+mod heap;
 mod key;
+#[cfg(feature = "std")]
+mod source;
 mod sync;
 
+pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, Holder, Host, InScope, Scope};
+#[cfg(feature = "std")]
+pub use api::{ExpertAlloc, Failure, Snapshot};
 pub use error::Error;
+pub use expert::home::{Ambient, Home};
+#[cfg(feature = "std")]
+pub use expert::owned_name::NameCopy;
+pub use expert::report::{ExpertSnapshot, Report};
+pub use expert::stats::{Reclaimed, Stats};
+pub use expert::visit::State;
 pub use key::ExpertKey;

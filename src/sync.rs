@@ -4,9 +4,29 @@
 //! here; `--cfg loom` swaps them.
 
 #[cfg(not(loom))]
-pub use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
+pub use core::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
+};
 #[cfg(loom)]
-pub use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, fence};
+pub use loom::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence,
+};
+
+/// Half of a pointer-sized word: slot numbers and counts of slots.
+#[cfg(target_pointer_width = "64")]
+pub type Half = u32;
+/// Half of a pointer-sized word: slot numbers and counts of slots.
+#[cfg(target_pointer_width = "32")]
+pub type Half = u16;
+
+#[cfg(all(not(loom), target_pointer_width = "32"))]
+pub use core::sync::atomic::AtomicU16 as AtomicHalf;
+#[cfg(all(not(loom), target_pointer_width = "64"))]
+pub use core::sync::atomic::AtomicU32 as AtomicHalf;
+#[cfg(all(loom, target_pointer_width = "32"))]
+pub use loom::sync::atomic::AtomicU16 as AtomicHalf;
+#[cfg(all(loom, target_pointer_width = "64"))]
+pub use loom::sync::atomic::AtomicU32 as AtomicHalf;
 
 /// What a host's spin lock does while it waits: spins a little, then lets
 /// another thread run, because the holder may not be on a core.

@@ -1,0 +1,177 @@
+//! The groups of rows, and how a row is measured.
+
+use std::process::Command;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use crate::instructions;
+use crate::peers::{Peer, Role};
+use crate::results::{Cell, Measured, Sample};
+use crate::workers::Worker;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+pub enum Group {
+    /// The global allocator, one thread.
+    Single,
+    /// The global allocator, several threads.
+    Threads,
+    /// Instructions of alloc + free.
+    Instructions,
+}
+
+impl Group {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Single => "Global allocator, one thread",
+            Self::Threads => "Global allocator, threads",
+            Self::Instructions => "Instructions",
+        }
+    }
+
+    /// Whether rows of this group are compared with the best peer.
+    pub const fn has_best(self) -> bool {
+        matches!(self, Self::Single | Self::Threads)
+    }
+}
+
+/// How a job's figures come about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// The worker measures itself.
+    Timed,
+    /// Under callgrind.
+    Counted,
+    /// The figure is one that the worker notes beside its time.
+    Noted(&'static str),
+}
+
+/// One column of a row.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub column: String,
+    pub worker: Worker,
+    pub arguments: Vec<String>,
+    pub how: How,
+}
+
+/// One line of a table.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub group: Group,
+    pub name: String,
+    pub unit: &'static str,
+    pub jobs: Vec<Job>,
+}
+
+impl Row {
+    pub fn matches(&self, texts: &[String]) -> bool {
+        texts.is_empty() || texts.iter().any(|text| self.name.contains(text.as_str()))
+    }
+
+    /// Runs all columns in turn, `runs` times.
+    pub fn measure(&self, runs: u32) -> Result<Measured, String> {
+        let mut cells: Vec<Cell> = Vec::new();
+        for job in &self.jobs {
+            cells.push(Cell { column: job.column.clone(), samples: Vec::new() });
+        }
+        for run in 0..runs {
+            for (job, cell) in self.jobs.iter().zip(&mut cells) {
+                // A count is the same twice.
+                if job.how == How::Timed || run == 0 {
+                    cell.samples.push(job.run()?);
+                }
+            }
+        }
+        Ok(Measured {
+            group: self.group,
+            row: self.name.clone(),
+            unit: self.unit.to_owned(),
+            cells,
+        })
+    }
+}
+
+impl Job {
+    /// A job that the worker times itself.
+    pub fn timed(column: &str, worker: Worker, arguments: &[&str]) -> Self {
+        Self {
+            column: column.to_owned(),
+            worker,
+            arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
+            how: How::Timed,
+        }
+    }
+
+    fn run(&self) -> Result<Sample, String> {
+        match self.how {
+            How::Timed => self.run_timed(),
+            How::Counted => Ok(instructions::count(self)),
+            How::Noted(name) => {
+                let mut sample = self.run_timed()?;
+                sample.value = sample.extra.get(name).copied();
+                Ok(sample)
+            }
+        }
+    }
+
+    fn run_timed(&self) -> Result<Sample, String> {
+        let path = self.worker.path();
+        let output = Command::new(&path)
+            .args(&self.arguments)
+            .output()
+            .map_err(|error| format!("cannot run {}: {error}", path.display()))?;
+        let failed = |why: String| {
+            let errors = String::from_utf8_lossy(&output.stderr);
+            format!("{} {:?}: {why}\n{errors}", path.display(), self.arguments)
+        };
+        if !output.status.success() {
+            return Err(failed(output.status.to_string()));
+        }
+        serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))
+    }
+}
+
+/// The groups that the user named, or all.
+pub fn chosen(groups: &[Group]) -> Vec<Group> {
+    if groups.is_empty() { Group::value_variants().to_vec() } else { groups.to_vec() }
+}
+
+/// The rows of `groups`.
+pub fn plan(groups: &[Group], peers: &[Peer], _quick: bool) -> Vec<Row> {
+    groups
+        .iter()
+        .flat_map(|&group| match group {
+            Group::Single => global(group, &SINGLE, peers),
+            Group::Threads => global(group, &THREADS, peers),
+            Group::Instructions => instructions::rows(peers),
+        })
+        .collect()
+}
+
+const SINGLE: [&str; 10] = [
+    "pair",
+    "LIFO batch",
+    "shuffled batch",
+    "churn 10k",
+    "churn 300k",
+    "growing vectors",
+    "maps of strings",
+    "JSON",
+    "regex compile",
+    "large blocks",
+];
+
+const THREADS: [&str; 4] = ["Larson", "producer-consumer", "threads come and go", "false sharing"];
+
+/// Rows that every global allocator runs, and tracking-allocator beside them.
+fn global(group: Group, names: &[&str], peers: &[Peer]) -> Vec<Row> {
+    let columns = || peers.iter().filter(|peer| peer.role != Role::Attribution || peer.feature == "tracking");
+    let row = |&name: &&str| Row {
+        group,
+        name: name.to_owned(),
+        unit: "ns per operation",
+        jobs: columns().map(|peer| Job::timed(peer.name, Worker::on(peer.feature), &[name])).collect(),
+    };
+    names.iter().map(row).collect()
+}

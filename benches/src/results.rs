@@ -1,0 +1,124 @@
+//! What was measured: samples per row and column, and the file they are kept
+//! in.
+
+use std::fs;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::groups::Group;
+use crate::machine::Machine;
+
+/// One run of one row by one allocator, as the worker printed it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sample {
+    /// Nanoseconds per operation, or what else the row counts.
+    #[serde(rename = "ns_per_operation")]
+    pub value: Option<f64>,
+    #[serde(default)]
+    pub peak_bytes: f64,
+    #[serde(default)]
+    pub held_bytes: f64,
+    #[serde(default)]
+    pub extra: std::collections::BTreeMap<String, f64>,
+}
+
+impl Sample {
+    /// A figure without memory beside it.
+    pub fn only(value: Option<f64>) -> Self {
+        let extra = std::collections::BTreeMap::new();
+        Self { value, peak_bytes: 0.0, held_bytes: 0.0, extra }
+    }
+}
+
+/// All runs of one row by one allocator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Cell {
+    /// The allocator, and how it is used where a row has several ways.
+    pub column: String,
+    pub samples: Vec<Sample>,
+}
+
+impl Cell {
+    /// The median of what `value` tells of each run.
+    pub fn median(&self, value: impl Fn(&Sample) -> f64) -> f64 {
+        let mut values: Vec<f64> = self.samples.iter().map(value).collect();
+        values.sort_by(f64::total_cmp);
+        match values.len() {
+            0 => f64::NAN,
+            length if length % 2 == 1 => values[length / 2],
+            length => f64::midpoint(values[length / 2 - 1], values[length / 2]),
+        }
+    }
+
+    /// The figure of the row: nanoseconds per operation, or what its unit says.
+    pub fn figure(&self) -> f64 {
+        self.median(|sample| sample.value.unwrap_or(f64::NAN))
+    }
+
+    /// The median of a figure that only some rows have.
+    pub fn extra(&self, name: &str) -> Option<f64> {
+        let known = self.samples.first()?.extra.contains_key(name);
+        known.then(|| self.median(|sample| sample.extra.get(name).copied().unwrap_or(f64::NAN)))
+    }
+}
+
+/// All runs of one row.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Measured {
+    pub group: Group,
+    pub row: String,
+    /// What the figures count.
+    pub unit: String,
+    pub cells: Vec<Cell>,
+}
+
+impl Measured {
+    pub fn cell(&self, column: &str) -> Option<&Cell> {
+        self.cells.iter().find(|cell| cell.column == column)
+    }
+
+    pub fn figure(&self, column: &str) -> Option<f64> {
+        self.cell(column).map(Cell::figure)
+    }
+}
+
+/// All that a call of the runner measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Results {
+    pub machine: Machine,
+    pub runs: u32,
+    pub rows: Vec<Measured>,
+}
+
+impl Results {
+    pub fn new(machine: Machine, runs: u32) -> Self {
+        Self { machine, runs, rows: Vec::new() }
+    }
+
+    pub fn add(&mut self, row: Measured) {
+        self.rows.push(row);
+    }
+
+    /// The rows of one group, in the order they ran.
+    pub fn group(&self, group: Group) -> impl Iterator<Item = &Measured> {
+        self.rows.iter().filter(move |row| row.group == group)
+    }
+
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("numbers and strings can be printed")
+    }
+}
+
+/// Reads results that were saved before.
+pub fn read(file: &Path) -> Result<Results, String> {
+    let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// Writes the raw data to `results.json` in `directory`.
+pub fn save(results: &Results, directory: &Path) -> Result<(), String> {
+    fs::create_dir_all(directory)
+        .and_then(|()| fs::write(directory.join("results.json"), results.to_json()))
+        .map_err(|error| format!("{}: {error}", directory.display()))
+}

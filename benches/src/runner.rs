@@ -1,0 +1,125 @@
+//! Runs every workload on every allocator, interleaved, prints each row's
+//! times and their ratio to the best peer, and checks the bars.
+//!
+//! Every run is a process of its own (see `worker/`): A B C A B C ..., so
+//! that a busy moment of the machine hits all allocators alike. Medians are
+//! compared, never single runs.
+
+mod bars;
+mod groups;
+mod instructions;
+mod machine;
+mod peers;
+mod plots;
+mod results;
+mod tables;
+mod workers;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use groups::Group;
+use results::Results;
+
+/// Compares expert-alloc with other allocators.
+///
+/// Exits with 1 when a bar is missed, and lists the bars that were.
+#[derive(Parser)]
+#[command(name = "expert-alloc-bench", max_term_width = 90)]
+struct Options {
+    /// Three runs instead of five, and the shorter list of sizes.
+    #[arg(long)]
+    quick: bool,
+
+    /// Runs per row and allocator.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..1000))]
+    runs: Option<u32>,
+
+    /// Only this group; may be given several times.
+    #[arg(long, value_enum, value_name = "GROUP")]
+    group: Vec<Group>,
+
+    /// Only rows whose name contains this; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    row: Vec<String>,
+
+    /// Only this allocator (a feature of bench-peers); may be given several times.
+    #[arg(long, value_name = "PEER")]
+    peer: Vec<String>,
+
+    /// Write the raw data and the plots to this directory (without a value: benches/results).
+    #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results"))]
+    save: Option<PathBuf>,
+
+    /// Print the raw data as JSON instead of tables.
+    #[arg(long)]
+    json: bool,
+
+    /// Use the workers that are already built.
+    #[arg(long)]
+    no_build: bool,
+
+    /// Read results saved before instead of measuring.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_build", "runs"])]
+    read: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match run(&options) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(message) => {
+            eprintln!("error: {message}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Measures, prints, saves. `false` when a bar was missed.
+fn run(options: &Options) -> Result<bool, String> {
+    let results = match &options.read {
+        Some(file) => results::read(file)?,
+        None => measure(options)?,
+    };
+    if options.json {
+        println!("{}", results.to_json());
+    } else {
+        tables::print(&results);
+    }
+    if let Some(directory) = &options.save {
+        results::save(&results, directory)?;
+        plots::draw(&results, directory)?;
+        eprintln!("saved to {}", directory.display());
+    }
+    let bars = bars::check(&results);
+    if !options.json {
+        bars::print(&bars);
+    }
+    Ok(bars.iter().all(bars::Bar::is_met))
+}
+
+fn measure(options: &Options) -> Result<Results, String> {
+    let peers = peers::chosen(&options.peer)?;
+    let runs = options.runs.unwrap_or(if options.quick { 3 } else { 5 });
+    let groups = groups::chosen(&options.group);
+    let rows: Vec<_> = groups::plan(&groups, &peers, options.quick)
+        .into_iter()
+        .filter(|row| row.matches(&options.row))
+        .collect();
+    if rows.is_empty() {
+        return Err("no row matches".to_owned());
+    }
+    if !options.no_build {
+        workers::build(&rows)?;
+    }
+    let mut results = Results::new(machine::describe(), runs);
+    for row in &rows {
+        eprint!("\r\x1b[K{}: {}", row.group.name(), row.name);
+        results.add(row.measure(runs)?);
+    }
+    eprint!("\r\x1b[K");
+    Ok(results)
+}

@@ -1,0 +1,89 @@
+//! Builds the workers, one after the other, and keeps each under its name in
+//! `target/workers`: cargo would overwrite one with the next.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::groups::Row;
+
+/// A program to build: what to measure with.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Worker {
+    /// `bench-worker` or `bench-programs`.
+    pub package: &'static str,
+    /// Its features; the first is the global allocator.
+    pub features: Vec<&'static str>,
+    /// Options for the C compiler; a build with some has a target directory
+    /// of its own, because a library built with others must not be reused.
+    pub c_flags: &'static str,
+}
+
+impl Worker {
+    /// A worker on this allocator.
+    pub fn on(feature: &'static str) -> Self {
+        Self {
+            package: "bench-worker",
+            features: vec![feature],
+            c_flags: "",
+        }
+    }
+
+    /// The same with another feature.
+    pub fn with(mut self, feature: &'static str) -> Self {
+        self.features.push(feature);
+        self
+    }
+
+    /// Where it is once built.
+    pub fn path(&self) -> PathBuf {
+        let name = format!("{}-{}", self.package, self.features.join("+"));
+        target().join("workers").join(name)
+    }
+
+    fn build(&self) -> Result<(), String> {
+        let mut directory = target();
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        if !self.c_flags.is_empty() {
+            directory.push("with-c-flags");
+            cargo.env("CFLAGS", self.c_flags);
+        }
+        cargo
+            .args(["build", "--release", "--quiet", "--package", self.package])
+            .args(["--no-default-features", "--features", &self.features.join(",")])
+            .arg("--manifest-path")
+            .arg(root().join("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(&directory);
+        let status = cargo.status().map_err(|error| format!("cannot run cargo: {error}"))?;
+        if !status.success() {
+            return Err(format!("{} with {} does not build", self.package, self.features.join(", ")));
+        }
+        let built = directory.join("release").join(self.package);
+        let kept = self.path();
+        let copied = fs::create_dir_all(kept.parent().expect("it is in a directory"))
+            .and_then(|()| fs::copy(&built, &kept));
+        copied.map(drop).map_err(|error| format!("cannot copy {}: {error}", built.display()))
+    }
+}
+
+/// The directory of the benchmark package.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn target() -> PathBuf {
+    root().join("target")
+}
+
+/// Builds what `rows` run.
+pub fn build(rows: &[Row]) -> Result<(), String> {
+    let workers: BTreeSet<&Worker> = rows.iter().flat_map(|row| &row.jobs).map(|job| &job.worker).collect();
+    for worker in workers {
+        eprint!("\r\x1b[Kbuilding {} ({})", worker.package, worker.features.join(", "));
+        worker.build()?;
+    }
+    eprint!("\r\x1b[K");
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! The one-thread rows once more, with owners: every hundred allocations the
+//! next of 1, 10 or 1,000 owners becomes current. `experts=0` is the same
+//! work without any.
+
+use crate::Row;
+use crate::measure::Run;
+use crate::memory::{Global, Memory};
+use crate::{real, single};
+
+/// A workload over any memory.
+macro_rules! work {
+    ($memory:ident, $name:literal, $run:expr) => {
+        Row {
+            name: concat!($name, ", ", stringify!($memory)),
+            run: |run| {
+                let experts = run.arguments.get("experts", 0);
+                if experts == 0 {
+                    $run(run, &mut Global);
+                } else {
+                    $run(run, &mut $memory::register(experts));
+                }
+            },
+        }
+    };
+}
+
+fn churn_10k(run: &mut Run, memory: &mut impl Memory) {
+    single::churn(run, memory, 10_000, 4_000_000);
+}
+
+fn churn_300k(run: &mut Run, memory: &mut impl Memory) {
+    single::churn(run, memory, 300_000, 1_500_000);
+}
+
+#[cfg(feature = "expert")]
+pub use expert::ROWS;
+
+#[cfg(feature = "expert")]
+mod expert {
+    use std::alloc::Layout;
+
+    use allocator_api2::alloc::Allocator;
+    use bench_peers::expert_alloc::{Expert, ExpertHandle, Scope};
+
+    use super::*;
+    use crate::memory::Block;
+
+    pub const ROWS: &[Row] = &[
+        work!(Scopes, "pair", single::pair),
+        work!(Scopes, "LIFO batch", single::lifo_batch),
+        work!(Scopes, "shuffled batch", single::shuffled_batch),
+        work!(Scopes, "churn 10k", churn_10k),
+        work!(Scopes, "churn 300k", churn_300k),
+        work!(Scopes, "growing vectors", real::growing),
+        work!(Scopes, "maps of strings", real::maps),
+        work!(Scopes, "JSON", real::json),
+        work!(Scopes, "regex compile", real::regexes),
+        work!(Handles, "pair", single::pair),
+        work!(Handles, "LIFO batch", single::lifo_batch),
+        work!(Handles, "shuffled batch", single::shuffled_batch),
+        work!(Handles, "churn 10k", churn_10k),
+        work!(Handles, "churn 300k", churn_300k),
+    ];
+
+    /// Experts that live as long as the program.
+    fn experts(count: usize) -> &'static [Expert] {
+        let experts: Vec<Expert> = (0..count)
+            .map(|_| bench_peers::ALLOC.expert("benchmark").register().expect("slots are left"))
+            .collect();
+        experts.leak()
+    }
+
+    /// The global allocator, in a scope of the current expert.
+    struct Scopes {
+        experts: &'static [Expert],
+        next: usize,
+        current: Option<Scope<'static>>,
+    }
+
+    impl Scopes {
+        fn register(count: usize) -> Self {
+            let mut scopes = Self { experts: experts(count), next: 0, current: None };
+            scopes.switch();
+            scopes
+        }
+    }
+
+    impl Memory for Scopes {
+        #[inline(always)]
+        fn take(&mut self, layout: Layout) -> Block {
+            Global.take(layout)
+        }
+
+        #[inline(always)]
+        unsafe fn give(&mut self, block: Block) {
+            // SAFETY: S1.
+            unsafe { Global.give(block) }
+        }
+
+        #[inline(always)]
+        fn switch(&mut self) {
+            drop(self.current.take());
+            self.current = Some(self.experts[self.next].enter());
+            self.next = if self.next + 1 == self.experts.len() { 0 } else { self.next + 1 };
+        }
+    }
+
+    /// The handle of the current expert.
+    struct Handles {
+        handles: Vec<ExpertHandle<'static>>,
+        current: usize,
+    }
+
+    impl Handles {
+        fn register(count: usize) -> Self {
+            let handles = experts(count).iter().map(Expert::allocator).collect();
+            Self { handles, current: 0 }
+        }
+    }
+
+    impl Memory for Handles {
+        #[inline(always)]
+        fn take(&mut self, layout: Layout) -> Block {
+            let block = self.handles[self.current].allocate(layout).expect("memory is left");
+            // SAFETY: S1, a block of at least the layout's size.
+            unsafe { Block::fresh(block.as_ptr().cast(), layout, self.current as u32) }
+        }
+
+        #[inline(always)]
+        unsafe fn give(&mut self, block: Block) {
+            let address = std::ptr::NonNull::new(block.address).expect("a block was taken");
+            // SAFETY: S1, and its owner is the handle that it was taken from.
+            unsafe { self.handles[block.owner as usize].deallocate(address, block.layout()) }
+        }
+
+        #[inline(always)]
+        fn switch(&mut self) {
+            self.current = if self.current + 1 == self.handles.len() { 0 } else { self.current + 1 };
+        }
+    }
+}
+
+#[cfg(any(feature = "tracking", feature = "tracking-mimalloc"))]
+pub use groups::ROWS;
+
+#[cfg(any(feature = "tracking", feature = "tracking-mimalloc"))]
+mod groups {
+    use std::alloc::Layout;
+
+    use bench_peers::tracking::Groups;
+
+    use super::*;
+    use crate::memory::Block;
+
+    pub const ROWS: &[Row] = &[
+        work!(Scopes, "pair", single::pair),
+        work!(Scopes, "LIFO batch", single::lifo_batch),
+        work!(Scopes, "shuffled batch", single::shuffled_batch),
+        work!(Scopes, "churn 10k", churn_10k),
+        work!(Scopes, "churn 300k", churn_300k),
+        work!(Scopes, "growing vectors", real::growing),
+        work!(Scopes, "maps of strings", real::maps),
+        work!(Scopes, "JSON", real::json),
+        work!(Scopes, "regex compile", real::regexes),
+    ];
+
+    /// The global allocator, in the current group.
+    struct Scopes(Groups);
+
+    impl Scopes {
+        fn register(count: usize) -> Self {
+            let mut groups = Groups::register(count);
+            groups.switch();
+            Self(groups)
+        }
+    }
+
+    impl Memory for Scopes {
+        #[inline(always)]
+        fn take(&mut self, layout: Layout) -> Block {
+            Global.take(layout)
+        }
+
+        #[inline(always)]
+        unsafe fn give(&mut self, block: Block) {
+            // SAFETY: S1.
+            unsafe { Global.give(block) }
+        }
+
+        #[inline(always)]
+        fn switch(&mut self) {
+            self.0.switch();
+        }
+    }
+}

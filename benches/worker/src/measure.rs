@@ -1,0 +1,138 @@
+//! What a run measures: time per operation, peak memory, and what is still
+//! held after everything was freed and purged.
+//!
+//! Memory is all anonymous resident memory of the process, from
+//! `/proc/self/status`: the program's text does not count, but what the
+//! allocator took when it started does, and so do some 150 KiB of stack and
+//! static data that are the same for all. It is read into a buffer on the
+//! stack, so that looking does not allocate.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::Read as _;
+use std::time::{Duration, Instant};
+
+/// The `NAME=NUMBER` arguments of a row.
+pub struct Arguments(Vec<(String, usize)>);
+
+impl Arguments {
+    pub fn parse(words: impl Iterator<Item = String>) -> Result<Self, String> {
+        words
+            .map(|word| {
+                let pair = word.split_once('=');
+                let parsed = pair.and_then(|(name, value)| Some((name, value.parse().ok()?)));
+                match parsed {
+                    Some((name, value)) => Ok((name.to_owned(), value)),
+                    None => Err(format!("{word:?} is not NAME=NUMBER")),
+                }
+            })
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    pub fn get(&self, name: &str, default: usize) -> usize {
+        let found = self.0.iter().find(|(known, _)| known == name);
+        found.map_or(default, |&(_, value)| value)
+    }
+}
+
+/// One run of one row.
+pub struct Run {
+    pub arguments: Arguments,
+    operations: u64,
+    elapsed: Duration,
+    extra: Vec<(&'static str, f64)>,
+}
+
+impl Run {
+    pub fn start(arguments: Arguments) -> Self {
+        let extra = Vec::with_capacity(16);
+        Self {
+            arguments,
+            operations: 0,
+            elapsed: Duration::ZERO,
+            extra,
+        }
+    }
+
+    /// Times `work`, which does `operations` operations. Several calls add up.
+    pub fn time<T>(&mut self, operations: usize, work: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = work();
+        self.elapsed += start.elapsed();
+        self.operations += operations as u64;
+        result
+    }
+
+    /// Notes another figure of this row.
+    pub fn note(&mut self, name: &'static str, value: f64) {
+        self.extra.push((name, value));
+    }
+
+    /// Ends the run: everything that the workload allocated has been freed.
+    pub fn finish(self) -> Report {
+        let peak = Resident::now().peak;
+        bench_peers::purge();
+        let held = Resident::now().anonymous;
+        Report {
+            peak_bytes: peak,
+            held_bytes: held,
+            run: self,
+        }
+    }
+}
+
+/// What a run measured.
+pub struct Report {
+    run: Run,
+    peak_bytes: usize,
+    held_bytes: usize,
+}
+
+impl Report {
+    /// One line of JSON. All names are plain words, so nothing needs escaping.
+    pub fn to_json(&self, row: &str, allocator: &str) -> String {
+        let nanoseconds = self.run.elapsed.as_nanos() as f64;
+        let operations = self.run.operations;
+        let per_operation = nanoseconds / operations.max(1) as f64;
+        let (peak, held) = (self.peak_bytes, self.held_bytes);
+        let mut json = format!(
+            r#"{{"row":"{row}","allocator":"{allocator}","operations":{operations},"elapsed_ns":{nanoseconds},"ns_per_operation":{per_operation:.4},"peak_bytes":{peak},"held_bytes":{held},"extra":{{"#
+        );
+        for (index, (name, value)) in self.run.extra.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(json, r#"{comma}"{name}":{value}"#).expect("a string takes all");
+        }
+        json.push_str("}}");
+        json
+    }
+}
+
+/// Resident memory of this process, in bytes.
+#[derive(Clone, Copy)]
+pub struct Resident {
+    /// Anonymous memory now.
+    pub anonymous: usize,
+    /// The highest resident size so far, less the pages of files now.
+    pub peak: usize,
+}
+
+impl Resident {
+    pub fn now() -> Self {
+        let mut text = [0; 4096];
+        let mut file = File::open("/proc/self/status").expect("Linux has /proc");
+        let length = file.read(&mut text).expect("the status can be read");
+        let text = std::str::from_utf8(&text[..length]).expect("the status is text");
+        let field = |name: &str| -> usize {
+            let line = text.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.split_whitespace().next());
+            let kib = number.and_then(|number| number.parse::<usize>().ok());
+            kib.expect("the kernel reports this field") << 10
+        };
+        let files = field("RssFile:") + field("RssShmem:");
+        Self {
+            anonymous: field("RssAnon:"),
+            peak: field("VmHWM:").saturating_sub(files),
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Where a workload gets its blocks from, and what it does every hundred
+//! allocations. The same code is compiled once for each: the global allocator
+//! alone, the global allocator with a switch of owner, explicit handles.
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::hint::black_box;
+
+/// Blocks, and a switch of owner.
+pub trait Memory {
+    /// A block of `layout`, its first byte written.
+    fn take(&mut self, layout: Layout) -> Block;
+
+    /// Gives `block` back.
+    ///
+    /// # Safety
+    ///
+    /// - S1 `block` came from this memory's [`take`](Self::take) and is live.
+    unsafe fn give(&mut self, block: Block);
+
+    /// What is done after every hundred allocations.
+    fn switch(&mut self);
+}
+
+/// A live block. 16 bytes, so that a table of them costs the cache the same
+/// for every allocator.
+#[derive(Clone, Copy)]
+pub struct Block {
+    pub address: *mut u8,
+    size: u32,
+    /// Whose it is: for handles, the index of the handle.
+    pub owner: u32,
+}
+
+/// All blocks are aligned to this.
+pub const ALIGN: usize = 8;
+
+impl Block {
+    /// No block: the address is null.
+    pub const NONE: Self = Self {
+        address: std::ptr::null_mut(),
+        size: 0,
+        owner: 0,
+    };
+
+    /// Takes note of a block that was just handed out, and writes its first
+    /// byte, as every program does with its memory.
+    ///
+    /// # Safety
+    ///
+    /// - S1 `address` is null or may be written for `layout.size()` bytes,
+    ///   which are at least one.
+    #[inline(always)]
+    pub unsafe fn fresh(address: *mut u8, layout: Layout, owner: u32) -> Self {
+        let address = black_box(address);
+        assert!(!address.is_null(), "out of memory");
+        // SAFETY: S1, and it is not null.
+        unsafe { address.write_volatile(1) };
+        Self {
+            address,
+            size: layout.size() as u32,
+            owner,
+        }
+    }
+
+    pub const fn is_none(self) -> bool {
+        self.address.is_null()
+    }
+
+    #[inline(always)]
+    pub fn layout(self) -> Layout {
+        layout(self.size as usize)
+    }
+}
+
+/// The layout of a block of `size` bytes.
+#[inline(always)]
+pub fn layout(size: usize) -> Layout {
+    Layout::from_size_align(size, ALIGN).expect("sizes are small")
+}
+
+/// The global allocator, nothing switched.
+pub struct Global;
+
+impl Memory for Global {
+    #[inline(always)]
+    fn take(&mut self, layout: Layout) -> Block {
+        // SAFETY: no size here is 0.
+        let address = unsafe { alloc(layout) };
+        // SAFETY: S1 is what the allocator promises.
+        unsafe { Block::fresh(address, layout, 0) }
+    }
+
+    #[inline(always)]
+    unsafe fn give(&mut self, block: Block) {
+        // SAFETY: S1; `layout` is the layout it was taken with.
+        unsafe { dealloc(block.address, block.layout()) }
+    }
+
+    #[inline(always)]
+    fn switch(&mut self) {}
+}

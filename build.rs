@@ -1,0 +1,63 @@
+//! Finds out whether the toolchain has the standard `Allocator` trait, by
+//! compiling a use of it: sets the cfg `expert_alloc_nightly` where it has.
+//!
+//! A version number would not do: the trait's shape changes between nightlies,
+//! and a stable compiler has it where `RUSTC_BOOTSTRAP` allows this crate to.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// Uses what `src/api/handle.rs` uses.
+const PROBE: &str = "
+#![no_std]
+#![feature(allocator_api)]
+use core::alloc::{AllocError, Allocator, Layout};
+use core::ptr::NonNull;
+pub struct Probe;
+unsafe impl Allocator for Probe {
+    fn allocate(&self, _: Layout) -> Result<NonNull<[u8]>, AllocError> { Err(AllocError) }
+    fn allocate_zeroed(&self, _: Layout) -> Result<NonNull<[u8]>, AllocError> { Err(AllocError) }
+    unsafe fn deallocate(&self, _: NonNull<u8>, _: Layout) {}
+    unsafe fn grow(&self, _: NonNull<u8>, _: Layout, _: Layout)
+        -> Result<NonNull<[u8]>, AllocError> { Err(AllocError) }
+    unsafe fn grow_zeroed(&self, _: NonNull<u8>, _: Layout, _: Layout)
+        -> Result<NonNull<[u8]>, AllocError> { Err(AllocError) }
+    unsafe fn shrink(&self, _: NonNull<u8>, _: Layout, _: Layout)
+        -> Result<NonNull<[u8]>, AllocError> { Err(AllocError) }
+}
+";
+
+fn main() {
+    println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-env-changed=RUSTC_BOOTSTRAP");
+    println!("cargo:rustc-check-cfg=cfg(expert_alloc_nightly)");
+    if probe().unwrap_or(false) {
+        println!("cargo:rustc-cfg=expert_alloc_nightly");
+    }
+}
+
+/// Whether the probe compiles, the way the crate will be compiled; `None`
+/// where that cannot be found out.
+fn probe() -> Option<bool> {
+    // Clippy and the like come as a wrapper, which is given the compiler.
+    let wrappers = ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"];
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
+    let mut line: Vec<OsString> = wrappers.into_iter().filter_map(set).collect();
+    line.push(env::var_os("RUSTC")?);
+    let mut compiler = Command::new(&line[0]);
+    compiler.args(&line[1..]);
+    compiler.args(["--edition=2021", "--crate-name=expert_alloc", "--crate-type=lib"]);
+    compiler.args(["--emit=metadata", "--cap-lints=allow", "-"]);
+    compiler.arg("--out-dir").arg(PathBuf::from(env::var_os("OUT_DIR")?));
+    compiler.arg("--target").arg(env::var_os("TARGET")?);
+    let flags = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    compiler.args(flags.split('\x1f').filter(|flag| !flag.is_empty()));
+    let quiet = compiler.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut running = quiet.spawn().ok()?;
+    let written = running.stdin.take()?.write_all(PROBE.as_bytes());
+    let status = running.wait().ok()?;
+    Some(written.is_ok() && status.success())
+}

@@ -1,0 +1,175 @@
+//! The `Allocator` traits on handles: three of one shape, none of which
+//! another's collections accept.
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use crate::api::handle::ExpertHandle;
+use crate::engine::{Engine, Kind};
+use crate::expert::home::Home;
+
+/// The operations of the several `Allocator` traits, which differ in the type
+/// of their error only. Blocks of size 0 are no blocks: nothing is allocated.
+impl<H: Home> ExpertHandle<'_, H> {
+    #[inline]
+    fn obtain(self, layout: Layout, zeroed: bool) -> Option<NonNull<[u8]>> {
+        if layout.size() == 0 {
+            return Some(sized(dangling(layout), 0));
+        }
+        self.expert().check_open().ok()?;
+        let engine = self.expert().home().engine();
+        let block = engine.allocate(self.expert().who(), Kind::Bound, layout, zeroed).ok()?;
+        Some(sized(block, layout.size()))
+    }
+
+    /// # Safety
+    ///
+    /// - S1 as for `Allocator::deallocate`: a live block of this allocator, or
+    ///   of a copy of it, that `layout` fits.
+    #[inline]
+    unsafe fn give_back(self, block: NonNull<u8>, layout: Layout) {
+        if layout.size() != 0 {
+            // SAFETY: S1; a block of this size came from the engine.
+            unsafe { self.expert().home().engine().deallocate(block, layout) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// - S1 as for `Allocator::grow`: a live block of this allocator that `old`
+    ///   fits, and `new` is at least as large.
+    #[inline]
+    unsafe fn enlarge(
+        self,
+        block: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+        zeroed: bool,
+    ) -> Option<NonNull<[u8]>> {
+        if old.size() == 0 {
+            return self.obtain(new, zeroed);
+        }
+        self.expert().check_open().ok()?;
+        // SAFETY: S1, and the block is not of size 0.
+        unsafe { self.resize(block, old, new, zeroed) }
+    }
+
+    /// Also serves an expert that is to stop: it gives memory back.
+    ///
+    /// # Safety
+    ///
+    /// - S1 as for `Allocator::shrink`: a live block of this allocator that
+    ///   `old` fits, and `new` is at most as large.
+    #[inline]
+    unsafe fn reduce(self, block: NonNull<u8>, old: Layout, new: Layout) -> Option<NonNull<[u8]>> {
+        if new.size() == 0 {
+            // SAFETY: S1.
+            unsafe { self.give_back(block, old) };
+            return Some(sized(dangling(new), 0));
+        }
+        // SAFETY: S1, and the block is not of size 0, because it is no smaller than `new`.
+        unsafe { self.resize(block, old, new, false) }
+    }
+
+    /// # Safety
+    ///
+    /// - S1 a live block of this allocator, not of size 0, that `old` fits.
+    #[inline]
+    unsafe fn resize(
+        self,
+        block: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+        zeroed: bool,
+    ) -> Option<NonNull<[u8]>> {
+        let engine = self.expert().home().engine();
+        let who = self.expert().who();
+        // SAFETY: S1 for S1; S2: handles allocate `Bound` blocks of their own
+        // expert only; S3: an `Allocator` may move the block.
+        let block = unsafe { engine.reallocate(who, Kind::Bound, block, old, new, zeroed) };
+        Some(sized(block.ok()?, new.size()))
+    }
+}
+
+/// An aligned address that is no block's.
+#[inline]
+fn dangling(layout: Layout) -> NonNull<u8> {
+    let address = core::ptr::without_provenance_mut(layout.align());
+    // An alignment is never 0.
+    NonNull::new(address).unwrap_or(NonNull::dangling())
+}
+
+#[inline]
+fn sized(block: NonNull<u8>, size: usize) -> NonNull<[u8]> {
+    NonNull::slice_from_raw_parts(block, size)
+}
+
+/// Implements one of the `Allocator` traits, found in the module given.
+macro_rules! implement_allocator {
+    ($($module:ident)::+) => {
+        const _: () = {
+            use $($module)::+::{AllocError, Allocator};
+
+            // SAFETY: blocks stay valid until they are freed or the expert ends,
+            // which the borrow of the handle rules out; copies of a handle refer
+            // to the same expert; a block moves in `grow` and `shrink` only.
+            unsafe impl<H: Home> Allocator for ExpertHandle<'_, H> {
+                #[inline]
+                fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+                    self.obtain(layout, false).ok_or(AllocError)
+                }
+
+                #[inline]
+                fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+                    self.obtain(layout, true).ok_or(AllocError)
+                }
+
+                #[inline]
+                unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+                    // SAFETY: the trait's contract is our S1.
+                    unsafe { self.give_back(block, layout) }
+                }
+
+                #[inline]
+                unsafe fn grow(
+                    &self,
+                    block: NonNull<u8>,
+                    old: Layout,
+                    new: Layout,
+                ) -> Result<NonNull<[u8]>, AllocError> {
+                    // SAFETY: the trait's contract is our S1.
+                    unsafe { self.enlarge(block, old, new, false) }.ok_or(AllocError)
+                }
+
+                #[inline]
+                unsafe fn grow_zeroed(
+                    &self,
+                    block: NonNull<u8>,
+                    old: Layout,
+                    new: Layout,
+                ) -> Result<NonNull<[u8]>, AllocError> {
+                    // SAFETY: the trait's contract is our S1.
+                    unsafe { self.enlarge(block, old, new, true) }.ok_or(AllocError)
+                }
+
+                #[inline]
+                unsafe fn shrink(
+                    &self,
+                    block: NonNull<u8>,
+                    old: Layout,
+                    new: Layout,
+                ) -> Result<NonNull<[u8]>, AllocError> {
+                    // SAFETY: the trait's contract is our S1.
+                    unsafe { self.reduce(block, old, new) }.ok_or(AllocError)
+                }
+            }
+        };
+    };
+}
+
+#[cfg(feature = "allocator-api2")]
+implement_allocator!(allocator_api2::alloc);
+#[cfg(feature = "allocator-api2-04")]
+implement_allocator!(allocator_api2_04::alloc);
+#[cfg(expert_alloc_nightly)]
+implement_allocator!(core::alloc);

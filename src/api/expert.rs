@@ -1,0 +1,297 @@
+//! `Expert`: the value that owns an expert's memory, and its builder.
+//!
+//! Invariants
+//!
+//! - E1 an `Expert` owns its slot: while it exists, and is not being ended by
+//!   value, the slot's generation is that of `key`.
+//! - E2 what is obtained through a handle borrows the `Expert`.
+
+use core::fmt;
+use core::mem::ManuallyDrop;
+use core::ptr::NonNull;
+
+use crate::api::ExpertHandle;
+use crate::api::home::DefaultHome;
+use crate::engine::Who;
+use crate::error::Error;
+use crate::expert::home::{Home, OwnerOf, SlotOf};
+use crate::expert::life::{self, Fate, Request};
+use crate::expert::name::Name;
+use crate::expert::report::{self, Row};
+use crate::expert::slot::OVERDRAFT;
+use crate::expert::stats::{Reclaimed, Stats};
+use crate::expert::visit::State;
+use crate::key::ExpertKey;
+
+/// One expert: a plug-in, module, query, connection, task. It owns everything
+/// that is allocated through it, and gives it back when it ends.
+///
+/// It is shared by reference between threads, and ends by value, in
+/// [`finish`](Self::finish) or when dropped: the borrow checker proves that no
+/// collection over its [`allocator`](Self::allocator) is left.
+///
+/// ```compile_fail,E0505
+/// # use expert_alloc::ExpertAlloc;
+/// let expert = ExpertAlloc::new().expert("short-lived").register()?;
+/// let users = hashbrown::HashMap::<u32, u32, std::hash::RandomState, _>::with_hasher_in(
+///     Default::default(),
+///     expert.allocator(),
+/// );
+/// let reclaimed = expert.finish();       // `users` still borrows the expert
+/// drop(users);
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+#[must_use = "dropping an expert ends it"]
+pub struct Expert<H: Home = DefaultHome> {
+    home: H,
+    key: ExpertKey,
+    slot: NonNull<SlotOf<H>>,
+}
+
+// SAFETY: it refers to a slot, which is `Sync`, of a home that is `Send`, and
+// every method that changes anything does so through atomics or the engine.
+unsafe impl<H: Home> Send for Expert<H> {}
+// SAFETY: as above.
+unsafe impl<H: Home> Sync for Expert<H> {}
+
+impl<H: Home> Expert<H> {
+    /// Its key, which tells it from all others there ever were.
+    #[must_use]
+    pub fn key(&self) -> ExpertKey {
+        self.key
+    }
+
+    /// Its name, as far as the home keeps it: 63 bytes of it on hosts.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        // SAFETY: S1: E1 keeps the slot's generation odd, so T5 keeps the name.
+        unsafe { self.slot().name().get() }
+    }
+
+    /// An allocator for collections that live in the expert's memory. They
+    /// borrow the expert, so none outlives it.
+    #[must_use]
+    #[inline]
+    pub fn allocator(&self) -> ExpertHandle<'_, H> {
+        ExpertHandle::new(self)
+    }
+
+    /// Registers what to do when the expert ends, before its memory goes: to
+    /// close a file, to take a callback out of somebody's list. The last one
+    /// registered runs first, and a panic in one is caught (with `std`) and
+    /// counted in [`Reclaimed`].
+    ///
+    /// Clean-ups are kept in the host's memory and run as the host, so that an
+    /// expert that has used up its quota is cleaned up as well.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] where the host has no memory to keep it in.
+    pub fn on_reclaim(&self, cleanup: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+        self.slot().cleanups().push(self.home.engine(), cleanup)
+    }
+
+    /// Tells the expert to stop, for good: it may free, but raw calls,
+    /// handles and its children's are refused with [`Error::Terminated`].
+    /// What the global allocator hands out in a scope is not refused, because
+    /// that would abort the process.
+    pub fn terminate(&self) {
+        life::terminate::<H>(self.slot());
+    }
+
+    /// Whether it may allocate, and if not, why.
+    #[must_use]
+    pub fn state(&self) -> State {
+        State::of(self.slot().word(), self.slot().account())
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats::of(self.home.engine(), self.who())
+    }
+
+    /// Its row of the report.
+    #[must_use]
+    pub fn snapshot(&self) -> Row<H> {
+        report::row(self.home, self.key).expect("E1: a borrowed expert has not ended")
+    }
+
+    /// Ends the expert: runs its clean-ups, takes back every block of its
+    /// handles and raw calls, and lets the host adopt what the global
+    /// allocator handed out in its scopes. Dropping it does the same.
+    ///
+    /// The cost grows with the expert's pages, not with its blocks.
+    pub fn finish(self) -> Reclaimed {
+        // SAFETY: S1 does not concern `Adopt`.
+        unsafe { self.into_end(Fate::Adopt) }
+    }
+
+    /// As [`finish`](Self::finish), and takes back the ambient blocks too.
+    ///
+    /// # Safety
+    ///
+    /// - S1 nothing will use or free a block that the global allocator handed
+    ///   out in a scope of this expert, and no other thread is in a scope of
+    ///   it, from the return of the last clean-up on.
+    pub unsafe fn reclaim_all(self) -> Reclaimed {
+        // SAFETY: S1.
+        unsafe { self.into_end(Fate::Reclaim) }
+    }
+
+    /// # Safety
+    ///
+    /// - S1 for [`Fate::Reclaim`], as [`reclaim_all`](Self::reclaim_all).
+    unsafe fn into_end(self, fate: Fate) -> Reclaimed {
+        let ending = ManuallyDrop::new(self);
+        // SAFETY: S1, and the expert is not dropped again.
+        unsafe { ending.end(fate) }
+    }
+
+    /// # Safety
+    ///
+    /// - S1 for [`Fate::Reclaim`], as [`reclaim_all`](Self::reclaim_all).
+    /// - S2 the expert is not used afterwards.
+    unsafe fn end(&self, fate: Fate) -> Reclaimed {
+        // SAFETY: S1: by E2 and S2 no handle is left, and nobody is in a call by
+        // reference; raw blocks are raw pointers, which only unsafe code follows.
+        // S2: is our S1.
+        let ended = unsafe { life::finish(self.home, self.key, self.slot(), 0, fate) };
+        ended.unwrap_or_default()
+    }
+
+    /// The home that the expert lives in.
+    #[inline]
+    pub(crate) fn home(&self) -> H {
+        self.home
+    }
+
+    #[inline]
+    pub(crate) fn slot(&self) -> &SlotOf<H> {
+        // SAFETY: slots never move, and stay as long as the home does.
+        unsafe { self.slot.as_ref() }
+    }
+
+    /// The engine's view of it, for bound and raw blocks.
+    #[inline]
+    pub(crate) fn who(&self) -> Who<'_, OwnerOf<H>> {
+        life::borrowed::<H>(self.slot(), self.key)
+    }
+
+    /// Refuses, and counts it, where the expert is to stop.
+    #[inline]
+    pub(crate) fn check_open(&self) -> Result<(), Error> {
+        let account = self.slot().account();
+        if account.is_open() {
+            return Ok(());
+        }
+        account.count_refusal();
+        Err(Error::Terminated)
+    }
+
+    /// Gives up the value, but not the expert: it now ends by its key.
+    #[cfg(feature = "capi")]
+    pub(crate) fn into_key(self) -> ExpertKey {
+        self.slot().detach(self.key);
+        ManuallyDrop::new(self).key
+    }
+}
+
+impl<H: Home> Drop for Expert<H> {
+    fn drop(&mut self) {
+        // SAFETY: S1 does not concern `Adopt`; S2: this is the drop.
+        let _ = unsafe { self.end(Fate::Adopt) };
+    }
+}
+
+impl<H: Home> fmt::Debug for Expert<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Expert")
+            .field("key", &self.key)
+            .field("name", &self.name())
+            .field("state", &self.state())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An expert about to be registered.
+#[must_use = "an expert exists once it is registered"]
+pub struct ExpertBuilder<'b, H: Home = DefaultHome> {
+    home: H,
+    name: <H::Name as Name>::Given<'b>,
+    quota: usize,
+    soft_quota: usize,
+    parent: Option<&'b Expert<H>>,
+    overdraft: bool,
+}
+
+impl<'b, H: Home> ExpertBuilder<'b, H> {
+    pub(crate) fn new(home: H, name: <H::Name as Name>::Given<'b>) -> Self {
+        Self { home, name, quota: 0, soft_quota: 0, parent: None, overdraft: true }
+    }
+
+    /// Limits what may be charged to the expert, in bytes; 0 for no limit.
+    /// Memory is charged by the page as it is put to use, so a little more
+    /// than the blocks themselves.
+    pub fn quota(mut self, bytes: usize) -> Self {
+        self.quota = bytes;
+        self
+    }
+
+    /// Sets the number of charged bytes beyond which reports say so; 0 for
+    /// none. Nothing is refused.
+    pub fn soft_quota(mut self, bytes: usize) -> Self {
+        self.soft_quota = bytes;
+        self
+    }
+
+    /// Makes the expert a child: its memory is charged to `parent` as well,
+    /// whose quota it cannot escape, and it is to stop when the parent is told
+    /// to stop or ends. Its memory stays its own.
+    pub fn parent(mut self, parent: &'b Expert<H>) -> Self {
+        self.parent = Some(parent);
+        self
+    }
+
+    /// Makes the global allocator return null in a scope of this expert when
+    /// its quota has no room, which most programs answer by aborting the
+    /// process. By default the memory is granted, counted, and the expert is
+    /// told to stop ([`State::Overdrawn`]).
+    pub fn refuse_overdraft(mut self) -> Self {
+        self.overdraft = false;
+        self
+    }
+
+    /// Makes the expert. It costs no memory until it allocates.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::TooManyExperts`], [`Error::OutOfMemory`]: no slot is left.
+    /// - [`Error::Terminated`]: the parent is to stop.
+    /// - [`Error::InvalidKey`]: the parent lives in another heap.
+    pub fn register(self) -> Result<Expert<H>, Error> {
+        if self.parent.is_some_and(|parent| !parent.home.is_same(self.home)) {
+            return Err(Error::InvalidKey);
+        }
+        let request = Request {
+            name: self.name,
+            quota: self.quota,
+            soft_quota: self.soft_quota,
+            parent: self.parent.map(|parent| (parent.key, parent.slot())),
+            flags: if self.overdraft { OVERDRAFT } else { 0 },
+        };
+        let (key, slot) = life::register(self.home, &request)?;
+        Ok(Expert { home: self.home, key, slot: NonNull::from(slot) })
+    }
+}
+
+impl<H: Home> fmt::Debug for ExpertBuilder<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExpertBuilder")
+            .field("quota", &self.quota)
+            .field("soft_quota", &self.soft_quota)
+            .field("parent", &self.parent)
+            .field("overdraft", &self.overdraft)
+            .finish_non_exhaustive()
+    }
+}

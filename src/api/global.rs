@@ -1,0 +1,224 @@
+//! The process-wide heap: the global allocator, and the way to its experts.
+
+use core::alloc::{GlobalAlloc, Layout};
+use std::vec::Vec;
+
+use crate::api::expert::ExpertBuilder;
+use crate::api::host::Host;
+use crate::engine::{Engine, HOST_KEY, Who};
+use crate::error::Error;
+use crate::expert::home::{Ambient, Home, SlotOf, sealed::Sealed};
+use crate::expert::life;
+use crate::expert::owned_name::{NameCopy, OwnedName};
+use crate::expert::registry::Registry;
+use crate::expert::report::{self, ExpertSnapshot, Report};
+use crate::expert::stats::Stats;
+use crate::expert::visit::Visit;
+use crate::heap::{self, HostEngine};
+use crate::key::ExpertKey;
+
+static REGISTRY: Registry<<HostEngine as Engine>::Owner, OwnedName> = Registry::new();
+
+/// What an expert costs that has allocated nothing.
+const _: () = assert!(size_of::<SlotOf<ExpertAlloc>>() <= 256);
+
+/// The process-wide heap. It has no state of its own: every `ExpertAlloc` is
+/// the same heap, whether or not it is the global allocator.
+///
+/// ```
+/// use expert_alloc::ExpertAlloc;
+///
+/// #[global_allocator]
+/// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+///
+/// let expert = ALLOC.expert("top-users").quota(64 << 20).register()?;
+/// let raw = expert.alloc(4096)?;
+/// assert_eq!(ALLOC.owner_of(raw.as_ptr()), Some(expert.key()));
+/// let reclaimed = expert.finish();
+/// assert_eq!(reclaimed.blocks, 1);
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExpertAlloc;
+
+impl ExpertAlloc {
+    /// The process-wide heap.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self
+    }
+
+    /// Begins to make an expert. Its name is for reports, is kept up to 63
+    /// bytes, and need not be unique: the key identifies.
+    pub fn expert(self, name: &str) -> ExpertBuilder<'_> {
+        ExpertBuilder::new(self, name)
+    }
+
+    /// The host: its raw calls and its figures.
+    #[must_use]
+    pub const fn host(self) -> Host<Self> {
+        Host::new(self)
+    }
+
+    /// Whose live block `address` points to or into; the host's key for what
+    /// belongs to no expert; `None` for what is not a block of this heap. Any
+    /// address may be given, and nothing is read there.
+    #[must_use]
+    pub fn owner_of<T: ?Sized>(self, address: *const T) -> Option<ExpertKey> {
+        HostEngine.owner_of(address.cast())
+    }
+
+    /// What the host and all experts hold together. Charges and peaks are
+    /// summed over those without a parent, in whose figures their children's
+    /// are; the sum of peaks is at least the peak of the sum.
+    #[must_use]
+    pub fn stats(self) -> Stats {
+        report::total(self)
+    }
+
+    /// A table with a row for each expert, made when it is printed. Printing
+    /// allocates nothing.
+    #[must_use]
+    pub fn report(self) -> Report<Self> {
+        Report(self)
+    }
+
+    /// The figures of the host and of every expert, as data.
+    #[must_use]
+    pub fn snapshot(self) -> Snapshot {
+        // What is kept for the reader is not to be charged to an expert.
+        self.as_host(|| Snapshot { experts: report::rows(self).collect() })
+    }
+
+    /// The figures of one expert, or of the host; `None` for a key that is
+    /// nobody's.
+    #[must_use]
+    pub fn get(self, key: ExpertKey) -> Option<ExpertSnapshot<NameCopy>> {
+        report::row(self, key).ok()
+    }
+
+    /// Tells the expert of `key` to stop, as
+    /// [`Expert::terminate`](crate::Expert::terminate) does, from wherever
+    /// only its key is known.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidKey`] for a key that is nobody's,
+    /// [`Error::AccessDenied`] for the host's.
+    pub fn terminate(self, key: ExpertKey) -> Result<(), Error> {
+        let visit = Visit::new(self, key)?;
+        life::terminate::<Self>(visit.slot().ok_or(Error::AccessDenied)?);
+        Ok(())
+    }
+
+    /// Gives free physical memory back to the system at once.
+    pub fn purge(self) {
+        heap::purge();
+    }
+}
+
+/// The figures of the host and of all experts at about the same time.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The host first, then the experts in the order of their slots.
+    pub experts: Vec<ExpertSnapshot<NameCopy>>,
+}
+
+impl Snapshot {
+    /// The host's row.
+    #[must_use]
+    pub fn host(&self) -> Option<&ExpertSnapshot<NameCopy>> {
+        self.get(HOST_KEY)
+    }
+
+    /// The row of `key`.
+    #[must_use]
+    pub fn get(&self, key: ExpertKey) -> Option<&ExpertSnapshot<NameCopy>> {
+        self.experts.iter().find(|expert| expert.key == key)
+    }
+}
+
+// SAFETY: the heap gives blocks as the layouts ask, never twice, and does not unwind.
+unsafe impl GlobalAlloc for ExpertAlloc {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        heap::alloc(layout)
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        heap::alloc_zeroed(layout)
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        // SAFETY: the trait's contract is that of the heap.
+        unsafe { heap::dealloc(block, layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the trait's contract is that of the heap.
+        unsafe { heap::realloc(block, layout, new_size) }
+    }
+}
+
+impl Sealed for ExpertAlloc {}
+
+// SAFETY: S1 and S2: there is one engine and one registry in the process.
+// S3: is the heap's promise.
+unsafe impl Home for ExpertAlloc {
+    type Engine = HostEngine;
+    type Name = OwnedName;
+    type Pin = heap::Pin;
+
+    #[inline]
+    fn engine(self) -> HostEngine {
+        HostEngine
+    }
+
+    #[inline]
+    fn registry<'a>(self) -> &'a Registry<<HostEngine as Engine>::Owner, OwnedName> {
+        &REGISTRY
+    }
+
+    #[inline]
+    fn pin(self, key: ExpertKey) -> heap::Pin {
+        heap::pin(key)
+    }
+
+    fn as_host<T>(self, f: impl FnOnce() -> T) -> T {
+        /// Goes back to the scope before, also when `f` panics.
+        struct Leave(heap::Entered);
+
+        impl Drop for Leave {
+            fn drop(&mut self) {
+                heap::leave(self.0);
+            }
+        }
+
+        let _leave = Leave(heap::enter(HostEngine.host()));
+        f()
+    }
+
+    #[inline]
+    fn is_same(self, _: Self) -> bool {
+        true
+    }
+}
+
+// SAFETY: S1: is the heap's promise.
+unsafe impl Ambient for ExpertAlloc {
+    type Entered = heap::Entered;
+
+    #[inline]
+    fn enter(self, who: Who<'_, <HostEngine as Engine>::Owner>) -> heap::Entered {
+        heap::enter(who)
+    }
+
+    #[inline]
+    fn leave(self, previous: heap::Entered) {
+        heap::leave(previous);
+    }
+}

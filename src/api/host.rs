@@ -1,0 +1,49 @@
+//! The host: the owner of what belongs to no expert.
+
+use core::fmt;
+
+use crate::engine::{Engine, HOST_KEY, Who};
+use crate::expert::home::{Home, OwnerOf};
+use crate::expert::stats::Stats;
+use crate::key::ExpertKey;
+
+/// The host's raw calls, and its figures: what must outlive an expert is
+/// transferred to the host, and from the host to the next expert.
+///
+/// The host has a key like any expert, no quota, and never ends.
+#[derive(Clone, Copy)]
+pub struct Host<H: Home> {
+    home: H,
+}
+
+impl<H: Home> Host<H> {
+    pub(crate) const fn new(home: H) -> Self {
+        Self { home }
+    }
+
+    /// Its key.
+    #[must_use]
+    pub fn key(&self) -> ExpertKey {
+        HOST_KEY
+    }
+
+    /// What it holds.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats::of(self.home.engine(), self.who())
+    }
+
+    pub(crate) fn home(&self) -> H {
+        self.home
+    }
+
+    pub(crate) fn who(&self) -> Who<'_, OwnerOf<H>> {
+        self.home.engine().host()
+    }
+}
+
+impl<H: Home> fmt::Debug for Host<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Host")
+    }
+}

@@ -1,0 +1,33 @@
+//! The faces: argument checks and types over the expert layer; no policy.
+//!
+//! ```text
+//!  global   the process-wide heap: GlobalAlloc, reports, look-ups
+//!  expert   Expert and its builder       host    what belongs to no expert
+//!  handle   what collections are given    scope   ambient attribution
+//!  allocator  the Allocator traits on it
+//!  raw      (expert, size) in, pointer or error out
+//! ```
+
+#[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_nightly))]
+mod allocator;
+mod expert;
+#[cfg(feature = "std")]
+mod global;
+mod handle;
+mod home;
+mod host;
+mod raw;
+mod scope;
+#[cfg(all(test, feature = "std"))]
+mod tests;
+
+pub use expert::{Expert, ExpertBuilder};
+#[cfg(feature = "std")]
+pub use global::{ExpertAlloc, Snapshot};
+pub use handle::ExpertHandle;
+pub use home::DefaultHome;
+pub use host::Host;
+pub use raw::Holder;
+#[cfg(feature = "std")]
+pub use scope::Failure;
+pub use scope::{InScope, Scope};

@@ -1,0 +1,174 @@
+//! The raw face, as in the Netmon calls: a size in, a pointer or an error out.
+//!
+//! These are safe functions. A block is reached through a raw pointer, and to
+//! follow one after it was freed takes `unsafe` at that place; the calls here
+//! follow nothing: the engine looks every address up in its own map, and
+//! accepts the start of a live raw block only. Blocks of collections and of the
+//! global allocator, which safe code refers to, are not raw, and are refused.
+
+use core::ptr::NonNull;
+
+use crate::api::expert::Expert;
+use crate::api::host::Host;
+use crate::engine::{Engine, Who};
+use crate::error::Error;
+use crate::expert::home::{Home, OwnerOf};
+
+/// Whoever can hold raw blocks: an [`Expert`], or the [`Host`].
+pub trait Holder<H: Home>: sealed::Holder<H> {}
+
+impl<H: Home> Holder<H> for Expert<H> {}
+impl<H: Home> Holder<H> for Host<H> {}
+
+pub(crate) mod sealed {
+    use super::{Error, Home, OwnerOf, Who};
+
+    /// What the raw calls need of their holder.
+    pub trait Holder<H: Home> {
+        /// Where its memory comes from.
+        fn home(&self) -> H;
+
+        /// The engine's view of it.
+        fn who(&self) -> Who<'_, OwnerOf<H>>;
+
+        /// Refuses where it may not get more memory.
+        ///
+        /// # Errors
+        ///
+        /// [`Error::Terminated`].
+        fn check_open(&self) -> Result<(), Error>;
+    }
+}
+
+impl<H: Home> sealed::Holder<H> for Expert<H> {
+    fn home(&self) -> H {
+        self.home()
+    }
+
+    fn who(&self) -> Who<'_, OwnerOf<H>> {
+        self.who()
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
+        self.check_open()
+    }
+}
+
+impl<H: Home> sealed::Holder<H> for Host<H> {
+    fn home(&self) -> H {
+        self.home()
+    }
+
+    fn who(&self) -> Who<'_, OwnerOf<H>> {
+        self.who()
+    }
+
+    fn check_open(&self) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+fn alloc<H: Home>(holder: &impl Holder<H>, size: usize) -> Result<NonNull<u8>, Error> {
+    holder.check_open()?;
+    holder.home().engine().raw_allocate(holder.who(), size)
+}
+
+fn realloc<H: Home>(
+    holder: &impl Holder<H>,
+    block: *mut u8,
+    size: usize,
+) -> Result<NonNull<u8>, Error> {
+    if block.is_null() {
+        return alloc(holder, size);
+    }
+    holder.check_open()?;
+    holder.home().engine().raw_reallocate(holder.who(), block, size)
+}
+
+fn free<H: Home>(holder: &impl Holder<H>, block: *mut u8) -> Result<(), Error> {
+    if block.is_null() {
+        return Ok(());
+    }
+    holder.home().engine().raw_free(holder.who().key, block)
+}
+
+fn size<H: Home>(holder: &impl Holder<H>, block: *const u8) -> usize {
+    holder.home().engine().raw_size(holder.who().key, block).unwrap_or(0)
+}
+
+fn transfer<H: Home>(
+    from: &impl Holder<H>,
+    block: *mut u8,
+    to: &impl Holder<H>,
+) -> Result<NonNull<u8>, Error> {
+    if !from.home().is_same(to.home()) {
+        return Err(Error::InvalidKey);
+    }
+    to.check_open()?;
+    from.home().engine().raw_transfer(from.who(), block, to.who())
+}
+
+macro_rules! raw_calls {
+    ($holder:ident) => {
+        impl<H: Home> $holder<H> {
+            /// A raw block of `size` bytes, zero-filled and 16-byte aligned.
+            /// A size of 0 gives a block of its own as well.
+            ///
+            /// # Errors
+            ///
+            /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`],
+            /// [`Error::Terminated`].
+            pub fn alloc(&self, size: usize) -> Result<NonNull<u8>, Error> {
+                alloc(self, size)
+            }
+
+            /// Resizes a raw block of this holder, keeps its content, and fills
+            /// what is new with 0. Null is answered by a new block.
+            ///
+            /// # Errors
+            ///
+            /// As [`alloc`](Self::alloc) and [`free`](Self::free); the block is
+            /// then untouched.
+            pub fn realloc(&self, block: *mut u8, size: usize) -> Result<NonNull<u8>, Error> {
+                realloc(self, block, size)
+            }
+
+            /// Frees a raw block of this holder, also when it is to stop. Null
+            /// is no block, and fine.
+            ///
+            /// # Errors
+            ///
+            /// [`Error::InvalidPointer`] where no live raw block starts there,
+            /// [`Error::AccessDenied`] where it is somebody else's.
+            pub fn free(&self, block: *mut u8) -> Result<(), Error> {
+                free(self, block)
+            }
+
+            /// The bytes asked for of a raw block of this holder; 0 for
+            /// anything else.
+            #[must_use]
+            pub fn size(&self, block: *const u8) -> usize {
+                size(self, block)
+            }
+
+            /// Gives a raw block of this holder to another, with its charge.
+            /// The block may move: the result is where it is now.
+            ///
+            /// # Errors
+            ///
+            /// As [`free`](Self::free); as [`alloc`](Self::alloc) for the one
+            /// who gets it; [`Error::InvalidKey`] where that is of another heap.
+            /// The block is then untouched.
+            pub fn transfer(
+                &self,
+                block: *mut u8,
+                to: &impl Holder<H>,
+            ) -> Result<NonNull<u8>, Error> {
+                transfer(self, block, to)
+            }
+        }
+    };
+}
+
+raw_calls!(Expert);
+raw_calls!(Host);

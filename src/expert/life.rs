@@ -1,0 +1,219 @@
+//! The life of an expert, a function for each step.
+//!
+//! ```text
+//!  register -> Live -> terminate -> Terminated -.
+//!                |                              |
+//!                `--------> begin <-------------'
+//!                             |  Closing: no new memory, the key still frees
+//!                          clean up, last registered first
+//!                             |
+//!                           shut    the key is invalid from here on
+//!                             |
+//!                         take memory: bound and raw reclaimed, ambient adopted
+//!                             |
+//!                          release, once no child is left: the slot is free
+//! ```
+//!
+//! A parent may end before its children. They are told to stop, and their
+//! memory stays: their handles borrow them, not the parent. The parent's slot
+//! lingers as the account that their charges go through.
+
+use core::ptr::NonNull;
+
+use crate::engine::{Engine, Kind, Who};
+use crate::error::Error;
+use crate::expert::home::{Home, OwnerOf, SlotOf};
+use crate::expert::name::Name;
+use crate::expert::slot::{KEYED, OVERDRAFT, Word};
+use crate::expert::stats::Reclaimed;
+use crate::expert::visit::who;
+use crate::key::ExpertKey;
+
+/// What to register.
+pub(crate) struct Request<'n, 'p, H: Home + 'p> {
+    pub(crate) name: <H::Name as Name>::Given<'n>,
+    /// Bytes; 0 for none.
+    pub(crate) quota: usize,
+    /// Bytes; 0 for none.
+    pub(crate) soft_quota: usize,
+    pub(crate) parent: Option<(ExpertKey, &'p SlotOf<H>)>,
+    /// Flags of the slot's word.
+    pub(crate) flags: usize,
+}
+
+/// What becomes of an ended expert's ambient blocks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// They become the host's.
+    Adopt,
+    /// They are taken back as well. Nothing may refer to them.
+    Reclaim,
+}
+
+/// Makes an expert.
+///
+/// # Errors
+///
+/// [`Error::TooManyExperts`], [`Error::OutOfMemory`]; [`Error::Terminated`]
+/// where the parent is to stop.
+pub(crate) fn register<'a, H: Home + 'a>(
+    home: H,
+    request: &Request<'_, '_, H>,
+) -> Result<(ExpertKey, &'a SlotOf<H>), Error> {
+    let registry = home.registry();
+    let parent = request.parent;
+    if parent.is_some_and(|(_, parent)| !parent.account().is_open()) {
+        return Err(Error::Terminated);
+    }
+    let (number, slot) = registry.take(home.engine())?;
+    if parent.is_some_and(|(_, parent)| !parent.hold()) {
+        registry.give_back(number);
+        return Err(Error::TooManyExperts);
+    }
+    let parent_number = parent.and_then(|(key, _)| key.slot()).unwrap_or(0);
+    let generation = slot.open(request.flags, parent_number, |slot| {
+        slot.name().set(request.name);
+        let parent = parent.map(|(_, parent)| NonNull::from(parent.account()));
+        // SAFETY: S1: the slot was free, so all was refunded. S2: slots never
+        // move, and the parent's account is not opened anew while held (T3).
+        unsafe { slot.account().open(request.quota, request.soft_quota, parent) };
+    });
+    let key = ExpertKey::new(number, generation).ok_or(Error::TooManyExperts)?;
+    Ok((key, slot))
+}
+
+/// Tells an expert to stop, for good: it may free, but not allocate. Its
+/// children are to stop too.
+pub(crate) fn terminate<H: Home>(slot: &SlotOf<H>) {
+    slot.account().seal();
+}
+
+/// An expert that this thread has begun to end: nobody else will.
+pub(crate) struct Closing<'a, H: Home + 'a> {
+    home: H,
+    key: ExpertKey,
+    slot: &'a SlotOf<H>,
+    reclaimed: Reclaimed,
+}
+
+/// Ends the expert of `key`: all of the steps.
+///
+/// # Safety
+///
+/// - S1 nothing will use or free the expert's bound and raw blocks, and no
+///   other thread is in an allocating or freeing call for them, except by way
+///   of a [`Visit`](crate::expert::visit::Visit).
+/// - S2 for [`Fate::Reclaim`] the same is true of its ambient blocks, at the
+///   latest when the last clean-up has returned.
+///
+/// # Errors
+///
+/// [`Error::InvalidKey`] where the expert has ended, or another thread ends
+/// it, or its word lacks the flag `required`.
+pub(crate) unsafe fn finish<'a, H: Home + 'a>(
+    home: H,
+    key: ExpertKey,
+    slot: &'a SlotOf<H>,
+    required: usize,
+    fate: Fate,
+) -> Result<Reclaimed, Error> {
+    #[cfg(feature = "std")]
+    let started = std::time::Instant::now();
+    let mut closing = Closing::begin(home, key, slot, required)?;
+    closing.clean_up();
+    let word = closing.shut();
+    // SAFETY: S1 and S2; `shut` has waited for the visitors.
+    unsafe { closing.take_memory(word, fate) };
+    #[cfg_attr(not(feature = "std"), expect(unused_mut, reason = "there is no clock"))]
+    let mut reclaimed = closing.release();
+    #[cfg(feature = "std")]
+    {
+        reclaimed.elapsed = started.elapsed();
+    }
+    Ok(reclaimed)
+}
+
+impl<'a, H: Home + 'a> Closing<'a, H> {
+    /// Makes this thread the one that ends the expert. From here on it gets no
+    /// memory, and no new clean-ups: visitors who saw it before have left.
+    fn begin(home: H, key: ExpertKey, slot: &'a SlotOf<H>, required: usize) -> Result<Self, Error> {
+        let before = slot.begin_closing(key, required).ok_or(Error::InvalidKey)?;
+        slot.account().seal();
+        let closing = Self { home, key, slot, reclaimed: Reclaimed::default() };
+        closing.wait_for_visitors(before);
+        Ok(closing)
+    }
+
+    /// Runs the clean-ups. What they allocate is the host's, so that none
+    /// fails for want of quota; the key still serves to free.
+    fn clean_up(&mut self) {
+        let engine = self.home.engine();
+        let outcome = self.home.as_host(|| self.slot.cleanups().run(engine));
+        self.reclaimed.count_cleanups(outcome);
+    }
+
+    /// Makes the key invalid, and waits for those who came in before.
+    fn shut(&self) -> Word {
+        let before = self.slot.shut();
+        self.wait_for_visitors(before);
+        before
+    }
+
+    fn wait_for_visitors(&self, word: Word) {
+        // An expert whose key was never used by itself has no visitors, and
+        // most have none: waiting would cost more than all the rest.
+        if word.has(KEYED) {
+            self.home.engine().drain(self.key);
+        }
+    }
+
+    /// Takes the memory back, or hands it to the host.
+    ///
+    /// # Safety
+    ///
+    /// As [`finish`]; and no visitor is left.
+    unsafe fn take_memory(&mut self, word: Word, fate: Fate) {
+        let engine = self.home.engine();
+        let who = who::<H>(self.slot, self.key, word.has(OVERDRAFT));
+        for kind in [Kind::Bound, Kind::Raw] {
+            // SAFETY: S1.
+            self.reclaimed.count_reclaimed(unsafe { engine.reclaim(who, kind) });
+        }
+        match fate {
+            Fate::Adopt => self.reclaimed.count_adopted(engine.adopt(who, engine.host())),
+            Fate::Reclaim => {
+                // SAFETY: S2.
+                self.reclaimed.count_reclaimed(unsafe { engine.reclaim(who, Kind::Ambient) });
+            }
+        }
+        engine.close(who);
+    }
+
+    /// Lets go of the slot, and of those of ended parents that lingered for it.
+    fn release(self) -> Reclaimed {
+        let registry = self.home.registry();
+        let mut number = self.key.slot().unwrap_or(0);
+        while number != 0 {
+            let slot = registry.place(number);
+            let parent = slot.link();
+            if !slot.unhold() {
+                break;
+            }
+            debug_assert_eq!(slot.account().charged(), 0, "A2: an ended expert is still charged");
+            registry.give_back(number);
+            number = parent;
+        }
+        self.reclaimed
+    }
+}
+
+/// The engine's view of an expert that is borrowed, and so cannot end.
+#[inline]
+pub(crate) fn borrowed<'a, H: Home + 'a>(
+    slot: &'a SlotOf<H>,
+    key: ExpertKey,
+) -> Who<'a, OwnerOf<H>> {
+    // A borrowed expert is asked for bound and raw blocks, where an overdraft
+    // makes no difference.
+    who::<H>(slot, key, false)
+}

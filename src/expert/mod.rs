@@ -1,0 +1,28 @@
+//! Experts: who they are, how long they live, what they may hold and what
+//! they held. Knows engines only by their trait, and no addresses but those
+//! of its own tables.
+//!
+//! ```text
+//!  home      what a heap brings along to be a home of experts
+//!  life      register, terminate, finish: one function per step
+//!  visit     from a key alone to an expert that cannot end meanwhile
+//!  stats     what one expert holds        report   all of them as a table
+//!  cleanup   what to run before the memory goes
+//!  registry  slots by number, free slots, look-up by key
+//!  slot      one expert's account, engine state, name, clean-ups
+//!  name      names in place                owned_name  names copied
+//! ```
+
+pub(crate) mod cleanup;
+pub(crate) mod home;
+pub(crate) mod life;
+#[cfg(all(test, feature = "std"))]
+pub(crate) mod mock;
+pub(crate) mod name;
+#[cfg(feature = "std")]
+pub(crate) mod owned_name;
+pub(crate) mod registry;
+pub(crate) mod report;
+pub(crate) mod slot;
+pub(crate) mod stats;
+pub(crate) mod visit;

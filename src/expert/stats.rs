@@ -1,0 +1,134 @@
+//! Figures: what one expert holds now, and what ending it brought back.
+
+use core::fmt;
+#[cfg(feature = "std")]
+use core::time::Duration;
+
+use crate::engine::{Engine, Taken, Who};
+use crate::expert::cleanup::Outcome;
+
+/// What an expert holds and held, in bytes and blocks.
+///
+/// Exact while no other thread allocates or frees for the expert; otherwise
+/// each figure is from some moment during the call.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Bytes in blocks handed out and not freed: their usable sizes, which
+    /// may be a little more than was asked for.
+    pub live_bytes: usize,
+    /// Blocks handed out and not freed.
+    pub live_blocks: usize,
+    /// The most that `charged_bytes` ever was: the quota that would have done.
+    pub peak_bytes: usize,
+    /// Bytes that count against the quota: whole pages and whatever else is
+    /// set aside for the expert and its children.
+    pub charged_bytes: usize,
+    /// The hard limit of `charged_bytes`; 0 for none.
+    pub quota: usize,
+    /// Blocks handed out so far.
+    pub allocations: u64,
+    /// Blocks freed so far.
+    pub frees: u64,
+    /// Requests refused for want of quota, or because the expert is to stop.
+    pub refusals: u64,
+}
+
+impl Stats {
+    /// The figures of `who`.
+    pub(crate) fn of<E: Engine>(engine: E, who: Who<'_, E::Owner>) -> Self {
+        let usage = engine.usage(who);
+        Self {
+            live_bytes: usage.live_bytes,
+            live_blocks: usage.live_blocks,
+            peak_bytes: who.account.peak(),
+            charged_bytes: who.account.charged(),
+            quota: who.account.quota(),
+            allocations: usage.allocations,
+            frees: usage.frees,
+            refusals: who.account.refusals() as u64,
+        }
+    }
+
+    /// Adds figure to figure, except for the quota. A child's charge is in its
+    /// parent's already, so charges and peaks are added for experts that have
+    /// no parent only.
+    pub(crate) fn add(&mut self, other: &Self, has_parent: bool) {
+        self.live_bytes += other.live_bytes;
+        self.live_blocks += other.live_blocks;
+        if !has_parent {
+            self.peak_bytes += other.peak_bytes;
+            self.charged_bytes += other.charged_bytes;
+        }
+        self.allocations += other.allocations;
+        self.frees += other.frees;
+        self.refusals += other.refusals;
+    }
+}
+
+/// One line: what is live, charged, and how many calls it took.
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { live_bytes, live_blocks, charged_bytes, peak_bytes, .. } = self;
+        write!(f, "{live_bytes} bytes live in {live_blocks} blocks, {charged_bytes} charged")?;
+        write!(f, " (peak {peak_bytes}")?;
+        match self.quota {
+            0 => f.write_str(", no quota)")?,
+            quota => write!(f, ", quota {quota})")?,
+        }
+        write!(f, ", {} allocations", self.allocations)?;
+        write!(f, ", {} frees, {} refusals", self.frees, self.refusals)
+    }
+}
+
+/// What the end of an expert brought back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "it tells what the expert had not freed, and whether a clean-up failed"]
+pub struct Reclaimed {
+    /// Blocks that were still live and were taken back.
+    pub blocks: usize,
+    /// Their bytes, as in [`Stats::live_bytes`].
+    pub bytes: usize,
+    /// Blocks of the global allocator that were still live. They stay valid
+    /// and are the host's now.
+    pub adopted_blocks: usize,
+    /// Their bytes.
+    pub adopted_bytes: usize,
+    /// Clean-ups that were run.
+    pub cleanups_run: usize,
+    /// Those of them that panicked.
+    pub cleanups_failed: usize,
+    /// From the beginning of the first clean-up until the slot was free again.
+    #[cfg(feature = "std")]
+    pub elapsed: Duration,
+}
+
+impl Reclaimed {
+    pub(crate) fn count_cleanups(&mut self, outcome: Outcome) {
+        self.cleanups_run += outcome.run;
+        self.cleanups_failed += outcome.failed;
+    }
+
+    pub(crate) fn count_reclaimed(&mut self, taken: Taken) {
+        self.blocks += taken.blocks;
+        self.bytes += taken.bytes;
+    }
+
+    pub(crate) fn count_adopted(&mut self, taken: Taken) {
+        self.adopted_blocks += taken.blocks;
+        self.adopted_bytes += taken.bytes;
+    }
+}
+
+/// One line: `reclaimed 12 blocks (4096 bytes), adopted 1 (48 bytes), 2 clean-ups (0 failed), 12µs`.
+impl fmt::Display for Reclaimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "reclaimed {} blocks ({} bytes)", self.blocks, self.bytes)?;
+        write!(f, ", adopted {} ({} bytes)", self.adopted_blocks, self.adopted_bytes)?;
+        write!(f, ", {} clean-ups ({} failed)", self.cleanups_run, self.cleanups_failed)?;
+        #[cfg(feature = "std")]
+        write!(f, ", {:?}", self.elapsed)?;
+        Ok(())
+    }
+}

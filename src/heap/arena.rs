@@ -1,0 +1,330 @@
+//! The arena: all chunks of the process, and runs of slices out of them.
+//!
+//! One lock, taken once for each span begun or ended (64 KiB or more), never
+//! for a block. Free slices that still have physical pages are handed out
+//! before fresh ones; those that nobody wanted for a whole interval are purged.
+//!
+//! Invariant A1: a chunk of [`CHUNK`] bytes is on the list iff it has a free
+//! slice.
+
+use core::cell::Cell;
+
+pub use super::chunk::Chunk;
+use super::chunk_map;
+use super::free_block;
+use super::geometry::{CHUNK, SLICE, SLICES};
+use super::span::Span;
+use super::tables::Pool;
+use super::thread;
+use crate::source;
+use crate::sync::{AtomicUsize, Lock, Ordering::Relaxed};
+
+/// Slices unused for one to two of these go back to the system.
+const PURGE_INTERVAL_MILLIS: u64 = 500;
+/// The clock is read once for so many runs taken or given.
+const RUNS_PER_LOOK: u32 = 64;
+/// At most so many slices are purged at a time, so that no call takes long.
+const SLICES_PER_TICK: usize = 256;
+
+struct Arena {
+    /// Chunks with free slices (A1).
+    first: Cell<Option<&'static Chunk>>,
+    runs: Cell<u32>,
+    last_tick: Cell<u64>,
+}
+
+// SAFETY: chunk records may be used by any thread, under the lock.
+unsafe impl Send for Arena {}
+
+static ARENA: Lock<Arena> =
+    Lock::new(Arena { first: Cell::new(None), runs: Cell::new(0), last_tick: Cell::new(0) });
+
+static RECORDS: Pool<Chunk> = Pool::new();
+
+/// Statistics: order nothing.
+static CHUNKS: AtomicUsize = AtomicUsize::new(0);
+static PURGED_SLICES: AtomicUsize = AtomicUsize::new(0);
+
+/// A run of slices that a span can begin in.
+pub struct Run {
+    pub chunk: &'static Chunk,
+    /// The number of the first slice.
+    pub first: usize,
+    pub slices: usize,
+    /// Whether it reads as zero.
+    pub fresh: bool,
+}
+
+impl Run {
+    /// The header of the first slice.
+    pub fn header(&self) -> &'static Span {
+        self.chunk.header(self.first)
+    }
+
+    /// The address of the first slice.
+    pub fn start(&self) -> usize {
+        self.chunk.base() + self.first * SLICE
+    }
+}
+
+/// Chunks mapped now, huge ones included.
+pub fn chunks() -> usize {
+    CHUNKS.load(Relaxed)
+}
+
+/// Slices purged so far.
+pub fn purged_slices() -> usize {
+    PURGED_SLICES.load(Relaxed)
+}
+
+/// Takes `count < SLICES` slices in a row, the first at a multiple of `align`
+/// slices; the run's start is noted in its chunk. `None` where memory ends.
+pub fn take(count: usize, align: usize) -> Option<Run> {
+    debug_assert!(count > 0 && count < SLICES && align < SLICES);
+    let arena = ARENA.lock();
+    arena.look_at_clock();
+    let (chunk, first) = match arena.find(count, align) {
+        Some(found) => found,
+        None => {
+            let chunk = arena.grow()?;
+            (chunk, chunk.free.get().find_run(count, align)?)
+        }
+    };
+    let fresh = chunk.take(first, count);
+    if chunk.free.get().is_empty() {
+        arena.unlist(chunk);
+    }
+    chunk.set_start(first, true);
+    Some(Run { chunk, first, slices: count, fresh })
+}
+
+/// Gives the slices of an ended span back; `touched` bytes of it from the
+/// start may have physical pages.
+pub fn give(chunk: &'static Chunk, first: usize, count: usize, touched: usize) {
+    let arena = ARENA.lock();
+    chunk.set_start(first, false);
+    chunk.give(first, count, touched.div_ceil(SLICE).min(count));
+    if !chunk.is_listed.get() {
+        arena.list(chunk);
+    }
+    arena.look_at_clock();
+}
+
+/// Gives the tail of a span's run back: `from` of its `count` slices on.
+pub fn give_tail(chunk: &'static Chunk, first: usize, from: usize, count: usize) {
+    let arena = ARENA.lock();
+    chunk.give(first + from, count - from, count - from);
+    if !chunk.is_listed.get() {
+        arena.list(chunk);
+    }
+}
+
+/// Lengthens a span's run in place from `count` slices to `wanted`. Returns
+/// whether what is new reads as zero; `None` where there is no room.
+pub fn extend(chunk: &'static Chunk, first: usize, count: usize, wanted: usize) -> Option<bool> {
+    let arena = ARENA.lock();
+    if first + wanted > SLICES || !chunk.free.get().has_all(first + count, wanted - count) {
+        return None;
+    }
+    let fresh = chunk.take(first + count, wanted - count);
+    if chunk.free.get().is_empty() {
+        arena.unlist(chunk);
+    }
+    Some(fresh)
+}
+
+/// Maps a chunk of its own for one block of `bytes` at `align`. Returns it and
+/// the block's address.
+pub fn take_huge(bytes: usize, align: usize) -> Option<(&'static Chunk, usize)> {
+    let offset = align.max(SLICE);
+    let mapped = bytes.checked_add(offset)?.checked_next_multiple_of(SLICE)?;
+    // A length of exactly one chunk would look like an ordinary one.
+    let mapped = if mapped <= CHUNK { CHUNK + SLICE } else { mapped };
+    let arena = ARENA.lock();
+    let chunk = arena.map_chunk(mapped, align.max(CHUNK))?;
+    Some((chunk, chunk.base() + offset))
+}
+
+/// Unmaps a huge chunk, as soon as nobody can be looking at it.
+pub fn give_huge(chunk: &'static Chunk) {
+    chunk_map::remove(chunk);
+    let arena = ARENA.lock();
+    if thread::nobody_else_is_pinned() {
+        arena.unmap_chunk(chunk);
+        return;
+    }
+    // Somebody might just read a header of it: keep the addresses, listed as
+    // a chunk without free slices, until a purge finds the threads quiet.
+    arena.list(chunk);
+}
+
+/// Gives all free physical memory back to the system, and all empty chunks.
+pub fn purge() {
+    let arena = ARENA.lock();
+    arena.chunks().for_each(|chunk| note_purged(chunk.purge(chunk.dirty.get())));
+    arena.release_empty(0);
+}
+
+/// Runs while no other thread is in the arena: for `fork`.
+pub fn lock_forever() {
+    core::mem::forget(ARENA.lock());
+}
+
+/// Undoes [`lock_forever`].
+///
+/// # Safety
+///
+/// - S1 as for `tables::unlock`.
+pub unsafe fn unlock() {
+    // SAFETY: S1.
+    unsafe { ARENA.force_unlock() };
+}
+
+/// Calls `f` with each chunk that has free slices, under the lock.
+#[cfg(feature = "testing")]
+pub fn for_each_listed(mut f: impl FnMut(&'static Chunk)) {
+    ARENA.lock().chunks().for_each(&mut f);
+}
+
+fn note_purged(slices: usize) {
+    PURGED_SLICES.fetch_add(slices, Relaxed);
+}
+
+impl Arena {
+    fn chunks(&self) -> impl Iterator<Item = &'static Chunk> {
+        // The next one is read before the caller can unlist this one.
+        let mut next = self.first.get();
+        core::iter::from_fn(move || {
+            let chunk = next?;
+            next = chunk.next.get();
+            Some(chunk)
+        })
+    }
+
+    /// A run of free slices: among those with physical pages first.
+    fn find(&self, count: usize, align: usize) -> Option<(&'static Chunk, usize)> {
+        let dirty =
+            |chunk: &'static Chunk| Some((chunk, chunk.dirty.get().find_run(count, align)?));
+        let any = |chunk: &'static Chunk| {
+            let found = chunk.free.get().find_run(count, align);
+            if found.is_none() && align == 1 {
+                chunk.longest.set(count - 1);
+            }
+            Some((chunk, found?))
+        };
+        let candidates = || self.chunks().filter(|chunk| chunk.longest.get() >= count);
+        candidates().find_map(dirty).or_else(|| candidates().find_map(any))
+    }
+
+    fn grow(&self) -> Option<&'static Chunk> {
+        let chunk = self.map_chunk(CHUNK, CHUNK)?;
+        self.list(chunk);
+        Some(chunk)
+    }
+
+    fn map_chunk(&self, bytes: usize, align: usize) -> Option<&'static Chunk> {
+        free_block::set_secret(source::random_word());
+        let chunk = RECORDS.take(|_| ())?;
+        let mapping = source::map(bytes, align);
+        if let Some(mapping) = mapping {
+            chunk.open(mapping, bytes);
+            if chunk_map::insert(chunk).is_ok() {
+                CHUNKS.fetch_add(1, Relaxed);
+                return Some(chunk);
+            }
+            // SAFETY: the mapping just made, whole; nothing refers to it.
+            unsafe { source::unmap(mapping, bytes) };
+        }
+        RECORDS.give(chunk);
+        None
+    }
+
+    /// Unmaps a chunk that is in no list and no longer in the map.
+    fn unmap_chunk(&self, chunk: &'static Chunk) {
+        let bytes = chunk.bytes();
+        // SAFETY: the address of a mapped chunk.
+        let mapping = unsafe { super::address::block_at(chunk.base()) };
+        // SAFETY: its whole mapping; no span is in it and nobody looks at it.
+        unsafe { source::unmap(mapping, bytes) };
+        CHUNKS.fetch_sub(1, Relaxed);
+        RECORDS.give(chunk);
+    }
+
+    fn list(&self, chunk: &'static Chunk) {
+        let first = self.first.replace(Some(chunk));
+        chunk.prev.set(None);
+        chunk.next.set(first);
+        if let Some(first) = first {
+            first.prev.set(Some(chunk));
+        }
+        chunk.is_listed.set(true);
+    }
+
+    fn unlist(&self, chunk: &'static Chunk) {
+        let (prev, next) = (chunk.prev.take(), chunk.next.take());
+        match prev {
+            Some(prev) => prev.next.set(next),
+            None => self.first.set(next),
+        }
+        if let Some(next) = next {
+            next.prev.set(prev);
+        }
+        chunk.is_listed.set(false);
+    }
+
+    /// Now and then: purges what has been unused for long.
+    fn look_at_clock(&self) {
+        let runs = self.runs.get().wrapping_add(1);
+        self.runs.set(runs);
+        if runs % RUNS_PER_LOOK != 0 {
+            return;
+        }
+        let now = source::coarse_millis();
+        if now.saturating_sub(self.last_tick.get()) >= PURGE_INTERVAL_MILLIS && self.tick() {
+            self.last_tick.set(now);
+        }
+    }
+
+    /// Purges aged slices, some at a time; when none is left, begins the next
+    /// interval and returns true.
+    fn tick(&self) -> bool {
+        let mut budget = SLICES_PER_TICK;
+        for chunk in self.chunks() {
+            let aged = chunk.aged.get();
+            if !aged.is_empty() {
+                let purged = chunk.purge(aged);
+                note_purged(purged);
+                budget = budget.saturating_sub(purged);
+                if budget == 0 {
+                    return false;
+                }
+            }
+        }
+        self.chunks().for_each(|chunk| chunk.aged.set(chunk.dirty.get()));
+        self.release_empty(1);
+        true
+    }
+
+    /// Unmaps empty chunks beyond the first `keep`, if nobody can be looking
+    /// at them.
+    fn release_empty(&self, keep: usize) {
+        let is_done_with = |chunk: &&Chunk| chunk.is_huge() || chunk.is_empty();
+        let candidates = self.chunks().filter(is_done_with).skip(keep);
+        for chunk in candidates {
+            self.unlist(chunk);
+            chunk_map::remove(chunk);
+            if !thread::nobody_else_is_pinned() {
+                self.put_back(chunk);
+                return;
+            }
+            self.unmap_chunk(chunk);
+        }
+    }
+
+    fn put_back(&self, chunk: &'static Chunk) {
+        // The leaves exist, so entering the chunk again cannot fail.
+        if chunk.is_huge() || chunk_map::insert(chunk).is_ok() {
+            self.list(chunk);
+        }
+    }
+}

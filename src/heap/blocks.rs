@@ -1,0 +1,302 @@
+//! Allocate, free and resize: the engine's front door.
+//!
+//! The life of three calls:
+//!
+//! 1. `alloc`, ambient: the thread's current cache, the class's bin, pop. No
+//!    lock, no atomic operation, no look at the owner: the cache is the owner's.
+//! 2. `dealloc`: the header by mask and shift; this thread's? push to the local
+//!    list, else to the remote one. Whose it is does not matter.
+//! 3. `realloc`: in place where class or slices allow, else allocate for the
+//!    same owner, copy, free.
+
+use core::alloc::Layout;
+use core::ptr::{self, NonNull};
+
+use super::address;
+use super::cache::{Cache, EMPTY};
+use super::geometry::SLICE;
+use super::record::Heap;
+use super::size_class::{self, CLASSED_MAX};
+use super::span::Span;
+use super::{large, local, thread};
+use crate::error::Error;
+
+/// Allocates for the thread's current owner. Null where that fails.
+#[inline(always)]
+pub fn alloc(layout: Layout) -> *mut u8 {
+    match class_of(layout) {
+        Some(class) => match thread::current().pop(class) {
+            Some(block) => block.as_ptr(),
+            None => pointer(ambient_slow(class)),
+        },
+        None => pointer(ambient_large(layout, false)),
+    }
+}
+
+/// Allocates zero-filled memory for the thread's current owner. Null where
+/// that fails.
+#[inline(always)]
+pub fn alloc_zeroed(layout: Layout) -> *mut u8 {
+    if class_of(layout).is_none() {
+        return pointer(ambient_large(layout, true));
+    }
+    let block = alloc(layout);
+    if !block.is_null() {
+        // SAFETY: a fresh block of at least that many bytes.
+        unsafe { block.write_bytes(0, layout.size()) };
+    }
+    block
+}
+
+/// Frees a block, whoever owns it.
+///
+/// # Safety
+///
+/// - S1 `block` was allocated here for a layout that `layout` fits, and is
+///   live; or it was, and is now free, which is noticed and refused.
+/// - S2 the caller gives up its use.
+#[inline(always)]
+pub unsafe fn dealloc(block: *mut u8, layout: Layout) {
+    // SAFETY: S1: not null.
+    let memory = unsafe { NonNull::new_unchecked(block) };
+    if layout.align() > SLICE {
+        // SAFETY: S1 and S2 are handed on.
+        return unsafe { dealloc_aligned(memory) };
+    }
+    // SAFETY: S1: in a mapped chunk; aligned at most to a slice, it does not
+    // begin in slice 0.
+    let header = unsafe { address::header_of(block.addr()) };
+    // SAFETY: S1 and S2 are handed on.
+    unsafe { local::free(header, memory) };
+}
+
+/// Frees a block that may be aligned beyond a slice.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`dealloc`].
+#[cold]
+unsafe fn dealloc_aligned(memory: NonNull<u8>) {
+    match large::find_aligned(memory.addr().get()) {
+        // SAFETY: S1 and S2 are handed on.
+        Some(span) if span.is_large() => unsafe { large::free(span, memory) },
+        _ => local::refuse(),
+    }
+}
+
+/// Resizes a block for the owner that it has. Null where that fails; the block
+/// is then untouched.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`dealloc`], unless the call fails.
+/// - S3 `new_size` is not 0 and fits an `isize` rounded up to the alignment.
+#[inline]
+pub unsafe fn realloc(block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+    // SAFETY: S3.
+    let new = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
+    // SAFETY: S1: not null.
+    let memory = unsafe { NonNull::new_unchecked(block) };
+    // SAFETY: handed on.
+    pointer(unsafe { resize(memory, layout, new, false) })
+}
+
+/// Resizes a block for the owner that it has, what is new zeroed if asked.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`dealloc`], `old` fitting, unless the call fails.
+///
+/// # Errors
+///
+/// As [`allocate_in`]; the block is then untouched.
+pub unsafe fn resize(
+    memory: NonNull<u8>,
+    old: Layout,
+    new: Layout,
+    zeroed: bool,
+) -> Result<NonNull<u8>, Error> {
+    // SAFETY: S1.
+    let span = unsafe { span_of(memory, old) }.ok_or(Error::InvalidPointer)?;
+    let is_aligned = memory.addr().get() % new.align() == 0;
+    let stays = is_aligned && new.align() <= old.align().max(SLICE);
+    // SAFETY: S1: the live block of this span.
+    if let Some(done) =
+        stays.then(|| unsafe { resize_in_place(span, memory, old, new, zeroed) }).flatten()
+    {
+        return done.map(|()| memory);
+    }
+    let heap = span.heap().ok_or(Error::InvalidPointer)?;
+    let moved = allocate_in(heap, new, zeroed)?;
+    let kept = old.size().min(new.size());
+    // SAFETY: both blocks have at least that many bytes and are distinct.
+    unsafe { ptr::copy_nonoverlapping(memory.as_ptr(), moved.as_ptr(), kept) };
+    // SAFETY: S1 and S2.
+    unsafe { dealloc(memory.as_ptr(), old) };
+    Ok(moved)
+}
+
+/// Resizes where the block lies, if there is room and not too much of it.
+///
+/// # Safety
+///
+/// - S1 `memory` is the live block of `span`, allocated for `old`.
+unsafe fn resize_in_place(
+    span: &'static Span,
+    memory: NonNull<u8>,
+    old: Layout,
+    new: Layout,
+    zeroed: bool,
+) -> Option<Result<(), Error>> {
+    if span.is_large() {
+        if class_of(new).is_some() {
+            return None;
+        }
+        let room = span.block_size();
+        if zeroed && new.size() > old.size() {
+            let grown = new.size().min(room).saturating_sub(old.size());
+            // SAFETY: S1: the block's own bytes behind what was asked for.
+            let tail = unsafe { memory.add(old.size().min(room)) };
+            // SAFETY: as above, inside the block.
+            unsafe { tail.write_bytes(0, grown) };
+        }
+        // SAFETY: S1.
+        return unsafe { large::resize(span, new.size(), zeroed) };
+    }
+    let size = span.block_size();
+    if new.size() > size || new.size() <= size / 2 && size > 64 {
+        return None;
+    }
+    if zeroed && new.size() > old.size() {
+        // SAFETY: S1: `old.size() <= size`.
+        let tail = unsafe { memory.add(old.size()) };
+        // SAFETY: as above; the end is at most the block's.
+        unsafe { tail.write_bytes(0, new.size() - old.size()) };
+    }
+    Some(Ok(()))
+}
+
+/// The span of a block.
+///
+/// # Safety
+///
+/// - S1 as for [`dealloc`].
+unsafe fn span_of(memory: NonNull<u8>, layout: Layout) -> Option<&'static Span> {
+    let address = memory.addr().get();
+    if layout.align() > SLICE {
+        return large::find_aligned(address);
+    }
+    // SAFETY: S1, as in `dealloc`.
+    let header = unsafe { address::header_of(address) };
+    if header.back() == 0 || header.is_large() {
+        return Some(header);
+    }
+    // SAFETY: S6 of the span: its first slice, in the same chunk.
+    Some(unsafe { address::header_of(address - header.back() * SLICE) })
+}
+
+/// Allocates for the owner of `heap`, whatever the thread's scope.
+///
+/// # Errors
+///
+/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`].
+pub fn allocate_in(
+    heap: &'static Heap,
+    layout: Layout,
+    zeroed: bool,
+) -> Result<NonNull<u8>, Error> {
+    let Some(class) = class_of(layout) else {
+        return allocate_large(heap, layout, zeroed);
+    };
+    thread::tend();
+    let key = heap.key().ok_or(Error::InvalidKey)?;
+    let cache = thread::find(key, heap.kind()).or_else(|| thread::attach(heap));
+    allocate_from(cache.ok_or(Error::OutOfMemory)?, class, layout, zeroed)
+}
+
+/// Allocates from one cache.
+///
+/// # Errors
+///
+/// As [`allocate_in`].
+#[inline(always)]
+pub fn allocate_from(
+    cache: &'static Cache,
+    class: usize,
+    layout: Layout,
+    zeroed: bool,
+) -> Result<NonNull<u8>, Error> {
+    let block = match cache.pop(class) {
+        Some(block) => block,
+        None => cache.allocate_slow(class)?,
+    };
+    if zeroed {
+        // SAFETY: a fresh block of at least that many bytes.
+        unsafe { block.write_bytes(0, layout.size()) };
+    }
+    Ok(block)
+}
+
+/// Allocates a block that has no class.
+///
+/// # Errors
+///
+/// As [`allocate_in`].
+pub fn allocate_large(
+    heap: &'static Heap,
+    layout: Layout,
+    zeroed: bool,
+) -> Result<NonNull<u8>, Error> {
+    if layout.size() == 0 {
+        return Ok(dangling(layout));
+    }
+    large::allocate(heap, layout, zeroed)
+}
+
+/// The class for `layout`; `None` for what is large, and for a size of 0.
+#[inline(always)]
+pub fn class_of(layout: Layout) -> Option<usize> {
+    // One comparison for both: 0 - 1 is the largest number.
+    if layout.size().wrapping_sub(1) >= CLASSED_MAX {
+        return None;
+    }
+    size_class::of_layout(layout)
+}
+
+/// A non-null pointer, aligned as asked, to nothing.
+pub fn dangling(layout: Layout) -> NonNull<u8> {
+    NonNull::without_provenance(layout.align().try_into().unwrap_or(core::num::NonZeroUsize::MIN))
+}
+
+#[cold]
+#[inline(never)]
+fn ambient_slow(class: usize) -> Result<NonNull<u8>, Error> {
+    thread::tend();
+    let cache = ambient_cache()?;
+    match cache.pop(class) {
+        Some(block) => Ok(block),
+        None => cache.allocate_slow(class),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn ambient_large(layout: Layout, zeroed: bool) -> Result<NonNull<u8>, Error> {
+    thread::tend();
+    allocate_large(ambient_cache()?.heap(), layout, zeroed)
+}
+
+/// The thread's current cache; the host's where it has none yet.
+fn ambient_cache() -> Result<&'static Cache, Error> {
+    let cache = thread::current();
+    if !ptr::eq(cache, &EMPTY) {
+        return Ok(cache);
+    }
+    let host = thread::host_cache().ok_or(Error::OutOfMemory)?;
+    thread::set_current(host);
+    Ok(host)
+}
+
+fn pointer(allocated: Result<NonNull<u8>, Error>) -> *mut u8 {
+    allocated.map_or(ptr::null_mut(), NonNull::as_ptr)
+}

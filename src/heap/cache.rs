@@ -1,0 +1,287 @@
+//! Thread caches: the spans from which one thread allocates for one heap.
+//!
+//! For each size class a *bin*, the list that the fast path pops, and a *queue*
+//! of spans that fill it. The fast path touches the bin alone: neither the
+//! span nor the owner is looked at, because the cache is the owner's.
+//!
+//! ```text
+//!  bin <- current span      available: spans with enough free blocks, oldest first
+//!                           waiting:   spans with too few
+//! ```
+//!
+//! Invariants
+//!
+//! - Q1 the blocks in a bin are of the queue's current span.
+//! - Q2 `|bin| == limit - allocated`.
+//! - Q3 only the cache's thread uses the bins and queues, until the heap is
+//!   reclaimed or the thread hands the cache over.
+//! - Q4 a cache is alive iff it is on its heap's list; the heap's lock decides.
+
+use core::cell::Cell;
+use core::ptr::{self, NonNull};
+
+use super::free_block::FreeList;
+use super::record::{HOST, Heap};
+use super::size_class::CLASSES;
+use super::span::{NEVER, Span, SpanList, State};
+use super::tables::Pooled;
+use crate::sync::{AtomicPtr, AtomicU8, AtomicUsize, Ordering::Relaxed};
+
+/// The list that the fast path pops.
+#[repr(C)]
+struct Bin {
+    head: Cell<FreeList>,
+    /// Blocks ever taken from this bin. Written by the thread alone, without a
+    /// locked instruction; read by whoever takes statistics.
+    allocated: AtomicUsize,
+}
+
+/// The spans behind a bin.
+pub struct Queue {
+    pub current: Cell<Option<&'static Span>>,
+    pub available: SpanList,
+    pub waiting: SpanList,
+    /// See Q2.
+    limit: AtomicUsize,
+}
+
+/// What has become of a cache. Changed under its heap's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Fate {
+    /// In use.
+    Alive = 0,
+    /// Its heap was reclaimed: the spans are gone.
+    Dead = 1,
+    /// Its heap was adopted by the host, and so were its spans.
+    Adopted = 2,
+}
+
+/// The cache of one thread for one heap. See the module.
+#[repr(C)]
+pub struct Cache {
+    bins: [Bin; CLASSES],
+    queues: [Queue; CLASSES],
+    heap: AtomicPtr<Heap>,
+    fate: AtomicU8,
+    /// What the thread looks it up by; 0 while unused.
+    id: Cell<usize>,
+    /// The thread's token.
+    token: Cell<usize>,
+    /// Neighbours on the heap's list; under its lock.
+    pub heap_next: Cell<Option<&'static Cache>>,
+    pub heap_prev: Cell<Option<&'static Cache>>,
+    /// The next on the thread's list.
+    pub thread_next: Cell<Option<&'static Cache>>,
+    /// The next in the thread's inbox.
+    pub inbox_next: Cell<Option<&'static Cache>>,
+    next_unused: Cell<Option<&'static Cache>>,
+}
+
+// SAFETY: Q3: one thread at a time uses the Cells.
+unsafe impl Sync for Cache {}
+
+/// The cache of a thread that has none yet: every bin is empty, so the first
+/// allocation takes the slow path. Never written.
+pub static EMPTY: Cache = Cache::empty();
+
+impl Cache {
+    const fn empty() -> Self {
+        Self {
+            bins: [const { Bin { head: Cell::new(None), allocated: AtomicUsize::new(0) } };
+                CLASSES],
+            queues: [const { Queue::new() }; CLASSES],
+            heap: AtomicPtr::new((&raw const HOST).cast_mut()),
+            fate: AtomicU8::new(Fate::Alive as u8),
+            id: Cell::new(0),
+            token: Cell::new(0),
+            heap_next: Cell::new(None),
+            heap_prev: Cell::new(None),
+            thread_next: Cell::new(None),
+            inbox_next: Cell::new(None),
+            next_unused: Cell::new(None),
+        }
+    }
+
+    /// Begins to use an empty record for `heap` in the thread of `token`.
+    pub fn open(&self, id: usize, token: usize, heap: &'static Heap) {
+        self.id.set(id);
+        self.token.set(token);
+        self.fate.store(Fate::Alive as u8, Relaxed);
+        self.set_heap(heap);
+    }
+
+    /// Empties the record, its spans taken over by somebody.
+    pub fn close(&self) {
+        self.id.set(0);
+        for class in 0..CLASSES {
+            self.bins[class].head.set(None);
+            self.bins[class].allocated.store(0, Relaxed);
+            let queue = &self.queues[class];
+            queue.limit.store(0, Relaxed);
+            queue.current.set(None);
+            queue.available.clear();
+            queue.waiting.clear();
+        }
+    }
+
+    /// What the thread looks the cache up by; 0 while the record is unused.
+    pub fn id(&self) -> usize {
+        self.id.get()
+    }
+
+    /// The token of the cache's thread.
+    pub fn token(&self) -> usize {
+        self.token.get()
+    }
+
+    pub fn fate(&self) -> Fate {
+        match self.fate.load(Relaxed) {
+            0 => Fate::Alive,
+            1 => Fate::Dead,
+            _ => Fate::Adopted,
+        }
+    }
+
+    pub fn set_fate(&self, fate: Fate) {
+        self.fate.store(fate as u8, Relaxed);
+    }
+
+    /// The heap that the cache allocates for.
+    pub fn heap(&self) -> &'static Heap {
+        // SAFETY: heap records are never freed.
+        unsafe { &*self.heap.load(Relaxed) }
+    }
+
+    pub fn set_heap(&self, heap: &'static Heap) {
+        self.heap.store(ptr::from_ref(heap).cast_mut(), Relaxed);
+    }
+
+    pub fn queue(&self, class: usize) -> &Queue {
+        &self.queues[class]
+    }
+
+    /// Takes a block of `class` from its bin; `None` where that is empty. The
+    /// fast path of every allocation.
+    #[inline(always)]
+    pub fn pop(&self, class: usize) -> Option<NonNull<u8>> {
+        debug_assert!(class < CLASSES);
+        // SAFETY: callers pass a class, and those are below CLASSES.
+        let bin = unsafe { self.bins.get_unchecked(class) };
+        let block = bin.head.get()?;
+        bin.head.set(block.next());
+        bin.allocated.store(bin.allocated.load(Relaxed).wrapping_add(1), Relaxed);
+        Some(block.take())
+    }
+
+    /// Puts a list of `count` blocks of the current span into the empty bin.
+    pub fn fill(&self, class: usize, list: FreeList, count: u32) {
+        let bin = &self.bins[class];
+        debug_assert!(bin.head.get().is_none());
+        bin.head.set(list);
+        let limit = bin.allocated.load(Relaxed).wrapping_add(count as usize);
+        self.queues[class].limit.store(limit, Relaxed);
+    }
+
+    /// Whether `block` is in the bin.
+    pub fn has_in_bin(&self, class: usize, address: usize) -> bool {
+        let head = self.bins[class].head.get();
+        head.is_some_and(|head| head.iter().any(|block| block.addr() == address))
+    }
+
+    /// The list in the bin, for the walker.
+    pub fn bin(&self, class: usize) -> FreeList {
+        self.bins[class].head.get()
+    }
+
+    /// How many blocks the bin holds (Q2).
+    pub fn bin_count(&self, class: usize) -> usize {
+        let allocated = self.bins[class].allocated.load(Relaxed);
+        self.queues[class].limit.load(Relaxed).wrapping_sub(allocated)
+    }
+
+    /// How many blocks were ever taken from the bins.
+    pub fn allocations(&self) -> u64 {
+        self.bins.iter().map(|bin| bin.allocated.load(Relaxed) as u64).sum()
+    }
+
+    /// Puts what the bin holds back on the local list of the current span.
+    pub fn empty_bin(&self, class: usize) {
+        let Some(head) = self.bins[class].head.take() else { return };
+        let count = self.bin_count(class) as u32;
+        self.queues[class].limit.store(self.bins[class].allocated.load(Relaxed), Relaxed);
+        let Some(span) = self.queues[class].current.get() else { return };
+        if let Some(last) = head.iter().last() {
+            last.set_next(span.local.get());
+        }
+        span.local.set(Some(head));
+        span.set_wait(span.local_count() + count, NEVER);
+    }
+
+    /// Makes `span` current and sets the one before aside.
+    pub fn make_current(&'static self, class: usize, span: &'static Span) {
+        self.set_current_aside(class);
+        span.set_state(State::Current);
+        span.set_wait(span.local_count(), NEVER);
+        self.queues[class].current.set(Some(span));
+    }
+
+    /// Puts the current span, whose bin is empty, on the list it belongs on.
+    pub fn set_current_aside(&'static self, class: usize) {
+        if let Some(span) = self.queues[class].current.take() {
+            self.enlist(span);
+        }
+    }
+
+    /// Puts `span` on the available or the waiting list. Whoever frees its
+    /// blocks brings it back (see [`noticed`](super::local::noticed)).
+    pub fn enlist(&'static self, span: &'static Span) {
+        let queue = &self.queues[span.class()];
+        let (local, enough) = (span.local_count(), span.enough());
+        if local >= enough || span.carved() < span.capacity() {
+            let outstanding = span.carved() - local;
+            span.set_state(State::Available);
+            span.set_wait(local, if outstanding == 0 { NEVER } else { outstanding });
+            queue.available.push_back(span);
+        } else {
+            span.set_state(State::Waiting);
+            span.set_wait(local, enough - local);
+            queue.waiting.push_back(span);
+        }
+    }
+}
+
+impl Queue {
+    const fn new() -> Self {
+        Self {
+            current: Cell::new(None),
+            available: SpanList::new(),
+            waiting: SpanList::new(),
+            limit: AtomicUsize::new(0),
+        }
+    }
+
+    /// All spans of the queue.
+    pub fn spans(&self) -> impl Iterator<Item = &'static Span> {
+        self.current.get().into_iter().chain(self.available.iter()).chain(self.waiting.iter())
+    }
+
+    /// Takes a span out of the queue, wherever in it it is.
+    pub fn remove(&self, span: &'static Span) {
+        match span.state() {
+            State::Available => self.available.remove(span),
+            State::Waiting => self.waiting.remove(span),
+            _ => self.current.set(None),
+        }
+    }
+}
+
+impl Pooled for Cache {
+    fn new() -> Self {
+        Self::empty()
+    }
+
+    fn next_unused(&self) -> &Cell<Option<&'static Self>> {
+        &self.next_unused
+    }
+}

@@ -1,0 +1,1 @@
+//! The walker: looks at every structure and says which invariant is broken.

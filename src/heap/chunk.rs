@@ -1,0 +1,195 @@
+//! A chunk: one mapping, and which of its slices are free, dirty, or begin a
+//! span. The record lives in the tables; the mapping's slice 0 has the headers.
+//!
+//! Invariants
+//!
+//! - C1 a slice is in `free` iff no span has it; slice 0 never is.
+//! - C2 `dirty` is a part of `free`: free slices that may have physical pages.
+//!   The other free slices read as zero.
+//! - C3 `aged` is a part of `dirty`: those that were so at the last tick.
+//! - C4 a slice is in `starts` iff a span begins there.
+
+use core::cell::Cell;
+use core::ptr::NonNull;
+
+use super::address;
+use super::bitmap::SliceSet;
+use super::geometry::{CHUNK, SLICE, SLICES};
+use super::span::Span;
+use super::tables::Pooled;
+use crate::source;
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
+
+const START_WORDS: usize = SLICES.div_ceil(usize::BITS as usize);
+
+/// A chunk's record. The `Cell`s belong to the holder of the arena's lock.
+pub struct Chunk {
+    /// The mapping; 0 bytes when the record is unused.
+    base: AtomicUsize,
+    bytes: AtomicUsize,
+    pub free: Cell<SliceSet>,
+    pub dirty: Cell<SliceSet>,
+    pub aged: Cell<SliceSet>,
+    /// Read without the lock by whoever looks up an address (C4).
+    starts: [AtomicUsize; START_WORDS],
+    /// No run of free slices is longer than this.
+    pub longest: Cell<usize>,
+    /// Neighbours on the arena's list of chunks with free slices.
+    pub next: Cell<Option<&'static Chunk>>,
+    pub prev: Cell<Option<&'static Chunk>>,
+    pub is_listed: Cell<bool>,
+    next_unused: Cell<Option<&'static Chunk>>,
+}
+
+// SAFETY: the Cells are used under the arena's lock only.
+unsafe impl Sync for Chunk {}
+
+impl Pooled for Chunk {
+    /// A record for no mapping.
+    fn new() -> Self {
+        Self {
+            base: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+            free: Cell::new(SliceSet::EMPTY),
+            dirty: Cell::new(SliceSet::EMPTY),
+            aged: Cell::new(SliceSet::EMPTY),
+            starts: [const { AtomicUsize::new(0) }; START_WORDS],
+            longest: Cell::new(0),
+            next: Cell::new(None),
+            prev: Cell::new(None),
+            is_listed: Cell::new(false),
+            next_unused: Cell::new(None),
+        }
+    }
+
+    fn next_unused(&self) -> &Cell<Option<&'static Self>> {
+        &self.next_unused
+    }
+}
+
+impl Chunk {
+    /// Takes over a fresh mapping, all its slices but the first free.
+    pub fn open(&self, mapping: NonNull<u8>, bytes: usize) {
+        // The only place where a chunk's provenance is exposed (see `address`).
+        self.base.store(mapping.as_ptr().expose_provenance(), Relaxed);
+        self.bytes.store(bytes, Relaxed);
+        let mut free = SliceSet::EMPTY;
+        if bytes == CHUNK {
+            free.insert(1, SLICES - 1);
+        }
+        self.free.set(free);
+        self.dirty.set(SliceSet::EMPTY);
+        self.aged.set(SliceSet::EMPTY);
+        self.starts.iter().for_each(|word| word.store(0, Relaxed));
+        self.longest.set(free.len());
+    }
+
+    /// The address of the mapping.
+    pub fn base(&self) -> usize {
+        self.base.load(Relaxed)
+    }
+
+    /// The length of the mapping.
+    pub fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    /// Whether the mapping holds `address`.
+    pub fn holds(&self, address: usize) -> bool {
+        address.wrapping_sub(self.base()) < self.bytes()
+    }
+
+    /// Whether it has one block only, in a mapping of its own.
+    pub fn is_huge(&self) -> bool {
+        self.bytes() != CHUNK
+    }
+
+    /// Whether no span is in it.
+    pub fn is_empty(&self) -> bool {
+        self.free.get().len() == SLICES - 1
+    }
+
+    /// The header of a slice.
+    pub fn header(&self, slice: usize) -> &'static Span {
+        debug_assert!(slice > 0 && slice < SLICES);
+        // SAFETY: a record in use has its chunk mapped.
+        unsafe { address::header_at(self.base(), slice) }
+    }
+
+    /// Takes `count` free slices from `start` for a span. Returns whether all
+    /// of them read as zero.
+    pub fn take(&self, start: usize, count: usize) -> bool {
+        let (mut free, mut dirty, mut aged) = (self.free.get(), self.dirty.get(), self.aged.get());
+        debug_assert!(free.has_all(start, count));
+        let is_fresh = !dirty.has_any(start, count);
+        free.remove(start, count);
+        dirty.remove(start, count);
+        aged.remove(start, count);
+        self.free.set(free);
+        self.dirty.set(dirty);
+        self.aged.set(aged);
+        is_fresh
+    }
+
+    /// Frees `count` slices from `start`, the first `touched` of which may
+    /// have physical pages.
+    pub fn give(&self, start: usize, count: usize, touched: usize) {
+        let (mut free, mut dirty) = (self.free.get(), self.dirty.get());
+        debug_assert!(!free.has_any(start, count));
+        free.insert(start, count);
+        dirty.insert(start, touched);
+        self.free.set(free);
+        self.dirty.set(dirty);
+        // The run that the slices are now part of.
+        let end = free.next_gap(start);
+        self.longest
+            .set(self.longest.get().max(end - start).max(count_back(&free, start) + end - start));
+    }
+
+    /// Notes that a span begins at `slice`, or no longer does (C4).
+    pub fn set_start(&self, slice: usize, begins: bool) {
+        let bits = usize::BITS as usize;
+        let (word, mask) = (&self.starts[slice / bits], 1 << (slice % bits));
+        if begins {
+            word.fetch_or(mask, Relaxed);
+        } else {
+            word.fetch_and(!mask, Relaxed);
+        }
+    }
+
+    /// The last slice at or before `slice` at which a span begins.
+    pub fn start_before(&self, slice: usize) -> Option<usize> {
+        let bits = usize::BITS as usize;
+        let mut place = slice / bits;
+        let mut word = self.starts[place].load(Relaxed) & (usize::MAX >> (bits - 1 - slice % bits));
+        while word == 0 {
+            place = place.checked_sub(1)?;
+            word = self.starts[place].load(Relaxed);
+        }
+        Some(place * bits + bits - 1 - word.leading_zeros() as usize)
+    }
+
+    /// Gives the physical pages of the slices in `which`, a part of `dirty`,
+    /// back to the system. Returns how many slices that were.
+    pub fn purge(&self, which: SliceSet) -> usize {
+        let mut dirty = self.dirty.get();
+        let mut purged = 0;
+        for (start, count) in which.runs() {
+            // SAFETY: slices of this chunk; it is mapped.
+            let memory = unsafe { address::block_at(self.base() + start * SLICE) };
+            // SAFETY: free slices: inside one mapping, unused, 64 KiB aligned.
+            if unsafe { source::purge(memory, count * SLICE) } {
+                dirty.remove(start, count);
+                purged += count;
+            }
+        }
+        self.dirty.set(dirty);
+        self.aged.set(self.aged.get().and(&dirty));
+        purged
+    }
+}
+
+/// How many slices in a row just before `start` are in the set.
+fn count_back(set: &SliceSet, start: usize) -> usize {
+    (0..start).rev().take_while(|&slice| set.has_all(slice, 1)).count()
+}

@@ -1,0 +1,97 @@
+//! From any address to the chunk that holds it, without reading the address.
+//!
+//! A two-level table over the 48-bit address space, one entry per chunk-sized
+//! unit. Leaves are made on demand and stay. Looked up without a lock.
+//!
+//! Invariant M1: the entries of a unit that holds part of a live chunk's
+//! mapping are that chunk; all others are null.
+
+use core::alloc::Layout;
+use core::ptr;
+
+use super::arena::Chunk;
+use super::geometry::{CHUNK, CHUNK_SHIFT};
+use super::tables;
+use crate::sync::{AtomicPtr, Ordering};
+
+const ADDRESS_BITS: u32 = if usize::BITS == 64 { 48 } else { 32 };
+const UNIT_BITS: u32 = ADDRESS_BITS - CHUNK_SHIFT;
+const LEAF_BITS: u32 = UNIT_BITS / 2;
+const ROOTS: usize = 1 << (UNIT_BITS - LEAF_BITS);
+const LEAF: usize = 1 << LEAF_BITS;
+
+type Leaf = [AtomicPtr<Chunk>; LEAF];
+
+static ROOT: [AtomicPtr<Leaf>; ROOTS] = [const { AtomicPtr::new(ptr::null_mut()) }; ROOTS];
+
+/// The live chunk whose mapping holds `address`. The caller is pinned, so that
+/// the chunk is not released while it looks (see `thread.rs`).
+pub fn find(address: usize) -> Option<&'static Chunk> {
+    let unit = address >> CHUNK_SHIFT;
+    let leaf = leaf(unit)?;
+    // Acquire: the chunk's fields (the Release in `store`).
+    let chunk = leaf[unit % LEAF].load(Ordering::Acquire);
+    // SAFETY: entries are null or chunk records, which are never unmapped.
+    let chunk = unsafe { chunk.as_ref() }?;
+    chunk.holds(address).then_some(chunk)
+}
+
+/// Enters `chunk`. Fails where a leaf cannot be made, or the chunk lies beyond
+/// the addresses that the map covers.
+pub fn insert(chunk: &'static Chunk) -> Result<(), OutOfMap> {
+    let done = units(chunk).try_for_each(|unit| store(unit, ptr::from_ref(chunk).cast_mut()));
+    if done.is_err() {
+        remove(chunk);
+    }
+    done
+}
+
+/// Takes `chunk` out.
+pub fn remove(chunk: &'static Chunk) {
+    for unit in units(chunk) {
+        if let Some(leaf) = leaf(unit) {
+            // SeqCst: before the releaser looks who is pinned; a thread that
+            // pins later no longer finds the chunk.
+            leaf[unit % LEAF].store(ptr::null_mut(), Ordering::SeqCst);
+        }
+    }
+}
+
+/// The map has no room for a chunk.
+#[derive(Debug)]
+pub struct OutOfMap;
+
+fn units(chunk: &Chunk) -> core::ops::RangeInclusive<usize> {
+    let first = chunk.base();
+    debug_assert_eq!(first % CHUNK, 0);
+    first >> CHUNK_SHIFT..=(first + chunk.bytes() - 1) >> CHUNK_SHIFT
+}
+
+fn leaf(unit: usize) -> Option<&'static Leaf> {
+    // Acquire: the leaf's entries (the Release in `make_leaf`).
+    let leaf = ROOT.get(unit / LEAF)?.load(Ordering::Acquire);
+    // SAFETY: roots are null or leaves, which are never freed.
+    unsafe { leaf.as_ref() }
+}
+
+fn store(unit: usize, chunk: *mut Chunk) -> Result<(), OutOfMap> {
+    let leaf = match leaf(unit) {
+        Some(leaf) => leaf,
+        None => make_leaf(unit).ok_or(OutOfMap)?,
+    };
+    // Release: the chunk's fields (the Acquire in `find`).
+    leaf[unit % LEAF].store(chunk, Ordering::Release);
+    Ok(())
+}
+
+/// Makes the leaf for `unit`. The caller holds the arena's lock.
+fn make_leaf(unit: usize) -> Option<&'static Leaf> {
+    let root = ROOT.get(unit / LEAF)?;
+    let memory = tables::allocate(Layout::new::<Leaf>())?.cast::<Leaf>();
+    // SAFETY: fresh memory of a leaf's layout; zero is a null pointer each.
+    unsafe { memory.write_bytes(0, 1) };
+    // Release: the null entries (the Acquire in `leaf`).
+    root.store(memory.as_ptr(), Ordering::Release);
+    // SAFETY: initialised above, never freed.
+    Some(unsafe { memory.as_ref() })
+}

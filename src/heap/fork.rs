@@ -1,0 +1,53 @@
+//! `fork` in a process with threads: the child has one thread and a copy of
+//! every lock as it stood. All locks are taken before and released on both
+//! sides, so none is copied while another thread holds it. What other threads'
+//! caches held is lost to the child.
+
+#[cfg(unix)]
+mod system {
+    use crate::heap::record::Heap;
+    use crate::heap::{arena, tables, thread};
+    use crate::sync::{AtomicBool, Ordering::Relaxed};
+
+    static IS_SET: AtomicBool = AtomicBool::new(false);
+
+    /// In the lock order of `record.rs`; the host's heap is the oldest record,
+    /// which comes last.
+    extern "C" fn before() {
+        thread::lock_forever();
+        Heap::lock_making();
+        Heap::made().for_each(Heap::lock_forever);
+        arena::lock_forever();
+        tables::lock_forever();
+    }
+
+    extern "C" fn after() {
+        // SAFETY: `before` took it, in this thread.
+        unsafe { tables::unlock() };
+        // SAFETY: as above.
+        unsafe { arena::unlock() };
+        for heap in Heap::made() {
+            // SAFETY: as above; no record was made in between.
+            unsafe { heap.unlock() };
+        }
+        // SAFETY: as above.
+        unsafe { Heap::unlock_making() };
+        // SAFETY: as above.
+        unsafe { thread::unlock() };
+    }
+
+    pub fn prepare() {
+        if !IS_SET.swap(true, Relaxed) {
+            // SAFETY: the handlers are functions that never unwind.
+            unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after)) };
+        }
+    }
+}
+
+#[cfg(not(unix))]
+mod system {
+    /// There is no `fork`.
+    pub fn prepare() {}
+}
+
+pub use system::prepare;

@@ -1,0 +1,175 @@
+//! Whole caches and heaps change hands: a thread ends, an expert is reclaimed,
+//! or the host adopts what an expert leaves.
+//!
+//! Each is decided under the heap's lock, so of a thread that ends and an
+//! expert that is reclaimed at the same moment exactly one deals with a cache.
+
+use core::ptr;
+
+use super::cache::{Cache, Fate};
+use super::record::{Heap, Lists};
+use super::size_class::{self, CLASSES};
+use super::span::{Span, State};
+use super::thread;
+use crate::engine::{Taken, Usage};
+
+/// The thread of `cache` ends: empty spans are given back, the others left to
+/// whoever allocates for the heap next. Returns false where the cache is dead
+/// or adopted already, and waits in the thread's inbox.
+pub fn abandon(cache: &'static Cache) -> bool {
+    let heap = cache.heap();
+    heap.with(|lists| {
+        let is_alive = cache.fate() == Fate::Alive && ptr::eq(heap, cache.heap());
+        if is_alive {
+            abandon_spans(cache, heap, lists);
+        }
+        is_alive
+    })
+}
+
+fn abandon_spans(cache: &'static Cache, heap: &Heap, lists: &Lists) {
+    for class in 0..CLASSES {
+        cache.empty_bin(class);
+        let queue = cache.queue(class);
+        while let Some(span) = queue.spans().next() {
+            queue.remove(span);
+            abandon_span(heap, lists, span);
+        }
+    }
+    leave(cache, lists);
+}
+
+fn abandon_span(heap: &Heap, lists: &Lists, span: &'static Span) {
+    span.set_wait(span.local_count(), super::span::NEVER);
+    span.set_cache(None);
+    span.thread.store(0, crate::sync::Ordering::Relaxed);
+    // From here on whoever frees the last block ends the span; if that has
+    // happened already, it is this thread's to do.
+    let state = span.remote.set_abandoned(true);
+    if span.local_count() + state.count() == span.carved() {
+        heap.end_span(lists, span);
+    } else {
+        heap.add_abandoned(lists, span);
+    }
+}
+
+/// Takes `cache` off its heap, its counts kept there.
+fn leave(cache: &'static Cache, lists: &Lists) {
+    lists.count_allocations(cache.allocations());
+    lists.remove_cache(cache);
+}
+
+/// The thread merges a cache that the host adopted with its own for the host;
+/// where it cannot have one, the spans are left to the next who allocates.
+pub fn merge(cache: &'static Cache) {
+    let Some(host) = thread::host_cache() else {
+        let heap = cache.heap();
+        return heap.with(|lists| abandon_spans(cache, heap, lists));
+    };
+    for class in 0..CLASSES {
+        cache.empty_bin(class);
+        let queue = cache.queue(class);
+        while let Some(span) = queue.spans().next() {
+            queue.remove(span);
+            span.set_cache(Some(host));
+            host.enlist(span);
+        }
+    }
+    cache.heap().with(|lists| leave(cache, lists));
+}
+
+/// What the owner of `heap` holds in it now.
+pub fn usage(heap: &Heap) -> Usage {
+    heap.with(|lists| {
+        let live = live(lists);
+        let caches: u64 = lists.caches().map(Cache::allocations).sum();
+        let allocations = lists.allocations().wrapping_add(caches);
+        let frees = (allocations + lists.adopted()).saturating_sub(live.blocks as u64);
+        Usage { live_blocks: live.blocks, live_bytes: live.bytes, allocations, frees }
+    })
+}
+
+/// The blocks in programs' hands: what is outstanding, less what the bins hold.
+fn live(lists: &Lists) -> Taken {
+    let mut live = Taken::default();
+    for span in lists.spans() {
+        let blocks = if span.is_large() { 1 } else { span.outstanding() as usize };
+        live.blocks += blocks;
+        live.bytes += blocks * span.block_size();
+    }
+    for cache in lists.caches() {
+        for class in 0..CLASSES {
+            let count = cache.bin_count(class);
+            live.blocks = live.blocks.saturating_sub(count);
+            live.bytes = live.bytes.saturating_sub(count * size_class::size_of(class));
+        }
+    }
+    live
+}
+
+/// Takes back every span of `heap`. Time in its spans and caches.
+///
+/// # Safety
+///
+/// - S1 nothing uses the heap's blocks any more, and no other thread allocates
+///   or frees any.
+pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
+    heap.with(|lists| {
+        let taken = live(lists);
+        for cache in lists.caches() {
+            cache.set_fate(Fate::Dead);
+            thread::notify(cache);
+        }
+        let mut charged = 0;
+        for span in lists.spans() {
+            charged += span.charged();
+            if span.state() == State::Abandoned {
+                heap.remove_abandoned(lists, span);
+            }
+            super::record::release_slices(span);
+        }
+        heap.account().refund(charged);
+        lists.clear();
+        taken
+    })
+}
+
+/// Gives all spans and caches of `from`, an expert's heap, to `to`, the
+/// host's. Threads may go on allocating from the caches: it is the host's
+/// memory then. Time in the spans and caches.
+pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
+    from.with(|old| {
+        to.with(|new| {
+            let taken = live(old);
+            for cache in old.caches() {
+                old.remove_cache(cache);
+                cache.set_heap(to);
+                cache.set_fate(Fate::Adopted);
+                // What it allocated so far was the expert's, not the host's.
+                new.count_allocations(cache.allocations().wrapping_neg());
+                new.add_cache(cache);
+                thread::notify(cache);
+            }
+            for span in old.spans() {
+                adopt_span(from, old, to, new, span);
+            }
+            new.count_adopted(taken.blocks as u64);
+            taken
+        })
+    })
+}
+
+fn adopt_span(from: &Heap, old: &Lists, to: &'static Heap, new: &Lists, span: &'static Span) {
+    let is_abandoned = span.state() == State::Abandoned;
+    if is_abandoned {
+        from.remove_abandoned(old, span);
+    }
+    old.remove_span(span);
+    from.account().refund(span.charged());
+    to.account().overdraw(span.charged());
+    span.set_heap(to);
+    new.add_span(span);
+    if is_abandoned {
+        to.add_abandoned(new, span);
+    }
+}

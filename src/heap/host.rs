@@ -1,0 +1,247 @@
+//! The host engine behind the trait that the expert layer sees.
+
+use core::alloc::Layout;
+use core::ptr::{self, NonNull};
+
+use super::record::{HOST, HOST_ACCOUNT, Heap};
+use super::{blocks, handover, lookup, raw, tables, thread};
+use crate::engine::{Engine, HOST_KEY, Kind, Taken, Usage, Who};
+use crate::error::Error;
+use crate::key::ExpertKey;
+use crate::sync::{AtomicPtr, Ordering};
+
+/// The process-wide engine.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct HostEngine;
+
+/// What the engine keeps for an expert: its heaps, opened on first use.
+#[derive(Debug)]
+pub struct HostOwner {
+    heaps: [AtomicPtr<Heap>; 3],
+}
+
+impl HostOwner {
+    const fn new() -> Self {
+        Self { heaps: [const { AtomicPtr::new(ptr::null_mut()) }; 3] }
+    }
+
+    fn heap(&self, kind: Kind) -> Option<&'static Heap> {
+        // Acquire: the record's fields (the Release in `heap_or_open`).
+        // SAFETY: null or a record, which is never freed.
+        unsafe { self.heaps[kind as usize].load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Takes the heap away, to be closed.
+    fn take(&self, kind: Kind) -> Option<&'static Heap> {
+        // Acquire: as in `heap`.
+        // SAFETY: as in `heap`.
+        unsafe { self.heaps[kind as usize].swap(ptr::null_mut(), Ordering::Acquire).as_ref() }
+    }
+}
+
+static HOST_OWNER: HostOwner = HostOwner {
+    heaps: [
+        AtomicPtr::new((&raw const HOST).cast_mut()),
+        AtomicPtr::new(ptr::null_mut()),
+        AtomicPtr::new(ptr::null_mut()),
+    ],
+};
+
+/// The heap of `kind` of `who`, opened if need be.
+fn heap_or_open(who: Who<'_, HostOwner>, kind: Kind) -> Result<&'static Heap, Error> {
+    if let Some(heap) = who.owner.heap(kind) {
+        return Ok(heap);
+    }
+    let opened = Heap::open(who, kind).ok_or(Error::OutOfMemory)?;
+    let place = &who.owner.heaps[kind as usize];
+    let new = ptr::from_ref(opened).cast_mut();
+    // Release: the record's fields; Acquire: those of another thread's.
+    match place.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => Ok(opened),
+        Err(_) => {
+            opened.close();
+            who.owner.heap(kind).ok_or(Error::OutOfMemory)
+        }
+    }
+}
+
+/// What was current in a thread before a scope.
+#[derive(Clone, Copy)]
+pub struct Entered {
+    cache: &'static super::cache::Cache,
+    id: usize,
+}
+
+/// Makes `who` the owner of what this thread allocates through the global
+/// allocator. Where there is no memory for a cache, the owner stays as it was.
+pub fn enter(who: Who<'_, HostOwner>) -> Entered {
+    let before = thread::current();
+    let cache = match thread::find(who.key, Kind::Ambient) {
+        Some(cache) => Some(cache),
+        None => first_entry(who),
+    };
+    thread::set_current(cache.unwrap_or(before));
+    Entered { cache: before, id: before.id() }
+}
+
+#[cold]
+fn first_entry(who: Who<'_, HostOwner>) -> Option<&'static super::cache::Cache> {
+    thread::tend();
+    thread::attach(heap_or_open(who, Kind::Ambient).ok()?)
+}
+
+/// Makes current what was so before; the host where that has ended meanwhile.
+pub fn leave(before: Entered) {
+    // Records are never freed: a cache that was given up has another id.
+    let is_still = before.cache.id() == before.id
+        && (before.id == 0 || before.cache.token() == thread::token());
+    thread::set_current(if is_still { before.cache } else { &super::cache::EMPTY });
+}
+
+impl Engine for HostEngine {
+    type Owner = HostOwner;
+
+    const NEW: HostOwner = HostOwner::new();
+
+    fn host<'a>(self) -> Who<'a, HostOwner> {
+        Who { key: HOST_KEY, account: &HOST_ACCOUNT, owner: &HOST_OWNER, overdraft: true }
+    }
+
+    fn table(self, layout: Layout) -> Option<NonNull<u8>> {
+        let memory = tables::allocate(layout)?;
+        // SAFETY: fresh memory of that layout.
+        unsafe { memory.write_bytes(0, layout.size()) };
+        Some(memory)
+    }
+
+    #[inline]
+    fn allocate(
+        self,
+        who: Who<'_, HostOwner>,
+        kind: Kind,
+        layout: Layout,
+        zeroed: bool,
+    ) -> Result<NonNull<u8>, Error> {
+        match (blocks::class_of(layout), thread::remembered(who.key, kind)) {
+            (Some(class), Some(cache)) => blocks::allocate_from(cache, class, layout, zeroed),
+            _ => allocate_slow(who, kind, layout, zeroed),
+        }
+    }
+
+    #[inline]
+    unsafe fn deallocate(self, block: NonNull<u8>, layout: Layout) {
+        if layout.size() != 0 {
+            // SAFETY: S1 of the trait is S1 and S2 of `dealloc`.
+            unsafe { blocks::dealloc(block.as_ptr(), layout) };
+        }
+    }
+
+    unsafe fn reallocate(
+        self,
+        who: Who<'_, HostOwner>,
+        kind: Kind,
+        block: NonNull<u8>,
+        old: Layout,
+        new: Layout,
+        zeroed: bool,
+    ) -> Result<NonNull<u8>, Error> {
+        if old.size() == 0 || new.size() == 0 {
+            let fresh = self.allocate(who, kind, new, zeroed)?;
+            // SAFETY: S1 of the trait.
+            unsafe { self.deallocate(block, old) };
+            return Ok(fresh);
+        }
+        // SAFETY: S1 of the trait; the block's owner is `who` (S2).
+        unsafe { blocks::resize(block, old, new, zeroed) }
+    }
+
+    fn owner_of(self, address: *const u8) -> Option<ExpertKey> {
+        lookup::owner_of(address)
+    }
+
+    fn raw_allocate(self, who: Who<'_, HostOwner>, size: usize) -> Result<NonNull<u8>, Error> {
+        raw::allocate(heap_or_open(who, Kind::Raw)?, size)
+    }
+
+    fn raw_size(self, key: ExpertKey, address: *const u8) -> Result<usize, Error> {
+        raw::size(key, address)
+    }
+
+    fn raw_free(self, key: ExpertKey, address: *mut u8) -> Result<(), Error> {
+        raw::free(key, address)
+    }
+
+    fn raw_reallocate(
+        self,
+        who: Who<'_, HostOwner>,
+        address: *mut u8,
+        size: usize,
+    ) -> Result<NonNull<u8>, Error> {
+        raw::reallocate(who.key, address, size)
+    }
+
+    fn raw_transfer(
+        self,
+        from: Who<'_, HostOwner>,
+        address: *mut u8,
+        to: Who<'_, HostOwner>,
+    ) -> Result<NonNull<u8>, Error> {
+        raw::transfer(from.key, address, heap_or_open(to, Kind::Raw)?)
+    }
+
+    fn drain(self, key: ExpertKey) {
+        thread::drain(key);
+    }
+
+    fn usage(self, who: Who<'_, HostOwner>) -> Usage {
+        Kind::ALL.iter().filter_map(|&kind| who.owner.heap(kind)).map(handover::usage).fold(
+            Usage::default(),
+            |sum, usage| Usage {
+                live_blocks: sum.live_blocks + usage.live_blocks,
+                live_bytes: sum.live_bytes + usage.live_bytes,
+                allocations: sum.allocations + usage.allocations,
+                frees: sum.frees + usage.frees,
+            },
+        )
+    }
+
+    unsafe fn reclaim(self, who: Who<'_, HostOwner>, kind: Kind) -> Taken {
+        let Some(heap) = who.owner.heap(kind) else { return Taken::default() };
+        // SAFETY: S1 and S2 of the trait.
+        unsafe { handover::reclaim(heap) }
+    }
+
+    fn adopt(self, from: Who<'_, HostOwner>, to: Who<'_, HostOwner>) -> Taken {
+        match (from.owner.heap(Kind::Ambient), to.owner.heap(Kind::Ambient)) {
+            (Some(old), Some(new)) if !ptr::eq(old, new) => handover::adopt(old, new),
+            _ => Taken::default(),
+        }
+    }
+
+    fn close(self, who: Who<'_, HostOwner>) {
+        thread::tend();
+        for kind in Kind::ALL {
+            if let Some(heap) = who.owner.take(kind) {
+                heap.close();
+            }
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn allocate_slow(
+    who: Who<'_, HostOwner>,
+    kind: Kind,
+    layout: Layout,
+    zeroed: bool,
+) -> Result<NonNull<u8>, Error> {
+    if layout.size() == 0 {
+        return Ok(blocks::dangling(layout));
+    }
+    thread::tend();
+    if let (Some(class), Some(cache)) = (blocks::class_of(layout), thread::find(who.key, kind)) {
+        return blocks::allocate_from(cache, class, layout, zeroed);
+    }
+    blocks::allocate_in(heap_or_open(who, kind)?, layout, zeroed)
+}

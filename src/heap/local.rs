@@ -1,0 +1,206 @@
+//! Frees: by the thread that owns the span, by any other, and by nobody's
+//! right.
+//!
+//! The current scope does not matter: a block goes back to its span, and with
+//! it to its owner.
+
+use core::ptr::NonNull;
+
+use super::address;
+use super::cache::Cache;
+use super::free_block::{self, FreeBlock};
+use super::span::{NEVER, Span, State};
+use super::{large, thread};
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
+
+/// Frees that were refused, because the block was free already or no block.
+/// A statistic: orders nothing.
+static REFUSED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many frees were refused so far.
+pub fn refused_frees() -> usize {
+    REFUSED.load(Relaxed)
+}
+
+/// Counts a free that was refused.
+#[cold]
+pub fn refuse() {
+    REFUSED.fetch_add(1, Relaxed);
+}
+
+/// Frees the block at `memory`, whose slice's header is `header`.
+///
+/// The fast path: the header's thread is this one, the guard is not in place,
+/// and nobody waits for this very free. Everything else is elsewhere.
+///
+/// # Safety
+///
+/// - S1 `memory` is the start of a live block of this heap, in a chunk (not
+///   in a mapping aligned beyond a slice), or was one and is free.
+/// - S2 the caller gives up its use.
+#[inline(always)]
+pub unsafe fn free(header: &'static Span, memory: NonNull<u8>) {
+    if header.thread.load(Relaxed) != thread::token() {
+        // SAFETY: S1 and S2 are handed on.
+        return unsafe { free_elsewhere(header, memory) };
+    }
+    // SAFETY: S1, S2; only a span's first header has a thread, this one (S3).
+    unsafe { free_own(header, memory) };
+}
+
+/// Frees a block of a span of this thread.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free`]; `span` is the block's and this thread's.
+#[inline(always)]
+unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
+    // SAFETY: S1: a block's start.
+    if unsafe { free_block::has_guard(memory) } {
+        // SAFETY: S1 and S2 are handed on.
+        return unsafe { free_suspect(span, memory) };
+    }
+    // SAFETY: S1: a block of this heap lies there.
+    let memory = unsafe { address::block_at(memory.addr().get()) };
+    // SAFETY: S2; the pointer has the chunk's provenance.
+    span.local.set(Some(unsafe { FreeBlock::new(memory, span.local.get()) }));
+    let wait = span.wait.load(Relaxed).wrapping_sub(1);
+    span.wait.store(wait, Relaxed);
+    if wait == 0 {
+        noticed(span);
+    }
+}
+
+/// The guard is in place: a second free, unless the program's own bytes equal
+/// a word that it cannot know. The span's lists tell.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free_own`].
+#[cold]
+#[inline(never)]
+unsafe fn free_suspect(span: &'static Span, memory: NonNull<u8>) {
+    let address = memory.addr().get();
+    let on_local =
+        span.local.get().is_some_and(|head| head.iter().any(|block| block.addr() == address));
+    let in_bin = span.cache().is_some_and(|cache| cache.has_in_bin(span.class(), address));
+    // A list that others push to cannot be walked; there the guard decides.
+    if on_local || in_bin || span.remote.state().count() > 0 {
+        return refuse();
+    }
+    // SAFETY: S1: a block's start.
+    (unsafe { free_block::second_word(memory) }).store(0, Relaxed);
+    // SAFETY: S1 and S2 are handed on; the guard is gone.
+    unsafe { free_own(span, memory) };
+}
+
+/// Enough local frees have come for the span to be looked at.
+#[cold]
+#[inline(never)]
+pub fn noticed(span: &'static Span) {
+    let Some(cache) = span.cache() else { return };
+    let queue = cache.queue(span.class());
+    let local = span.local_count();
+    match span.state() {
+        State::Waiting => {
+            queue.waiting.remove(span);
+            cache.enlist(span);
+            if span.carved() == local {
+                emptied(cache, span);
+            }
+        }
+        State::Available => emptied(cache, span),
+        _ => span.set_wait(local, NEVER),
+    }
+}
+
+/// An available span has no block in use any more. The last available span of
+/// a class is kept, so that a program at the edge does not begin and end a
+/// span with each block; purging ends it.
+fn emptied(cache: &'static Cache, span: &'static Span) {
+    let available = &cache.queue(span.class()).available;
+    let is_only = span.next.get().is_none() && span.prev.get().is_none();
+    if is_only && span.slices() == 1 {
+        span.set_wait(span.local_count(), NEVER);
+    } else {
+        available.remove(span);
+        cache.end_span(span);
+    }
+}
+
+/// Frees a block whose slice's header does not name this thread: of another
+/// thread's span, of none's, large, in an inner slice, or no block at all.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free`].
+#[cold]
+#[inline(never)]
+pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
+    let span = match header.back() {
+        0 => header,
+        back => {
+            let first = memory.addr().get() - (back << super::geometry::SLICE_SHIFT);
+            // SAFETY: S6: the span's first slice, in the same chunk.
+            unsafe { address::header_of(first) }
+        }
+    };
+    match span.state() {
+        State::Free => refuse(),
+        // SAFETY: S1 and S2 are handed on.
+        State::Large | State::Huge => unsafe { large::free(span, memory) },
+        // SAFETY: S1 and S2 are handed on.
+        _ if span.thread.load(Relaxed) == thread::token() => unsafe { free_own(span, memory) },
+        // SAFETY: S1 and S2 are handed on.
+        _ => unsafe { free_remote(span, memory) },
+    }
+}
+
+/// Pushes a block to its span's remote list.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free`]; `span` is the block's.
+unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
+    // SAFETY: S1: a block's start.
+    if unsafe { free_block::has_guard(memory) } {
+        return refuse();
+    }
+    // SAFETY: S1: a block of this heap lies there.
+    let memory = unsafe { address::block_at(memory.addr().get()) };
+    let mut pin = None;
+    // SAFETY: S2; the link is set below, before each try.
+    let block = unsafe { FreeBlock::new(memory, None) };
+    let after = span.remote.push(block.addr() - span.start(), |state| {
+        // When the last block comes back to an abandoned span, this thread
+        // ends it; until then nobody may release its chunk.
+        if state.is_abandoned() && pin.is_none() {
+            pin = Some(thread::pin_anything());
+        }
+        // SAFETY: the first block of the remote list: it was freed there.
+        block.set_next(state.first().map(|first| unsafe { FreeBlock::listed(span.block(first)) }));
+    });
+    if after.is_abandoned() {
+        end_if_empty(span);
+    }
+}
+
+/// Ends a span that no thread owns, if no block of it is in use.
+#[cold]
+fn end_if_empty(span: &'static Span) {
+    while let Some(heap) = span.heap() {
+        let done = heap.with(|lists| {
+            if !span.heap().is_some_and(|now| core::ptr::eq(now, heap)) {
+                return false;
+            }
+            if span.state() == State::Abandoned && span.outstanding() == 0 {
+                heap.remove_abandoned(lists, span);
+                heap.end_span(lists, span);
+            }
+            true
+        });
+        if done {
+            return;
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! From an untrusted address to what lies there.
+//!
+//! Nothing is read but the chunk map, and then headers and blocks of chunks
+//! found in it. The caller is pinned, so those stay mapped.
+
+use core::ptr::NonNull;
+
+use super::address;
+use super::chunk_map;
+use super::free_block;
+use super::record::Heap;
+use super::span::{Span, State};
+use super::thread::{self, Pin};
+use crate::key::ExpertKey;
+
+/// The block that an address points to or into: carved, in use or free.
+pub struct Found<'p> {
+    pub span: &'p Span,
+    pub heap: &'static Heap,
+    /// The block's start.
+    pub start: NonNull<u8>,
+}
+
+/// The block that holds `address`, if one does. Valid while `_pin` is held and
+/// as far as nobody frees the span meanwhile: look again where that matters.
+pub fn find(address: usize, _pin: &Pin) -> Option<Found<'_>> {
+    let chunk = chunk_map::find(address)?;
+    // Beyond its first unit a huge chunk has no slice numbers; it has one span.
+    let slice = if chunk.is_huge() { 1 } else { address::slice_of(address) };
+    let first = chunk.start_before(slice).filter(|&first| first > 0)?;
+    let span = chunk.header(first);
+    let heap = span.heap()?;
+    let start = span.block_start(address)?;
+    // SAFETY: inside a mapped chunk.
+    let start = unsafe { address::block_at(start) };
+    Some(Found { span, heap, start })
+}
+
+/// The owner of the live block that `address` points to or into.
+pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
+    let pin = thread::pin_anything();
+    let found = find(address.addr(), &pin)?;
+    // SAFETY: a block's start.
+    if found.span.state() == State::Free || unsafe { free_block::has_guard(found.start) } {
+        return None;
+    }
+    found.heap.key()
+}

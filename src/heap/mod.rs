@@ -1,0 +1,64 @@
+//! The host engine: chunks > spans > blocks, thread caches, remote frees.
+//!
+//! Read `geometry` (the sizes), `span` (the tag), `cache` (the fast path),
+//! `refill` and `local` (its cold halves), then `handover` (how an expert's
+//! memory comes back).
+
+mod address;
+mod arena;
+mod bitmap;
+mod blocks;
+mod cache;
+mod chunk;
+mod chunk_map;
+mod exit;
+mod fork;
+mod free_block;
+mod geometry;
+mod handover;
+mod host;
+mod large;
+mod local;
+mod lookup;
+mod raw;
+mod record;
+mod refill;
+mod remote;
+mod size_class;
+mod span;
+mod tables;
+mod thread;
+
+pub use blocks::{alloc, alloc_zeroed, dealloc, realloc};
+pub use host::{Entered, HostEngine, HostOwner, enter, leave};
+pub use thread::{Pin, pin};
+
+/// Totals of the process-wide heap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeapStats {
+    /// Bytes of address space had from the page source.
+    pub mapped_bytes: usize,
+    /// Chunks mapped now.
+    pub chunks: usize,
+    /// Slices of 64 KiB given back to the system so far, their addresses kept.
+    pub purged_slices: usize,
+    /// Frees refused so far: of blocks that were free already, or no blocks.
+    pub refused_frees: usize,
+}
+
+/// Totals of the process-wide heap.
+pub fn stats() -> HeapStats {
+    HeapStats {
+        mapped_bytes: crate::source::mapped_bytes(),
+        chunks: arena::chunks(),
+        purged_slices: arena::purged_slices(),
+        refused_frees: local::refused_frees(),
+    }
+}
+
+/// Gives free physical memory back to the system at once: what is empty in
+/// this thread's caches, and every free slice. Time in what is given back.
+pub fn purge() {
+    thread::end_empty_spans();
+    arena::purge();
+}

@@ -1,0 +1,393 @@
+//! Heap records: all that belongs to one owner and kind, wherever its spans
+//! and whichever threads' caches they are in. The tag of a block is its span's
+//! heap record, and that record's key.
+//!
+//! Records live in the tables and are recycled, never freed, so a stale
+//! reference to one can always be followed and found to be stale.
+//!
+//! Invariants
+//!
+//! - H1 every span in use is on the list of one record, and names it (S5).
+//! - H2 every live cache is on the list of the record it names.
+//! - H3 a bit of `abandoned_classes` is set iff that class's list of abandoned
+//!   spans is not empty.
+//! - H4 the account was charged the sum of `charged` over the spans.
+//!
+//! Lock order: an expert's heap, then the host's, then the arena, then the
+//! tables.
+
+use core::cell::Cell;
+use core::ptr;
+
+use super::arena;
+use super::cache::Cache;
+use super::size_class::CLASSES;
+use super::span::{Span, SpanList, State};
+use super::tables::{Pool, Pooled};
+use crate::account::Account;
+use crate::engine::{HOST_KEY, Kind, Who};
+use crate::error::Error;
+use crate::key::ExpertKey;
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Lock, Ordering, Ordering::Relaxed};
+
+/// The lists of a heap, under its lock.
+pub struct Lists {
+    spans: Cell<Option<&'static Span>>,
+    caches: Cell<Option<&'static Cache>>,
+    pub abandoned: [SpanList; CLASSES],
+    /// Blocks handed out by caches that are gone, and large blocks.
+    allocations: Cell<u64>,
+    /// Blocks that came from elsewhere by adoption.
+    adopted: Cell<u64>,
+}
+
+// SAFETY: spans and caches may be used by any thread, under the lock.
+unsafe impl Send for Lists {}
+
+/// A heap record. See the module.
+pub struct Heap {
+    key: AtomicUsize,
+    kind: AtomicUsize,
+    account: AtomicPtr<Account>,
+    overdraft: AtomicBool,
+    pub abandoned_classes: [AtomicBool; CLASSES],
+    lists: Lock<Lists>,
+    /// The next of all records ever made.
+    next_made: AtomicPtr<Heap>,
+    next_unused: Cell<Option<&'static Heap>>,
+}
+
+// SAFETY: the Cell is used under a lock.
+unsafe impl Sync for Heap {}
+// SAFETY: as above.
+unsafe impl Send for Heap {}
+
+/// The host's account: everything that belongs to no expert.
+pub static HOST_ACCOUNT: Account = Account::new();
+
+/// The host's ambient heap.
+pub static HOST: Heap = Heap::new_static(HOST_KEY, Kind::Ambient, &HOST_ACCOUNT);
+
+static MADE: AtomicPtr<Heap> = AtomicPtr::new((&raw const HOST).cast_mut());
+static POOL: Pool<Heap> = Pool::new();
+
+impl Pooled for Heap {
+    fn new() -> Self {
+        Self::new_static(HOST_KEY, Kind::Ambient, &HOST_ACCOUNT)
+    }
+
+    fn next_unused(&self) -> &Cell<Option<&'static Self>> {
+        &self.next_unused
+    }
+}
+
+impl Lists {
+    const fn new() -> Self {
+        Self {
+            spans: Cell::new(None),
+            caches: Cell::new(None),
+            abandoned: [const { SpanList::new() }; CLASSES],
+            allocations: Cell::new(0),
+            adopted: Cell::new(0),
+        }
+    }
+
+    /// All spans of the heap.
+    pub fn spans(&self) -> impl Iterator<Item = &'static Span> {
+        let mut next = self.spans.get();
+        core::iter::from_fn(move || {
+            let span = next?;
+            next = span.heap_next.get();
+            Some(span)
+        })
+    }
+
+    /// All caches of the heap.
+    pub fn caches(&self) -> impl Iterator<Item = &'static Cache> {
+        let mut next = self.caches.get();
+        core::iter::from_fn(move || {
+            let cache = next?;
+            next = cache.heap_next.get();
+            Some(cache)
+        })
+    }
+
+    pub fn add_span(&self, span: &'static Span) {
+        let first = self.spans.replace(Some(span));
+        span.heap_prev.set(None);
+        span.heap_next.set(first);
+        if let Some(first) = first {
+            first.heap_prev.set(Some(span));
+        }
+    }
+
+    pub fn remove_span(&self, span: &'static Span) {
+        let (prev, next) = (span.heap_prev.take(), span.heap_next.take());
+        match prev {
+            Some(prev) => prev.heap_next.set(next),
+            None => self.spans.set(next),
+        }
+        if let Some(next) = next {
+            next.heap_prev.set(prev);
+        }
+    }
+
+    pub fn add_cache(&self, cache: &'static Cache) {
+        let first = self.caches.replace(Some(cache));
+        cache.heap_prev.set(None);
+        cache.heap_next.set(first);
+        if let Some(first) = first {
+            first.heap_prev.set(Some(cache));
+        }
+    }
+
+    pub fn remove_cache(&self, cache: &'static Cache) {
+        let (prev, next) = (cache.heap_prev.take(), cache.heap_next.take());
+        match prev {
+            Some(prev) => prev.heap_next.set(next),
+            None => self.caches.set(next),
+        }
+        if let Some(next) = next {
+            next.heap_prev.set(prev);
+        }
+    }
+
+    /// Blocks handed out by caches that are gone, and large blocks. Modulo
+    /// 2^64: what adopted caches had allocated before is taken off.
+    pub fn allocations(&self) -> u64 {
+        self.allocations.get()
+    }
+
+    pub fn count_allocations(&self, blocks: u64) {
+        self.allocations.set(self.allocations.get().wrapping_add(blocks));
+    }
+
+    /// Blocks that came from elsewhere by adoption.
+    pub fn adopted(&self) -> u64 {
+        self.adopted.get()
+    }
+
+    pub fn count_adopted(&self, blocks: u64) {
+        self.adopted.set(self.adopted.get() + blocks);
+    }
+
+    /// Forgets all spans and caches.
+    pub fn clear(&self) {
+        self.spans.set(None);
+        self.caches.set(None);
+        self.abandoned.iter().for_each(|list| while list.pop_front().is_some() {});
+        self.allocations.set(0);
+        self.adopted.set(0);
+    }
+}
+
+impl Heap {
+    const fn new_static(key: ExpertKey, kind: Kind, account: &'static Account) -> Self {
+        Self {
+            key: AtomicUsize::new(key.into_raw()),
+            kind: AtomicUsize::new(kind as usize),
+            account: AtomicPtr::new(ptr::from_ref(account).cast_mut()),
+            overdraft: AtomicBool::new(false),
+            abandoned_classes: [const { AtomicBool::new(false) }; CLASSES],
+            lists: Lock::new(Lists::new()),
+            next_made: AtomicPtr::new(ptr::null_mut()),
+            next_unused: Cell::new(None),
+        }
+    }
+
+    /// Opens a heap of `kind` for `who`. `None` where there is no memory.
+    pub fn open<O>(who: Who<'_, O>, kind: Kind) -> Option<&'static Self> {
+        let heap = POOL.take(|heap| {
+            // Records are only ever added, under the pool's lock.
+            heap.next_made.store(MADE.load(Relaxed), Relaxed);
+            // Release: the record (the Acquire in `made`).
+            MADE.store(ptr::from_ref(heap).cast_mut(), Ordering::Release);
+        })?;
+        heap.key.store(who.key.into_raw(), Relaxed);
+        heap.kind.store(kind as usize, Relaxed);
+        heap.account.store(ptr::from_ref(who.account).cast_mut(), Relaxed);
+        heap.overdraft.store(who.overdraft, Relaxed);
+        Some(heap)
+    }
+
+    /// Closes a heap without spans and live caches; the record is kept.
+    pub fn close(&'static self) {
+        self.lists.lock().clear();
+        self.key.store(0, Relaxed);
+        self.account.store(ptr::null_mut(), Relaxed);
+        POOL.give(self);
+    }
+
+    /// All records ever made, used or not.
+    pub fn made() -> impl Iterator<Item = &'static Self> {
+        // Acquire: the records (the Release in `open`).
+        // SAFETY: null or a record, which is never freed.
+        let first = unsafe { MADE.load(Ordering::Acquire).as_ref() };
+        core::iter::successors(first, |heap| {
+            // SAFETY: as above.
+            unsafe { heap.next_made.load(Relaxed).as_ref() }
+        })
+    }
+
+    /// The owner that the blocks are tagged with; `None` if the record is
+    /// unused.
+    pub fn key(&self) -> Option<ExpertKey> {
+        ExpertKey::from_raw(self.key.load(Relaxed))
+    }
+
+    pub fn is_kind(&self, kind: Kind) -> bool {
+        self.kind.load(Relaxed) == kind as usize
+    }
+
+    pub fn kind(&self) -> Kind {
+        Kind::ALL[self.kind.load(Relaxed)]
+    }
+
+    pub fn is_host(&self) -> bool {
+        self.key() == Some(HOST_KEY)
+    }
+
+    /// The account, while the heap is open.
+    pub fn account(&self) -> &Account {
+        // SAFETY: null, or an account that stays in place while the heap is
+        // open (the contract of `Who`).
+        let account = unsafe { self.account.load(Relaxed).as_ref() };
+        account.unwrap_or(&HOST_ACCOUNT)
+    }
+
+    /// Runs `f` with the heap's lists, alone.
+    pub fn with<T>(&self, f: impl FnOnce(&Lists) -> T) -> T {
+        f(&self.lists.lock())
+    }
+
+    /// Whether an abandoned span of `class` may be had.
+    pub fn has_abandoned(&self, class: usize) -> bool {
+        // Relaxed: a hint; the lock orders what follows.
+        self.abandoned_classes[class].load(Relaxed)
+    }
+
+    /// Puts `span`, which no thread owns any more, on its list (H3).
+    pub fn add_abandoned(&self, lists: &Lists, span: &'static Span) {
+        span.set_state(State::Abandoned);
+        lists.abandoned[span.class()].push_back(span);
+        self.abandoned_classes[span.class()].store(true, Relaxed);
+    }
+
+    /// Takes `span` off the abandoned list (H3).
+    pub fn remove_abandoned(&self, lists: &Lists, span: &'static Span) {
+        let list = &lists.abandoned[span.class()];
+        list.remove(span);
+        self.abandoned_classes[span.class()].store(!list.is_empty(), Relaxed);
+    }
+
+    /// Charges the owner `bytes` more for `span`, or nothing (H4, S4).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QuotaExceeded`], not yet counted as a refusal.
+    pub fn charge(&self, span: &Span, bytes: usize) -> Result<(), Error> {
+        self.account().charge(bytes).map_err(|_| Error::QuotaExceeded)?;
+        span.set_charged(span.charged() + bytes);
+        Ok(())
+    }
+
+    /// What follows when the quota has no room for `bytes` more for `span`:
+    /// an overdraft where that is allowed, a counted refusal where not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QuotaExceeded`].
+    pub fn charge_beyond(&self, span: &Span, bytes: usize) -> Result<(), Error> {
+        if self.is_kind(Kind::Ambient) && self.overdraft.load(Relaxed) {
+            self.account().overdraw(bytes);
+            span.set_charged(span.charged() + bytes);
+            return Ok(());
+        }
+        self.account().count_refusal();
+        Err(Error::QuotaExceeded)
+    }
+
+    /// Refunds what `span` was charged, beyond `keep` bytes.
+    pub fn refund(&self, span: &Span, keep: usize) {
+        self.account().refund(span.charged() - keep);
+        span.set_charged(keep);
+    }
+
+    /// Begins a span of `class` for this heap.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`].
+    pub fn begin_span(&'static self, class: usize) -> Result<&'static Span, Error> {
+        let slices = super::size_class::slices(class);
+        let run = arena::take(slices, 1).ok_or(Error::OutOfMemory)?;
+        let span = run.header();
+        let size = super::size_class::size_of(class);
+        span.begin(class as u8, State::Current, size, run.start(), slices as u32, run.fresh);
+        for back in 1..slices {
+            run.chunk.header(run.first + back).set_back(back as u32);
+        }
+        self.with(|lists| {
+            span.set_heap(self);
+            lists.add_span(span);
+        });
+        Ok(span)
+    }
+
+    /// Ends a span without blocks in use that is on no cache's list: its
+    /// charge and its slices go back. Under the heap's lock.
+    pub fn end_span(&self, lists: &Lists, span: &'static Span) {
+        lists.remove_span(span);
+        self.refund(span, 0);
+        release_slices(span);
+    }
+
+    /// Locks the lists for good: for `fork`.
+    pub fn lock_forever(&self) {
+        core::mem::forget(self.lists.lock());
+    }
+
+    /// Undoes [`lock_forever`](Self::lock_forever).
+    ///
+    /// # Safety
+    ///
+    /// - S1 as for `tables::unlock`.
+    pub unsafe fn unlock(&self) {
+        // SAFETY: S1.
+        unsafe { self.lists.force_unlock() };
+    }
+
+    /// Keeps records from being made: for `fork`.
+    pub fn lock_making() {
+        POOL.lock_forever();
+    }
+
+    /// Undoes [`lock_making`](Self::lock_making).
+    ///
+    /// # Safety
+    ///
+    /// - S1 as for `tables::unlock`.
+    pub unsafe fn unlock_making() {
+        // SAFETY: S1.
+        unsafe { POOL.unlock() };
+    }
+}
+
+/// Gives the slices of `span` back to its chunk, or its mapping to the system.
+pub fn release_slices(span: &'static Span) {
+    let chunk = super::chunk_map::find(span.start());
+    debug_assert!(chunk.is_some(), "a span in use is in a live chunk");
+    let Some(chunk) = chunk else { return };
+    let (state, slices, start) = (span.state(), span.slices(), span.start());
+    let touched = if span.is_large() {
+        span.block_size()
+    } else {
+        span.carved() as usize * span.block_size()
+    };
+    span.end();
+    if state == State::Huge {
+        arena::give_huge(chunk);
+    } else {
+        arena::give(chunk, super::address::slice_of(start), slices, touched);
+    }
+}

@@ -1,0 +1,279 @@
+//! What happens when a bin is empty: the cold half of allocation.
+//!
+//! In this order, the cheapest first: blocks freed meanwhile in the current
+//! span; the next available span; fresh pages of the current one; a waiting
+//! span that other threads have freed into; a span that an ended thread left;
+//! a fresh span. When the quota or the system refuses, whatever is free
+//! anywhere in the cache.
+
+use core::ptr::NonNull;
+
+use super::cache::Cache;
+use super::free_block::{FreeBlock, FreeList};
+use super::geometry::PAGE;
+use super::record::Heap;
+use super::size_class::{self, CLASSES, SMALL_MAX};
+use super::span::{Span, State};
+use crate::error::Error;
+use crate::sync::Ordering::Relaxed;
+
+/// How many waiting or abandoned spans are looked at before a fresh one is
+/// begun. Those looked at go to the back, so all have their turn.
+const LOOKS: usize = 4;
+
+impl Cache {
+    /// Allocates a block of `class` where the bin is empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`].
+    #[cold]
+    #[inline(never)]
+    pub fn allocate_slow(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
+        match self.refill(class) {
+            Ok(()) => self.pop(class).ok_or(Error::OutOfMemory),
+            Err(why) => self.allocate_under_pressure(class, why),
+        }
+    }
+
+    fn refill(&'static self, class: usize) -> Result<(), Error> {
+        let queue = self.queue(class);
+        if let Some(current) = queue.current.get() {
+            if self.fill_from(current, current.enough()) {
+                return Ok(());
+            }
+        }
+        if let Some(span) = queue.available.pop_front() {
+            self.make_current(class, span);
+            if self.fill_from(span, 1) {
+                return Ok(());
+            }
+        }
+        if let Some(current) = queue.current.get() {
+            if current.carved() < current.capacity() {
+                return self.carve(current, PAGE);
+            }
+        }
+        if self.poll_waiting(class) || self.adopt_abandoned(class) {
+            return Ok(());
+        }
+        self.begin_span(class)
+    }
+
+    /// Fills the bin from the current span's local or remote list, whichever
+    /// has at least `enough` blocks.
+    fn fill_from(&self, span: &'static Span, enough: u32) -> bool {
+        let local = span.local_count();
+        if local >= enough {
+            self.fill(span.class(), span.local.take(), local);
+            span.set_wait(0, super::span::NEVER);
+            return true;
+        }
+        if span.remote.state().count() < enough {
+            return false;
+        }
+        let taken = span.remote.take();
+        let Some(first) = taken.first() else { return false };
+        // SAFETY: the first of the remote list just taken.
+        let list = unsafe { FreeBlock::listed(span.block(first)) };
+        self.fill(span.class(), Some(list), taken.count());
+        true
+    }
+
+    /// Looks at a few waiting spans for one that others have freed into.
+    fn poll_waiting(&'static self, class: usize) -> bool {
+        let waiting = &self.queue(class).waiting;
+        for _ in 0..LOOKS {
+            let Some(span) = waiting.pop_front() else { return false };
+            if span.remote.state().count() >= span.enough() {
+                self.make_current(class, span);
+                return self.fill_from(span, 1);
+            }
+            waiting.push_back(span);
+        }
+        false
+    }
+
+    /// Takes over a span that an ended thread left, if one has free blocks.
+    fn adopt_abandoned(&'static self, class: usize) -> bool {
+        let heap = self.heap();
+        if !heap.has_abandoned(class) {
+            return false;
+        }
+        let adopted = heap.with(|lists| {
+            let list = &lists.abandoned[class];
+            for _ in 0..LOOKS {
+                let span = list.first()?;
+                heap.remove_abandoned(lists, span);
+                if span.outstanding() < span.carved() {
+                    return Some(span);
+                }
+                heap.add_abandoned(lists, span);
+            }
+            None
+        });
+        let Some(span) = adopted else { return false };
+        self.own(span);
+        span.remote.set_abandoned(false);
+        self.make_current(class, span);
+        self.fill_from(span, 1)
+    }
+
+    /// Makes this thread the owner of a span that no thread owns.
+    fn own(&'static self, span: &'static Span) {
+        span.set_cache(Some(self));
+        span.thread.store(self.token(), Relaxed);
+    }
+
+    fn begin_span(&'static self, class: usize) -> Result<(), Error> {
+        let span = self.heap().begin_span(class)?;
+        self.own(span);
+        self.make_current(class, span);
+        self.carve(span, PAGE)
+    }
+
+    /// Makes blocks of up to `bytes` of the current span's uncarved memory, at
+    /// least one, and fills the bin with them.
+    fn carve(&self, span: &'static Span, bytes: usize) -> Result<(), Error> {
+        let (size, carved) = (span.block_size(), span.carved());
+        let begin = carved as usize * size;
+        let end = (begin + size).next_multiple_of(bytes.max(size));
+        let count = (((end - begin) / size) as u32).clamp(1, span.capacity() - carved);
+        let charge = span.charge_of(carved + count).saturating_sub(span.charged());
+        self.charge(span, charge, Heap::charge)?;
+        self.make_blocks(span, carved, count);
+        Ok(())
+    }
+
+    fn make_blocks(&self, span: &'static Span, carved: u32, count: u32) {
+        let size = span.block_size();
+        let mut list: FreeList = None;
+        for index in (carved..carved + count).rev() {
+            // SAFETY: uncarved memory of this span, which nobody uses.
+            list = Some(unsafe { FreeBlock::new(span.block(index as usize * size), list) });
+        }
+        span.set_carved(carved + count);
+        self.fill(span.class(), list, count);
+    }
+
+    /// Charges the owner. An expert's heap may be adopted by the host at any
+    /// moment, so its lock is held: the charge goes where the span is.
+    fn charge(
+        &self,
+        span: &Span,
+        bytes: usize,
+        how: impl Fn(&Heap, &Span, usize) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        loop {
+            let heap = self.heap();
+            if heap.is_host() {
+                return how(heap, span, bytes);
+            }
+            let done =
+                heap.with(|_| core::ptr::eq(heap, self.heap()).then(|| how(heap, span, bytes)));
+            if let Some(done) = done {
+                return done;
+            }
+        }
+    }
+
+    /// The quota or the system has refused `why`: uses what is free somewhere
+    /// in this cache, after giving back what is empty.
+    #[cold]
+    fn allocate_under_pressure(
+        &'static self,
+        class: usize,
+        why: Error,
+    ) -> Result<NonNull<u8>, Error> {
+        if let Some(block) = self.scrape(class) {
+            return Ok(block);
+        }
+        self.end_empty_spans();
+        if self.refill(class).is_ok() {
+            if let Some(block) = self.pop(class) {
+                return Ok(block);
+            }
+        }
+        let found =
+            larger_classes(class).find_map(|class| self.pop(class).or_else(|| self.scrape(class)));
+        match found {
+            Some(block) => Ok(block),
+            None => self.allocate_beyond(class, why),
+        }
+    }
+
+    /// A block of `class` from any span of the queue that has one.
+    fn scrape(&'static self, class: usize) -> Option<NonNull<u8>> {
+        let queue = self.queue(class);
+        let span = queue.spans().find(|span| span.outstanding() < span.carved());
+        let span = span.filter(|_| self.bin(class).is_none())?;
+        if span.state() != State::Current {
+            queue.remove(span);
+            self.make_current(class, span);
+        }
+        if self.fill_from(span, 1) { self.pop(class) } else { None }
+    }
+
+    /// One block more than the quota allows, if the owner's heap allows that.
+    fn allocate_beyond(&'static self, class: usize, why: Error) -> Result<NonNull<u8>, Error> {
+        if why != Error::QuotaExceeded {
+            return Err(why);
+        }
+        let span = match self.queue(class).current.get() {
+            Some(span) if span.carved() < span.capacity() => span,
+            _ => {
+                let span = self.heap().begin_span(class)?;
+                self.own(span);
+                self.make_current(class, span);
+                span
+            }
+        };
+        let bytes = span.charge_of(span.carved() + 1).saturating_sub(span.charged());
+        let charged = self.charge(span, bytes, Heap::charge_beyond);
+        if charged.is_err() {
+            self.end_empty_spans();
+            return Err(why);
+        }
+        self.make_blocks(span, span.carved(), 1);
+        self.pop(class).ok_or(Error::OutOfMemory)
+    }
+
+    /// Gives back every span of this cache that has no block in use.
+    pub fn end_empty_spans(&'static self) {
+        for class in 0..CLASSES {
+            self.empty_bin(class);
+            let queue = self.queue(class);
+            let mut next = queue.spans().find(|span| span.outstanding() == 0);
+            while let Some(span) = next {
+                queue.remove(span);
+                self.end_span(span);
+                next = queue.spans().find(|span| span.outstanding() == 0);
+            }
+        }
+    }
+
+    /// Ends an empty span that is in no queue any more.
+    pub fn end_span(&self, span: &'static Span) {
+        loop {
+            let heap = self.heap();
+            let done = heap.with(|lists| {
+                let same = core::ptr::eq(heap, self.heap());
+                same.then(|| heap.end_span(lists, span)).is_some()
+            });
+            if done {
+                return;
+            }
+        }
+    }
+}
+
+/// The classes up to twice the size whose blocks can stand in for those of
+/// `class`: aligned as well, and in spans of one slice as well.
+fn larger_classes(class: usize) -> impl Iterator<Item = usize> {
+    let size = size_class::size_of(class);
+    let align = 1 << size.trailing_zeros();
+    let largest = if size <= SMALL_MAX { SMALL_MAX.min(2 * size) } else { 0 };
+    (class + 1..CLASSES)
+        .take_while(move |&class| size_class::size_of(class) <= largest)
+        .filter(move |&class| size_class::size_of(class) % align == 0)
+}

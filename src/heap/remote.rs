@@ -1,0 +1,109 @@
+//! The remote free list of a span: what other threads than its own freed.
+//!
+//! One 32-bit word holds everything, so that one compare-exchange pushes a
+//! block, counts it, and learns whether the span was abandoned.
+//!
+//! ```text
+//!   31          30        29           16 15                      0
+//!  +-----------+---------+---------------+-------------------------+
+//!  | abandoned | unused  | blocks        | first block: offset / 16 + 1, 0: none |
+//!  +-----------+---------+---------------+-------------------------+
+//! ```
+//!
+//! Invariants
+//!
+//! - R1 `blocks` is the length of the list that begins at `first`.
+//! - R2 blocks are only pushed one by one and taken all at once, so a block
+//!   that is first again later cannot be mistaken for the earlier one's list.
+
+use crate::sync::{AtomicU32, Ordering};
+
+const FIRST: u32 = 0xFFFF;
+const ONE: u32 = 1 << 16;
+const COUNT: u32 = 0x3FFF << 16;
+const ABANDONED: u32 = 1 << 31;
+
+/// A reading of the word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RemoteState(u32);
+
+impl RemoteState {
+    /// How many blocks the list has.
+    pub const fn count(self) -> u32 {
+        (self.0 & COUNT) >> 16
+    }
+
+    /// The first block, as its offset from the span's start in bytes.
+    pub const fn first(self) -> Option<usize> {
+        match (self.0 & FIRST) as usize {
+            0 => None,
+            place => Some((place - 1) * 16),
+        }
+    }
+
+    /// Whether no thread owns the span.
+    pub const fn is_abandoned(self) -> bool {
+        self.0 & ABANDONED != 0
+    }
+}
+
+/// The word. See the module.
+#[derive(Debug)]
+pub struct Remote(AtomicU32);
+
+impl Remote {
+    /// An empty list of an owned span.
+    pub fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
+    /// Looks at the list.
+    #[inline]
+    pub fn state(&self) -> RemoteState {
+        // Relaxed: a count to decide by; `take` orders what is used.
+        RemoteState(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Pushes the block at `offset` bytes from the span's start. `link` is
+    /// told, each time before it is tried, the state that it comes on top of.
+    /// Returns the state after the push.
+    #[inline]
+    pub fn push(&self, offset: usize, mut link: impl FnMut(RemoteState)) -> RemoteState {
+        let place = (offset / 16 + 1) as u32;
+        let mut old = self.0.load(Ordering::Relaxed);
+        loop {
+            link(RemoteState(old));
+            let new = (old & !FIRST | place) + ONE;
+            // Release: the block's link and guard, and all that its user wrote,
+            // come before it can be taken (the Acquire in `take`).
+            match self.0.compare_exchange_weak(old, new, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return RemoteState(new),
+                Err(current) => old = current,
+            }
+        }
+    }
+
+    /// Takes the whole list, and says whether the span was abandoned (it
+    /// stays so).
+    pub fn take(&self) -> RemoteState {
+        // Acquire: the pushed blocks (the Release in `push`).
+        RemoteState(self.0.fetch_and(ABANDONED, Ordering::Acquire))
+    }
+
+    /// Marks the span as abandoned, or as owned. Returns the state after it.
+    pub fn set_abandoned(&self, abandoned: bool) -> RemoteState {
+        // Release: what the leaving thread wrote to the span's lists comes
+        // before a thread that sees the mark; the heap's lock orders the rest.
+        let old = if abandoned {
+            self.0.fetch_or(ABANDONED, Ordering::AcqRel)
+        } else {
+            self.0.fetch_and(!ABANDONED, Ordering::AcqRel)
+        };
+        RemoteState(if abandoned { old | ABANDONED } else { old & !ABANDONED })
+    }
+
+    /// Empties the list of a span that is begun or ended.
+    pub fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,366 @@
+//! Spans: runs of slices with one owner and one size class, or one large block.
+//!
+//! The header below is the tag of all blocks of its span. It has two cache
+//! lines: what the span's thread writes, and what others write.
+//!
+//! ```text
+//!  blocks of a span:  carved ------------------------------------> | uncarved
+//!  [ in use | in use | on the local list | in the bin | on the remote list ]
+//! ```
+//!
+//! Invariants (walked by `check.rs` under these numbers)
+//!
+//! - S1 `carved == used + |local| + |remote| + |bin|`, where `used` are the
+//!   blocks in programs' hands and `|bin|` is 0 unless the span is current.
+//! - S2 `|local| == base - wait`; nothing counts the list itself.
+//! - S3 `thread` is the owner thread's token iff the span is in one of that
+//!   thread's caches; 0 in the headers of abandoned spans, of large blocks, of
+//!   free slices and of a span's inner slices.
+//! - S4 `charged` is the carved bytes rounded up to a page (for a large block
+//!   its bytes, rounded up), and is what its owner's account was charged.
+//! - S5 a span is on the list of exactly one heap, the one in `heap`.
+//! - S6 while its span is in use, an inner slice's `back` is its distance from
+//!   the span's first slice.
+
+use core::cell::Cell;
+use core::ptr::NonNull;
+
+use super::address;
+use super::cache::Cache;
+use super::free_block::FreeList;
+use super::geometry::{HEADER, PAGE, SLICE};
+use super::record::Heap;
+use super::remote::Remote;
+use super::size_class;
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
+
+/// Where a span stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum State {
+    /// Not a span: the header of a free slice, or an inner one.
+    Free = 0,
+    /// The span that its cache's bin is filled from.
+    Current = 1,
+    /// On its cache's waiting list: too few free blocks to be worth a visit.
+    Waiting = 2,
+    /// On its cache's available list: has free or uncarved blocks.
+    Available = 3,
+    /// On its heap's list of spans that no thread owns.
+    Abandoned = 4,
+    /// One block, in a run of slices of a chunk.
+    Large = 5,
+    /// One block, in a mapping of its own.
+    Huge = 6,
+}
+
+impl State {
+    const ALL: [Self; 7] = [
+        Self::Free,
+        Self::Current,
+        Self::Waiting,
+        Self::Available,
+        Self::Abandoned,
+        Self::Large,
+        Self::Huge,
+    ];
+}
+
+/// A `wait` that no number of frees brings to 0.
+pub const NEVER: u32 = 1 << 30;
+
+/// A span's header. Fields in `Cell`s belong to the thread in `thread`, or,
+/// where said so, to the holder of the heap's lock. Atomics are read by others
+/// as well: each by itself, nothing is published through them (`Relaxed`).
+#[repr(C, align(128))]
+pub struct Span {
+    /// The token of the thread that owns the span (S3).
+    pub thread: AtomicUsize,
+    /// What that thread freed.
+    pub local: Cell<FreeList>,
+    /// How many more local frees until the span is looked at.
+    pub wait: AtomicU32,
+    /// See S2.
+    base: AtomicU32,
+    /// How many blocks were made so far.
+    carved: AtomicU32,
+    class: AtomicU8,
+    state: AtomicU8,
+    /// The heap that owns the blocks: the tag.
+    heap: AtomicPtr<Heap>,
+    /// Neighbours on a list of the cache, or on the heap's abandoned list.
+    pub next: Cell<Option<&'static Span>>,
+    pub prev: Cell<Option<&'static Span>>,
+    block_size: AtomicUsize,
+
+    /// What other threads freed.
+    pub remote: Remote,
+    slices: Cell<u32>,
+    /// Neighbours on the heap's list of all its spans; under its lock.
+    pub heap_next: Cell<Option<&'static Span>>,
+    pub heap_prev: Cell<Option<&'static Span>>,
+    charged: AtomicUsize,
+    /// The address of the first block.
+    start: AtomicUsize,
+    cache: Cell<Option<&'static Cache>>,
+    back: AtomicU32,
+    /// Whether uncarved memory is known to be zero.
+    fresh: Cell<bool>,
+}
+
+const _: () = assert!(size_of::<Span>() == HEADER);
+
+// SAFETY: the Cells are used by one thread at a time, see the struct.
+unsafe impl Sync for Span {}
+// SAFETY: as above; a header is not bound to the thread that made it.
+unsafe impl Send for Span {}
+
+impl Span {
+    /// Begins a span here. The headers of its inner slices point back to it.
+    pub fn begin(
+        &self,
+        class: u8,
+        state: State,
+        block_size: usize,
+        start: usize,
+        slices: u32,
+        fresh: bool,
+    ) {
+        debug_assert_eq!(self.thread.load(Relaxed), 0);
+        self.local.set(None);
+        self.set_wait(0, NEVER);
+        self.carved.store(0, Relaxed);
+        self.class.store(class, Relaxed);
+        self.set_state(state);
+        self.block_size.store(block_size, Relaxed);
+        self.remote.reset();
+        self.slices.set(slices);
+        self.charged.store(0, Relaxed);
+        self.start.store(start, Relaxed);
+        self.cache.set(None);
+        self.back.store(0, Relaxed);
+        self.fresh.set(fresh);
+    }
+
+    /// Ends the span: the header is as that of a free slice.
+    pub fn end(&self) {
+        self.thread.store(0, Relaxed);
+        self.heap.store(core::ptr::null_mut(), Relaxed);
+        self.carved.store(0, Relaxed);
+        self.charged.store(0, Relaxed);
+        self.cache.set(None);
+        self.set_state(State::Free);
+    }
+
+    /// This slice's distance from the first slice of its span (S6).
+    #[inline(always)]
+    pub fn back(&self) -> usize {
+        self.back.load(Relaxed) as usize
+    }
+
+    /// Makes this the header of an inner slice.
+    pub fn set_back(&self, back: u32) {
+        self.back.store(back, Relaxed);
+    }
+
+    /// The heap that owns the span's blocks; `None` if it is no span.
+    pub fn heap(&self) -> Option<&'static Heap> {
+        // SAFETY: heap records are never freed, only recycled.
+        unsafe { self.heap.load(Relaxed).as_ref() }
+    }
+
+    /// Tags the span. Under the heap's lock.
+    pub fn set_heap(&self, heap: &'static Heap) {
+        self.heap.store(core::ptr::from_ref(heap).cast_mut(), Relaxed);
+    }
+
+    /// The cache that the span is in; its thread only.
+    pub fn cache(&self) -> Option<&'static Cache> {
+        self.cache.get()
+    }
+
+    /// Gives the span to `cache`, or to none.
+    pub fn set_cache(&self, cache: Option<&'static Cache>) {
+        self.cache.set(cache);
+    }
+
+    pub fn state(&self) -> State {
+        State::ALL[usize::from(self.state.load(Relaxed))]
+    }
+
+    pub fn set_state(&self, state: State) {
+        self.state.store(state as u8, Relaxed);
+    }
+
+    pub fn class(&self) -> usize {
+        usize::from(self.class.load(Relaxed))
+    }
+
+    /// The size of a block in bytes; of a large block, its usable bytes.
+    #[inline]
+    pub fn block_size(&self) -> usize {
+        self.block_size.load(Relaxed)
+    }
+
+    pub fn set_block_size(&self, bytes: usize) {
+        self.block_size.store(bytes, Relaxed);
+    }
+
+    pub fn slices(&self) -> usize {
+        self.slices.get() as usize
+    }
+
+    pub fn set_slices(&self, slices: usize) {
+        self.slices.set(slices as u32);
+    }
+
+    /// The address of the first block.
+    #[inline]
+    pub fn start(&self) -> usize {
+        self.start.load(Relaxed)
+    }
+
+    pub fn charged(&self) -> usize {
+        self.charged.load(Relaxed)
+    }
+
+    pub fn set_charged(&self, bytes: usize) {
+        self.charged.store(bytes, Relaxed);
+    }
+
+    pub fn is_fresh(&self) -> bool {
+        self.fresh.get()
+    }
+
+    pub fn is_large(&self) -> bool {
+        matches!(self.state(), State::Large | State::Huge)
+    }
+
+    pub fn carved(&self) -> u32 {
+        self.carved.load(Relaxed)
+    }
+
+    pub fn set_carved(&self, blocks: u32) {
+        self.carved.store(blocks, Relaxed);
+    }
+
+    /// How many blocks the span can have in all.
+    pub fn capacity(&self) -> u32 {
+        size_class::capacity(self.class())
+    }
+
+    /// How many blocks are on the local list (S2).
+    pub fn local_count(&self) -> u32 {
+        self.base.load(Relaxed).wrapping_sub(self.wait.load(Relaxed))
+    }
+
+    /// From now on, with `local` blocks on the local list, `wait` more local
+    /// frees bring the span back to its cache's attention.
+    pub fn set_wait(&self, local: u32, wait: u32) {
+        self.wait.store(wait, Relaxed);
+        self.base.store(local + wait, Relaxed);
+    }
+
+    /// Carved blocks that are neither on the local nor on the remote list: in
+    /// use, or in the bin.
+    pub fn outstanding(&self) -> u32 {
+        // Racing with frees, the counts may not fit each other.
+        self.carved().saturating_sub(self.local_count() + self.remote.state().count())
+    }
+
+    /// How many free blocks make the span worth a visit: an eighth, so that
+    /// what waits is at most an eighth of the memory.
+    pub fn enough(&self) -> u32 {
+        (self.carved() / 8).max(1)
+    }
+
+    /// The start of the carved block that holds `address`, if any does.
+    pub fn block_start(&self, address: usize) -> Option<usize> {
+        let size = self.block_size();
+        let offset = address.checked_sub(self.start())?;
+        if self.is_large() {
+            return (offset < size).then(|| self.start());
+        }
+        let index = offset.checked_div(size)?;
+        (index < self.carved() as usize).then(|| self.start() + index * size)
+    }
+
+    /// A pointer to the block at `offset` from the first one.
+    pub fn block(&self, offset: usize) -> NonNull<u8> {
+        debug_assert!(offset < self.slices() * SLICE);
+        // SAFETY: inside this span, which is inside a mapped chunk.
+        unsafe { address::block_at(self.start() + offset) }
+    }
+
+    /// The bytes that `blocks` carved blocks are charged as (S4).
+    pub fn charge_of(&self, blocks: u32) -> usize {
+        (blocks as usize * self.block_size()).next_multiple_of(PAGE).min(self.slices() * SLICE)
+    }
+
+    /// The address of the header, for comparing.
+    pub fn id(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+}
+
+/// A list of spans of one cache or one heap's abandoned ones, linked through
+/// `next` and `prev`. A span is on one such list at most.
+#[derive(Default)]
+pub struct SpanList {
+    first: Cell<Option<&'static Span>>,
+    last: Cell<Option<&'static Span>>,
+}
+
+impl SpanList {
+    pub const fn new() -> Self {
+        Self { first: Cell::new(None), last: Cell::new(None) }
+    }
+
+    #[inline]
+    pub fn first(&self) -> Option<&'static Span> {
+        self.first.get()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.first.get().is_none()
+    }
+
+    pub fn push_back(&self, span: &'static Span) {
+        let last = self.last.replace(Some(span));
+        span.prev.set(last);
+        span.next.set(None);
+        match last {
+            Some(last) => last.next.set(Some(span)),
+            None => self.first.set(Some(span)),
+        }
+    }
+
+    pub fn pop_front(&self) -> Option<&'static Span> {
+        let first = self.first.get()?;
+        self.remove(first);
+        Some(first)
+    }
+
+    /// Takes `span`, which is on this list, off it.
+    pub fn remove(&self, span: &'static Span) {
+        let (prev, next) = (span.prev.take(), span.next.take());
+        match prev {
+            Some(prev) => prev.next.set(next),
+            None => self.first.set(next),
+        }
+        match next {
+            Some(next) => next.prev.set(prev),
+            None => self.last.set(prev),
+        }
+    }
+
+    /// Forgets all spans, which somebody else has taken over.
+    pub fn clear(&self) {
+        self.first.set(None);
+        self.last.set(None);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &'static Span> + use<> {
+        core::iter::successors(self.first.get(), |span| span.next.get())
+    }
+}

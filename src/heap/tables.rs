@@ -1,0 +1,188 @@
+//! Memory for the engine's own records and tables: in pages of its own, never
+//! an owner's and never the global allocator's.
+//!
+//! Invariant T1: memory that was once a record of a [`Pool`] stays a record of
+//! that pool. It is kept for the next and never unmapped, so a stale reference
+//! to one is a reference to a record, whoever has it now.
+
+use core::alloc::Layout;
+use core::cell::Cell;
+use core::ptr::NonNull;
+
+use allocator_api2::alloc::{AllocError, Allocator};
+
+use super::size_class::{self, CLASSES};
+use crate::source;
+use crate::sync::Lock;
+
+/// How much is mapped at a time, in bytes.
+const REGION: usize = 1 << 20;
+
+struct Tables {
+    /// Freed records by size class, each holding a link to the next.
+    free: [Option<NonNull<Link>>; CLASSES],
+    /// The unused part of the newest region.
+    unused: usize,
+    region: Option<NonNull<u8>>,
+}
+
+struct Link(Option<NonNull<Link>>);
+
+// SAFETY: the pointers are to memory that only the tables use.
+unsafe impl Send for Tables {}
+
+static TABLES: Lock<Tables> =
+    Lock::new(Tables { free: [const { None }; CLASSES], unused: 0, region: None });
+
+/// Runs `f` while no other thread is in the tables: for `fork`.
+pub fn lock_forever() {
+    core::mem::forget(TABLES.lock());
+}
+
+/// Undoes [`lock_forever`].
+///
+/// # Safety
+///
+/// - S1 this thread, or the parent process's thread it is the copy of, called
+///   `lock_forever` and has not undone it.
+pub unsafe fn unlock() {
+    // SAFETY: S1.
+    unsafe { TABLES.force_unlock() };
+}
+
+/// Memory for `layout`, its content unknown; `None` where there is no more.
+pub fn allocate(layout: Layout) -> Option<NonNull<u8>> {
+    let Some(class) = size_class::of_layout(layout) else {
+        let bytes = layout.size().checked_next_multiple_of(super::geometry::SLICE)?;
+        return source::map(bytes, layout.align().max(super::geometry::PAGE));
+    };
+    let mut tables = TABLES.lock();
+    if let Some(link) = tables.free[class] {
+        // SAFETY: a freed record holds a link, and the lock makes it ours.
+        tables.free[class] = unsafe { link.read() }.0;
+        return Some(link.cast());
+    }
+    tables.bump(size_class::size_of(class), layout.align())
+}
+
+/// Keeps a record for the next of its size.
+///
+/// # Safety
+///
+/// - S1 `memory` came from [`allocate`] with this `layout`.
+/// - S2 it is not used any more.
+pub unsafe fn free(memory: NonNull<u8>, layout: Layout) {
+    let Some(class) = size_class::of_layout(layout) else {
+        let bytes = layout.size().next_multiple_of(super::geometry::SLICE);
+        // SAFETY: S1: a mapping of its own; S2.
+        return unsafe { source::unmap(memory, bytes) };
+    };
+    let mut tables = TABLES.lock();
+    let link: NonNull<Link> = memory.cast();
+    // SAFETY: S1: at least 16 bytes, aligned; S2: ours.
+    unsafe { link.write(Link(tables.free[class])) };
+    tables.free[class] = Some(link);
+}
+
+/// Makes a record that is never moved or unmapped (T1).
+fn make<T>(value: T) -> Option<&'static T> {
+    let memory = allocate(Layout::new::<T>())?.cast::<T>();
+    // SAFETY: fresh memory of T's layout.
+    unsafe { memory.write(value) };
+    // SAFETY: initialised, and never unmapped (T1).
+    Some(unsafe { memory.as_ref() })
+}
+
+impl Tables {
+    fn bump(&mut self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
+        let padding = self.region.map_or(0, |at| at.addr().get().wrapping_neg() & (align - 1));
+        if self.region.is_none() || self.unused < bytes + padding {
+            self.region = Some(source::map(REGION, REGION)?);
+            self.unused = REGION;
+            return self.bump(bytes, align);
+        }
+        let region = self.region?;
+        // SAFETY: `padding + bytes <= unused`: inside the region.
+        let record = unsafe { region.add(padding) };
+        // SAFETY: as above, at most one past the end.
+        self.region = Some(unsafe { record.add(bytes) });
+        self.unused -= bytes + padding;
+        Some(record)
+    }
+}
+
+/// A record that a [`Pool`] can keep.
+pub trait Pooled: Sized + 'static {
+    /// A record as it is when it is first made.
+    fn new() -> Self;
+
+    /// The link to the next unused record; under the pool's lock.
+    fn next_unused(&self) -> &Cell<Option<&'static Self>>;
+}
+
+/// Records of one type that are used again and again (T1).
+pub struct Pool<T: 'static>(Lock<Unused<T>>);
+
+struct Unused<T: 'static>(Cell<Option<&'static T>>);
+
+// SAFETY: the reference is handed from thread to thread under the lock, to
+// records that may be shared.
+unsafe impl<T: Sync> Send for Unused<T> {}
+
+impl<T: Pooled + Sync> Pool<T> {
+    /// An empty pool.
+    pub const fn new() -> Self {
+        Self(Lock::new(Unused(Cell::new(None))))
+    }
+
+    /// A record: one given back earlier, as it was then, or a new one, which
+    /// `enrol` is told of under the lock. `None` where there is no memory.
+    pub fn take(&self, enrol: impl FnOnce(&'static T)) -> Option<&'static T> {
+        let unused = self.0.lock();
+        if let Some(record) = unused.0.get() {
+            unused.0.set(record.next_unused().take());
+            return Some(record);
+        }
+        let record = make(T::new())?;
+        enrol(record);
+        Some(record)
+    }
+
+    /// Keeps a record that is not used any more, except as T1 allows.
+    pub fn give(&self, record: &'static T) {
+        let unused = self.0.lock();
+        record.next_unused().set(unused.0.replace(Some(record)));
+    }
+
+    /// Keeps others out for good: for `fork`.
+    pub fn lock_forever(&self) {
+        core::mem::forget(self.0.lock());
+    }
+
+    /// Undoes [`lock_forever`](Self::lock_forever).
+    ///
+    /// # Safety
+    ///
+    /// - S1 as for [`unlock`].
+    pub unsafe fn unlock(&self) {
+        // SAFETY: S1.
+        unsafe { self.0.force_unlock() };
+    }
+}
+
+/// The tables as an allocator, for the engine's hash tables.
+#[derive(Clone, Copy)]
+pub struct TableAllocator;
+
+// SAFETY: blocks stay where they are until freed, and all copies are equal.
+unsafe impl Allocator for TableAllocator {
+    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let memory = allocate(layout).ok_or(AllocError)?;
+        Ok(NonNull::slice_from_raw_parts(memory, layout.size()))
+    }
+
+    unsafe fn deallocate(&self, memory: NonNull<u8>, layout: Layout) {
+        // SAFETY: handed on.
+        unsafe { free(memory, layout) };
+    }
+}

@@ -1,0 +1,422 @@
+//! Threads: which caches each has, and which is current.
+//!
+//! The fast paths read two thread-local words, the token and the current
+//! cache; both have values that lead to the slow path until the thread is
+//! known. Thread records live in the tables and are recycled, never freed.
+//!
+//! Invariants
+//!
+//! - T1 a token is the address of the record of one live thread; `NOBODY` is
+//!   no span's thread.
+//! - T2 a thread's list of caches and its hash table hold the same caches, the
+//!   empty one excepted.
+//! - T3 while `pinned` is not 0, no chunk is released and no expert whose key
+//!   it holds is reclaimed.
+
+use core::cell::{Cell, RefCell};
+use core::ptr;
+
+use hashbrown::HashMap;
+
+use super::cache::{Cache, EMPTY, Fate};
+use super::record::{HOST, Heap};
+use super::tables::{Pool, Pooled, TableAllocator};
+use super::{exit, fork};
+use crate::engine::{HOST_KEY, Kind};
+use crate::key::ExpertKey;
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Ordering::Relaxed, fence};
+
+/// The token of a thread that has no record.
+const NOBODY: usize = 1;
+
+/// What `pinned` holds where no key is meant.
+const ANYTHING: usize = 1;
+
+type Table = HashMap<usize, &'static Cache, IdHasher, TableAllocator>;
+
+/// A thread's record. The `Cell`s belong to the thread.
+pub struct Thread {
+    caches: Cell<Option<&'static Cache>>,
+    table: RefCell<Table>,
+    /// Caches that were reclaimed or adopted behind the thread's back.
+    inbox: AtomicPtr<Cache>,
+    /// A key, or `ANYTHING`, while the thread looks at what it does not own.
+    pinned: AtomicUsize,
+    next_made: AtomicPtr<Thread>,
+    next_unused: Cell<Option<&'static Thread>>,
+}
+
+// SAFETY: the Cells are used by the record's thread, or under the pool's lock.
+unsafe impl Sync for Thread {}
+
+static MADE: AtomicPtr<Thread> = AtomicPtr::new(ptr::null_mut());
+static POOL: Pool<Thread> = Pool::new();
+static CACHES: Pool<Cache> = Pool::new();
+/// Pins of threads for which no record could be made.
+static PINS_WITHOUT_RECORD: AtomicUsize = AtomicUsize::new(0);
+
+struct Local {
+    token: Cell<usize>,
+    current: Cell<&'static Cache>,
+    thread: Cell<Option<&'static Thread>>,
+    /// The cache found last, for handles and for raw calls.
+    memo: [Cell<(usize, &'static Cache)>; 2],
+}
+
+thread_local! {
+    // Const and without a destructor: the fast paths read it without asking
+    // whether it is there, and it is there until the thread is gone.
+    static LOCAL: Local = const {
+        Local {
+            token: Cell::new(NOBODY),
+            current: Cell::new(&EMPTY),
+            thread: Cell::new(None),
+            memo: [const { Cell::new((0, &EMPTY)) }; 2],
+        }
+    };
+}
+
+/// This thread's token.
+#[inline(always)]
+pub fn token() -> usize {
+    LOCAL.with(|local| local.token.get())
+}
+
+/// The cache that the global allocator allocates from in this thread now.
+#[inline(always)]
+pub fn current() -> &'static Cache {
+    LOCAL.with(|local| local.current.get())
+}
+
+/// Makes `cache`, one of this thread's, current.
+pub fn set_current(cache: &'static Cache) {
+    LOCAL.with(|local| local.current.set(cache));
+}
+
+/// What a cache is looked up by: the owner and the kind.
+#[inline(always)]
+pub fn id(key: ExpertKey, kind: Kind) -> usize {
+    // Keys are unique; rotated, their topmost bits, the generation's, come
+    // last, and those two are 0 until a slot has had 2^30 owners.
+    key.into_raw().rotate_left(2) ^ kind as usize
+}
+
+/// This thread's cache for bound or raw blocks of `key`, if it was the last
+/// one found.
+#[inline(always)]
+pub fn remembered(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
+    let place = usize::from(kind as u8 == Kind::Raw as u8);
+    let (id_then, cache) = LOCAL.with(|local| local.memo[place].get());
+    (id_then == id(key, kind)).then_some(cache)
+}
+
+/// This thread's cache for `key`, if it has one. Remembers it.
+pub fn find(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
+    let thread = LOCAL.with(|local| local.thread.get())?;
+    let id = id(key, kind);
+    let cache = *thread.table.borrow().get(&id)?;
+    remember(id, kind, cache);
+    Some(cache)
+}
+
+fn remember(id: usize, kind: Kind, cache: &'static Cache) {
+    if kind != Kind::Ambient {
+        let place = usize::from(kind == Kind::Raw);
+        LOCAL.with(|local| local.memo[place].set((id, cache)));
+    }
+}
+
+/// Makes this thread's cache for `heap`, which it has none for. `None` where
+/// there is no memory.
+pub fn attach(heap: &'static Heap) -> Option<&'static Cache> {
+    let thread = this()?;
+    let id = id(heap.key()?, heap.kind());
+    thread.table.borrow_mut().try_reserve(1).ok()?;
+    let cache = CACHES.take(|_| ())?;
+    cache.open(id, token(), heap);
+    heap.with(|lists| lists.add_cache(cache));
+    thread.table.borrow_mut().insert(id, cache);
+    cache.thread_next.set(thread.caches.replace(Some(cache)));
+    remember(id, heap.kind(), cache);
+    Some(cache)
+}
+
+/// This thread's cache for what belongs to the host.
+pub fn host_cache() -> Option<&'static Cache> {
+    find(HOST_KEY, Kind::Ambient).or_else(|| attach(&HOST))
+}
+
+/// This thread's record, made and set up for the thread's end if need be.
+fn this() -> Option<&'static Thread> {
+    if let Some(thread) = LOCAL.with(|local| local.thread.get()) {
+        return Some(thread);
+    }
+    let thread = POOL.take(|thread| {
+        // Records are only ever added, under the pool's lock.
+        thread.next_made.store(MADE.load(Relaxed), Relaxed);
+        // Release: the record (the Acquire in `made`).
+        MADE.store(ptr::from_ref(thread).cast_mut(), Ordering::Release);
+    })?;
+    LOCAL.with(|local| {
+        local.thread.set(Some(thread));
+        local.token.set(ptr::from_ref(thread).addr());
+    });
+    fork::prepare();
+    exit::call_at_thread_end();
+    Some(thread)
+}
+
+fn made() -> impl Iterator<Item = &'static Thread> {
+    // Acquire: the records (the Release in `this`).
+    // SAFETY: null or a record, which is never freed.
+    let first = unsafe { MADE.load(Ordering::Acquire).as_ref() };
+    core::iter::successors(first, |thread| {
+        // SAFETY: as above.
+        unsafe { thread.next_made.load(Relaxed).as_ref() }
+    })
+}
+
+/// Tells the thread of `cache` that the cache is not its own any more. Under
+/// the lock of the cache's heap.
+pub fn notify(cache: &'static Cache) {
+    // SAFETY: a cache's token is the address of a record, which is never freed.
+    let thread = unsafe { &*ptr::with_exposed_provenance::<Thread>(cache.token()) };
+    thread.send(cache);
+}
+
+/// Sees to what others did to this thread's caches.
+#[inline]
+pub fn tend() {
+    if let Some(thread) = LOCAL.with(|local| local.thread.get()) {
+        // Relaxed: a hint; `open_inbox` orders.
+        if !thread.inbox.load(Relaxed).is_null() {
+            thread.open_inbox();
+        }
+    }
+}
+
+/// Hands over all that this thread has, and forgets the thread.
+pub fn end() {
+    let Some(thread) = LOCAL.with(|local| local.thread.get()) else { return };
+    LOCAL.with(|local| local.current.set(&EMPTY));
+    loop {
+        thread.open_inbox();
+        let mut cache = thread.caches.get();
+        if cache.is_none() {
+            break;
+        }
+        while let Some(this) = cache {
+            cache = this.thread_next.get();
+            if super::handover::abandon(this) {
+                thread.drop_cache(this);
+            }
+        }
+    }
+    LOCAL.with(|local| {
+        local.thread.set(None);
+        local.token.set(NOBODY);
+    });
+    POOL.give(thread);
+}
+
+impl Thread {
+    fn send(&self, cache: &'static Cache) {
+        let mut first = self.inbox.load(Relaxed);
+        loop {
+            // SAFETY: null or a cache, which is never freed.
+            cache.inbox_next.set(unsafe { first.as_ref() });
+            let sent = ptr::from_ref(cache).cast_mut();
+            // Release: the link and the cache's fate (the Acquire in `open_inbox`).
+            match self.inbox.compare_exchange_weak(first, sent, Ordering::Release, Relaxed) {
+                Ok(_) => return,
+                Err(now) => first = now,
+            }
+        }
+    }
+
+    #[cold]
+    fn open_inbox(&'static self) {
+        // Acquire: what was sent (the Release in `send`).
+        // SAFETY: null or a cache, which is never freed.
+        let mut next = unsafe { self.inbox.swap(ptr::null_mut(), Ordering::Acquire).as_ref() };
+        while let Some(cache) = next {
+            next = cache.inbox_next.get();
+            if cache.fate() == Fate::Adopted {
+                super::handover::merge(cache);
+            }
+            self.drop_cache(cache);
+        }
+    }
+
+    /// Forgets a cache that has no spans any more.
+    fn drop_cache(&self, cache: &'static Cache) {
+        self.table.borrow_mut().remove(&cache.id());
+        let mut place = &self.caches;
+        while let Some(this) = place.get() {
+            if ptr::eq(this, cache) {
+                place.set(this.thread_next.take());
+                break;
+            }
+            place = &this.thread_next;
+        }
+        LOCAL.with(|local| {
+            if ptr::eq(local.current.get(), cache) {
+                local.current.set(&EMPTY);
+            }
+            local
+                .memo
+                .iter()
+                .filter(|memo| ptr::eq(memo.get().1, cache))
+                .for_each(|memo| memo.set((0, &EMPTY)));
+        });
+        cache.close();
+        CACHES.give(cache);
+    }
+}
+
+impl Pooled for Thread {
+    fn new() -> Self {
+        Self {
+            caches: Cell::new(None),
+            table: RefCell::new(HashMap::with_hasher_in(IdHasher, TableAllocator)),
+            inbox: AtomicPtr::new(ptr::null_mut()),
+            pinned: AtomicUsize::new(0),
+            next_made: AtomicPtr::new(ptr::null_mut()),
+            next_unused: Cell::new(None),
+        }
+    }
+
+    fn next_unused(&self) -> &Cell<Option<&'static Self>> {
+        &self.next_unused
+    }
+}
+
+/// Keeps, while it lives, chunks from being released, and the expert of its
+/// key from being reclaimed (T3). Stays on its thread.
+pub struct Pin {
+    pinned: &'static AtomicUsize,
+    before: usize,
+    not_send: core::marker::PhantomData<*const ()>,
+}
+
+/// Pins this thread for a call that came in by `key` alone.
+pub fn pin(key: ExpertKey) -> Pin {
+    pin_word(key.into_raw())
+}
+
+/// Pins this thread for a look at memory that it does not own.
+pub fn pin_anything() -> Pin {
+    pin_word(ANYTHING)
+}
+
+fn pin_word(word: usize) -> Pin {
+    let Some(thread) = this() else {
+        // SeqCst: as below.
+        PINS_WITHOUT_RECORD.fetch_add(1, Ordering::SeqCst);
+        return Pin {
+            pinned: &PINS_WITHOUT_RECORD,
+            before: 0,
+            not_send: core::marker::PhantomData,
+        };
+    };
+    let before = thread.pinned.load(Relaxed);
+    // A pin inside a pin keeps the outer one's key, which covers both.
+    let word = if before > ANYTHING { before } else { word };
+    // SeqCst: before what follows is looked at; `drain` and the release of a
+    // chunk change first and look for pins afterwards.
+    thread.pinned.swap(word, Ordering::SeqCst);
+    Pin { pinned: &thread.pinned, before, not_send: core::marker::PhantomData }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        if ptr::eq(self.pinned, &PINS_WITHOUT_RECORD) {
+            self.pinned.fetch_sub(1, Ordering::Release);
+        } else {
+            // Release: what was done under the pin (the SeqCst loads below).
+            self.pinned.store(self.before, Ordering::Release);
+        }
+    }
+}
+
+/// Whether no other thread is pinned. What the caller changed before, a thread
+/// that pins later sees.
+pub fn nobody_else_is_pinned() -> bool {
+    fence(Ordering::SeqCst);
+    let mine = token();
+    PINS_WITHOUT_RECORD.load(Ordering::SeqCst) == 0
+        && made().all(|thread| {
+            thread.pinned.load(Ordering::SeqCst) == 0 || ptr::from_ref(thread).addr() == mine
+        })
+}
+
+/// Waits until no other thread is pinned by `key`.
+pub fn drain(key: ExpertKey) {
+    fence(Ordering::SeqCst);
+    let mine = token();
+    let is_pinned = |thread: &Thread| {
+        thread.pinned.load(Ordering::SeqCst) == key.into_raw()
+            && ptr::from_ref(thread).addr() != mine
+    };
+    while PINS_WITHOUT_RECORD.load(Ordering::SeqCst) != 0 || made().any(is_pinned) {
+        std::thread::yield_now();
+    }
+}
+
+/// Gives back what is empty in this thread's caches.
+pub fn end_empty_spans() {
+    tend();
+    let Some(thread) = LOCAL.with(|local| local.thread.get()) else { return };
+    core::iter::successors(thread.caches.get(), |cache| cache.thread_next.get())
+        .for_each(Cache::end_empty_spans);
+}
+
+/// Keeps pools and records as they are: for `fork`.
+pub fn lock_forever() {
+    POOL.lock_forever();
+    CACHES.lock_forever();
+}
+
+/// Undoes [`lock_forever`].
+///
+/// # Safety
+///
+/// - S1 as for `tables::unlock`.
+pub unsafe fn unlock() {
+    // SAFETY: S1.
+    unsafe { CACHES.unlock() };
+    // SAFETY: S1.
+    unsafe { POOL.unlock() };
+}
+
+/// Spreads an id over the word: identifiers are small numbers in few bits.
+#[derive(Clone, Copy, Default)]
+pub struct IdHasher;
+
+impl core::hash::BuildHasher for IdHasher {
+    type Hasher = IdHash;
+
+    fn build_hasher(&self) -> IdHash {
+        IdHash(0)
+    }
+}
+
+/// See [`IdHasher`].
+pub struct IdHash(u64);
+
+impl core::hash::Hasher for IdHash {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_usize(usize::from(byte)));
+    }
+
+    fn write_usize(&mut self, word: usize) {
+        // Fibonacci hashing (Knuth, TAOCP 3, 6.4), folded so that both ends
+        // of the product count.
+        let product = u128::from(self.0 ^ word as u64) * 0x9E37_79B9_7F4A_7C15;
+        self.0 = (product >> 64) as u64 ^ product as u64;
+    }
+}

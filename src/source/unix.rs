@@ -1,0 +1,88 @@
+//! Pages by `mmap`.
+
+use core::ptr::{self, NonNull};
+
+/// The mapping that `mmap` gives for `bytes`, wherever it lies.
+fn map_anywhere(bytes: usize) -> Option<NonNull<u8>> {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: an anonymous mapping at an address of the system's choice
+    // touches nothing that exists.
+    let start = unsafe { libc::mmap(ptr::null_mut(), bytes, access, flags, -1, 0) };
+    if start == libc::MAP_FAILED { None } else { NonNull::new(start.cast()) }
+}
+
+pub(super) fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    let start = map_anywhere(bytes)?;
+    if start.addr().get() % align == 0 {
+        return Some(start);
+    }
+    // SAFETY: the mapping just made, whole and unused.
+    unsafe { unmap(start, bytes) };
+    map_with_margin(bytes, align)
+}
+
+/// Maps so much that an aligned part lies inside, and gives the rest back.
+fn map_with_margin(bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    let whole = bytes.checked_add(align)?;
+    let start = map_anywhere(whole)?;
+    let before = start.addr().get().next_multiple_of(align) - start.addr().get();
+    // SAFETY: `before < align`, so it lies inside the mapping.
+    let aligned = unsafe { start.add(before) };
+    if before > 0 {
+        // SAFETY: the part in front of what is handed out, unused.
+        unsafe { unmap(start, before) };
+    }
+    // SAFETY: `before + bytes <= whole`: at most one past the end.
+    let end = unsafe { aligned.add(bytes) };
+    if before < align {
+        // SAFETY: the part behind what is handed out, unused.
+        unsafe { unmap(end, align - before) };
+    }
+    Some(aligned)
+}
+
+pub(super) unsafe fn unmap(start: NonNull<u8>, bytes: usize) {
+    // SAFETY: the caller gives up a mapping, or a part of one, that nothing uses.
+    let failed = unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
+    debug_assert_eq!(failed, 0);
+}
+
+pub(super) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
+    // On Linux a private anonymous mapping reads as zero afterwards; the other
+    // systems promise less.
+    // SAFETY: S1 and S2 of `source::purge`.
+    let failed = unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED) };
+    failed == 0 && cfg!(any(target_os = "linux", target_os = "android"))
+}
+
+/// A clock in milliseconds that costs a few nanoseconds to read.
+pub fn coarse_millis() -> u64 {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC_COARSE;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `now` is ours to be written.
+    let failed = unsafe { libc::clock_gettime(CLOCK, &raw mut now) };
+    debug_assert_eq!(failed, 0);
+    now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+/// A word that an attacker cannot guess, as far as the system has one.
+pub fn random_word() -> usize {
+    let mut word = 0usize;
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        // SAFETY: `word` is ours and as long as we say.
+        unsafe { libc::getrandom((&raw mut word).cast(), size_of::<usize>(), libc::GRND_NONBLOCK) };
+    }
+    // Where that failed: the place of the stack and of the program, and the time.
+    let stack = (&raw const word).addr();
+    word ^ stack.rotate_left(24)
+        ^ (random_word as fn() -> usize as usize)
+        ^ coarse_millis() as usize
+}

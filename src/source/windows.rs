@@ -1,0 +1,65 @@
+//! Pages by `VirtualAlloc`.
+//!
+//! Windows reserves addresses and commits memory in two steps and cannot give
+//! back a part of a reservation, so an aligned mapping is found by reserving
+//! too much, letting it go, and asking for the aligned address inside.
+
+use core::ptr::{self, NonNull};
+
+use windows_sys::Win32::System::Memory::{
+    MEM_COMMIT, MEM_RELEASE, MEM_RESERVE, MEM_RESET, PAGE_READWRITE, VirtualAlloc, VirtualFree,
+};
+use windows_sys::Win32::System::SystemInformation::GetTickCount64;
+
+/// How often another thread may take the address between our two calls.
+const ATTEMPTS: usize = 8;
+
+fn reserve(at: *mut u8, bytes: usize, how: u32) -> Option<NonNull<u8>> {
+    // SAFETY: a new reservation touches nothing that exists.
+    NonNull::new(unsafe { VirtualAlloc(at.cast(), bytes, how, PAGE_READWRITE) }.cast())
+}
+
+pub(super) fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    let start = reserve(ptr::null_mut(), bytes, MEM_RESERVE | MEM_COMMIT)?;
+    if start.addr().get() % align == 0 {
+        return Some(start);
+    }
+    // SAFETY: the reservation just made, unused.
+    unsafe { unmap(start, bytes) };
+    let whole = bytes.checked_add(align)?;
+    (0..ATTEMPTS).find_map(|_| {
+        let start = reserve(ptr::null_mut(), whole, MEM_RESERVE)?;
+        let aligned = start.as_ptr().map_addr(|address| address.next_multiple_of(align));
+        // SAFETY: the reservation just made, unused.
+        unsafe { unmap(start, whole) };
+        reserve(aligned, bytes, MEM_RESERVE | MEM_COMMIT)
+    })
+}
+
+pub(super) unsafe fn unmap(start: NonNull<u8>, _bytes: usize) {
+    // SAFETY: the caller gives up one whole reservation (the size must be 0).
+    let done = unsafe { VirtualFree(start.as_ptr().cast(), 0, MEM_RELEASE) };
+    debug_assert_ne!(done, 0);
+}
+
+pub(super) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
+    // The pages stay committed, so using them cannot fail later; the system
+    // may take the physical memory, and the content is unknown.
+    // SAFETY: S1 and S2 of `source::purge`.
+    unsafe { VirtualAlloc(start.as_ptr().cast(), bytes, MEM_RESET, PAGE_READWRITE) };
+    false
+}
+
+/// A clock in milliseconds that costs a few nanoseconds to read.
+pub fn coarse_millis() -> u64 {
+    // SAFETY: no preconditions.
+    unsafe { GetTickCount64() }
+}
+
+/// A word that is hard to guess: where the system put the stack and the
+/// program (both randomised), and the time.
+pub fn random_word() -> usize {
+    let local = 0usize;
+    let stack = (&raw const local).addr();
+    stack.rotate_left(24) ^ (random_word as fn() -> usize as usize) ^ coarse_millis() as usize
+}
