@@ -15,9 +15,9 @@ mod key;
 mod source;
 mod sync;
 
-pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, Holder, Host, InScope, Scope};
+pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, ExpertHeap, Holder, Host};
 #[cfg(feature = "std")]
-pub use api::{ExpertAlloc, Failure, Snapshot};
+pub use api::{ExpertAlloc, Failure, InScope, Scope, Snapshot};
 pub use error::Error;
 pub use expert::home::{Ambient, Home};
 #[cfg(feature = "std")]

@@ -19,6 +19,7 @@
 //!   removal that was overtaken by others fails.
 
 use core::alloc::Layout;
+use core::ptr::NonNull;
 
 use crate::engine::Engine;
 use crate::error::Error;
@@ -81,6 +82,24 @@ impl<O, N: Name> Registry<O, N> {
         let found = self.place(slot);
         // T1: a generation other than 0 tells that the body is written. (A
         // retired slot reads as 0 again; nobody has business there.)
+        (found.word().generation() != 0).then_some(found)
+    }
+
+    /// Slot `slot`, if its segment exists and the slot was ever taken: for an
+    /// engine that has found the number in a block's header.
+    #[inline]
+    pub(crate) fn lookup(&self, slot: usize) -> Option<&Slot<O, N>> {
+        if slot == 0 {
+            return None;
+        }
+        let (segment, place) = locate(slot);
+        // Acquire: pairs with the Release in `ensure_segment`.
+        let start = NonNull::new(self.segments.get(segment)?.load(Acquire))?;
+        // SAFETY: R1: the segment exists and has this place.
+        let found = unsafe { start.add(place) };
+        // SAFETY: R1: zero-filled when made, which is a slot; it never moves, and
+        // only its atomics and cells change.
+        let found = unsafe { found.as_ref() };
         (found.word().generation() != 0).then_some(found)
     }
 

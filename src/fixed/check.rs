@@ -4,6 +4,7 @@ use lock_api::RawMutex;
 
 use super::engine::FixedEngine;
 use super::header::{HEADER, Tag};
+use super::owner::{Directory, Owner};
 use super::region::Span;
 
 /// What a walk over a sound heap has seen.
@@ -26,15 +27,15 @@ pub struct Checked {
 /// An invariant that does not hold, by its number, and what is wrong.
 pub type Broken = &'static str;
 
-impl<R: RawMutex> FixedEngine<R> {
+impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     /// Walks all regions and lists.
     ///
     /// # Errors
     ///
     /// The first invariant found broken.
     pub fn check(&self) -> Result<Checked, Broken> {
-        let state = self.lock();
-        let (index, regions) = state.store.parts();
+        let store = self.lock();
+        let (index, regions) = store.parts();
         let mut seen = Checked::default();
         for span in regions.iter() {
             check_region(span, &mut seen)?;
@@ -43,13 +44,15 @@ impl<R: RawMutex> FixedEngine<R> {
             return Err("X2: the lists do not hold all free blocks");
         }
         let (mut blocks, mut bytes) = (0, 0);
-        for owner in state.owners.iter().chain([self.who().owner]) {
+        let mut count = |owner: &Owner| {
             let usage = owner.usage();
             blocks += usage.live_blocks;
             bytes += usage.live_bytes + usage.live_blocks * HEADER;
-        }
+        };
+        count(self.who().owner);
+        self.directory().for_each(&mut count);
         if (blocks, bytes) != (seen.live_blocks, seen.live_bytes) {
-            return Err("W3: the owners' counts are not those of the blocks");
+            return Err("W2: the owners' counts are not those of the blocks");
         }
         Ok(seen)
     }

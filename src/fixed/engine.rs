@@ -15,34 +15,55 @@ use lock_api::{Mutex, MutexGuard, RawMutex};
 
 use super::block::Block;
 use super::header::{GRANULE, HEADER, Tag, block_size};
-use super::lock::SpinLock;
-use super::owner::Owner;
-use super::requests::{Request, State};
-use super::store::Mark;
+use super::owner::{Directory, Owner};
+use super::requests::{Request, key_of};
+use super::store::{Mark, Store};
 use crate::account::Account;
 use crate::engine::{Engine, HOST_KEY, Kind, Taken, Usage, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
+use crate::sync::AtomicUsize;
+use crate::sync::Ordering::{Release, SeqCst};
 
 /// What raw blocks are aligned to, in bytes.
 const RAW_ALIGN: usize = 16;
 
-/// A heap in memory that it is given, in bounded time, behind the lock `R`.
-pub struct FixedEngine<R = SpinLock> {
-    state: Mutex<R, State>,
+/// A heap in memory that it is given, in bounded time, behind the lock `R`,
+/// for the host and for those in the directory `D`.
+pub struct FixedEngine<R, D> {
+    store: Mutex<R, Store>,
     account: Account,
     owner: Owner,
+    /// How many pins there are.
+    pins: AtomicUsize,
+    directory: D,
 }
 
-impl<R: RawMutex> FixedEngine<R> {
+impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     /// A heap without memory: every request is refused.
     #[must_use]
-    pub const fn empty() -> Self {
+    pub const fn empty(directory: D) -> Self {
         Self {
-            state: Mutex::const_new(R::INIT, State::new()),
+            store: Mutex::const_new(R::INIT, Store::new()),
             account: Account::new(),
             owner: Owner::NEW,
+            pins: AtomicUsize::new(0),
+            directory,
         }
+    }
+
+    /// Who has which slot.
+    #[inline]
+    pub fn directory(&self) -> &D {
+        &self.directory
+    }
+
+    /// Makes [`Engine::drain`] wait until the result is dropped.
+    pub fn pin(&self) -> Pin<'_> {
+        // SeqCst: either `drain` sees the pin, or what is read from here on is
+        // from after what was written before `drain`.
+        self.pins.fetch_add(1, SeqCst);
+        Pin(&self.pins)
     }
 
     /// Gives the heap `len` bytes from `start`. Any number of regions may be
@@ -56,13 +77,13 @@ impl<R: RawMutex> FixedEngine<R> {
     pub unsafe fn add_region(&self, start: *mut u8, len: usize) -> usize {
         let Some(start) = NonNull::new(start) else { return 0 };
         // SAFETY: S1.
-        unsafe { self.lock().store.add_region(start, len) }
+        unsafe { self.lock().add_region(start, len) }
     }
 
-    /// The state, while nobody else has it.
+    /// The blocks, while nobody else has them.
     #[inline]
-    pub(super) fn lock(&self) -> MutexGuard<'_, R, State> {
-        self.state.lock()
+    pub(super) fn lock(&self) -> MutexGuard<'_, R, Store> {
+        self.store.lock()
     }
 
     /// The host, as an owner.
@@ -74,13 +95,13 @@ impl<R: RawMutex> FixedEngine<R> {
     /// Frees a live block.
     #[inline]
     fn free(&self, address: NonNull<u8>) {
-        let mut state = self.lock();
+        let mut store = self.lock();
         // SAFETY: the callers pass the payload of a block of this heap, and
         // hold its lock.
         let block = unsafe { Block::of_payload(address.addr().get()) };
         // A block that is not live was freed before: leave it.
         if !block.is_free() {
-            state.free(self.who(), block);
+            store.free(self.who(), &self.directory, block);
         }
     }
 
@@ -91,18 +112,18 @@ impl<R: RawMutex> FixedEngine<R> {
         from: NonNull<u8>,
         kept: usize,
     ) -> Result<NonNull<u8>, Error> {
-        let mut state = self.lock();
+        let mut store = self.lock();
         // SAFETY: as in `free`.
         let block = unsafe { Block::of_payload(from.addr().get()) };
-        if let Some(done) = state.resize(request, block) {
+        if let Some(done) = store.resize_for(request, block) {
             return done.map(Block::payload);
         }
         let spare = request.who.account.has_room(block_size(request.asked).unwrap_or(usize::MAX));
-        if !spare || state.find(request).is_none() {
-            return state.relocate(request, block, kept).map(Block::payload);
+        if !spare || store.fit(request).is_none() {
+            return store.relocate(request, block, kept).map(Block::payload);
         }
-        let to = state.allocate(request)?.payload();
-        drop(state);
+        let to = store.allocate_for(request)?.payload();
+        drop(store);
         // SAFETY: both blocks are the caller's, live, and at least this long.
         unsafe { from.copy_to_nonoverlapping(to, kept) };
         self.free(from);
@@ -111,19 +132,30 @@ impl<R: RawMutex> FixedEngine<R> {
 
     /// Makes a bound block of `asked` bytes a raw one (E3).
     fn publish(&self, payload: NonNull<u8>, asked: usize) {
-        let mut state = self.lock();
+        let mut store = self.lock();
         // SAFETY: as in `free`.
         let block = unsafe { Block::of_payload(payload.addr().get()) };
-        state.set_kind(block, Kind::Raw, asked);
+        store.set_kind(block, Kind::Raw, asked);
     }
 
     /// Makes a raw block a bound one (E3); its payload and the size asked for.
     fn withdraw(&self, key: ExpertKey, address: usize) -> Result<(NonNull<u8>, usize), Error> {
-        let mut state = self.lock();
-        let block = state.raw(key, address)?;
+        let mut store = self.lock();
+        let block = store.raw(&self.directory, key, address)?;
         let asked = asked_for(block);
-        state.set_kind(block, Kind::Bound, asked);
+        store.set_kind(block, Kind::Bound, asked);
         Ok((block.payload(), asked))
+    }
+}
+
+/// Someone who reaches an expert by its key alone: see
+/// [`pin`](FixedEngine::pin).
+pub struct Pin<'h>(&'h AtomicUsize);
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        // Release: `drain` sees all that was done under the pin.
+        self.0.fetch_sub(1, Release);
     }
 }
 
@@ -151,7 +183,7 @@ fn dangling(align: usize) -> NonNull<u8> {
     NonNull::new(core::ptr::without_provenance_mut(align)).unwrap_or(NonNull::dangling())
 }
 
-impl<'h, R: RawMutex + Send + Sync> Engine for &'h FixedEngine<R> {
+impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
     type Owner = Owner;
 
     const NEW: Owner = Owner::NEW;
@@ -165,11 +197,11 @@ impl<'h, R: RawMutex + Send + Sync> Engine for &'h FixedEngine<R> {
 
     fn table(self, layout: Layout) -> Option<NonNull<u8>> {
         let asked = layout.size();
-        let mut state = self.lock();
-        let fit = state.store.find(block_size(asked)?, layout.align())?;
+        let mut store = self.lock();
+        let fit = store.find(block_size(asked)?, layout.align())?;
         let mark = Mark { tag: Tag::ENGINE, kind: Kind::Bound, asked };
-        let table = state.store.take(fit, mark).payload();
-        drop(state);
+        let table = store.take(fit, mark).payload();
+        drop(store);
         // SAFETY: a new block of at least this size.
         unsafe { fill_with_zeros(table, 0, asked) };
         Some(table)
@@ -187,7 +219,7 @@ impl<'h, R: RawMutex + Send + Sync> Engine for &'h FixedEngine<R> {
         if asked == 0 {
             return Ok(dangling(align));
         }
-        let payload = self.lock().allocate(Request { who, kind, asked, align })?.payload();
+        let payload = self.lock().allocate_for(Request { who, kind, asked, align })?.payload();
         if zeroed {
             // SAFETY: a new block of at least this size.
             unsafe { fill_with_zeros(payload, 0, asked) };
@@ -229,13 +261,13 @@ impl<'h, R: RawMutex + Send + Sync> Engine for &'h FixedEngine<R> {
     }
 
     fn owner_of(self, address: *const u8) -> Option<ExpertKey> {
-        let state = self.lock();
-        state.owners.key(state.store.around(address.addr())?.label().tag())
+        let store = self.lock();
+        key_of(&self.directory, store.around(address.addr())?)
     }
 
     fn raw_allocate(self, who: Who<'_, Owner>, size: usize) -> Result<NonNull<u8>, Error> {
         let request = Request { who, kind: Kind::Bound, asked: size, align: RAW_ALIGN };
-        let payload = self.lock().allocate(request)?.payload();
+        let payload = self.lock().allocate_for(request)?.payload();
         // SAFETY: a new block of at least this size.
         unsafe { fill_with_zeros(payload, 0, size) };
         self.publish(payload, size);
@@ -243,13 +275,13 @@ impl<'h, R: RawMutex + Send + Sync> Engine for &'h FixedEngine<R> {
     }
 
     fn raw_size(self, key: ExpertKey, address: *const u8) -> Result<usize, Error> {
-        self.lock().raw(key, address.addr()).map(asked_for)
+        self.lock().raw(&self.directory, key, address.addr()).map(asked_for)
     }
 
     fn raw_free(self, key: ExpertKey, address: *mut u8) -> Result<(), Error> {
-        let mut state = self.lock();
-        let block = state.raw(key, address.addr())?;
-        state.free(self.who(), block);
+        let mut store = self.lock();
+        let block = store.raw(&self.directory, key, address.addr())?;
+        store.free(self.who(), &self.directory, block);
         Ok(())
     }
 
@@ -279,31 +311,35 @@ impl<'h, R: RawMutex + Send + Sync> Engine for &'h FixedEngine<R> {
         address: *mut u8,
         to: Who<'_, Owner>,
     ) -> Result<NonNull<u8>, Error> {
-        let mut state = self.lock();
-        let block = state.raw(from.key, address.addr())?;
-        state.transfer(block, from, to)?;
+        let mut store = self.lock();
+        let block = store.raw(&self.directory, from.key, address.addr())?;
+        store.transfer(block, from, to)?;
         Ok(block.payload())
     }
 
-    /// Nothing to wait for: calls come in with a borrowed expert only, and
-    /// the borrow has ended when an expert does.
-    fn drain(self, _: ExpertKey) {}
+    /// Waits for the pins of all keys: there are few, and they are short.
+    fn drain(self, _: ExpertKey) {
+        while self.pins.load(SeqCst) != 0 {
+            core::hint::spin_loop();
+        }
+    }
 
     fn usage(self, who: Who<'_, Owner>) -> Usage {
-        let _state = self.lock();
+        let _store = self.lock();
         who.owner.usage()
     }
 
     unsafe fn reclaim(self, who: Who<'_, Owner>, kind: Kind) -> Taken {
-        self.lock().reclaim(who, kind)
+        self.lock().reclaim_for(who, kind)
     }
 
     fn adopt(self, from: Who<'_, Owner>, to: Who<'_, Owner>) -> Taken {
-        self.lock().adopt(from, to, self.who())
+        self.lock().adopt(from, to)
     }
 
     fn close(self, who: Who<'_, Owner>) {
-        self.lock().owners.close(who);
+        let _store = self.lock();
+        who.owner.reset();
     }
 }
 

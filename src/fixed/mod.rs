@@ -15,7 +15,10 @@ mod requests;
 pub mod shadow;
 mod store;
 
+#[cfg(feature = "testing")]
+pub use check::Checked;
 #[cfg(feature = "critical-section")]
 pub use lock::CriticalSectionLock;
-pub use engine::FixedEngine;
+pub use engine::{FixedEngine, Pin};
 pub use lock::SpinLock;
+pub use owner::{Directory, Entry, Owner};

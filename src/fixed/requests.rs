@@ -1,5 +1,5 @@
-//! Requests: the store and the owners together, under the engine's lock.
-//! Every change of a block is charged, or refunded, in the same step.
+//! Requests: blocks and owners together, under the engine's lock. Every change
+//! of a block is charged, or refunded, in the same step.
 //!
 //! - Q1 the accounts of a heap, and all owners' counts, change here only.
 //! - Q2 a block's charge is its size with its header; a request that is
@@ -7,20 +7,12 @@
 
 use super::block::Block;
 use super::header::{HEADER, Tag, block_size};
-use super::owner::{Owner, Owners};
-use super::store::{Fit, Mark, Store};
+use super::owner::{Directory, Owner};
+use super::store::{Fit, Mark, Store, set_live};
 use crate::account::Account;
-use crate::engine::{Kind, Taken, Who};
+use crate::engine::{HOST_KEY, Kind, Taken, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
-
-/// Everything that the engine's lock protects.
-pub struct State {
-    /// Where the blocks are.
-    pub store: Store,
-    /// Whose they are.
-    pub owners: Owners,
-}
 
 /// A request for memory: for whom, and of which heap.
 #[derive(Clone, Copy)]
@@ -35,63 +27,64 @@ pub struct Request<'a> {
     pub align: usize,
 }
 
-impl State {
-    /// No memory, and nobody.
-    pub const fn new() -> Self {
-        Self { store: Store::new(), owners: Owners::new() }
-    }
+/// The tag of an owner's blocks.
+#[inline]
+fn tag(who: Who<'_, Owner>) -> Result<Tag, Error> {
+    who.key.slot().and_then(Tag::of_slot).ok_or(Error::TooManyExperts)
+}
 
+impl Store {
     /// Allocates a block.
     #[inline]
-    pub fn allocate(&mut self, request: Request<'_>) -> Result<Block, Error> {
+    pub fn allocate_for(&mut self, request: Request<'_>) -> Result<Block, Error> {
         let Request { who, kind, asked, .. } = request;
-        let tag = self.owners.tag(&mut self.store, who)?;
-        let Some(fit) = self.find(request) else { return Err(refuse_slow(request)) };
+        let tag = tag(who)?;
+        let Some(fit) = self.fit(request) else { return Err(refuse_slow(request)) };
         charge(request, fit.size)?;
         who.owner.gain(1, fit.size);
-        Ok(self.store.take(fit, Mark { tag, kind, asked }))
+        Ok(self.take(fit, Mark { tag, kind, asked }))
     }
 
     /// A free block for `request`, as [`allocate`](Self::allocate) would find it.
     #[inline]
-    pub fn find(&self, request: Request<'_>) -> Option<Fit> {
-        self.store.find(block_size(request.asked)?, request.align)
+    pub fn fit(&self, request: Request<'_>) -> Option<Fit> {
+        self.find(block_size(request.asked)?, request.align)
     }
 
     /// Frees a live block, whoever it belongs to.
     #[inline]
-    pub fn free(&mut self, host: Who<'_, Owner>, block: Block) {
+    pub fn free(&mut self, host: Who<'_, Owner>, others: &impl Directory, block: Block) {
         let size = block.size();
         let tag = block.label().tag();
         if tag == Tag::HOST {
             host.account.refund_locked(size);
             host.owner.lose(1, size);
-        } else if let Some((owner, account)) = self.owners.account(tag) {
-            account.refund_locked(size);
-            owner.lose(1, size);
+        } else if let Some(entry) = others.find(tag.slot()) {
+            entry.account.refund_locked(size);
+            entry.owner.lose(1, size);
         }
-        self.store.release(block);
+        self.release(block);
     }
 
     /// Resizes a live block where it stands, if that can be: `None` if it
     /// cannot, and the block is untouched then.
-    pub fn resize(
+    pub fn resize_for(
         &mut self,
         request: Request<'_>,
         block: Block,
     ) -> Option<Result<Block, Error>> {
         let size = block_size(request.asked)?;
-        let whole = self.store.reach(block);
+        let whole = self.reach(block);
         if whole < size || block.payload().addr().get() & (request.align - 1) != 0 {
             return None;
         }
         let before = block.size();
         // What is taken from a free neighbour is all of it or a part that
         // leaves a block; what is cut off joins a free neighbour.
-        if let Err(error) = recharge(request, before, self.store.resized(whole, size)) {
+        if let Err(error) = recharge(request, before, self.resized(whole, size)) {
             return Some(Err(error));
         }
-        self.store.resize(block, size, mark(request, block));
+        self.resize(block, size, mark(request, block));
         Some(Ok(block))
     }
 
@@ -106,29 +99,34 @@ impl State {
         let no_room = || refuse_slow(request);
         let size = block_size(request.asked).ok_or_else(no_room)?;
         let mark = mark(request, block);
-        if let Some(fit) = self.store.find(size, request.align) {
+        if let Some(fit) = self.find(size, request.align) {
             recharge(request, block.size(), fit.size)?;
-            let moved = self.store.take(fit, mark);
+            let moved = self.take(fit, mark);
             // SAFETY: two live blocks, each at least `kept` bytes long.
             unsafe { block.payload().copy_to_nonoverlapping(moved.payload(), kept) };
-            self.store.release(block);
+            self.release(block);
             return Ok(moved);
         }
-        let (previous, whole) = self.store.reach_back(block).ok_or_else(no_room)?;
+        let (previous, whole) = self.reach_back(block).ok_or_else(no_room)?;
         if whole < size || previous.payload().addr().get() & (request.align - 1) != 0 {
             return Err(no_room());
         }
-        recharge(request, block.size(), self.store.resized(whole, size))?;
-        self.store.slide(block, size, kept, mark).ok_or_else(no_room)
+        recharge(request, block.size(), self.resized(whole, size))?;
+        self.slide(block, size, kept, mark).ok_or_else(no_room)
     }
 
     /// The live raw block of `key` at `address`, whatever is passed.
-    pub fn raw(&self, key: ExpertKey, address: usize) -> Result<Block, Error> {
-        let block = self.store.at(address).ok_or(Error::InvalidPointer)?;
+    pub fn raw(
+        &self,
+        others: &impl Directory,
+        key: ExpertKey,
+        address: usize,
+    ) -> Result<Block, Error> {
+        let block = self.at(address).ok_or(Error::InvalidPointer)?;
         if block.extent().kind() != Some(Kind::Raw) {
             return Err(Error::InvalidPointer);
         }
-        match self.owners.key(block.label().tag()) {
+        match key_of(others, block) {
             Some(owner) if owner == key => Ok(block),
             Some(_) => Err(Error::AccessDenied),
             None => Err(Error::InvalidPointer),
@@ -137,9 +135,8 @@ impl State {
 
     /// Makes a live block one of `kind`, with the size asked for.
     pub fn set_kind(&mut self, block: Block, kind: Kind, asked: usize) {
-        let tag = block.label().tag();
-        let reach = block.size();
-        super::store::set_live(block, reach, block.extent().is_previous_free(), Mark { tag, kind, asked });
+        let mark = Mark { tag: block.label().tag(), kind, asked };
+        set_live(block, block.size(), block.extent().is_previous_free(), mark);
     }
 
     /// Gives a live block, with its charge, to another owner.
@@ -149,7 +146,7 @@ impl State {
         from: Who<'_, Owner>,
         to: Who<'_, Owner>,
     ) -> Result<(), Error> {
-        let tag = self.owners.tag(&mut self.store, to)?;
+        let tag = tag(to)?;
         let size = block.size();
         if from.account.shift_locked(to.account, size).is_err() {
             to.account.count_refusal();
@@ -162,34 +159,24 @@ impl State {
     }
 
     /// Frees all blocks of one kind of `who`.
-    pub fn reclaim(&mut self, who: Who<'_, Owner>, kind: Kind) -> Taken {
+    pub fn reclaim_for(&mut self, who: Who<'_, Owner>, kind: Kind) -> Taken {
         if who.owner.is_empty() {
             return Taken::default();
         }
-        let Some(tag) = who.key.slot().and_then(Tag::of_slot) else { return Taken::default() };
-        let taken = self.store.reclaim(tag, kind);
+        let Ok(tag) = tag(who) else { return Taken::default() };
+        let taken = self.reclaim(tag, kind);
         who.account.refund_locked(taken.bytes);
         who.owner.lose(taken.blocks, taken.bytes);
         without_headers(taken)
     }
 
-    /// Gives all ambient blocks of `from` to `to`, or to the host where there
-    /// is no memory to note that `to` owns anything.
-    pub fn adopt(
-        &mut self,
-        from: Who<'_, Owner>,
-        to: Who<'_, Owner>,
-        host: Who<'_, Owner>,
-    ) -> Taken {
+    /// Gives all ambient blocks of `from` to `to`.
+    pub fn adopt(&mut self, from: Who<'_, Owner>, to: Who<'_, Owner>) -> Taken {
         if from.owner.is_empty() {
             return Taken::default();
         }
-        let Some(old) = from.key.slot().and_then(Tag::of_slot) else { return Taken::default() };
-        let (to, new) = match self.owners.tag(&mut self.store, to) {
-            Ok(tag) => (to, tag),
-            Err(_) => (host, Tag::HOST),
-        };
-        let taken = self.store.retag(old, new, Kind::Ambient);
+        let (Ok(old), Ok(new)) = (tag(from), tag(to)) else { return Taken::default() };
+        let taken = self.retag(old, new, Kind::Ambient);
         from.owner.lose(taken.blocks, taken.bytes);
         to.owner.gain(taken.blocks, taken.bytes);
         if from.account.shift_locked(to.account, taken.bytes).is_err() {
@@ -197,6 +184,15 @@ impl State {
             to.account.overdraw_locked(taken.bytes);
         }
         without_headers(taken)
+    }
+}
+
+/// The key that a live block belongs to; `None` for the engine's own.
+pub fn key_of(others: &impl Directory, block: Block) -> Option<ExpertKey> {
+    match block.label().tag() {
+        Tag::HOST => Some(HOST_KEY),
+        Tag::ENGINE => None,
+        tag => others.find(tag.slot())?.key,
     }
 }
 

@@ -13,17 +13,15 @@ use super::check::Checked;
 use super::engine::FixedEngine;
 use super::header::{HEADER, MAX_SLACK};
 use super::lock::SpinLock;
-use super::owner::Owner;
+use super::owner::{Directory, Entry, Owner};
 use crate::account::Account;
 use crate::engine::{Engine, Kind, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 /// Blocks alive at once, at most.
 const BLOCKS: usize = 96;
-
-/// The engine's table for the slots that a run uses, at most, in bytes.
-const TABLE: usize = 80 * size_of::<usize>();
 
 /// Experts beside the host.
 const PATRONS: usize = 5;
@@ -100,20 +98,42 @@ struct Live {
     fill: u8,
 }
 
+type Heap<'p> = FixedEngine<SpinLock, &'p Patrons>;
+
+struct Patrons([Patron; PATRONS]);
+
 struct Patron {
     account: Account,
     owner: Owner,
-    slot: usize,
-    generation: usize,
+    slot: AtomicUsize,
+    generation: AtomicUsize,
+}
+
+// SAFETY: S1: all patrons are there for as long as the heap is.
+unsafe impl Directory for &Patrons {
+    fn find(&self, slot: usize) -> Option<Entry<'_>> {
+        let patron = self.0.iter().find(|patron| patron.slot.load(Relaxed) == slot)?;
+        let Patron { account, owner, .. } = patron;
+        Some(Entry { key: Some(patron.key()), account, owner })
+    }
+
+    fn for_each(&self, f: &mut dyn FnMut(&Owner)) {
+        self.0.iter().for_each(|patron| f(&patron.owner));
+    }
 }
 
 impl Patron {
+    const fn new() -> Self {
+        let (slot, generation) = (AtomicUsize::new(0), AtomicUsize::new(1));
+        Self { account: Account::new(), owner: Owner::NEW, slot, generation }
+    }
+
     fn key(&self) -> ExpertKey {
-        ExpertKey::new(self.slot, self.generation).unwrap()
+        ExpertKey::new(self.slot.load(Relaxed), self.generation.load(Relaxed)).unwrap()
     }
 
     fn who(&self) -> Who<'_, Owner> {
-        let overdraft = self.slot % 2 == 0;
+        let overdraft = self.slot.load(Relaxed) % 2 == 0;
         Who { key: self.key(), account: &self.account, owner: &self.owner, overdraft }
     }
 }
@@ -143,7 +163,7 @@ fn rule(holds: bool, rule: &'static str) -> Step {
 
 struct Shadow<'m> {
     random: Random,
-    patrons: [Patron; PATRONS],
+    patrons: &'m Patrons,
     blocks: [Option<Live>; BLOCKS],
     last_freed: Option<NonNull<u8>>,
     memory: &'m mut [MaybeUninit<u8>],
@@ -159,13 +179,12 @@ struct Shadow<'m> {
 ///
 /// The first rule that was broken.
 pub fn run(seed: u64, operations: u32, memory: &mut [MaybeUninit<u8>]) -> Result<Counts, Failure> {
-    let heap = FixedEngine::<SpinLock>::empty();
+    let patrons = Patrons([const { Patron::new() }; PATRONS]);
+    let heap = Heap::empty(&patrons);
     let range = memory.as_ptr_range();
     let mut shadow = Shadow {
         random: Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
-        patrons: [const {
-            Patron { account: Account::new(), owner: Owner::NEW, slot: 0, generation: 1 }
-        }; PATRONS],
+        patrons: &patrons,
         blocks: [None; BLOCKS],
         last_freed: None,
         memory,
@@ -192,7 +211,7 @@ impl Shadow<'_> {
         let mut slot = 0;
         for index in 0..PATRONS {
             slot += 1 + self.random.below(9);
-            self.patrons[index].slot = slot;
+            self.patrons.0[index].slot.store(slot, Relaxed);
             self.open(index);
         }
     }
@@ -204,7 +223,7 @@ impl Shadow<'_> {
             _ => 64 + self.random.below(memory),
         };
         // SAFETY: the account is empty, and has no parent.
-        unsafe { self.patrons[index].account.open(quota, 0, None) };
+        unsafe { self.patrons.0[index].account.open(quota, 0, None) };
     }
 
     fn choose(&mut self) -> Op {
@@ -240,7 +259,7 @@ impl Shadow<'_> {
         }
     }
 
-    fn apply(&mut self, heap: &FixedEngine<SpinLock>, op: Op) -> Step {
+    fn apply(&mut self, heap: &Heap<'_>, op: Op) -> Step {
         match op {
             Op::Allocate { slot, patron, kind, size, align, zeroed } => {
                 self.allocate(heap, slot, patron, kind, size, align, zeroed)
@@ -259,14 +278,14 @@ impl Shadow<'_> {
         }
     }
 
-    fn who<'a>(&'a self, heap: &'a FixedEngine<SpinLock>, patron: usize) -> Who<'a, Owner> {
-        self.patrons.get(patron).map_or_else(|| heap.host(), Patron::who)
+    fn who<'a>(&'a self, heap: &'a Heap<'_>, patron: usize) -> Who<'a, Owner> {
+        self.patrons.0.get(patron).map_or_else(|| heap.host(), Patron::who)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the fields of an operation")]
     fn allocate(
         &mut self,
-        heap: &FixedEngine<SpinLock>,
+        heap: &Heap<'_>,
         slot: usize,
         patron: usize,
         kind: Kind,
@@ -315,7 +334,7 @@ impl Shadow<'_> {
     /// Whether there was a reason to refuse a request.
     fn refused(
         &mut self,
-        heap: &FixedEngine<SpinLock>,
+        heap: &Heap<'_>,
         error: Error,
         size: usize,
         align: usize,
@@ -326,10 +345,10 @@ impl Shadow<'_> {
             Error::OutOfMemory => {
                 self.counts.out_of_memory += 1;
                 let largest = heap.check()?.largest_free;
-                // A class spans an eighth of its size; a gap, the alignment and
-                // a block; and the table of owners may have to grow.
-                let enough = size.saturating_add(align + 2 * MAX_SLACK) / 8 * 9 + 64;
-                rule(largest < enough.max(TABLE), "refused although there is memory")
+                // A class spans at most as much as its first size; a gap, the
+                // alignment and a block.
+                let enough = size.saturating_add(align + 2 * MAX_SLACK).saturating_mul(2);
+                rule(largest < enough, "refused although there is memory")
             }
             Error::QuotaExceeded => {
                 self.counts.over_quota += 1;
@@ -348,7 +367,7 @@ impl Shadow<'_> {
         Ok(Some(live))
     }
 
-    fn free(&mut self, heap: &FixedEngine<SpinLock>, slot: usize) -> Step {
+    fn free(&mut self, heap: &Heap<'_>, slot: usize) -> Step {
         let Some(live) = self.leave(slot)? else { return Ok(()) };
         self.counts.freed += 1;
         if live.kind == Kind::Raw {
@@ -364,7 +383,7 @@ impl Shadow<'_> {
 
     fn reallocate(
         &mut self,
-        heap: &FixedEngine<SpinLock>,
+        heap: &Heap<'_>,
         slot: usize,
         size: usize,
         align: usize,
@@ -408,7 +427,7 @@ impl Shadow<'_> {
         self.place(slot, Live { at, size, align, ..old })
     }
 
-    fn free_as(&mut self, heap: &FixedEngine<SpinLock>, slot: usize, patron: usize) -> Step {
+    fn free_as(&mut self, heap: &Heap<'_>, slot: usize, patron: usize) -> Step {
         let Some(live) = self.blocks[slot] else { return Ok(()) };
         let key = self.who(heap, patron).key;
         let due = match live.kind {
@@ -425,7 +444,7 @@ impl Shadow<'_> {
     }
 
     /// Asks about an address inside a block, or anywhere near the regions.
-    fn probe(&mut self, heap: &FixedEngine<SpinLock>, slot: usize, offset: usize) -> Step {
+    fn probe(&mut self, heap: &Heap<'_>, slot: usize, offset: usize) -> Step {
         let (start, span) = match self.blocks[slot] {
             Some(live) => (live.at.addr().get(), live.size),
             None => (self.range.start.wrapping_sub(512), self.range.len() + 1024),
@@ -452,7 +471,7 @@ impl Shadow<'_> {
         Ok(())
     }
 
-    fn free_again(&mut self, heap: &FixedEngine<SpinLock>) -> Step {
+    fn free_again(&mut self, heap: &Heap<'_>) -> Step {
         let Some(at) = self.last_freed else { return Ok(()) };
         if self.blocks.iter().flatten().any(|live| live.at == at) {
             return Ok(());
@@ -465,7 +484,7 @@ impl Shadow<'_> {
         Ok(())
     }
 
-    fn transfer(&mut self, heap: &FixedEngine<SpinLock>, slot: usize, to: usize) -> Step {
+    fn transfer(&mut self, heap: &Heap<'_>, slot: usize, to: usize) -> Step {
         let Some(live) = self.blocks[slot] else { return Ok(()) };
         let target = self.who(heap, to);
         let (charged, quota) = (target.account.charged(), target.account.quota());
@@ -481,7 +500,7 @@ impl Shadow<'_> {
         }
     }
 
-    fn reclaim(&mut self, heap: &FixedEngine<SpinLock>, patron: usize, kind: Kind) -> Step {
+    fn reclaim(&mut self, heap: &Heap<'_>, patron: usize, kind: Kind) -> Step {
         let (mut blocks, mut bytes) = (0, 0);
         for slot in 0..BLOCKS {
             if self.blocks[slot].is_some_and(|live| live.patron == patron && live.kind == kind) {
@@ -498,35 +517,31 @@ impl Shadow<'_> {
         rule((bytes..=most).contains(&taken.bytes), "a reclaim took another number of bytes")
     }
 
-    fn end(&mut self, heap: &FixedEngine<SpinLock>, patron: usize, to: usize) -> Step {
+    fn end(&mut self, heap: &Heap<'_>, patron: usize, to: usize) -> Step {
         if to == patron {
             return Ok(());
         }
         self.reclaim(heap, patron, Kind::Bound)?;
         self.reclaim(heap, patron, Kind::Raw)?;
-        let is_new = heap.usage(self.who(heap, to)).allocations == 0;
-        let taken = heap.adopt(self.who(heap, patron), self.who(heap, to));
-        // The host stands in where there is no memory for a larger table.
-        let adopted = heap.usage(self.who(heap, to)).allocations != 0;
-        let to = if is_new && !adopted { PATRONS } else { to };
         let mut blocks = 0;
         for live in self.blocks.iter_mut().flatten().filter(|live| live.patron == patron) {
             live.patron = to;
             blocks += 1;
         }
+        let taken = heap.adopt(self.who(heap, patron), self.who(heap, to));
         rule(taken.blocks == blocks, "another number of blocks was adopted")?;
         self.counts.adopted += blocks as u32;
         let who = self.who(heap, patron);
         rule(who.account.charged() == 0, "an owner that ended is still charged")?;
         heap.close(who);
         rule(heap.usage(who) == Default::default(), "an owner that ended is not as new")?;
-        self.patrons[patron].generation += 2;
+        self.patrons.0[patron].generation.fetch_add(2, Relaxed);
         self.open(patron);
         Ok(())
     }
 
     /// Cuts a region off the memory, at any alignment, and gives it to the heap.
-    fn add_region(&mut self, heap: &FixedEngine<SpinLock>) -> Step {
+    fn add_region(&mut self, heap: &Heap<'_>) -> Step {
         let memory = core::mem::take(&mut self.memory);
         let lost = self.random.below(24).min(memory.len());
         let (_, memory) = memory.split_at_mut(lost);
@@ -544,7 +559,7 @@ impl Shadow<'_> {
     }
 
     /// Compares the heap's counts with the list, after each operation.
-    fn compare(&self, heap: &FixedEngine<SpinLock>, seen: Checked) -> Step {
+    fn compare(&self, heap: &Heap<'_>, seen: Checked) -> Step {
         let live = self.blocks.iter().flatten().count();
         rule(seen.live_blocks == live, "the heap has another number of blocks")?;
         for patron in 0..=PATRONS {
@@ -563,7 +578,7 @@ impl Shadow<'_> {
 
     /// Ends everyone and frees the rest: each region is one free block again,
     /// but for the engine's table.
-    fn empty(&mut self, heap: &FixedEngine<SpinLock>) -> Step {
+    fn empty(&mut self, heap: &Heap<'_>) -> Step {
         for patron in 0..PATRONS {
             self.end(heap, patron, PATRONS)?;
         }
