@@ -174,13 +174,42 @@ impl Account {
     /// # Errors
     ///
     /// [`Refused`] where a quota in the chain has no room.
-    #[inline]
     pub fn charge_locked(&self, bytes: usize) -> Result<(), Refused> {
-        if self.has_room(bytes) {
+        if self.charge_again_locked(bytes).is_ok() {
+            Ok(())
+        } else if self.has_room(bytes) {
             self.add_locked(bytes);
             Ok(())
         } else {
             Err(Refused)
+        }
+    }
+
+    /// As [`charge_locked`](Self::charge_locked), where it takes no look at
+    /// the quota: what was granted once is within it, unless the account was
+    /// overdrawn, which is marked.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] where a look has to be taken, too.
+    #[inline]
+    pub fn charge_again_locked(&self, bytes: usize) -> Result<(), Refused> {
+        let sum = self.charged.load(Relaxed).wrapping_add(bytes);
+        if sum < bytes || sum > self.peak.load(Relaxed) || self.marks.load(Relaxed) != 0 {
+            return Err(Refused);
+        }
+        self.charged.store(sum, Relaxed);
+        Ok(())
+    }
+
+    /// As [`charge_locked`](Self::charge_locked), for an account that has
+    /// neither quota nor parent.
+    #[inline]
+    pub fn charge_unlimited_locked(&self, bytes: usize) {
+        let sum = self.charged.load(Relaxed).wrapping_add(bytes);
+        self.charged.store(sum, Relaxed);
+        if sum > self.peak.load(Relaxed) {
+            self.peak.store(sum, Relaxed);
         }
     }
 
@@ -201,11 +230,24 @@ impl Account {
     /// [`charge_locked`](Self::charge_locked).
     #[inline]
     pub fn refund_locked(&self, bytes: usize) {
-        for account in self.chain() {
-            let before = account.charged.load(Relaxed);
-            debug_assert!(before >= bytes, "A2: refunded {bytes} of {before} bytes charged");
-            account.charged.store(before.wrapping_sub(bytes), Relaxed);
+        self.refund_alone_locked(bytes);
+        if self.is_marked(INHERITS) {
+            self.chain().skip(1).for_each(|account| account.refund_alone_locked(bytes));
         }
+    }
+
+    /// As [`refund_locked`](Self::refund_locked), for an account that has no
+    /// parent.
+    #[inline]
+    pub fn refund_unlimited_locked(&self, bytes: usize) {
+        self.refund_alone_locked(bytes);
+    }
+
+    #[inline]
+    fn refund_alone_locked(&self, bytes: usize) {
+        let before = self.charged.load(Relaxed);
+        debug_assert!(before >= bytes, "A2: refunded {bytes} of {before} bytes charged");
+        self.charged.store(before.wrapping_sub(bytes), Relaxed);
     }
 
     /// Moves a charge of `bytes` to the account `to`, under the lock of
@@ -258,6 +300,7 @@ impl Account {
         self.chain().all(|account| !account.is_marked(OVERDRAWN | SEALED))
     }
 
+    #[inline]
     fn is_marked(&self, marks: u32) -> bool {
         self.marks.load(Relaxed) & marks != 0
     }

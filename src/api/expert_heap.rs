@@ -162,26 +162,13 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
     pub fn check(&self) -> Result<crate::fixed::Checked, &'static str> {
         self.engine.check()
     }
-
-    /// Allocates for the host.
-    #[inline]
-    fn allocate(&self, layout: Layout, zeroed: bool) -> *mut u8 {
-        let engine = &self.engine;
-        let block = engine.allocate(engine.host(), Kind::Ambient, layout, zeroed);
-        block.map_or(core::ptr::null_mut(), NonNull::as_ptr)
-    }
 }
 
 // SAFETY: the engine gives blocks as the layouts ask, never twice, and does not unwind.
 unsafe impl<R: RawMutex + Send + Sync> GlobalAlloc for ExpertHeap<R> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.allocate(layout, false)
-    }
-
-    #[inline]
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        self.allocate(layout, true)
+        self.engine.allocate_for_host(layout)
     }
 
     #[inline]

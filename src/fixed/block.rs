@@ -28,7 +28,7 @@
 
 use core::ptr::{self, NonNull};
 
-use super::header::{Extent, GRANULE, HEADER, Label, Tag};
+use super::header::{Extent, GRANULE, HEADER, Label, MIN_BLOCK, Tag};
 use crate::engine::Kind;
 
 /// Where the links of a free block begin: behind the extent where a link has
@@ -199,7 +199,7 @@ impl Block {
     /// Writes both links of a free block.
     #[inline]
     pub fn set_links(self, previous: Link, next: Link) {
-        // SAFETY: B1 and B2; [`MIN_BLOCK`](super::header::MIN_BLOCK) leaves room.
+        // SAFETY: B1 and B2; [`MIN_BLOCK`] leaves room.
         unsafe { self.links_at().write([previous, next]) };
     }
 
@@ -237,7 +237,11 @@ impl Block {
             return Some(0);
         }
         let gap = self.payload().as_ptr().addr().wrapping_neg() & (align - 1);
-        if gap == 0 || gap >= super::header::MIN_BLOCK { Some(gap) } else { gap.checked_add(align) }
+        if gap == 0 || gap >= MIN_BLOCK {
+            return Some(gap);
+        }
+        let more = (MIN_BLOCK - gap).checked_next_multiple_of(align)?;
+        gap.checked_add(more)
     }
 
     /// The owner of a live block of `kind`.
@@ -267,5 +271,5 @@ impl Block {
 const _: () = {
     assert!(size_of::<Link>() == size_of::<usize>());
     assert!(LINKS % align_of::<Link>() == 0 && align_of::<Link>() <= HEADER);
-    assert!(LINKS + 2 * size_of::<Link>() + FOOTER <= super::header::MIN_BLOCK);
+    assert!(LINKS + 2 * size_of::<Link>() + FOOTER <= MIN_BLOCK);
 };

@@ -92,6 +92,26 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         Who { key: HOST_KEY, account: &self.account, owner: &self.owner, overdraft: true }
     }
 
+    /// Allocates a block, if that is as simple as it mostly is.
+    #[inline(always)]
+    fn obtain_fast(
+        &self,
+        who: Who<'_, Owner>,
+        kind: Kind,
+        layout: Layout,
+    ) -> Option<NonNull<u8>> {
+        let mut store = self.lock();
+        let block = store.allocate_fast(who, kind, layout.size(), layout.align())?;
+        Some(block.payload())
+    }
+
+    /// Allocates a block.
+    #[inline(never)]
+    fn obtain(&self, request: Request<'_>) -> Result<NonNull<u8>, Error> {
+        let done = self.lock().allocate_slow(request);
+        self.counted(request, done)
+    }
+
     /// Frees a live block.
     #[inline]
     fn free(&self, address: NonNull<u8>) {
@@ -116,18 +136,31 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         // SAFETY: as in `free`.
         let block = unsafe { Block::of_payload(from.addr().get()) };
         if let Some(done) = store.resize_for(request, block) {
-            return done.map(Block::payload);
+            return self.counted(request, done);
         }
-        let spare = request.who.account.has_room(block_size(request.asked).unwrap_or(usize::MAX));
-        if !spare || store.fit(request).is_none() {
-            return store.relocate(request, block, kept).map(Block::payload);
-        }
-        let to = store.allocate_for(request)?.payload();
         drop(store);
+        let layout = Layout::from_size_align(request.asked, request.align);
+        let fast = layout.ok().and_then(|layout| self.obtain_fast(request.who, request.kind, layout));
+        let to = fast.or_else(|| self.lock().allocate_slow(request).ok().map(Block::payload));
+        let Some(to) = to else {
+            return self.counted(request, self.lock().relocate(request, block, kept));
+        };
         // SAFETY: both blocks are the caller's, live, and at least this long.
         unsafe { from.copy_to_nonoverlapping(to, kept) };
         self.free(from);
         Ok(to)
+    }
+
+    /// Counts a request that was refused for want of quota.
+    fn counted(
+        &self,
+        request: Request<'_>,
+        done: Result<Block, Error>,
+    ) -> Result<NonNull<u8>, Error> {
+        if done == Err(Error::QuotaExceeded) {
+            request.who.account.count_refusal();
+        }
+        done.map(Block::payload)
     }
 
     /// Makes a bound block of `asked` bytes a raw one (E3).
@@ -183,6 +216,24 @@ fn dangling(align: usize) -> NonNull<u8> {
     NonNull::new(core::ptr::without_provenance_mut(align)).unwrap_or(NonNull::dangling())
 }
 
+impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
+    /// Allocates an ambient block for the host; null where there is no memory.
+    #[inline]
+    pub fn allocate_for_host(&self, layout: Layout) -> *mut u8 {
+        match self.obtain_fast(self.who(), Kind::Ambient, layout) {
+            Some(payload) => payload.as_ptr(),
+            None => self.allocate_for_host_slow(layout),
+        }
+    }
+
+    #[inline(never)]
+    fn allocate_for_host_slow(&self, layout: Layout) -> *mut u8 {
+        let (asked, align) = (layout.size(), layout.align());
+        let request = Request { who: self.who(), kind: Kind::Ambient, asked, align };
+        self.obtain(request).map_or(core::ptr::null_mut(), NonNull::as_ptr)
+    }
+}
+
 impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
     type Owner = Owner;
 
@@ -199,7 +250,7 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
         let asked = layout.size();
         let mut store = self.lock();
         let fit = store.find(block_size(asked)?, layout.align())?;
-        let mark = Mark { tag: Tag::ENGINE, kind: Kind::Bound, asked };
+        let mark = Mark { tag: Tag::ENGINE, kind: Kind::Bound };
         let table = store.take(fit, mark).payload();
         drop(store);
         // SAFETY: a new block of at least this size.
@@ -219,7 +270,10 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
         if asked == 0 {
             return Ok(dangling(align));
         }
-        let payload = self.lock().allocate_for(Request { who, kind, asked, align })?.payload();
+        let payload = match self.obtain_fast(who, kind, layout) {
+            Some(payload) => payload,
+            None => self.obtain(Request { who, kind, asked, align })?,
+        };
         if zeroed {
             // SAFETY: a new block of at least this size.
             unsafe { fill_with_zeros(payload, 0, asked) };
@@ -267,7 +321,7 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
 
     fn raw_allocate(self, who: Who<'_, Owner>, size: usize) -> Result<NonNull<u8>, Error> {
         let request = Request { who, kind: Kind::Bound, asked: size, align: RAW_ALIGN };
-        let payload = self.lock().allocate_for(request)?.payload();
+        let payload = self.obtain(request)?;
         // SAFETY: a new block of at least this size.
         unsafe { fill_with_zeros(payload, 0, size) };
         self.publish(payload, size);

@@ -2,13 +2,13 @@
 //! functions over them. Nothing here touches memory.
 //!
 //! ```text
-//!  bit 31                              4 3  2 1  0
-//! +-------------------------------------+-+----+---+
-//! | extent: size of the block, in bytes |0| st | p |   st  0 free, else Kind + 1
-//! +-----------------------+---------+---+-+----+---+   p   the block before is free
-//! | label: owner's tag    | slack   | check        |
-//! +-----------------------+---------+--------------+
-//!  bit 31               16 15     10 9            0
+//!  bit 31                              3  2 1  0
+//! +--------------------------------------+----+---+
+//! | extent: size of the block, in bytes  | st | p |   st  0 free, else Kind + 1
+//! +-----------------------+---------+----+----+---+   p   the block before is free
+//! | label: owner's tag    | slack   | check       |
+//! +-----------------------+---------+-------------+
+//!  bit 31               16 15     10 9           0
 //! ```
 //!
 //! - H1 a size is a multiple of [`GRANULE`], counts the header, and is at
@@ -25,7 +25,7 @@ pub const HEADER: usize = 8;
 const NARROW: bool = usize::BITS == 32;
 
 /// What sizes and payload addresses are multiples of, in bytes.
-pub const GRANULE: usize = if NARROW { 8 } else { 16 };
+pub const GRANULE: usize = 8;
 
 /// The smallest block, in bytes: a free one has to hold an extent, two links
 /// and a footer. On 32-bit targets the first link overlays the label.
@@ -44,7 +44,6 @@ const _: () = {
     assert!(usize::BITS >= 32, "extents are 32 bits wide");
     assert!(size_of::<Extent>() + size_of::<Label>() == HEADER);
     assert!(MIN_BLOCK >= 4 * size_of::<usize>() - if NARROW { 0 } else { 4 });
-    assert!(MIN_BLOCK - GRANULE <= GRANULE);
     assert!(GRANULE > FLAGS as usize);
     assert!(MAX_SLACK < 1 << SLACK_BITS);
     assert!(TAG_BITS + SLACK_BITS + CHECK_BITS == 32);
@@ -200,8 +199,7 @@ impl Label {
 #[inline]
 const fn check(label: u32, address: usize, extent: Extent) -> u32 {
     let extent = extent.with_previous_free(false).0;
-    let words = label.rotate_left(7) ^ extent ^ (address as u32).rotate_left(16);
-    words.wrapping_mul(0x9E37_79B1) >> (32 - CHECK_BITS)
+    (label ^ extent ^ address as u32).wrapping_mul(0x9E37_79B1) >> (32 - CHECK_BITS)
 }
 
 #[cfg(test)]

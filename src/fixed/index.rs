@@ -1,11 +1,11 @@
 //! The free blocks by size: the two-level index of TLSF.
 //!
 //! A *class* is a range of sizes. Up to 16 granules each size has a class;
-//! above, each power of two is cut into eight ranges of equal width (so a
-//! class spans at most an eighth of its size), and on 64-bit targets, where
-//! heads are twice as wide, the largest powers of two stay whole. Each class
-//! has a list, and a bit that says whether the list is empty; finding the next
-//! class that is not takes two bit scans.
+//! above, each power of two is cut into eight ranges of equal width, so that a
+//! class spans at most an eighth of its size. On 64-bit targets, where heads
+//! are twice as wide, larger powers of two are cut into fewer. Each class has a
+//! list, and a bit that says whether the list is empty; finding the next class
+//! that is not is a bit scan.
 //!
 //! M. Masmano, I. Ripoll, A. Crespo, J. Real: TLSF, a new dynamic memory
 //! allocator for real-time systems. ECRTS 2004.
@@ -13,29 +13,13 @@
 //! - X1 a class is less than [`CLASSES`].
 //! - X2 each free block is in the list of its class, once, and nothing else is
 //!   in a list.
-//! - X3 bit `c` of the bitmap is set iff list `c` is not empty; bit `w` of the
-//!   summary is set iff word `w` of the bitmap is not 0.
+//! - X3 bit `c` of the bitmap is set iff list `c` is not empty.
 
 use super::block::{Block, Link};
-use super::header::{GRANULE, MAX_BLOCK};
+use super::header::{GRANULE, MAX_BLOCK, MIN_BLOCK};
 
-/// Log2 of the classes to a power of two.
-const FINE: u32 = 3;
-
-/// How many powers of two, above the first 16 granules, are cut up.
-const LEVELS: u32 = if usize::BITS == 32 { TOP - FINE } else { 9 };
-
-/// Log2 of the largest size in granules.
-const TOP: u32 = (MAX_BLOCK / GRANULE).ilog2();
-
-/// Granules of the first size of the classes that are whole powers of two.
-const COARSE: u32 = FINE + 1 + LEVELS;
-
-/// The number of classes that are parts of a power of two.
-const FINE_CLASSES: usize = ((LEVELS as usize) << FINE) + (2 << FINE);
-
-/// The number of lists.
-const CLASSES: usize = FINE_CLASSES + if TOP >= COARSE { (TOP - COARSE) as usize + 1 } else { 0 };
+pub use class::Class;
+use class::CLASSES;
 
 const BITS: usize = usize::BITS as usize;
 const WORDS: usize = CLASSES.div_ceil(BITS);
@@ -44,29 +28,57 @@ const WORDS: usize = CLASSES.div_ceil(BITS);
 /// block of a larger class is taken, which any size in the class fits.
 const LOOKS: usize = 4;
 
-pub use class::Class;
-
 /// Keeps the constructor of classes, and with it X1, to itself.
 mod class {
-    use super::{CLASSES, COARSE, FINE, FINE_CLASSES};
     use crate::fixed::header::{GRANULE, MAX_BLOCK};
+
+    /// Log2 of the largest size in granules.
+    const TOP: usize = (MAX_BLOCK / GRANULE).ilog2() as usize;
+
+    /// Log2 of the number of classes that sizes from `2^log2` granules up to
+    /// twice as many have.
+    const fn cuts(log2: usize) -> usize {
+        let most = if usize::BITS == 32 || log2 <= 8 {
+            3
+        } else if log2 <= 15 {
+            2
+        } else {
+            0
+        };
+        if log2 < most { log2 } else { most }
+    }
+
+    /// For each power of two, what a size in granules is shifted by, and what
+    /// is then to be added (modulo 256), to make a class.
+    const STEPS: [(u8, u8); TOP + 1] = {
+        let mut steps = [(0, 0); TOP + 1];
+        let (mut log2, mut first) = (0, 1);
+        while log2 <= TOP {
+            let shift = log2 - cuts(log2);
+            steps[log2] = (shift as u8, (first as u8).wrapping_sub(1 << cuts(log2)));
+            first += 1 << cuts(log2);
+            log2 += 1;
+        }
+        steps
+    };
+
+    /// The number of lists.
+    pub const CLASSES: usize = Class::of(MAX_BLOCK).0 as usize + 1;
 
     /// A range of sizes (X1).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Class(usize);
+    pub struct Class(u8);
 
     impl Class {
         /// The class of a block of `size` bytes, a size that H1 allows.
         #[inline]
-        pub fn of(size: usize) -> Self {
-            debug_assert!(size <= MAX_BLOCK);
-            let granules = size / GRANULE;
-            let log2 = usize::BITS - 1 - (granules | 1 << FINE).leading_zeros();
-            if CLASSES > FINE_CLASSES && log2 >= COARSE {
-                return Self(FINE_CLASSES + (log2 - COARSE) as usize);
-            }
-            let level = log2 - FINE;
-            Self(((level as usize) << FINE) + (granules >> level))
+        pub const fn of(size: usize) -> Self {
+            debug_assert!(size >= GRANULE && size <= MAX_BLOCK);
+            let granules = (size / GRANULE) as u32;
+            let log2 = (granules | 1).ilog2() as usize;
+            // SAFETY: `size` is at most `MAX_BLOCK`, so `log2` is at most `TOP`.
+            let (shift, add) = unsafe { *STEPS.as_ptr().add(log2) };
+            Self(((granules >> (shift & 31)) as u8).wrapping_add(add))
         }
 
         /// The class with this number, found set in the bitmap.
@@ -77,74 +89,123 @@ mod class {
         #[inline]
         pub unsafe fn new_unchecked(number: usize) -> Self {
             debug_assert!(number < CLASSES);
-            Self(number)
+            Self(number as u8)
         }
 
         /// The number of the class, less than `CLASSES`.
         #[inline]
-        pub fn number(self) -> usize {
-            self.0
+        pub const fn number(self) -> usize {
+            self.0 as usize
         }
     }
 }
 
+/// A free block, and the list that it is in.
+pub struct Found {
+    /// The block.
+    pub block: Block,
+    class: Class,
+}
+
 /// The lists of free blocks.
 pub struct Index {
-    heads: [Link; CLASSES],
     bitmap: [usize; WORDS],
-    summary: usize,
+    heads: [Link; CLASSES],
 }
 
 impl Index {
     /// An index of no blocks.
     pub const fn new() -> Self {
-        Self { heads: [None; CLASSES], bitmap: [0; WORDS], summary: 0 }
+        Self { bitmap: [0; WORDS], heads: [None; CLASSES] }
     }
 
-    /// A free block that holds `size` bytes, in bounded time.
-    #[inline]
-    pub fn find(&self, size: usize) -> Option<Block> {
+    /// As [`find`](Self::find), where no list has to be searched: `None` where
+    /// one has, too.
+    #[inline(always)]
+    pub fn find_fast(&self, size: usize) -> Option<Found> {
         let class = Class::of(size);
-        let mut link = self.head(class);
-        for _ in 0..LOOKS {
-            let Some(block) = link else { break };
-            if block.size() >= size {
-                return Some(block);
-            }
-            link = block.links()[1];
+        match self.head(class) {
+            Some(block) if block.size() >= size => Some(Found { block, class }),
+            Some(_) => None,
+            None => self.first_above(class),
         }
-        self.head(self.next_class(class)?)
     }
 
-    /// A free block that holds `size` bytes at a multiple of `align`, and the
-    /// gap in front of them, in bounded time.
-    pub fn find_aligned(&self, size: usize, align: usize) -> Option<(Block, usize)> {
+    /// A free block that holds `size` bytes, in bounded time: of the class
+    /// that the size falls into, else of the next. It comes to the head of its
+    /// list.
+    pub fn find(&mut self, size: usize) -> Option<Found> {
+        let class = Class::of(size);
+        let found = self.look(class, |block| block.size() >= size);
+        found.or_else(|| self.first_above(class))
+    }
+
+    /// A free block that holds `size` bytes behind a gap that makes the payload
+    /// a multiple of `align`, in bounded time. It comes to the head of its list.
+    pub fn find_aligned(&mut self, size: usize, align: usize) -> Option<Found> {
         let fits = |block: Block| {
-            let gap = block.gap(align)?;
-            let end = gap.checked_add(size)?;
-            (end <= block.size()).then_some((block, gap))
+            let end = block.gap(align).and_then(|gap| gap.checked_add(size));
+            end.is_some_and(|end| end <= block.size())
         };
         let class = Class::of(size);
+        if let Some(found) = self.look(class, fits) {
+            return Some(found);
+        }
+        if let Some(found) = self.first_above(class).filter(|found| fits(found.block)) {
+            return Some(found);
+        }
+        // With the largest gap there can be in front, any block will do.
+        let most = size.checked_add(align)?.checked_add(MIN_BLOCK)?;
+        self.find((most <= MAX_BLOCK).then_some(most)?)
+    }
+
+    /// Looks for a block that fits among the first of a list, and brings it to
+    /// the head.
+    fn look(&mut self, class: Class, fits: impl Fn(Block) -> bool) -> Option<Found> {
         let mut link = self.head(class);
         for _ in 0..LOOKS {
-            let Some(block) = link else { break };
-            if let Some(found) = fits(block) {
-                return Some(found);
+            let block = link?;
+            if fits(block) {
+                self.unlink(block, class);
+                self.link(block, class);
+                return Some(Found { block, class });
             }
             link = block.links()[1];
         }
-        let larger = self.next_class(class).and_then(|class| self.head(class)).and_then(fits);
-        // With the largest gap there can be in front, any block will do.
-        larger.or_else(|| {
-            let most = size.checked_add(align)?.checked_add(GRANULE)?;
-            self.find((most <= MAX_BLOCK).then_some(most)?).and_then(fits)
-        })
+        None
     }
 
-    /// Puts a free block at the head of its list.
+    #[inline(always)]
+    fn first_above(&self, class: Class) -> Option<Found> {
+        let class = self.next_class(class)?;
+        Some(Found { block: self.head(class)?, class })
+    }
+
+    /// Takes a block away that was found, and is still at the head of its list.
+    #[inline(always)]
+    pub fn take(&mut self, found: &Found) {
+        let [_, next] = found.block.links();
+        *self.head_mut(found.class) = next;
+        match next {
+            Some(next) => next.set_previous_link(None),
+            None => self.unmark(found.class),
+        }
+    }
+
+    /// Takes a free block of `size` bytes away.
+    #[inline]
+    pub fn remove(&mut self, block: Block, size: usize) {
+        self.unlink(block, Class::of(size));
+    }
+
+    /// Puts a free block of `size` bytes at the head of its list.
     #[inline]
     pub fn insert(&mut self, block: Block, size: usize) {
-        let class = Class::of(size);
+        self.link(block, Class::of(size));
+    }
+
+    #[inline]
+    fn link(&mut self, block: Block, class: Class) {
         let next = self.head(class);
         block.set_links(None, next);
         match next {
@@ -154,9 +215,8 @@ impl Index {
         *self.head_mut(class) = Some(block);
     }
 
-    /// Takes a free block out of its list.
     #[inline]
-    pub fn remove(&mut self, block: Block, size: usize) {
+    fn unlink(&mut self, block: Block, class: Class) {
         let [previous, next] = block.links();
         if let Some(next) = next {
             next.set_previous_link(previous);
@@ -164,7 +224,6 @@ impl Index {
         match previous {
             Some(previous) => previous.set_next_link(next),
             None => {
-                let class = Class::of(size);
                 *self.head_mut(class) = next;
                 if next.is_none() {
                     self.unmark(class);
@@ -177,39 +236,24 @@ impl Index {
     #[inline]
     fn next_class(&self, class: Class) -> Option<Class> {
         let first = class.number() + 1;
-        let (word, bit) = (first / BITS, first % BITS);
-        if word >= WORDS {
-            return None;
+        let mut word = first / BITS;
+        let mut bits = self.bitmap.get(word)? & (usize::MAX << (first % BITS));
+        while bits == 0 {
+            word += 1;
+            bits = *self.bitmap.get(word)?;
         }
-        let here = self.word(word) & (usize::MAX << bit);
-        let (word, bits) = if here != 0 {
-            (word, here)
-        } else {
-            let words = self.summary & (usize::MAX << word << 1);
-            if words == 0 {
-                return None;
-            }
-            let word = words.trailing_zeros() as usize;
-            (word, self.word(word))
-        };
         // SAFETY: X3, only bits of classes are set.
         Some(unsafe { Class::new_unchecked(word * BITS + bits.trailing_zeros() as usize) })
     }
 
     #[inline]
     fn mark(&mut self, class: Class) {
-        let (word, bit) = (class.number() / BITS, class.number() % BITS);
-        *self.word_mut(word) |= 1 << bit;
-        self.summary |= 1 << word;
+        *self.word_mut(class) |= 1 << (class.number() % BITS);
     }
 
     #[inline]
     fn unmark(&mut self, class: Class) {
-        let (word, bit) = (class.number() / BITS, class.number() % BITS);
-        *self.word_mut(word) &= !(1 << bit);
-        if self.word(word) == 0 {
-            self.summary &= !(1 << word);
-        }
+        *self.word_mut(class) &= !(1 << (class.number() % BITS));
     }
 
     #[inline]
@@ -225,16 +269,9 @@ impl Index {
     }
 
     #[inline]
-    fn word(&self, word: usize) -> usize {
-        // SAFETY: X1 and X3, the callers divide a class by `BITS`, or found
-        // the number in the summary.
-        unsafe { *self.bitmap.get_unchecked(word) }
-    }
-
-    #[inline]
-    fn word_mut(&mut self, word: usize) -> &mut usize {
-        // SAFETY: X1, the callers divide a class by `BITS`.
-        unsafe { self.bitmap.get_unchecked_mut(word) }
+    fn word_mut(&mut self, class: Class) -> &mut usize {
+        // SAFETY: X1, and there are `CLASSES / BITS` words, rounded up.
+        unsafe { self.bitmap.get_unchecked_mut(class.number() / BITS) }
     }
 }
 
@@ -262,11 +299,6 @@ impl Index {
                 (link, previous, count) = (next, Some(block), count + 1);
             }
         }
-        for (word, &bits) in self.bitmap.iter().enumerate() {
-            if (self.summary >> word & 1 != 0) != (bits != 0) {
-                return Err("X3: the summary and a word of the bitmap disagree");
-            }
-        }
         Ok(count)
     }
 }
@@ -274,7 +306,6 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixed::header::MIN_BLOCK;
 
     #[test]
     fn classes_grow_with_the_size_and_all_are_used() {
@@ -300,7 +331,7 @@ mod tests {
 
     #[test]
     fn an_empty_index_finds_nothing() {
-        let index = Index::new();
+        let mut index = Index::new();
         assert!(index.find(MIN_BLOCK).is_none());
         assert!(index.find_aligned(MAX_BLOCK, 1 << (usize::BITS - 1)).is_none());
     }

@@ -6,10 +6,9 @@
 //!   refused has changed nothing but the count of refusals.
 
 use super::block::Block;
-use super::header::{HEADER, Tag, block_size};
+use super::header::{Extent, HEADER, MAX_BLOCK, Tag, block_size};
 use super::owner::{Directory, Owner};
-use super::store::{Fit, Mark, Store, set_live};
-use crate::account::Account;
+use super::store::{Mark, Store};
 use crate::engine::{HOST_KEY, Kind, Taken, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
@@ -29,26 +28,42 @@ pub struct Request<'a> {
 
 /// The tag of an owner's blocks.
 #[inline]
-fn tag(who: Who<'_, Owner>) -> Result<Tag, Error> {
-    who.key.slot().and_then(Tag::of_slot).ok_or(Error::TooManyExperts)
+fn tag(who: Who<'_, Owner>) -> Option<Tag> {
+    who.key.slot().and_then(Tag::of_slot)
 }
 
 impl Store {
-    /// Allocates a block.
-    #[inline]
-    pub fn allocate_for(&mut self, request: Request<'_>) -> Result<Block, Error> {
-        let Request { who, kind, asked, .. } = request;
+    /// Allocates a block in the way that most requests go: nothing to search,
+    /// to align or to refuse. `None`, with nothing changed, for all others.
+    #[inline(always)]
+    pub fn allocate_fast(
+        &mut self,
+        who: Who<'_, Owner>,
+        kind: Kind,
+        asked: usize,
+        align: usize,
+    ) -> Option<Block> {
         let tag = tag(who)?;
-        let Some(fit) = self.fit(request) else { return Err(refuse_slow(request)) };
-        charge(request, fit.size)?;
+        let fit = self.find_fast(block_size(asked)?, align)?;
+        if tag == Tag::HOST {
+            who.account.charge_unlimited_locked(fit.size);
+        } else {
+            who.account.charge_again_locked(fit.size).ok()?;
+        }
         who.owner.gain(1, fit.size);
-        Ok(self.take(fit, Mark { tag, kind, asked }))
+        Some(self.take(fit, Mark { tag, kind }))
     }
 
-    /// A free block for `request`, as [`allocate`](Self::allocate) would find it.
-    #[inline]
-    pub fn fit(&self, request: Request<'_>) -> Option<Fit> {
-        self.find(block_size(request.asked)?, request.align)
+    /// Allocates a block.
+    #[inline(never)]
+    pub fn allocate_slow(&mut self, request: Request<'_>) -> Result<Block, Error> {
+        let Request { who, kind, asked, align } = request;
+        let Some(tag) = tag(who) else { return Err(Error::TooManyExperts) };
+        let size = block_size(asked).ok_or_else(|| why_not(request, MAX_BLOCK))?;
+        let fit = self.find(size, align).ok_or_else(|| why_not(request, size))?;
+        charge(request, fit.size)?;
+        who.owner.gain(1, fit.size);
+        Ok(self.take(fit, Mark { tag, kind }))
     }
 
     /// Frees a live block, whoever it belongs to.
@@ -57,13 +72,13 @@ impl Store {
         let size = block.size();
         let tag = block.label().tag();
         if tag == Tag::HOST {
-            host.account.refund_locked(size);
+            host.account.refund_unlimited_locked(size);
             host.owner.lose(1, size);
         } else if let Some(entry) = others.find(tag.slot()) {
             entry.account.refund_locked(size);
             entry.owner.lose(1, size);
         }
-        self.release(block);
+        self.release(block, size);
     }
 
     /// Resizes a live block where it stands, if that can be: `None` if it
@@ -96,23 +111,25 @@ impl Store {
         block: Block,
         kept: usize,
     ) -> Result<Block, Error> {
-        let no_room = || refuse_slow(request);
-        let size = block_size(request.asked).ok_or_else(no_room)?;
+        let size = block_size(request.asked).ok_or(Error::OutOfMemory)?;
         let mark = mark(request, block);
         if let Some(fit) = self.find(size, request.align) {
-            recharge(request, block.size(), fit.size)?;
+            let before = block.size();
+            recharge(request, before, fit.size)?;
             let moved = self.take(fit, mark);
             // SAFETY: two live blocks, each at least `kept` bytes long.
             unsafe { block.payload().copy_to_nonoverlapping(moved.payload(), kept) };
-            self.release(block);
+            self.release(block, before);
             return Ok(moved);
         }
-        let (previous, whole) = self.reach_back(block).ok_or_else(no_room)?;
-        if whole < size || previous.payload().addr().get() & (request.align - 1) != 0 {
-            return Err(no_room());
-        }
+        let fits = |&(previous, whole): &(Block, usize)| {
+            whole >= size && previous.payload().addr().get() & (request.align - 1) == 0
+        };
+        let Some((_, whole)) = self.reach_back(block).filter(fits) else {
+            return Err(why_not(request, size.saturating_sub(block.size())));
+        };
         recharge(request, block.size(), self.resized(whole, size))?;
-        self.slide(block, size, kept, mark).ok_or_else(no_room)
+        self.slide(block, size, kept, mark).ok_or(Error::OutOfMemory)
     }
 
     /// The live raw block of `key` at `address`, whatever is passed.
@@ -135,8 +152,10 @@ impl Store {
 
     /// Makes a live block one of `kind`, with the size asked for.
     pub fn set_kind(&mut self, block: Block, kind: Kind, asked: usize) {
-        let mark = Mark { tag: block.label().tag(), kind, asked };
-        set_live(block, block.size(), block.extent().is_previous_free(), mark);
+        let extent = Extent::live(block.size(), kind);
+        let extent = extent.with_previous_free(block.extent().is_previous_free());
+        let slack = if kind == Kind::Raw { block.size() - HEADER - asked } else { 0 };
+        block.set_live(extent, block.label().tag(), slack);
     }
 
     /// Gives a live block, with its charge, to another owner.
@@ -146,7 +165,7 @@ impl Store {
         from: Who<'_, Owner>,
         to: Who<'_, Owner>,
     ) -> Result<(), Error> {
-        let tag = tag(to)?;
+        let tag = tag(to).ok_or(Error::TooManyExperts)?;
         let size = block.size();
         if from.account.shift_locked(to.account, size).is_err() {
             to.account.count_refusal();
@@ -163,7 +182,7 @@ impl Store {
         if who.owner.is_empty() {
             return Taken::default();
         }
-        let Ok(tag) = tag(who) else { return Taken::default() };
+        let Some(tag) = tag(who) else { return Taken::default() };
         let taken = self.reclaim(tag, kind);
         who.account.refund_locked(taken.bytes);
         who.owner.lose(taken.blocks, taken.bytes);
@@ -175,7 +194,7 @@ impl Store {
         if from.owner.is_empty() {
             return Taken::default();
         }
-        let (Ok(old), Ok(new)) = (tag(from), tag(to)) else { return Taken::default() };
+        let (Some(old), Some(new)) = (tag(from), tag(to)) else { return Taken::default() };
         let taken = self.retag(old, new, Kind::Ambient);
         from.owner.lose(taken.blocks, taken.bytes);
         to.owner.gain(taken.blocks, taken.bytes);
@@ -198,15 +217,26 @@ pub fn key_of(others: &impl Directory, block: Block) -> Option<ExpertKey> {
 
 /// The mark of a block that stays its owner's.
 fn mark(request: Request<'_>, block: Block) -> Mark {
-    Mark { tag: block.label().tag(), kind: request.kind, asked: request.asked }
+    Mark { tag: block.label().tag(), kind: request.kind }
 }
 
 fn without_headers(taken: Taken) -> Taken {
     Taken { bytes: taken.bytes.wrapping_sub(taken.blocks.wrapping_mul(HEADER)), ..taken }
 }
 
-/// Charges a new block of `bytes`.
-#[inline]
+/// Why there is no free block for a request, of which `bytes` would have to be
+/// charged. Of two reasons the quota is the one that the expert can do
+/// something about.
+fn why_not(request: Request<'_>, bytes: usize) -> Error {
+    let granted = request.kind == Kind::Ambient && request.who.overdraft;
+    if granted || request.who.account.has_room(bytes) {
+        Error::OutOfMemory
+    } else {
+        Error::QuotaExceeded
+    }
+}
+
+/// Charges `bytes`.
 fn charge(request: Request<'_>, bytes: usize) -> Result<(), Error> {
     let Request { who, kind, .. } = request;
     if who.account.charge_locked(bytes).is_ok() {
@@ -216,7 +246,6 @@ fn charge(request: Request<'_>, bytes: usize) -> Result<(), Error> {
         who.account.overdraw_locked(bytes);
         return Ok(());
     }
-    who.account.count_refusal();
     Err(Error::QuotaExceeded)
 }
 
@@ -229,18 +258,4 @@ fn recharge(request: Request<'_>, before: usize, after: usize) -> Result<(), Err
     }
     request.who.owner.resize(after.wrapping_sub(before));
     Ok(())
-}
-
-/// Why a request for which there is no free block is refused: of two reasons
-/// the quota is the one that the expert can do something about.
-#[cold]
-fn refuse_slow(request: Request<'_>) -> Error {
-    let account: &Account = request.who.account;
-    let quota = account.quota();
-    let passes = request.asked > quota.saturating_sub(account.charged());
-    if quota != 0 && passes && !(request.kind == Kind::Ambient && request.who.overdraft) {
-        account.count_refusal();
-        return Error::QuotaExceeded;
-    }
-    Error::OutOfMemory
 }

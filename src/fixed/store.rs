@@ -16,8 +16,8 @@
 use core::ptr::NonNull;
 
 use super::block::Block;
-use super::header::{Extent, HEADER, MIN_BLOCK, Tag};
-use super::index::Index;
+use super::header::{Extent, GRANULE, HEADER, MIN_BLOCK, Tag};
+use super::index::{Found, Index};
 use super::region::Regions;
 use crate::engine::{Kind, Taken};
 
@@ -28,16 +28,27 @@ pub struct Mark {
     pub tag: Tag,
     /// Which of the owner's heaps it is in.
     pub kind: Kind,
-    /// The bytes asked for.
-    pub asked: usize,
 }
 
 /// A free block found for a request, not yet taken.
 pub struct Fit {
-    block: Block,
+    found: Found,
     gap: usize,
     /// The size of the block that [`Store::take`] will make of it.
     pub size: usize,
+    rest: usize,
+}
+
+impl Fit {
+    #[inline(always)]
+    fn new(found: Found, gap: usize, size: usize) -> Self {
+        let rest = found.block.size() - gap - size;
+        if rest < MIN_BLOCK {
+            Self { found, gap, size: size + rest, rest: 0 }
+        } else {
+            Self { found, gap, size, rest }
+        }
+    }
 }
 
 /// All blocks of a heap.
@@ -76,39 +87,46 @@ impl Store {
     }
 
     /// A free block of at least `size` bytes, which is a block size, whose
-    /// payload is a multiple of `align`, a power of two. Changes nothing.
-    #[inline]
-    pub fn find(&self, size: usize, align: usize) -> Option<Fit> {
-        let (block, gap) = if align <= super::header::GRANULE {
-            (self.index.find(size)?, 0)
-        } else {
-            self.index.find_aligned(size, align)?
-        };
-        let rest = block.size() - gap - size;
-        Some(Fit { block, gap, size: if rest < MIN_BLOCK { size + rest } else { size } })
+    /// payload is a multiple of `align`, a power of two. Changes nothing but
+    /// the order of a list.
+    pub fn find(&mut self, size: usize, align: usize) -> Option<Fit> {
+        if align <= GRANULE {
+            return Some(Fit::new(self.index.find(size)?, 0, size));
+        }
+        let found = self.index.find_aligned(size, align)?;
+        let gap = found.block.gap(align)?;
+        Some(Fit::new(found, gap, size))
+    }
+
+    /// As [`find`](Self::find), where no list has to be searched and no
+    /// payload aligned: `None` where one has, too.
+    #[inline(always)]
+    pub fn find_fast(&self, size: usize, align: usize) -> Option<Fit> {
+        if align > GRANULE {
+            return None;
+        }
+        Some(Fit::new(self.index.find_fast(size)?, 0, size))
     }
 
     /// Makes the block that was found live, and gives back what is left over
     /// before and behind it. Nothing may have changed since it was found.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self, fit: Fit, mark: Mark) -> Block {
-        let Fit { block, gap, size } = fit;
-        let whole = block.size();
-        self.index.remove(block, whole);
-        let taken = block.skip(gap);
+        let Fit { found, gap, size, rest } = fit;
+        self.index.take(&found);
+        let taken = found.block.skip(gap);
         if gap != 0 {
-            block.set_free(gap);
-            self.index.insert(block, gap);
+            found.block.set_free(gap);
+            self.index.insert(found.block, gap);
         }
-        self.settle(taken, size, whole - gap - size);
+        self.settle(taken, size, rest);
         set_live(taken, size, gap != 0, mark);
         taken
     }
 
-    /// Frees a live block, merging it with its neighbours.
+    /// Frees a live block of `size` bytes, merging it with its neighbours.
     #[inline]
-    pub fn release(&mut self, block: Block) {
-        let size = block.size();
+    pub fn release(&mut self, block: Block, size: usize) {
         self.release_run(block, size);
     }
 
@@ -198,7 +216,7 @@ impl Store {
 
     /// Makes the `rest` bytes behind a block of `size` bytes a free block, or
     /// tells the next block that there is none.
-    #[inline]
+    #[inline(always)]
     fn settle(&mut self, block: Block, size: usize, rest: usize) {
         let behind = block.skip(size);
         if rest == 0 {
@@ -215,7 +233,7 @@ impl Store {
     pub fn at(&self, address: usize) -> Option<Block> {
         let header = address.checked_sub(HEADER)?;
         let span = self.regions.around(header)?;
-        if address % super::header::GRANULE != 0 {
+        if address % GRANULE != 0 {
             return None;
         }
         // SAFETY: the address is in a region, before the end mark, and aligned.
@@ -313,10 +331,9 @@ impl Store {
     }
 }
 
-/// Makes `block` a live block of `size` bytes as marked.
-#[inline]
-pub fn set_live(block: Block, size: usize, previous_free: bool, mark: Mark) {
-    let slack = if matches!(mark.kind, Kind::Raw) { size - HEADER - mark.asked } else { 0 };
+/// Makes `block` a live block of `size` bytes as marked, without slack.
+#[inline(always)]
+fn set_live(block: Block, size: usize, previous_free: bool, mark: Mark) {
     let extent = Extent::live(size, mark.kind).with_previous_free(previous_free);
-    block.set_live(extent, mark.tag, slack);
+    block.set_live(extent, mark.tag, 0);
 }
