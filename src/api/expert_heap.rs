@@ -57,7 +57,7 @@ pub struct ExpertHeap<R = SpinLock> {
 
 /// What a heap takes before it is given any memory, and what an expert costs.
 const _: () = {
-    assert!(size_of::<ExpertHeap>() <= 2048);
+    assert!(size_of::<ExpertHeap>() <= 1024);
     assert!(usize::BITS != 32 || size_of::<SlotOf<&ExpertHeap>>() <= 64);
 };
 

@@ -1,11 +1,12 @@
 //! The registry: all slots by number, and which are free.
 //!
-//! Slots lie in segments, each twice as large as the one before, so that a
-//! slot is found from its number by a bit scan and never moves. Taking a slot
+//! Slots lie in segments, each twice as large as the one before (on 64-bit
+//! targets four times: fewer segments, to keep heaps small), so that a slot is
+//! found from its number by a bit scan and never moves. Taking a slot
 //! and giving it back are a compare-exchange each; looking one up is a load.
 //!
 //! ```text
-//!  segments  [0]-> slots 1..=4   [1]-> 5..=12   [2]-> 13..=28   ...
+//!  segments  [0]-> slots 1..=4   [1]-> 5..=20   [2]-> 21..=84   ...
 //!  free      | changes (high half) | slot (low half) | -> link -> link -> 0
 //! ```
 //!
@@ -32,12 +33,20 @@ use crate::sync::{AtomicPtr, AtomicUsize, Half};
 /// Slots in the first segment: what a small system needs.
 const FIRST: usize = 4;
 
+/// Log2 of how many times larger each segment is than the one before.
+const STEP: u32 = if Half::BITS == 16 { 1 } else { 2 };
+
 /// Enough for [`MAX_SLOTS`].
-const SEGMENTS: usize = Half::BITS as usize - 1;
+const SEGMENTS: usize = if Half::BITS == 16 { 15 } else { 16 };
 
 const SLOT: usize = Half::MAX as usize;
 
-const _: () = assert!(FIRST * ((1 << SEGMENTS) - 1) >= MAX_SLOTS);
+const _: () = assert!(slots_before(SEGMENTS) >= MAX_SLOTS);
+
+/// How many slots the first `segments` segments have.
+const fn slots_before(segments: usize) -> usize {
+    FIRST * ((1 << (STEP as usize * segments)) - 1) / ((1 << STEP) - 1)
+}
 
 /// All slots of one heap.
 pub struct Registry<O, N> {
@@ -49,8 +58,8 @@ pub struct Registry<O, N> {
 /// Where a slot lies: segment, place in it.
 fn locate(slot: usize) -> (usize, usize) {
     let position = slot - 1;
-    let segment = (position / FIRST + 1).ilog2() as usize;
-    (segment, position - FIRST * ((1 << segment) - 1))
+    let segment = ((position * ((1 << STEP) - 1)) / FIRST + 1).ilog2() / STEP;
+    (segment as usize, position - slots_before(segment as usize))
 }
 
 impl<O, N: Name> Registry<O, N> {
@@ -181,7 +190,7 @@ impl<O, N: Name> Registry<O, N> {
         if !self.segments[segment].load(Acquire).is_null() {
             return Ok(());
         }
-        let layout = Layout::array::<Slot<O, N>>(FIRST << segment);
+        let layout = Layout::array::<Slot<O, N>>(FIRST << (STEP as usize * segment));
         let table = layout.ok().and_then(|layout| engine.table(layout));
         let table = table.ok_or(Error::OutOfMemory)?.cast().as_ptr();
         let null = core::ptr::null_mut();
@@ -238,7 +247,7 @@ mod tests {
         for slot in 1..=100_000 {
             assert_eq!(locate(slot), expected, "slot {slot}");
             expected.1 += 1;
-            if expected.1 == FIRST << expected.0 {
+            if expected.1 == FIRST << (STEP as usize * expected.0) {
                 expected = (expected.0 + 1, 0);
             }
         }

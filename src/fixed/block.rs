@@ -161,9 +161,15 @@ impl Block {
     }
 
     /// Writes the mark "the block before is free".
+    ///
+    /// The word is written whole: compilers make a change of one bit a store of
+    /// one byte, and the next load of the word then waits for that store to
+    /// leave the store buffer (a third of the time of an allocation, measured).
     #[inline]
     pub fn set_previous_free(self, free: bool) {
-        self.set_extent(self.extent().with_previous_free(free));
+        let extent = self.extent().with_previous_free(free);
+        // SAFETY: B1 and B2.
+        unsafe { self.0.cast::<Extent>().write_volatile(extent) };
     }
 
     /// Overwrites a header that is none any longer, so that no stale pointer
@@ -208,6 +214,12 @@ impl Block {
     pub fn set_previous_link(self, previous: Link) {
         // SAFETY: as for `set_links`.
         unsafe { self.links_at().cast::<Link>().write(previous) };
+    }
+
+    /// Where a free block's link to the block before it in its list is.
+    #[inline]
+    pub fn previous_link(self) -> NonNull<Link> {
+        self.links_at().cast()
     }
 
     /// Writes the link to the block behind this one in its list.

@@ -113,7 +113,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     }
 
     /// Frees a live block.
-    #[inline]
+    #[inline(never)]
     fn free(&self, address: NonNull<u8>) {
         let mut store = self.lock();
         // SAFETY: the callers pass the payload of a block of this heap, and

@@ -15,8 +15,10 @@
 //!   in a list.
 //! - X3 bit `c` of the bitmap is set iff list `c` is not empty.
 
+use core::ptr::NonNull;
+
 use super::block::{Block, Link};
-use super::header::{GRANULE, MAX_BLOCK, MIN_BLOCK};
+use super::header::{MAX_BLOCK, MIN_BLOCK};
 
 pub use class::Class;
 use class::CLASSES;
@@ -40,7 +42,7 @@ mod class {
     const fn cuts(log2: usize) -> usize {
         let most = if usize::BITS == 32 || log2 <= 8 {
             3
-        } else if log2 <= 15 {
+        } else if log2 <= 13 {
             2
         } else {
             0
@@ -111,12 +113,14 @@ pub struct Found {
 pub struct Index {
     bitmap: [usize; WORDS],
     heads: [Link; CLASSES],
+    /// Where a link is written that no block has.
+    nowhere: Link,
 }
 
 impl Index {
     /// An index of no blocks.
     pub const fn new() -> Self {
-        Self { bitmap: [0; WORDS], heads: [None; CLASSES] }
+        Self { bitmap: [0; WORDS], heads: [None; CLASSES], nowhere: None }
     }
 
     /// As [`find`](Self::find), where no list has to be searched: `None` where
@@ -186,9 +190,9 @@ impl Index {
     pub fn take(&mut self, found: &Found) {
         let [_, next] = found.block.links();
         *self.head_mut(found.class) = next;
-        match next {
-            Some(next) => next.set_previous_link(None),
-            None => self.unmark(found.class),
+        self.set_previous(next, None);
+        if next.is_none() {
+            self.unmark(found.class);
         }
     }
 
@@ -208,10 +212,8 @@ impl Index {
     fn link(&mut self, block: Block, class: Class) {
         let next = self.head(class);
         block.set_links(None, next);
-        match next {
-            Some(next) => next.set_previous_link(Some(block)),
-            None => self.mark(class),
-        }
+        self.set_previous(next, Some(block));
+        self.mark(class);
         *self.head_mut(class) = Some(block);
     }
 
@@ -244,6 +246,17 @@ impl Index {
         }
         // SAFETY: X3, only bits of classes are set.
         Some(unsafe { Class::new_unchecked(word * BITS + bits.trailing_zeros() as usize) })
+    }
+
+    /// Writes the link back of a block, if there is one. Which of the two is as
+    /// good as random, so it is a choice between two addresses, not a branch.
+    #[inline(always)]
+    fn set_previous(&mut self, block: Link, previous: Link) {
+        let nowhere = NonNull::from(&mut self.nowhere);
+        let at = block.map_or(nowhere, Block::previous_link);
+        // SAFETY: the link of a free block of this store (B1 to B3), or a field
+        // of our own.
+        unsafe { at.write(previous) };
     }
 
     #[inline]
@@ -306,6 +319,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fixed::header::GRANULE;
 
     #[test]
     fn classes_grow_with_the_size_and_all_are_used() {

@@ -67,7 +67,7 @@ impl Store {
     }
 
     /// Frees a live block, whoever it belongs to.
-    #[inline]
+    #[inline(always)]
     pub fn free(&mut self, host: Who<'_, Owner>, others: &impl Directory, block: Block) {
         let size = block.size();
         let tag = block.label().tag();
