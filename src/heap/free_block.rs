@@ -7,35 +7,53 @@
 //!  +----------+----------------------+-- --+
 //! ```
 //!
-//! Word 1 is the *guard*: a free that finds it in place is a second free.
-//! It is wiped when the block is handed out, and a program that does not read
-//! freed memory cannot learn the secret.
+//! Word 1 is the *guard*. Freeing puts it in place without reading the block;
+//! handing out wants it there and wipes it. So a block that was freed twice is
+//! handed out once: when its turn comes again, the guard is gone. A program
+//! that does not read freed memory cannot learn the secret.
 
 use core::ptr::NonNull;
 
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-/// The process's secret: set once, before the first block is made, by the
-/// arena; 0 only while no block exists.
+/// The process's secret; 0 before it is first asked for.
 static SECRET: AtomicUsize = AtomicUsize::new(0);
 
-/// Sets the secret, the first time only.
-pub fn set_secret(word: usize) {
-    // Odd, so that it is never 0 and the guard never equals the address.
-    // A race is decided by the first; nothing is published by it.
-    let _ = SECRET.compare_exchange(0, word | 1, Relaxed, Relaxed);
+/// The process's secret.
+pub fn secret() -> usize {
+    match SECRET.load(Relaxed) {
+        0 => make_secret(),
+        secret => secret,
+    }
+}
+
+#[cold]
+fn make_secret() -> usize {
+    // Odd, so that it is never 0. A race is decided by the first.
+    let word = crate::source::random_word() | 1;
+    SECRET.compare_exchange(0, word, Relaxed, Relaxed).map_or_else(|first| first, |_| word)
 }
 
 /// The guard of a free block at `address`.
 #[inline(always)]
-pub fn guard_of(address: usize) -> usize {
-    address ^ SECRET.load(Relaxed)
+pub fn guard_of(address: usize, secret: usize) -> usize {
+    address ^ secret
 }
 
 /// What a raw block that is live carries in its second word instead.
 #[inline]
-pub fn live_mark_of(address: usize) -> usize {
-    !guard_of(address)
+pub fn live_mark_of(memory: NonNull<u8>) -> usize {
+    !guard_of(memory.addr().get(), secret())
+}
+
+/// Whether the block at `memory` carries the guard of a free block.
+///
+/// # Safety
+///
+/// - S1 `memory` is the start of a block of this heap, of 16 bytes or more.
+pub unsafe fn has_guard(memory: NonNull<u8>) -> bool {
+    // SAFETY: S1.
+    (unsafe { second_word(memory) }).load(Relaxed) == guard_of(memory.addr().get(), secret())
 }
 
 #[repr(C)]
@@ -61,16 +79,16 @@ pub struct FreeBlock(NonNull<Links>);
 pub type FreeList = Option<FreeBlock>;
 
 impl FreeBlock {
-    /// Makes a free block of `memory`, in front of `next`.
+    /// Makes a free block of `memory`, in front of `next`, with this guard.
     ///
     /// # Safety
     ///
     /// - S1 `memory` is 16 bytes or more, aligned to 16, with the chunk's
     ///   provenance, and the caller gives up its use.
     #[inline(always)]
-    pub unsafe fn new(memory: NonNull<u8>, next: FreeList) -> Self {
+    pub unsafe fn new(memory: NonNull<u8>, next: FreeList, guard: usize) -> Self {
         let block: NonNull<Links> = memory.cast();
-        let links = Links { next, guard: guard_of(memory.addr().get()) };
+        let links = Links { next, guard };
         // SAFETY: S1: room, alignment and exclusive use.
         unsafe { block.write(links) };
         Self(block)
@@ -100,11 +118,30 @@ impl FreeBlock {
         unsafe { (*self.0.as_ptr()).next = next };
     }
 
+    /// Whether the guard is in place: the block is free indeed.
+    #[inline(always)]
+    pub fn is_guarded(self, secret: usize) -> bool {
+        // SAFETY: F1: readable; if it is in use after all, by a program that
+        // freed it twice, the value read is only compared.
+        unsafe { (*self.0.as_ptr()).guard == guard_of(self.addr(), secret) }
+    }
+
     /// Hands the block out: wipes the guard.
     #[inline(always)]
     pub fn take(self) -> NonNull<u8> {
         // SAFETY: F1 and F2.
         unsafe { (*self.0.as_ptr()).guard = 0 };
+        self.0.cast()
+    }
+
+    /// The block as a pointer to compare or to hint with.
+    #[inline(always)]
+    pub fn as_ptr(self) -> *const i8 {
+        self.0.as_ptr().cast()
+    }
+
+    /// The block's memory.
+    pub fn memory(self) -> NonNull<u8> {
         self.0.cast()
     }
 
@@ -120,24 +157,13 @@ impl FreeBlock {
     }
 }
 
-/// Whether the block at `memory` carries the guard of a free block.
-///
-/// # Safety
-///
-/// - S1 `memory` is the start of a block of this heap, so that 16 bytes can be
-///   read. Another thread may be writing them: the read is one atomic word and
-///   its value is only compared.
-#[inline(always)]
-pub unsafe fn has_guard(memory: NonNull<u8>) -> bool {
-    // SAFETY: S1.
-    (unsafe { second_word(memory) }).load(Relaxed) == guard_of(memory.addr().get())
-}
-
 /// The second word of a block, as an atomic.
 ///
 /// # Safety
 ///
-/// - S1 as for [`has_guard`], for as long as the reference is used.
+/// - S1 `memory` is the start of a block of this heap, so that 16 bytes can be
+///   read for as long as the reference is used. Another thread may be writing
+///   them: each look is at one atomic word, and its value is only compared.
 #[inline(always)]
 pub unsafe fn second_word<'a>(memory: NonNull<u8>) -> &'a AtomicUsize {
     let word = memory.cast::<AtomicUsize>();
