@@ -89,7 +89,7 @@ impl<R: RawMutex> ExpertHeap<R> {
 impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
     /// Begins to make an expert. Its name is for reports, and need not be
     /// unique: the key identifies.
-    pub fn expert(&self, name: &'static str) -> ExpertBuilder<'_, &Self> {
+    pub fn expert<'b, 'h: 'b>(&'h self, name: &'static str) -> ExpertBuilder<'b, &'h Self> {
         ExpertBuilder::new(self, name)
     }
 
