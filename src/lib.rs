@@ -7,6 +7,7 @@ mod api;
 mod engine;
 mod error;
 mod expert;
+pub mod fixed;
 #[cfg(feature = "std")]
 mod heap;
 mod key;
@@ -16,9 +17,9 @@ mod sync;
 
 #[cfg(feature = "capi")]
 pub use api::capi;
-pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, Holder, Host, InScope, Scope};
+pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, ExpertHeap, Holder, Host};
 #[cfg(feature = "std")]
-pub use api::{ExpertAlloc, Failure, Snapshot};
+pub use api::{ExpertAlloc, Failure, InScope, Scope, Snapshot};
 pub use error::Error;
 pub use expert::home::{Ambient, Home};
 #[cfg(feature = "std")]
