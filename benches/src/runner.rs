@@ -10,6 +10,7 @@ mod groups;
 mod instructions;
 mod machine;
 mod peers;
+mod plan;
 mod plots;
 mod results;
 mod tables;
@@ -105,7 +106,8 @@ fn measure(options: &Options) -> Result<Results, String> {
     let peers = peers::chosen(&options.peer)?;
     let runs = options.runs.unwrap_or(if options.quick { 3 } else { 5 });
     let groups = groups::chosen(&options.group);
-    let rows: Vec<_> = groups::plan(&groups, &peers, options.quick)
+    let plan = plan::Plan { peers: &peers, quick: options.quick };
+    let rows: Vec<_> = plan::rows(&groups, &plan)
         .into_iter()
         .filter(|row| row.matches(&options.row))
         .collect();
