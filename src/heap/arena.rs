@@ -11,9 +11,8 @@ use core::cell::Cell;
 
 pub use super::chunk::Chunk;
 use super::chunk_map;
-use super::free_block;
 use super::geometry::{CHUNK, SLICE, SLICES};
-use super::span::Span;
+use super::span::{self, Span};
 use super::tables::Pool;
 use super::thread;
 use crate::source;
@@ -223,7 +222,7 @@ impl Arena {
     }
 
     fn map_chunk(&self, bytes: usize, align: usize) -> Option<&'static Chunk> {
-        free_block::set_secret(source::random_word());
+        span::set_secret(source::random_word());
         let chunk = RECORDS.take(|_| ())?;
         let mapping = source::map(bytes, align);
         if let Some(mapping) = mapping {

@@ -27,9 +27,9 @@ pub fn alloc(layout: Layout) -> *mut u8 {
     match class_of(layout) {
         Some(class) => match thread::current().pop(class) {
             Some(block) => block.as_ptr(),
-            None => pointer(ambient_slow(class)),
+            None => ambient_slow(class),
         },
-        None => pointer(ambient_large(layout, false)),
+        None => ambient_large(layout, false),
     }
 }
 
@@ -38,7 +38,7 @@ pub fn alloc(layout: Layout) -> *mut u8 {
 #[inline(always)]
 pub fn alloc_zeroed(layout: Layout) -> *mut u8 {
     if class_of(layout).is_none() {
-        return pointer(ambient_large(layout, true));
+        return ambient_large(layout, true);
     }
     let block = alloc(layout);
     if !block.is_null() {
@@ -116,8 +116,12 @@ pub unsafe fn resize(
     new: Layout,
     zeroed: bool,
 ) -> Result<NonNull<u8>, Error> {
-    // SAFETY: S1.
-    let span = unsafe { span_of(memory, old) }.ok_or(Error::InvalidPointer)?;
+    let span = if old.align() > SLICE {
+        large::find_aligned(memory.addr().get()).ok_or(Error::InvalidPointer)?
+    } else {
+        // SAFETY: S1.
+        unsafe { span_of(memory) }
+    };
     let is_aligned = memory.addr().get() % new.align() == 0;
     let stays = is_aligned && new.align() <= old.align().max(SLICE);
     // SAFETY: S1: the live block of this span.
@@ -176,23 +180,20 @@ unsafe fn resize_in_place(
     Some(Ok(()))
 }
 
-/// The span of a block.
+/// The span of a block that is aligned at most to a slice.
 ///
 /// # Safety
 ///
 /// - S1 as for [`dealloc`].
-unsafe fn span_of(memory: NonNull<u8>, layout: Layout) -> Option<&'static Span> {
+pub unsafe fn span_of(memory: NonNull<u8>) -> &'static Span {
     let address = memory.addr().get();
-    if layout.align() > SLICE {
-        return large::find_aligned(address);
-    }
     // SAFETY: S1, as in `dealloc`.
     let header = unsafe { address::header_of(address) };
     if header.back() == 0 || header.is_large() {
-        return Some(header);
+        return header;
     }
     // SAFETY: S6 of the span: its first slice, in the same chunk.
-    Some(unsafe { address::header_of(address - header.back() * SLICE) })
+    unsafe { address::header_of(address - header.back() * SLICE) }
 }
 
 /// Allocates for the owner of `heap`, whatever the thread's scope.
@@ -268,22 +269,23 @@ pub fn dangling(layout: Layout) -> NonNull<u8> {
     NonNull::without_provenance(layout.align().try_into().unwrap_or(core::num::NonZeroUsize::MIN))
 }
 
+/// Returns a pointer, not a result: in one register, so that the fast path
+/// ends with a jump here and needs no stack.
 #[cold]
 #[inline(never)]
-fn ambient_slow(class: usize) -> Result<NonNull<u8>, Error> {
+fn ambient_slow(class: usize) -> *mut u8 {
     thread::tend();
-    let cache = ambient_cache()?;
-    match cache.pop(class) {
+    pointer(ambient_cache().and_then(|cache| match cache.pop(class) {
         Some(block) => Ok(block),
         None => cache.allocate_slow(class),
-    }
+    }))
 }
 
 #[cold]
 #[inline(never)]
-fn ambient_large(layout: Layout, zeroed: bool) -> Result<NonNull<u8>, Error> {
+fn ambient_large(layout: Layout, zeroed: bool) -> *mut u8 {
     thread::tend();
-    allocate_large(ambient_cache()?.heap(), layout, zeroed)
+    pointer(ambient_cache().and_then(|cache| allocate_large(cache.heap(), layout, zeroed)))
 }
 
 /// The thread's current cache; the host's where it has none yet.

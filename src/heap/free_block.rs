@@ -9,33 +9,22 @@
 //!
 //! Word 1 is the *guard*: a free that finds it in place is a second free.
 //! It is wiped when the block is handed out, and a program that does not read
-//! freed memory cannot learn the secret.
+//! freed memory cannot learn the secret, which each span has of its own.
 
 use core::ptr::NonNull;
 
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-/// The process's secret: set once, before the first block is made, by the
-/// arena; 0 only while no block exists.
-static SECRET: AtomicUsize = AtomicUsize::new(0);
-
-/// Sets the secret, the first time only.
-pub fn set_secret(word: usize) {
-    // Odd, so that it is never 0 and the guard never equals the address.
-    // A race is decided by the first; nothing is published by it.
-    let _ = SECRET.compare_exchange(0, word | 1, Relaxed, Relaxed);
-}
-
-/// The guard of a free block at `address`.
+/// The guard of a free block at `address`, in a span with this secret.
 #[inline(always)]
-pub fn guard_of(address: usize) -> usize {
-    address ^ SECRET.load(Relaxed)
+pub fn guard_of(address: usize, secret: usize) -> usize {
+    address ^ secret
 }
 
 /// What a raw block that is live carries in its second word instead.
 #[inline]
-pub fn live_mark_of(address: usize) -> usize {
-    !guard_of(address)
+pub fn live_mark_of(address: usize, secret: usize) -> usize {
+    !guard_of(address, secret)
 }
 
 #[repr(C)]
@@ -61,16 +50,16 @@ pub struct FreeBlock(NonNull<Links>);
 pub type FreeList = Option<FreeBlock>;
 
 impl FreeBlock {
-    /// Makes a free block of `memory`, in front of `next`.
+    /// Makes a free block of `memory`, in front of `next`, with this guard.
     ///
     /// # Safety
     ///
     /// - S1 `memory` is 16 bytes or more, aligned to 16, with the chunk's
     ///   provenance, and the caller gives up its use.
     #[inline(always)]
-    pub unsafe fn new(memory: NonNull<u8>, next: FreeList) -> Self {
+    pub unsafe fn new(memory: NonNull<u8>, next: FreeList, guard: usize) -> Self {
         let block: NonNull<Links> = memory.cast();
-        let links = Links { next, guard: guard_of(memory.addr().get()) };
+        let links = Links { next, guard };
         // SAFETY: S1: room, alignment and exclusive use.
         unsafe { block.write(links) };
         Self(block)
@@ -108,6 +97,12 @@ impl FreeBlock {
         self.0.cast()
     }
 
+    /// The block as a pointer to compare or to hint with.
+    #[inline(always)]
+    pub fn as_ptr(self) -> *const i8 {
+        self.0.as_ptr().cast()
+    }
+
     /// The block's address.
     #[inline(always)]
     pub fn addr(self) -> usize {
@@ -120,24 +115,13 @@ impl FreeBlock {
     }
 }
 
-/// Whether the block at `memory` carries the guard of a free block.
-///
-/// # Safety
-///
-/// - S1 `memory` is the start of a block of this heap, so that 16 bytes can be
-///   read. Another thread may be writing them: the read is one atomic word and
-///   its value is only compared.
-#[inline(always)]
-pub unsafe fn has_guard(memory: NonNull<u8>) -> bool {
-    // SAFETY: S1.
-    (unsafe { second_word(memory) }).load(Relaxed) == guard_of(memory.addr().get())
-}
-
 /// The second word of a block, as an atomic.
 ///
 /// # Safety
 ///
-/// - S1 as for [`has_guard`], for as long as the reference is used.
+/// - S1 `memory` is the start of a block of this heap, so that 16 bytes can be
+///   read for as long as the reference is used. Another thread may be writing
+///   them: each look is at one atomic word, and its value is only compared.
 #[inline(always)]
 pub unsafe fn second_word<'a>(memory: NonNull<u8>) -> &'a AtomicUsize {
     let word = memory.cast::<AtomicUsize>();

@@ -94,7 +94,7 @@ fn first_entry(who: Who<'_, HostOwner>) -> Option<&'static super::cache::Cache> 
 pub fn leave(before: Entered) {
     // Records are never freed: a cache that was given up has another id.
     let is_still = before.cache.id() == before.id
-        && (before.id == 0 || before.cache.token() == thread::token());
+        && (before.id == 0 || thread::owns(before.cache));
     thread::set_current(if is_still { before.cache } else { &super::cache::EMPTY });
 }
 

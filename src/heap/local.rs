@@ -55,15 +55,16 @@ pub unsafe fn free(header: &'static Span, memory: NonNull<u8>) {
 /// - S1, S2 as for [`free`]; `span` is the block's and this thread's.
 #[inline(always)]
 unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
+    let guard = span.guard_of(memory);
     // SAFETY: S1: a block's start.
-    if unsafe { free_block::has_guard(memory) } {
+    if unsafe { free_block::second_word(memory) }.load(Relaxed) == guard {
         // SAFETY: S1 and S2 are handed on.
         return unsafe { free_suspect(span, memory) };
     }
     // SAFETY: S1: a block of this heap lies there.
     let memory = unsafe { address::block_at(memory.addr().get()) };
     // SAFETY: S2; the pointer has the chunk's provenance.
-    span.local.set(Some(unsafe { FreeBlock::new(memory, span.local.get()) }));
+    span.local.set(Some(unsafe { FreeBlock::new(memory, span.local.get(), guard) }));
     let wait = span.wait.load(Relaxed).wrapping_sub(1);
     span.wait.store(wait, Relaxed);
     if wait == 0 {
@@ -163,14 +164,14 @@ pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
 /// - S1, S2 as for [`free`]; `span` is the block's.
 unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
     // SAFETY: S1: a block's start.
-    if unsafe { free_block::has_guard(memory) } {
+    if unsafe { span.has_guard(memory) } {
         return refuse();
     }
     // SAFETY: S1: a block of this heap lies there.
     let memory = unsafe { address::block_at(memory.addr().get()) };
     let mut pin = None;
     // SAFETY: S2; the link is set below, before each try.
-    let block = unsafe { FreeBlock::new(memory, None) };
+    let block = unsafe { FreeBlock::new(memory, None, span.guard_of(memory)) };
     let after = span.remote.push(block.addr() - span.start(), |state| {
         // When the last block comes back to an abandoned span, this thread
         // ends it; until then nobody may release its chunk.

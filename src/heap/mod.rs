@@ -28,6 +28,7 @@ mod size_class;
 mod span;
 mod tables;
 mod thread;
+mod tls;
 
 pub use blocks::{alloc, alloc_zeroed, dealloc, realloc};
 pub use host::{Entered, HostEngine, HostOwner, enter, leave};

@@ -122,7 +122,7 @@ impl Cache {
     /// Makes this thread the owner of a span that no thread owns.
     fn own(&'static self, span: &'static Span) {
         span.set_cache(Some(self));
-        span.thread.store(self.token(), Relaxed);
+        span.thread.store(super::thread::token(), Relaxed);
     }
 
     fn begin_span(&'static self, class: usize) -> Result<(), Error> {
@@ -149,8 +149,9 @@ impl Cache {
         let size = span.block_size();
         let mut list: FreeList = None;
         for index in (carved..carved + count).rev() {
+            let memory = span.block(index as usize * size);
             // SAFETY: uncarved memory of this span, which nobody uses.
-            list = Some(unsafe { FreeBlock::new(span.block(index as usize * size), list) });
+            list = Some(unsafe { FreeBlock::new(memory, list, span.guard_of(memory)) });
         }
         span.set_carved(carved + count);
         self.fill(span.class(), list, count);

@@ -6,8 +6,8 @@
 //!
 //! Invariants
 //!
-//! - T1 a token is the address of the record of one live thread; `NOBODY` is
-//!   no span's thread.
+//! - T1 a token tells a living thread from all others; when the thread has
+//!   ended, no span and no cache has it any more.
 //! - T2 a thread's list of caches and its hash table hold the same caches, the
 //!   empty one excepted.
 //! - T3 while `pinned` is not 0, no chunk is released and no expert whose key
@@ -22,12 +22,10 @@ use super::cache::{Cache, EMPTY, Fate};
 use super::record::{HOST, Heap};
 use super::tables::{Pool, Pooled, TableAllocator};
 use super::{exit, fork};
+pub use super::tls::{current, set_current, token};
 use crate::engine::{HOST_KEY, Kind};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Ordering::Relaxed, fence};
-
-/// The token of a thread that has no record.
-const NOBODY: usize = 1;
 
 /// What `pinned` holds where no key is meant.
 const ANYTHING: usize = 1;
@@ -56,8 +54,6 @@ static CACHES: Pool<Cache> = Pool::new();
 static PINS_WITHOUT_RECORD: AtomicUsize = AtomicUsize::new(0);
 
 struct Local {
-    token: Cell<usize>,
-    current: Cell<&'static Cache>,
     thread: Cell<Option<&'static Thread>>,
     /// The cache found last, for handles and for raw calls.
     memo: [Cell<(usize, &'static Cache)>; 2],
@@ -68,29 +64,16 @@ thread_local! {
     // whether it is there, and it is there until the thread is gone.
     static LOCAL: Local = const {
         Local {
-            token: Cell::new(NOBODY),
-            current: Cell::new(&EMPTY),
             thread: Cell::new(None),
             memo: [const { Cell::new((0, &EMPTY)) }; 2],
         }
     };
 }
 
-/// This thread's token.
-#[inline(always)]
-pub fn token() -> usize {
-    LOCAL.with(|local| local.token.get())
-}
-
-/// The cache that the global allocator allocates from in this thread now.
-#[inline(always)]
-pub fn current() -> &'static Cache {
-    LOCAL.with(|local| local.current.get())
-}
-
-/// Makes `cache`, one of this thread's, current.
-pub fn set_current(cache: &'static Cache) {
-    LOCAL.with(|local| local.current.set(cache));
+/// Whether `cache` is one of this thread's.
+pub fn owns(cache: &Cache) -> bool {
+    let mine = LOCAL.with(|local| local.thread.get());
+    mine.is_some_and(|mine| cache.thread().is_some_and(|thread| ptr::eq(thread, mine)))
 }
 
 /// What a cache is looked up by: the owner and the kind.
@@ -133,7 +116,7 @@ pub fn attach(heap: &'static Heap) -> Option<&'static Cache> {
     let id = id(heap.key()?, heap.kind());
     thread.table.borrow_mut().try_reserve(1).ok()?;
     let cache = CACHES.take(|_| ())?;
-    cache.open(id, token(), heap);
+    cache.open(id, thread, heap);
     heap.with(|lists| lists.add_cache(cache));
     thread.table.borrow_mut().insert(id, cache);
     cache.thread_next.set(thread.caches.replace(Some(cache)));
@@ -157,10 +140,7 @@ fn this() -> Option<&'static Thread> {
         // Release: the record (the Acquire in `made`).
         MADE.store(ptr::from_ref(thread).cast_mut(), Ordering::Release);
     })?;
-    LOCAL.with(|local| {
-        local.thread.set(Some(thread));
-        local.token.set(ptr::from_ref(thread).addr());
-    });
+    LOCAL.with(|local| local.thread.set(Some(thread)));
     fork::prepare();
     exit::call_at_thread_end();
     Some(thread)
@@ -179,9 +159,9 @@ fn made() -> impl Iterator<Item = &'static Thread> {
 /// Tells the thread of `cache` that the cache is not its own any more. Under
 /// the lock of the cache's heap.
 pub fn notify(cache: &'static Cache) {
-    // SAFETY: a cache's token is the address of a record, which is never freed.
-    let thread = unsafe { &*ptr::with_exposed_provenance::<Thread>(cache.token()) };
-    thread.send(cache);
+    if let Some(thread) = cache.thread() {
+        thread.send(cache);
+    }
 }
 
 /// Sees to what others did to this thread's caches.
@@ -198,7 +178,7 @@ pub fn tend() {
 /// Hands over all that this thread has, and forgets the thread.
 pub fn end() {
     let Some(thread) = LOCAL.with(|local| local.thread.get()) else { return };
-    LOCAL.with(|local| local.current.set(&EMPTY));
+    set_current(&EMPTY);
     loop {
         thread.open_inbox();
         let mut cache = thread.caches.get();
@@ -212,10 +192,7 @@ pub fn end() {
             }
         }
     }
-    LOCAL.with(|local| {
-        local.thread.set(None);
-        local.token.set(NOBODY);
-    });
+    LOCAL.with(|local| local.thread.set(None));
     POOL.give(thread);
 }
 
@@ -259,10 +236,10 @@ impl Thread {
             }
             place = &this.thread_next;
         }
+        if ptr::eq(current(), cache) {
+            set_current(&EMPTY);
+        }
         LOCAL.with(|local| {
-            if ptr::eq(local.current.get(), cache) {
-                local.current.set(&EMPTY);
-            }
             local
                 .memo
                 .iter()
@@ -343,20 +320,20 @@ impl Drop for Pin {
 /// that pins later sees.
 pub fn nobody_else_is_pinned() -> bool {
     fence(Ordering::SeqCst);
-    let mine = token();
+    let mine = LOCAL.with(|local| local.thread.get());
     PINS_WITHOUT_RECORD.load(Ordering::SeqCst) == 0
         && made().all(|thread| {
-            thread.pinned.load(Ordering::SeqCst) == 0 || ptr::from_ref(thread).addr() == mine
+            thread.pinned.load(Ordering::SeqCst) == 0 || mine.is_some_and(|mine| ptr::eq(mine, thread))
         })
 }
 
 /// Waits until no other thread is pinned by `key`.
 pub fn drain(key: ExpertKey) {
     fence(Ordering::SeqCst);
-    let mine = token();
+    let mine = LOCAL.with(|local| local.thread.get());
     let is_pinned = |thread: &Thread| {
         thread.pinned.load(Ordering::SeqCst) == key.into_raw()
-            && ptr::from_ref(thread).addr() != mine
+            && !mine.is_some_and(|mine| ptr::eq(mine, thread))
     };
     while PINS_WITHOUT_RECORD.load(Ordering::SeqCst) != 0 || made().any(is_pinned) {
         std::thread::yield_now();
