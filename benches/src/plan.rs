@@ -11,26 +11,6 @@ pub struct Plan<'p> {
     pub quick: bool,
 }
 
-/// The rows of `groups`.
-pub fn rows(groups: &[Group], plan: &Plan) -> Vec<Row> {
-    let rows = |&group: &Group| match group {
-        Group::Single => plan.global(group, &SINGLE),
-        Group::Threads => plan.global(group, &THREADS),
-        Group::Instructions => instructions::rows(plan.peers),
-        Group::Attribution => plan.attribution(),
-        Group::Reclaim => plan.reclaim(),
-        Group::Experts => plan.experts(),
-        Group::Beyond => plan.beyond(),
-        Group::Quota => plan.quota(),
-        Group::Small => plan.small(),
-        Group::Scaling => plan.scaling(),
-        Group::Programs => plan.programs(),
-    };
-    let mut all: Vec<Row> = groups.iter().flat_map(rows).collect();
-    all.retain(|row| !row.jobs.is_empty());
-    all
-}
-
 const SINGLE: [&str; 10] = [
     "pair",
     "LIFO batch",
@@ -93,6 +73,25 @@ pub const PROGRAMS: [(&str, &str); 5] = [
 ];
 
 impl Plan<'_> {
+    /// The rows of `group`.
+    pub fn rows(&self, group: Group) -> Vec<Row> {
+        let mut rows = match group {
+            Group::Single => self.global(group, &SINGLE),
+            Group::Threads => self.global(group, &THREADS),
+            Group::Instructions => instructions::rows(self.peers),
+            Group::Attribution => self.attribution(),
+            Group::Reclaim => self.reclaim(),
+            Group::Experts => self.experts(),
+            Group::Beyond => self.beyond(),
+            Group::Quota => self.quota(),
+            Group::Small => self.small(),
+            Group::Scaling => self.scaling(),
+            Group::Programs => self.programs(),
+        };
+        rows.retain(|row| !row.jobs.is_empty());
+        rows
+    }
+
     fn has(&self, peer: Peer) -> bool {
         self.peers.contains(&peer)
     }
@@ -109,7 +108,7 @@ impl Plan<'_> {
     /// The same work without owners, with 1, 10 and 1,000 in turn, and
     /// through handles.
     fn attribution(&self) -> Vec<Row> {
-        let names = if self.quick { &ATTRIBUTED[..] } else { &ATTRIBUTED };
+        let owners = if self.quick { &OWNERS[1..] } else { &OWNERS };
         let row = |(index, &(name, arguments)): (usize, &(&str, &'static [&'static str]))| {
             let mut jobs = Vec::new();
             let mut add = |column: String, peer: Peer, row: String, experts: usize| {
@@ -122,13 +121,13 @@ impl Plan<'_> {
             };
             let scopes = format!("{name}, Scopes");
             add("ours, no experts".to_owned(), OURS, scopes.clone(), 0);
-            for owners in OWNERS {
+            for &owners in owners {
                 add(format!("scopes of {owners}"), OURS, scopes.clone(), owners);
                 if index < WITH_HANDLES {
                     add(format!("handles of {owners}"), OURS, format!("{name}, Handles"), owners);
                 }
             }
-            for owners in OWNERS {
+            for &owners in owners {
                 add(format!("tracking, {owners}"), TRACKING, scopes.clone(), owners);
             }
             for &peer in self.peers.iter().filter(|peer| peer.role == Role::Attribution && **peer != TRACKING) {
@@ -140,7 +139,7 @@ impl Plan<'_> {
             }
             Row::new(Group::Attribution, name, "ns per operation", jobs)
         };
-        names.iter().enumerate().map(row).collect()
+        ATTRIBUTED.iter().enumerate().map(row).collect()
     }
 
     /// Owners whose blocks can all be freed at once: column, worker, row.
@@ -167,7 +166,8 @@ impl Plan<'_> {
 
     fn reclaim(&self) -> Vec<Row> {
         let mut rows = Vec::new();
-        for blocks in BLOCKS {
+        let few = BLOCKS.into_iter().filter(|&blocks| !self.quick || blocks == 10_000 || blocks == 1_000_000);
+        for blocks in few {
             for (size, sizes) in [(64, "64 B"), (0, "mix")] {
                 for (other, thread) in [(0, "own thread"), (1, "other thread")] {
                     let arguments = [format!("blocks={blocks}"), format!("size={size}"), format!("other={other}")];
@@ -202,6 +202,7 @@ impl Plan<'_> {
             ("first block", "first_block_ns"),
             ("next block", "next_block_ns"),
             ("finish", "finish_ns"),
+            ("finish the oldest", "finish_oldest_ns"),
         ];
         for (step, figure) in steps {
             for alive in [1_000, 100_000] {
@@ -284,7 +285,7 @@ impl Plan<'_> {
             }
         }
         for alive in ALIVE {
-            for figure in ["register_ns", "first_block_ns", "finish_ns"] {
+            for figure in ["register_ns", "first_block_ns", "finish_ns", "finish_oldest_ns"] {
                 let name = format!("{figure}, {alive} alive");
                 rows.push(self.ours(group, &name, "ns", &["alive", &format!("experts={alive}")], Some(figure)));
             }

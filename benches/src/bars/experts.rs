@@ -86,7 +86,7 @@ fn experts(results: &Results, bars: &mut Vec<Bar>) {
     };
     at_most("register, allocate a block, finish", 1000.0);
     at_most("memory of an idle expert, bytes", 256.0);
-    for step in ["register", "first block", "next block", "finish"] {
+    for step in ["register", "first block", "next block", "finish", "finish the oldest"] {
         let of = |alive: usize| figure(&format!("{step}, {alive} alive"));
         if let (Some(few), Some(many)) = (of(1_000), of(100_000)) {
             // A hundred times as many: what grows with their number would be

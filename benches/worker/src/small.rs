@@ -166,7 +166,7 @@ fn longest_operation(run: &mut Run, make: fn(&mut Region) -> Box<dyn GlobalAlloc
         }
         for _ in 0..operations {
             // Lists of blocks are slow to step through; what is slow shows soon.
-            if all > 1_000_000 {
+            if all > 200_000 {
                 break;
             }
             let Some((block, layout)) = live.take_any() else { break };
