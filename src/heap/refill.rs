@@ -9,7 +9,7 @@
 use core::ptr::NonNull;
 
 use super::cache::Cache;
-use super::free_block::{FreeBlock, FreeList};
+use super::free_block::{self, FreeBlock, FreeList};
 use super::geometry::PAGE;
 use super::record::Heap;
 use super::size_class::{self, CLASSES, SMALL_MAX};
@@ -147,11 +147,12 @@ impl Cache {
 
     fn make_blocks(&self, span: &'static Span, carved: u32, count: u32) {
         let size = span.block_size();
+        let secret = free_block::secret();
         let mut list: FreeList = None;
         for index in (carved..carved + count).rev() {
             let memory = span.block(index as usize * size);
             // SAFETY: uncarved memory of this span, which nobody uses.
-            list = Some(unsafe { FreeBlock::new(memory, list, span.guard_of(memory)) });
+            list = Some(unsafe { FreeBlock::new(memory, list, free_block::guard_of(memory.addr().get(), secret)) });
         }
         span.set_carved(carved + count);
         self.fill(span.class(), list, count);
@@ -207,7 +208,7 @@ impl Cache {
     fn scrape(&'static self, class: usize) -> Option<NonNull<u8>> {
         let queue = self.queue(class);
         let span = queue.spans().find(|span| span.outstanding() < span.carved());
-        let span = span.filter(|_| self.bin(class).is_none())?;
+        let span = span.filter(|_| self.bin(class).list().is_none())?;
         if span.state() != State::Current {
             queue.remove(span);
             self.make_current(class, span);
@@ -244,11 +245,18 @@ impl Cache {
         for class in 0..CLASSES {
             self.empty_bin(class);
             let queue = self.queue(class);
-            let mut next = queue.spans().find(|span| span.outstanding() == 0);
-            while let Some(span) = next {
+            // Each span once: those that stay go to another list and come back.
+            let kept = super::span::SpanList::new();
+            while let Some(span) = queue.spans().next() {
                 queue.remove(span);
-                self.end_span(span);
-                next = queue.spans().find(|span| span.outstanding() == 0);
+                if span.outstanding() == 0 {
+                    self.end_span(span);
+                } else {
+                    kept.push_back(span);
+                }
+            }
+            while let Some(span) = kept.pop_front() {
+                self.enlist(span);
             }
         }
     }

@@ -19,13 +19,37 @@ pub const SMALL_MAX: usize = 8 << 10;
 /// of its own.
 pub const CLASSED_MAX: usize = 64 << 10;
 
+/// Up to this size the class is looked up: most requests, in two instructions
+/// where the formula needs a bit scan, which some processors do slowly.
+const LOOKED_UP_MAX: usize = 1024;
+
+/// The classes of sizes up to [`LOOKED_UP_MAX`], 16 bytes a step.
+static LOOKED_UP: [u8; LOOKED_UP_MAX / 16] = {
+    let mut table = [0; LOOKED_UP_MAX / 16];
+    let mut step = 0;
+    while step < table.len() {
+        table[step] = computed(16 * step + 16) as u8;
+        step += 1;
+    }
+    table
+};
+
 /// The class for `size` bytes, `1 <= size <= CLASSED_MAX`.
+#[inline(always)]
+pub fn of_size(size: usize) -> usize {
+    match LOOKED_UP.get((size - 1) >> 4) {
+        Some(&class) => usize::from(class),
+        None => computed(size),
+    }
+}
+
+/// The class for `size` bytes.
 ///
 /// With `x = size - 1` and `b` the place of its highest bit (6 at least), the
 /// two bits below the highest one choose among the four classes of a doubling;
 /// below 128 the same formula counts in steps of 16.
 #[inline(always)]
-pub const fn of_size(size: usize) -> usize {
+const fn computed(size: usize) -> usize {
     let x = size - 1;
     let b = (x | 64).ilog2() as usize;
     (x >> (b - 2)) + 4 * b - 24
@@ -40,7 +64,7 @@ pub const fn size_of(class: usize) -> usize {
 /// The class whose blocks have room and alignment for `layout`; `None` where
 /// it needs a span of its own. The size must not be 0.
 #[inline(always)]
-pub const fn of_layout(layout: Layout) -> Option<usize> {
+pub fn of_layout(layout: Layout) -> Option<usize> {
     let (size, align) = (layout.size(), layout.align());
     if align <= 16 {
         return if size <= CLASSED_MAX { Some(of_size(size)) } else { None };
@@ -67,14 +91,14 @@ pub const fn capacity(class: usize) -> u32 {
 const _: () = {
     let mut class = 0;
     while class < CLASSES {
-        assert!(of_size(size_of(class)) == class, "a class holds its own size");
-        assert!(class == 0 || of_size(size_of(class - 1) + 1) == class, "classes have no gap");
+        assert!(computed(size_of(class)) == class, "a class holds its own size");
+        assert!(class == 0 || computed(size_of(class - 1) + 1) == class, "classes have no gap");
         assert!(size_of(class) % super::geometry::QUANTUM == 0);
         assert!(capacity(class) <= 4096 && capacity(class) >= 7);
         class += 1;
     }
     assert!(size_of(CLASSES - 1) == CLASSED_MAX);
-    assert!(slices(of_size(SMALL_MAX)) == 1);
+    assert!(slices(computed(SMALL_MAX)) == 1);
 };
 
 #[cfg(test)]
