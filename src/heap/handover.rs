@@ -99,7 +99,7 @@ fn live(lists: &Lists) -> Taken {
     }
     for cache in lists.caches() {
         for class in 0..CLASSES {
-            let count = cache.bin_count(class);
+            let count = cache.bin(class).len();
             live.blocks = live.blocks.saturating_sub(count);
             live.bytes = live.bytes.saturating_sub(count * size_class::size_of(class));
         }

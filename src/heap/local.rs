@@ -63,7 +63,31 @@ unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
     }
     // SAFETY: S1: a block of this heap lies there.
     let memory = unsafe { address::block_at(memory.addr().get()) };
-    // SAFETY: S2; the pointer has the chunk's provenance.
+    match span.bin() {
+        // SAFETY: S2; the span's own bin (Q1), the chunk's provenance.
+        Some(bin) if bin.take_room() => unsafe { bin.push(memory, guard) },
+        // SAFETY: S1 and S2 are handed on, the guard is not in place.
+        _ => unsafe { free_past_bin(span, memory) },
+    }
+}
+
+/// Frees a block whose bin has no room: there may be, if blocks were taken
+/// meanwhile; else it goes to its span.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free_own`]; `memory` has the chunk's provenance.
+#[cold]
+#[inline(never)]
+unsafe fn free_past_bin(span: &'static Span, memory: NonNull<u8>) {
+    let guard = span.guard_of(memory);
+    if let Some(bin) = span.bin() {
+        if bin.make_room(span.block_size()) && bin.take_room() {
+            // SAFETY: S2; the span's own bin (Q1).
+            return unsafe { bin.push(memory, guard) };
+        }
+    }
+    // SAFETY: S2.
     span.local.set(Some(unsafe { FreeBlock::new(memory, span.local.get(), guard) }));
     let wait = span.wait.load(Relaxed).wrapping_sub(1);
     span.wait.store(wait, Relaxed);
@@ -84,7 +108,7 @@ unsafe fn free_suspect(span: &'static Span, memory: NonNull<u8>) {
     let address = memory.addr().get();
     let on_local =
         span.local.get().is_some_and(|head| head.iter().any(|block| block.addr() == address));
-    let in_bin = span.cache().is_some_and(|cache| cache.has_in_bin(span.class(), address));
+    let in_bin = span.bin().is_some_and(|bin| bin.holds(address));
     // A list that others push to cannot be walked; there the guard decides.
     if on_local || in_bin || span.remote.state().count() > 0 {
         return refuse();

@@ -325,7 +325,7 @@ impl Heap {
         let size = super::size_class::size_of(class);
         span.begin(class as u8, State::Current, size, run.start(), slices as u32, run.fresh);
         for back in 1..slices {
-            run.chunk.header(run.first + back).set_back(back as u32);
+            run.chunk.header(run.first + back).set_back(back as u16);
         }
         self.with(|lists| {
             span.set_heap(self);

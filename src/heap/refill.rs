@@ -207,7 +207,7 @@ impl Cache {
     fn scrape(&'static self, class: usize) -> Option<NonNull<u8>> {
         let queue = self.queue(class);
         let span = queue.spans().find(|span| span.outstanding() < span.carved());
-        let span = span.filter(|_| self.bin(class).is_none())?;
+        let span = span.filter(|_| self.bin(class).list().is_none())?;
         if span.state() != State::Current {
             queue.remove(span);
             self.make_current(class, span);
@@ -244,11 +244,18 @@ impl Cache {
         for class in 0..CLASSES {
             self.empty_bin(class);
             let queue = self.queue(class);
-            let mut next = queue.spans().find(|span| span.outstanding() == 0);
-            while let Some(span) = next {
+            // Each span once: those that stay go to another list and come back.
+            let kept = super::span::SpanList::new();
+            while let Some(span) = queue.spans().next() {
                 queue.remove(span);
-                self.end_span(span);
-                next = queue.spans().find(|span| span.outstanding() == 0);
+                if span.outstanding() == 0 {
+                    self.end_span(span);
+                } else {
+                    kept.push_back(span);
+                }
+            }
+            while let Some(span) = kept.pop_front() {
+                self.enlist(span);
             }
         }
     }

@@ -5,13 +5,14 @@
 //!
 //! ```text
 //!  blocks of a span:  carved ------------------------------------> | uncarved
-//!  [ in use | in use | on the local list | in the bin | on the remote list ]
+//!  [ in use | in use | on the local list | in a bin | on the remote list ]
 //! ```
 //!
 //! Invariants (walked by `check.rs` under these numbers)
 //!
 //! - S1 `carved == used + |local| + |remote| + |bin|`, where `used` are the
-//!   blocks in programs' hands and `|bin|` is 0 unless the span is current.
+//!   blocks in programs' hands and `|bin|` those in the bin of the span's cache
+//!   and class.
 //! - S2 `|local| == base - wait`; nothing counts the list itself.
 //! - S3 `thread` is the owner thread's token iff the span is in one of that
 //!   thread's caches; 0 in the headers of abandoned spans, of large blocks, of
@@ -26,13 +27,13 @@ use core::cell::Cell;
 use core::ptr::NonNull;
 
 use super::address;
-use super::cache::Cache;
+use super::cache::{Bin, Cache};
 use super::free_block::{self, FreeList};
 use super::geometry::{HEADER, PAGE, SLICE};
 use super::record::Heap;
 use super::remote::Remote;
 use super::size_class;
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// Where a span stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +85,10 @@ pub struct Span {
     base: AtomicU32,
     /// What the guards of this span's free blocks are made with.
     secret: AtomicUsize,
+    /// Where that thread's frees go.
+    bin: Cell<Option<&'static Bin>>,
     /// The heap that owns the blocks: the tag.
     heap: AtomicPtr<Heap>,
-    cache: Cell<Option<&'static Cache>>,
     block_size: AtomicUsize,
     /// How many blocks were made so far.
     carved: AtomicU32,
@@ -97,7 +99,8 @@ pub struct Span {
 
     /// What other threads freed.
     pub remote: Remote,
-    slices: Cell<u32>,
+    slices: Cell<u16>,
+    back: AtomicU16,
     /// Neighbours on a list of the cache, or on the heap's abandoned list.
     pub next: Cell<Option<&'static Span>>,
     pub prev: Cell<Option<&'static Span>>,
@@ -107,7 +110,7 @@ pub struct Span {
     charged: AtomicUsize,
     /// The address of the first block.
     start: AtomicUsize,
-    back: AtomicU32,
+    cache: Cell<Option<&'static Cache>>,
 }
 
 const _: () = assert!(size_of::<Span>() == HEADER);
@@ -148,10 +151,10 @@ impl Span {
         self.set_state(state);
         self.block_size.store(block_size, Relaxed);
         self.remote.reset();
-        self.slices.set(slices);
+        self.slices.set(slices as u16);
         self.charged.store(0, Relaxed);
         self.start.store(start, Relaxed);
-        self.cache.set(None);
+        self.set_cache(None);
         self.back.store(0, Relaxed);
         self.fresh.set(fresh);
     }
@@ -162,18 +165,18 @@ impl Span {
         self.heap.store(core::ptr::null_mut(), Relaxed);
         self.carved.store(0, Relaxed);
         self.charged.store(0, Relaxed);
-        self.cache.set(None);
+        self.set_cache(None);
         self.set_state(State::Free);
     }
 
     /// This slice's distance from the first slice of its span (S6).
     #[inline(always)]
     pub fn back(&self) -> usize {
-        self.back.load(Relaxed) as usize
+        usize::from(self.back.load(Relaxed))
     }
 
     /// Makes this the header of an inner slice.
-    pub fn set_back(&self, back: u32) {
+    pub fn set_back(&self, back: u16) {
         self.back.store(back, Relaxed);
     }
 
@@ -218,6 +221,13 @@ impl Span {
     /// Gives the span to `cache`, or to none.
     pub fn set_cache(&self, cache: Option<&'static Cache>) {
         self.cache.set(cache);
+        self.bin.set(cache.map(|cache| cache.bin(self.class())));
+    }
+
+    /// Where the span's thread puts what it frees; set iff the cache is.
+    #[inline(always)]
+    pub fn bin(&self) -> Option<&'static Bin> {
+        self.bin.get()
     }
 
     pub fn state(&self) -> State {
@@ -243,11 +253,11 @@ impl Span {
     }
 
     pub fn slices(&self) -> usize {
-        self.slices.get() as usize
+        usize::from(self.slices.get())
     }
 
     pub fn set_slices(&self, slices: usize) {
-        self.slices.set(slices as u32);
+        self.slices.set(slices as u16);
     }
 
     /// The address of the first block.
@@ -295,6 +305,11 @@ impl Span {
     pub fn set_wait(&self, local: u32, wait: u32) {
         self.wait.store(wait, Relaxed);
         self.base.store(local + wait, Relaxed);
+    }
+
+    /// Counts `blocks` more on the local list.
+    pub fn add_local(&self, blocks: u32) {
+        self.base.store(self.base.load(Relaxed).wrapping_add(blocks), Relaxed);
     }
 
     /// Carved blocks that are neither on the local nor on the remote list: in
