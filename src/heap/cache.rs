@@ -24,7 +24,7 @@
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
-use super::free_block::{FreeBlock, FreeList};
+use super::free_block::{self, FreeBlock, FreeList};
 use super::record::{HOST, Heap};
 use super::size_class::{self, CLASSES};
 use super::span::{NEVER, Span, SpanList, State};
@@ -37,12 +37,14 @@ use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed
 #[repr(C)]
 pub struct Bin {
     head: Cell<FreeList>,
-    /// How many more frees the bin takes until its length is looked at.
-    room: AtomicU32,
+    /// The process's secret, here because this line is read anyway.
+    secret: Cell<usize>,
     /// Blocks ever taken from this bin.
     allocated: AtomicUsize,
+    /// How many more frees the bin takes until its length is looked at.
+    room: AtomicU32,
     /// See Q2; changes only when the bin is looked at.
-    supply: AtomicUsize,
+    supply: AtomicU32,
 }
 
 /// The most bytes that a bin takes by frees.
@@ -54,33 +56,51 @@ impl Bin {
     const fn new() -> Self {
         Self {
             head: Cell::new(None),
-            room: AtomicU32::new(0),
+            secret: Cell::new(0),
             allocated: AtomicUsize::new(0),
-            supply: AtomicUsize::new(0),
+            room: AtomicU32::new(0),
+            supply: AtomicU32::new(0),
         }
     }
 
     /// How many blocks the bin holds (Q2).
     pub fn len(&self) -> usize {
-        let gone = self.allocated.load(Relaxed).wrapping_add(self.room.load(Relaxed) as usize);
-        self.supply.load(Relaxed).wrapping_sub(gone)
+        let allocated = self.allocated.load(Relaxed) as u32;
+        self.supply.load(Relaxed).wrapping_sub(self.room.load(Relaxed)).wrapping_sub(allocated) as usize
     }
 
     /// Lets `room` more frees come, for a bin of `len` blocks now.
     fn set_room(&self, len: usize, room: usize) {
         self.room.store(room as u32, Relaxed);
-        self.supply.store(self.allocated.load(Relaxed).wrapping_add(len + room), Relaxed);
+        let allocated = self.allocated.load(Relaxed) as u32;
+        self.supply.store(allocated.wrapping_add((len + room) as u32), Relaxed);
     }
 
-    /// Takes a block; `None` where the bin is empty.
+    /// Takes a block; `None` where the bin is empty. A block without its guard
+    /// was freed twice and has been handed out since: it is not handed out
+    /// again.
     #[inline(always)]
     fn pop(&self) -> Option<NonNull<u8>> {
         let block = self.head.get()?;
+        if !block.is_guarded(self.secret.get()) {
+            self.lose();
+            return None;
+        }
         let next = block.next();
         self.head.set(next);
         prefetch(next);
         self.allocated.store(self.allocated.load(Relaxed).wrapping_add(1), Relaxed);
         Some(block.take())
+    }
+
+    /// Drops the list: one of its blocks is in use, and what its link says is
+    /// not to be trusted. What is lost counts as in use until its owner ends.
+    #[cold]
+    #[inline(never)]
+    fn lose(&self) {
+        super::local::refuse();
+        self.head.set(None);
+        self.set_room(0, 0);
     }
 
     /// Whether a free may push without a look at the length; counts it.
@@ -101,7 +121,8 @@ impl Bin {
     /// - S1 as for [`FreeBlock::new`]; the block is of this bin's class and of
     ///   a span of its cache (Q1).
     #[inline(always)]
-    pub unsafe fn push(&self, memory: NonNull<u8>, guard: usize) {
+    pub unsafe fn push(&self, memory: NonNull<u8>) {
+        let guard = free_block::guard_of(memory.addr().get(), self.secret.get());
         // SAFETY: S1.
         self.head.set(Some(unsafe { FreeBlock::new(memory, self.head.get(), guard) }));
     }
@@ -198,6 +219,7 @@ impl Cache {
     /// Begins to use an empty record for `heap` in `thread`.
     pub fn open(&self, id: usize, thread: &'static Thread, heap: &'static Heap) {
         self.id.set(id);
+        self.bins.iter().for_each(|bin| bin.secret.set(free_block::secret()));
         self.thread.set(Some(thread));
         self.fate.store(Fate::Alive as u8, Relaxed);
         self.set_heap(heap);
@@ -285,9 +307,11 @@ impl Cache {
     /// is noticed by it: the caller looks at all spans afterwards.
     pub fn empty_bin(&self, class: usize) {
         let bin = &self.bins[class];
-        let mut next = bin.head.take();
+        let (mut next, len) = (bin.head.take(), bin.len());
         bin.set_room(0, 0);
-        while let Some(block) = next {
+        // Counted, because a block that was freed twice makes a ring.
+        for _ in 0..len {
+            let Some(block) = next.filter(|block| block.is_guarded(free_block::secret())) else { return };
             next = block.next();
             // SAFETY: Q1: a block of a span of this cache.
             let span = unsafe { super::blocks::span_of(block.memory()) };

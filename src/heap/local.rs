@@ -30,8 +30,9 @@ pub fn refuse() {
 
 /// Frees the block at `memory`, whose slice's header is `header`.
 ///
-/// The fast path: the header's thread is this one, the guard is not in place,
-/// and nobody waits for this very free. Everything else is elsewhere.
+/// The fast path: the header's thread is this one, and the bin has room. The
+/// block is written and not read: it may have left the processor's caches, and
+/// a store need not wait for it.
 ///
 /// # Safety
 ///
@@ -55,20 +56,16 @@ pub unsafe fn free(header: &'static Span, memory: NonNull<u8>) {
 /// - S1, S2 as for [`free`]; `span` is the block's and this thread's.
 #[inline(always)]
 unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
-    let guard = span.guard_of(memory);
-    // SAFETY: S1: a block's start.
-    if unsafe { free_block::second_word(memory) }.load(Relaxed) == guard {
+    // SAFETY: S3 of the span: it is in a cache of this thread, so it has a bin.
+    let bin = unsafe { span.bin().unwrap_unchecked() };
+    if !bin.take_room() {
         // SAFETY: S1 and S2 are handed on.
-        return unsafe { free_suspect(span, memory) };
+        return unsafe { free_past_bin(span, memory) };
     }
     // SAFETY: S1: a block of this heap lies there.
     let memory = unsafe { address::block_at(memory.addr().get()) };
-    match span.bin() {
-        // SAFETY: S2; the span's own bin (Q1), the chunk's provenance.
-        Some(bin) if bin.take_room() => unsafe { bin.push(memory, guard) },
-        // SAFETY: S1 and S2 are handed on, the guard is not in place.
-        _ => unsafe { free_past_bin(span, memory) },
-    }
+    // SAFETY: S2; the span's own bin (Q1), the chunk's provenance.
+    unsafe { bin.push(memory) };
 }
 
 /// Frees a block whose bin has no room: there may be, if blocks were taken
@@ -76,17 +73,19 @@ unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
 ///
 /// # Safety
 ///
-/// - S1, S2 as for [`free_own`]; `memory` has the chunk's provenance.
+/// - S1, S2 as for [`free_own`].
 #[cold]
 #[inline(never)]
 unsafe fn free_past_bin(span: &'static Span, memory: NonNull<u8>) {
-    let guard = span.guard_of(memory);
+    // SAFETY: S1: a block of this heap lies there.
+    let memory = unsafe { address::block_at(memory.addr().get()) };
     if let Some(bin) = span.bin() {
         if bin.make_room(span.block_size()) && bin.take_room() {
-            // SAFETY: S2; the span's own bin (Q1).
-            return unsafe { bin.push(memory, guard) };
+            // SAFETY: S2; the span's own bin (Q1), the chunk's provenance.
+            return unsafe { bin.push(memory) };
         }
     }
+    let guard = free_block::guard_of(memory.addr().get(), free_block::secret());
     // SAFETY: S2.
     span.local.set(Some(unsafe { FreeBlock::new(memory, span.local.get(), guard) }));
     let wait = span.wait.load(Relaxed).wrapping_sub(1);
@@ -94,29 +93,6 @@ unsafe fn free_past_bin(span: &'static Span, memory: NonNull<u8>) {
     if wait == 0 {
         noticed(span);
     }
-}
-
-/// The guard is in place: a second free, unless the program's own bytes equal
-/// a word that it cannot know. The span's lists tell.
-///
-/// # Safety
-///
-/// - S1, S2 as for [`free_own`].
-#[cold]
-#[inline(never)]
-unsafe fn free_suspect(span: &'static Span, memory: NonNull<u8>) {
-    let address = memory.addr().get();
-    let on_local =
-        span.local.get().is_some_and(|head| head.iter().any(|block| block.addr() == address));
-    let in_bin = span.bin().is_some_and(|bin| bin.holds(address));
-    // A list that others push to cannot be walked; there the guard decides.
-    if on_local || in_bin || span.remote.state().count() > 0 {
-        return refuse();
-    }
-    // SAFETY: S1: a block's start.
-    (unsafe { free_block::second_word(memory) }).store(0, Relaxed);
-    // SAFETY: S1 and S2 are handed on; the guard is gone.
-    unsafe { free_own(span, memory) };
 }
 
 /// Enough local frees have come for the span to be looked at.
@@ -188,14 +164,14 @@ pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
 /// - S1, S2 as for [`free`]; `span` is the block's.
 unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
     // SAFETY: S1: a block's start.
-    if unsafe { span.has_guard(memory) } {
+    if unsafe { free_block::has_guard(memory) } {
         return refuse();
     }
     // SAFETY: S1: a block of this heap lies there.
     let memory = unsafe { address::block_at(memory.addr().get()) };
     let mut pin = None;
     // SAFETY: S2; the link is set below, before each try.
-    let block = unsafe { FreeBlock::new(memory, None, span.guard_of(memory)) };
+    let block = unsafe { FreeBlock::new(memory, None, free_block::guard_of(memory.addr().get(), free_block::secret())) };
     let after = span.remote.push(block.addr() - span.start(), |state| {
         // When the last block comes back to an abandoned span, this thread
         // ends it; until then nobody may release its chunk.

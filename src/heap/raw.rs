@@ -21,7 +21,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use super::blocks;
-use super::free_block::second_word;
+use super::free_block::{live_mark_of, second_word};
 use super::lookup::{self, Found};
 use super::record::Heap;
 use super::span::Span;
@@ -54,10 +54,8 @@ fn hand_out(block: NonNull<u8>, size: usize) -> NonNull<u8> {
     // SAFETY: 16 bytes or more, aligned to 16.
     let size_word = unsafe { block.cast::<AtomicUsize>().as_ref() };
     size_word.store(size, Relaxed);
-    // SAFETY: a block just allocated by this thread; its alignment is 16.
-    let span = unsafe { blocks::span_of(block) };
     // SAFETY: as above.
-    (unsafe { second_word(block) }).store(span.live_mark_of(block), Relaxed);
+    (unsafe { second_word(block) }).store(live_mark_of(block), Relaxed);
     // SAFETY: the block has `PREFIX + size` bytes.
     unsafe { block.add(PREFIX) }
 }
@@ -79,7 +77,7 @@ fn find<'p>(key: ExpertKey, address: *const u8, pin: &'p Pin) -> Result<RawBlock
     }
     // SAFETY: W2: a carved block's start.
     let mark = unsafe { second_word(start) };
-    if mark.load(Relaxed) != span.live_mark_of(start) {
+    if mark.load(Relaxed) != live_mark_of(start) {
         return Err(Error::InvalidPointer);
     }
     if heap.key() != Some(key) {
@@ -119,7 +117,7 @@ pub fn free(key: ExpertKey, address: *const u8) -> Result<(), Error> {
 fn claim(found: &RawBlock<'_>) -> Result<(), Error> {
     // SAFETY: W2: a carved block's start.
     let mark = unsafe { second_word(found.block) };
-    let live = found.span.live_mark_of(found.block);
+    let live = live_mark_of(found.block);
     // Relaxed: decides who frees; the free itself orders what follows.
     let claimed = mark.compare_exchange(live, 0, Relaxed, Relaxed);
     claimed.map(|_| ()).map_err(|_| Error::InvalidPointer)

@@ -9,7 +9,7 @@
 use core::ptr::NonNull;
 
 use super::cache::Cache;
-use super::free_block::{FreeBlock, FreeList};
+use super::free_block::{self, FreeBlock, FreeList};
 use super::geometry::PAGE;
 use super::record::Heap;
 use super::size_class::{self, CLASSES, SMALL_MAX};
@@ -147,11 +147,12 @@ impl Cache {
 
     fn make_blocks(&self, span: &'static Span, carved: u32, count: u32) {
         let size = span.block_size();
+        let secret = free_block::secret();
         let mut list: FreeList = None;
         for index in (carved..carved + count).rev() {
             let memory = span.block(index as usize * size);
             // SAFETY: uncarved memory of this span, which nobody uses.
-            list = Some(unsafe { FreeBlock::new(memory, list, span.guard_of(memory)) });
+            list = Some(unsafe { FreeBlock::new(memory, list, free_block::guard_of(memory.addr().get(), secret)) });
         }
         span.set_carved(carved + count);
         self.fill(span.class(), list, count);

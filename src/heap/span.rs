@@ -28,7 +28,7 @@ use core::ptr::NonNull;
 
 use super::address;
 use super::cache::{Bin, Cache};
-use super::free_block::{self, FreeList};
+use super::free_block::FreeList;
 use super::geometry::{HEADER, PAGE, SLICE};
 use super::record::Heap;
 use super::remote::Remote;
@@ -83,13 +83,12 @@ pub struct Span {
     pub wait: AtomicU32,
     /// See S2.
     base: AtomicU32,
-    /// What the guards of this span's free blocks are made with.
-    secret: AtomicUsize,
     /// Where that thread's frees go.
     bin: Cell<Option<&'static Bin>>,
     /// The heap that owns the blocks: the tag.
     heap: AtomicPtr<Heap>,
     block_size: AtomicUsize,
+    cache: Cell<Option<&'static Cache>>,
     /// How many blocks were made so far.
     carved: AtomicU32,
     class: AtomicU8,
@@ -110,21 +109,10 @@ pub struct Span {
     charged: AtomicUsize,
     /// The address of the first block.
     start: AtomicUsize,
-    cache: Cell<Option<&'static Cache>>,
 }
 
 const _: () = assert!(size_of::<Span>() == HEADER);
 const _: () = assert!(core::mem::offset_of!(Span, remote) == 64 || usize::BITS < 64);
-
-/// The process's secret, which those of the spans are made of: set once, by
-/// the arena, before the first span begins.
-static SECRET: AtomicUsize = AtomicUsize::new(0);
-
-/// Sets the process's secret, the first time only.
-pub fn set_secret(word: usize) {
-    // Odd, so that it is never 0. A race is decided by the first.
-    let _ = SECRET.compare_exchange(0, word | 1, Relaxed, Relaxed);
-}
 
 // SAFETY: the Cells are used by one thread at a time, see the struct.
 unsafe impl Sync for Span {}
@@ -145,7 +133,6 @@ impl Span {
         debug_assert_eq!(self.thread.load(Relaxed), 0);
         self.local.set(None);
         self.set_wait(0, NEVER);
-        self.secret.store(SECRET.load(Relaxed).rotate_left(7).wrapping_mul(self.id() | 1), Relaxed);
         self.carved.store(0, Relaxed);
         self.class.store(class, Relaxed);
         self.set_state(state);
@@ -178,28 +165,6 @@ impl Span {
     /// Makes this the header of an inner slice.
     pub fn set_back(&self, back: u16) {
         self.back.store(back, Relaxed);
-    }
-
-    /// The guard of a free block at `memory` in this span.
-    #[inline(always)]
-    pub fn guard_of(&self, memory: NonNull<u8>) -> usize {
-        free_block::guard_of(memory.addr().get(), self.secret.load(Relaxed))
-    }
-
-    /// The mark of a live raw block at `memory` in this span.
-    pub fn live_mark_of(&self, memory: NonNull<u8>) -> usize {
-        free_block::live_mark_of(memory.addr().get(), self.secret.load(Relaxed))
-    }
-
-    /// Whether the block at `memory` carries the guard of a free block.
-    ///
-    /// # Safety
-    ///
-    /// - S1 `memory` is the start of a block of this span, of 16 bytes or more.
-    #[inline(always)]
-    pub unsafe fn has_guard(&self, memory: NonNull<u8>) -> bool {
-        // SAFETY: S1.
-        (unsafe { free_block::second_word(memory) }).load(Relaxed) == self.guard_of(memory)
     }
 
     /// The heap that owns the span's blocks; `None` if it is no span.
