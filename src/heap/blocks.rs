@@ -124,11 +124,11 @@ pub unsafe fn resize(
     };
     let is_aligned = memory.addr().get() % new.align() == 0;
     let stays = is_aligned && new.align() <= old.align().max(SLICE);
-    // SAFETY: S1: the live block of this span.
-    if let Some(done) =
-        stays.then(|| unsafe { resize_in_place(span, memory, old, new, zeroed) }).flatten()
-    {
-        return done.map(|()| memory);
+    if stays {
+        // SAFETY: S1: the live block of this span.
+        if let Some(done) = unsafe { resize_in_place(span, memory, old, new, zeroed) } {
+            return done.map(|()| memory);
+        }
     }
     let heap = span.heap().ok_or(Error::InvalidPointer)?;
     let moved = allocate_in(heap, new, zeroed)?;
@@ -266,7 +266,9 @@ pub fn class_of(layout: Layout) -> Option<usize> {
 
 /// A non-null pointer, aligned as asked, to nothing.
 pub fn dangling(layout: Layout) -> NonNull<u8> {
-    NonNull::without_provenance(layout.align().try_into().unwrap_or(core::num::NonZeroUsize::MIN))
+    let address = ptr::without_provenance_mut(layout.align());
+    // An alignment is never 0.
+    NonNull::new(address).unwrap_or(NonNull::dangling())
 }
 
 /// Returns a pointer, not a result: in one register, so that the fast path
