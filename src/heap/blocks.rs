@@ -124,11 +124,11 @@ pub unsafe fn resize(
     };
     let is_aligned = memory.addr().get() % new.align() == 0;
     let stays = is_aligned && new.align() <= old.align().max(SLICE);
-    if stays {
-        // SAFETY: S1: the live block of this span.
-        if let Some(done) = unsafe { resize_in_place(span, memory, old, new, zeroed) } {
-            return done.map(|()| memory);
-        }
+    // SAFETY: S1: the live block of this span.
+    if let Some(done) =
+        stays.then(|| unsafe { resize_in_place(span, memory, old, new, zeroed) }).flatten()
+    {
+        return done.map(|()| memory);
     }
     let heap = span.heap().ok_or(Error::InvalidPointer)?;
     let moved = allocate_in(heap, new, zeroed)?;
