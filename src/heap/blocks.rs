@@ -24,12 +24,12 @@ use crate::error::Error;
 /// Allocates for the thread's current owner. Null where that fails.
 #[inline(always)]
 pub fn alloc(layout: Layout) -> *mut u8 {
-    match class_of(layout) {
+    match size_class::looked_up(layout) {
         Some(class) => match thread::current().pop(class) {
             Some(block) => block.as_ptr(),
             None => ambient_slow(class),
         },
-        None => ambient_large(layout, false),
+        None => ambient_unusual(layout, false),
     }
 }
 
@@ -37,8 +37,8 @@ pub fn alloc(layout: Layout) -> *mut u8 {
 /// that fails.
 #[inline(always)]
 pub fn alloc_zeroed(layout: Layout) -> *mut u8 {
-    if class_of(layout).is_none() {
-        return ambient_large(layout, true);
+    if size_class::looked_up(layout).is_none() {
+        return ambient_unusual(layout, true);
     }
     let block = alloc(layout);
     if !block.is_null() {
@@ -281,6 +281,21 @@ fn ambient_slow(class: usize) -> *mut u8 {
         Some(block) => Ok(block),
         None => cache.allocate_slow(class),
     }))
+}
+
+/// What the fast path does not look up: larger, or aligned beyond 16 bytes.
+#[inline(never)]
+fn ambient_unusual(layout: Layout, zeroed: bool) -> *mut u8 {
+    let Some(class) = class_of(layout) else { return ambient_large(layout, zeroed) };
+    let block = match thread::current().pop(class) {
+        Some(block) => block.as_ptr(),
+        None => ambient_slow(class),
+    };
+    if zeroed && !block.is_null() {
+        // SAFETY: a fresh block of at least that many bytes.
+        unsafe { block.write_bytes(0, layout.size()) };
+    }
+    block
 }
 
 #[cold]

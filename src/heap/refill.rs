@@ -30,6 +30,7 @@ impl Cache {
     #[cold]
     #[inline(never)]
     pub fn allocate_slow(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
+        self.lose_bin(class);
         match self.refill(class) {
             Ok(()) => self.pop(class).ok_or(Error::OutOfMemory),
             Err(why) => self.allocate_under_pressure(class, why),
@@ -152,7 +153,9 @@ impl Cache {
         for index in (carved..carved + count).rev() {
             let memory = span.block(index as usize * size);
             // SAFETY: uncarved memory of this span, which nobody uses.
-            list = Some(unsafe { FreeBlock::new(memory, list, free_block::guard_of(memory.addr().get(), secret)) });
+            list = Some(unsafe {
+                FreeBlock::new(memory, list, free_block::guard_of(memory.addr().get(), secret))
+            });
         }
         span.set_carved(carved + count);
         self.fill(span.class(), list, count);
@@ -196,8 +199,12 @@ impl Cache {
                 return Ok(block);
             }
         }
-        let found =
-            larger_classes(class).find_map(|class| self.pop(class).or_else(|| self.scrape(class)));
+        let found = larger_classes(class).find_map(|class| {
+            self.pop(class).or_else(|| {
+                self.lose_bin(class);
+                self.scrape(class)
+            })
+        });
         match found {
             Some(block) => Ok(block),
             None => self.allocate_beyond(class, why),
@@ -208,7 +215,7 @@ impl Cache {
     fn scrape(&'static self, class: usize) -> Option<NonNull<u8>> {
         let queue = self.queue(class);
         let span = queue.spans().find(|span| span.outstanding() < span.carved());
-        let span = span.filter(|_| self.bin(class).list().is_none())?;
+        let span = span.filter(|_| self.bin(class).is_none())?;
         if span.state() != State::Current {
             queue.remove(span);
             self.make_current(class, span);
@@ -249,9 +256,7 @@ impl Cache {
             let kept = super::span::SpanList::new();
             while let Some(span) = queue.spans().next() {
                 queue.remove(span);
-                if span.outstanding() == 0 {
-                    self.end_span(span);
-                } else {
+                if span.outstanding() != 0 || !self.end_span(span) {
                     kept.push_back(span);
                 }
             }
@@ -261,16 +266,17 @@ impl Cache {
         }
     }
 
-    /// Ends an empty span that is in no queue any more.
-    pub fn end_span(&self, span: &'static Span) {
+    /// Ends an empty span that is in no queue any more. Returns false where a
+    /// block of it is in use after all.
+    pub fn end_span(&self, span: &'static Span) -> bool {
         loop {
             let heap = self.heap();
             let done = heap.with(|lists| {
-                let same = core::ptr::eq(heap, self.heap());
-                same.then(|| heap.end_span(lists, span)).is_some()
+                let is_same = core::ptr::eq(heap, self.heap());
+                is_same.then(|| heap.end_span(lists, span))
             });
-            if done {
-                return;
+            if let Some(done) = done {
+                return done;
             }
         }
     }

@@ -21,8 +21,8 @@ use hashbrown::HashMap;
 use super::cache::{Cache, EMPTY, Fate};
 use super::record::{HOST, Heap};
 use super::tables::{Pool, Pooled, TableAllocator};
-use super::{exit, fork};
 pub use super::tls::{current, set_current, token};
+use super::{exit, fork};
 use crate::engine::{HOST_KEY, Kind};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Ordering::Relaxed, fence};
@@ -323,7 +323,8 @@ pub fn nobody_else_is_pinned() -> bool {
     let mine = LOCAL.with(|local| local.thread.get());
     PINS_WITHOUT_RECORD.load(Ordering::SeqCst) == 0
         && made().all(|thread| {
-            thread.pinned.load(Ordering::SeqCst) == 0 || mine.is_some_and(|mine| ptr::eq(mine, thread))
+            thread.pinned.load(Ordering::SeqCst) == 0
+                || mine.is_some_and(|mine| ptr::eq(mine, thread))
         })
 }
 

@@ -73,7 +73,13 @@ mod system {
     }
 }
 
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu", not(miri), not(loom))))]
+#[cfg(not(all(
+    target_arch = "x86_64",
+    target_os = "linux",
+    target_env = "gnu",
+    not(miri),
+    not(loom)
+)))]
 mod system {
     use core::cell::Cell;
 
