@@ -1,4 +1,8 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "std", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "std"),
+    doc = "Memory for firmware that runs modules of different origin: every block carries its owner. See the README."
+)]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(expert_alloc_nightly, feature(allocator_api))]
 

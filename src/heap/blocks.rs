@@ -295,7 +295,9 @@ pub fn class_of(layout: Layout) -> Option<usize> {
 
 /// A non-null pointer, aligned as asked, to nothing.
 pub fn dangling(layout: Layout) -> NonNull<u8> {
-    NonNull::without_provenance(layout.align().try_into().unwrap_or(core::num::NonZeroUsize::MIN))
+    let address = ptr::without_provenance_mut(layout.align());
+    // An alignment is never 0.
+    NonNull::new(address).unwrap_or(NonNull::dangling())
 }
 
 /// Returns a pointer, not a result: in one register, so that the fast path
