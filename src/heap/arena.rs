@@ -13,7 +13,7 @@ pub use super::chunk::Chunk;
 use super::chunk_map;
 use super::geometry::{CHUNK, SLICE, SLICES};
 use super::paths::{self, Path};
-use super::span::{self, Span};
+use super::span::Span;
 use super::tables::Pool;
 use super::thread;
 use crate::source;
@@ -227,7 +227,6 @@ impl Arena {
     }
 
     fn map_chunk(&self, bytes: usize, align: usize) -> Option<&'static Chunk> {
-        span::set_secret(source::random_word());
         let chunk = RECORDS.take(|_| ())?;
         let mapping = source::map(bytes, align);
         if let Some(mapping) = mapping {

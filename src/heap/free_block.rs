@@ -7,15 +7,34 @@
 //!  +----------+----------------------+-- --+
 //! ```
 //!
-//! Word 1 is the *guard*: a free that finds it in place is a second free.
-//! It is wiped when the block is handed out, and a program that does not read
-//! freed memory cannot learn the secret, which each span has of its own.
+//! Word 1 is the *guard*. Freeing puts it in place without reading the block;
+//! handing out wants it there and wipes it. So a block that was freed twice is
+//! handed out once: when its turn comes again, the guard is gone. A program
+//! that does not read freed memory cannot learn the secret.
 
 use core::ptr::NonNull;
 
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-/// The guard of a free block at `address`, in a span with this secret.
+/// The process's secret; 0 before it is first asked for.
+static SECRET: AtomicUsize = AtomicUsize::new(0);
+
+/// The process's secret.
+pub fn secret() -> usize {
+    match SECRET.load(Relaxed) {
+        0 => make_secret(),
+        secret => secret,
+    }
+}
+
+#[cold]
+fn make_secret() -> usize {
+    // Odd, so that it is never 0. A race is decided by the first.
+    let word = crate::source::random_word() | 1;
+    SECRET.compare_exchange(0, word, Relaxed, Relaxed).map_or_else(|first| first, |_| word)
+}
+
+/// The guard of a free block at `address`.
 #[inline(always)]
 pub fn guard_of(address: usize, secret: usize) -> usize {
     address ^ secret
@@ -23,8 +42,18 @@ pub fn guard_of(address: usize, secret: usize) -> usize {
 
 /// What a raw block that is live carries in its second word instead.
 #[inline]
-pub fn live_mark_of(address: usize, secret: usize) -> usize {
-    !guard_of(address, secret)
+pub fn live_mark_of(memory: NonNull<u8>) -> usize {
+    !guard_of(memory.addr().get(), secret())
+}
+
+/// Whether the block at `memory` carries the guard of a free block.
+///
+/// # Safety
+///
+/// - S1 `memory` is the start of a block of this heap, of 16 bytes or more.
+pub unsafe fn has_guard(memory: NonNull<u8>) -> bool {
+    // SAFETY: S1.
+    (unsafe { second_word(memory) }).load(Relaxed) == guard_of(memory.addr().get(), secret())
 }
 
 #[repr(C)]
@@ -87,6 +116,14 @@ impl FreeBlock {
     pub fn set_next(self, next: FreeList) {
         // SAFETY: F1 and F2.
         unsafe { (*self.0.as_ptr()).next = next };
+    }
+
+    /// Whether the guard is in place: the block is free indeed.
+    #[inline(always)]
+    pub fn is_guarded(self, secret: usize) -> bool {
+        // SAFETY: F1: readable; if it is in use after all, by a program that
+        // freed it twice, the value read is only compared.
+        unsafe { (*self.0.as_ptr()).guard == guard_of(self.addr(), secret) }
     }
 
     /// Hands the block out: wipes the guard.

@@ -13,6 +13,7 @@ use super::size_class::{self, CLASSES};
 use super::span::{Span, State};
 use super::thread;
 use crate::engine::{Taken, Usage};
+use crate::sync::{Ordering, fence};
 
 /// The thread of `cache` ends: empty spans are given back, the others left to
 /// whoever allocates for the heap next. Returns false where the cache is dead
@@ -47,9 +48,8 @@ fn abandon_span(heap: &Heap, lists: &Lists, span: &'static Span) {
     // From here on whoever frees the last block ends the span; if that has
     // happened already, it is this thread's to do.
     let state = span.remote.set_abandoned(true);
-    if span.local_count() + state.count() == span.carved() {
-        heap.end_span(lists, span);
-    } else {
+    let is_empty = span.local_count() + state.count() == span.carved();
+    if !is_empty || !heap.end_span(lists, span) {
         paths::entered(Path::Abandoned);
         heap.add_abandoned(lists, span);
     }
@@ -102,7 +102,7 @@ fn live(lists: &Lists) -> Taken {
     }
     for cache in lists.caches() {
         for class in 0..CLASSES {
-            let count = cache.bin(class).len();
+            let count = cache.bin_count(class);
             live.blocks = live.blocks.saturating_sub(count);
             live.bytes = live.bytes.saturating_sub(count * size_class::size_of(class));
         }
@@ -145,21 +145,20 @@ pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
         to.with(|new| {
             paths::entered(Path::HeapAdopted);
             let taken = live(old);
-            for span in old.spans() {
-                adopt_span(from, old, to, new, span);
-            }
-            // Spans first: a thread that finds the host in its cache charges
-            // the host for its spans without taking a lock.
             for cache in old.caches() {
                 old.remove_cache(cache);
+                cache.set_heap(to);
+                cache.set_fate(Fate::Adopted);
                 // What it allocated so far was the expert's, not the host's.
                 new.count_allocations(cache.allocations().wrapping_neg());
                 new.add_cache(cache);
-                cache.set_fate(Fate::Adopted);
-                cache.set_heap(to);
                 thread::notify(cache);
             }
+            for span in old.spans() {
+                adopt_span(from, old, to, new, span);
+            }
             new.count_adopted(taken.blocks as u64);
+            from.disown();
             taken
         })
     })
@@ -173,6 +172,8 @@ fn adopt_span(from: &Heap, old: &Lists, to: &'static Heap, new: &Lists, span: &'
     old.remove_span(span);
     from.account().refund(span.charged());
     to.account().overdraw(span.charged());
+    // Release: the charge (the Acquire in `Cache::charge`).
+    fence(Ordering::Release);
     span.set_heap(to);
     new.add_span(span);
     if is_abandoned {

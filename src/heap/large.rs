@@ -11,10 +11,11 @@ use super::arena::{self, Run};
 use super::free_block;
 use super::geometry::{CHUNK, PAGE, SLICE, SLICES};
 use super::paths::{self, Path};
-use super::record::{Heap, Tag, release_slices};
+use super::record::Heap;
 use super::span::{Span, State};
 use super::{address, chunk_map};
 use crate::error::Error;
+use crate::key::ExpertKey;
 
 /// The most bytes a block may have that lies in a chunk with others.
 const IN_CHUNK_MAX: usize = CHUNK / 2;
@@ -23,30 +24,36 @@ const IN_CHUNK_MAX: usize = CHUNK / 2;
 ///
 /// # Errors
 ///
-/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`]
-/// where the record is another owner's by now.
+/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`] where
+/// the heap is not that of `key` any more.
 #[cold]
 #[inline(never)]
-pub fn allocate(tag: Tag, layout: Layout, zeroed: bool) -> Result<NonNull<u8>, Error> {
+pub fn allocate(
+    heap: &'static Heap,
+    key: ExpertKey,
+    layout: Layout,
+    zeroed: bool,
+) -> Result<NonNull<u8>, Error> {
     let bytes = layout.size().checked_next_multiple_of(PAGE).ok_or(Error::OutOfMemory)?;
     let slice_align = layout.align().div_ceil(SLICE);
     if bytes <= IN_CHUNK_MAX && slice_align <= SLICES / 2 {
         let run =
             arena::take(bytes.div_ceil(SLICE).max(1), slice_align).ok_or(Error::OutOfMemory)?;
-        begin(tag, &run, State::Large, run.start(), bytes)?;
+        begin(heap, key, &run, State::Large, run.start(), bytes)?;
         return Ok(hand_out(run.header(), zeroed && !run.fresh));
     }
     paths::entered(Path::Huge);
     let (chunk, start) = arena::take_huge(bytes, layout.align()).ok_or(Error::OutOfMemory)?;
     chunk.set_start(1, true);
     let run = Run { chunk, first: 1, slices: 0, fresh: true };
-    begin(tag, &run, State::Huge, start, bytes)?;
+    begin(heap, key, &run, State::Huge, start, bytes)?;
     Ok(hand_out(run.header(), false))
 }
 
 /// Begins the span and charges its owner; gives all back where that fails.
 fn begin(
-    tag: Tag,
+    heap: &'static Heap,
+    key: ExpertKey,
     run: &Run,
     state: State,
     start: usize,
@@ -54,12 +61,14 @@ fn begin(
 ) -> Result<(), Error> {
     let span = run.header();
     span.begin(0, state, bytes, start, run.slices as u32, run.fresh);
-    let heap = tag.heap;
-    let begun = heap.with(|lists| {
-        if heap.key() != Some(tag.key) {
+    span.set_heap(heap);
+    heap.with(|lists| {
+        if !heap.is_of(key) {
+            paths::entered(Path::HeapMoved);
+            span.set_block_size(0);
+            super::record::release_slices(span);
             return Err(Error::InvalidKey);
         }
-        span.set_heap(heap);
         lists.add_span(span);
         let charged = heap.charge(span, bytes).or_else(|_| heap.charge_beyond(span, bytes));
         match charged {
@@ -71,13 +80,7 @@ fn begin(
             }
         }
         charged
-    });
-    if begun == Err(Error::InvalidKey) {
-        paths::entered(Path::HeapMoved);
-        span.set_block_size(0);
-        release_slices(span);
-    }
-    begun
+    })
 }
 
 fn hand_out(span: &'static Span, fill: bool) -> NonNull<u8> {
@@ -110,19 +113,25 @@ pub fn find_aligned(address: usize) -> Option<&'static Span> {
 ///
 /// - S1, S2 as for `local::free`; `span` is the block's.
 pub unsafe fn free(span: &'static Span, memory: NonNull<u8>) {
-    let freed = Heap::with_owner(
-        || span.heap(),
-        |heap, lists| {
-            let is_live = span.is_large() && span.start() == memory.addr().get();
-            if is_live {
-                heap.end_span(lists, span);
-            }
-            is_live
-        },
-    );
-    if freed != Some(true) {
-        super::local::refuse();
+    let Some(heap) = span.heap() else { return super::local::refuse() };
+    let freed = heap.with(|lists| {
+        let is_live = span.is_large()
+            && span.start() == memory.addr().get()
+            && span.heap().is_some_and(|now| core::ptr::eq(now, heap));
+        if is_live {
+            heap.end_span(lists, span);
+        }
+        is_live
+    });
+    if freed {
+        return;
     }
+    if span.is_large() {
+        // Adopted by the host meanwhile.
+        // SAFETY: S1 and S2 are handed on.
+        return unsafe { free(span, memory) };
+    }
+    super::local::refuse();
 }
 
 /// Makes a large block `bytes` long in place, if the room behind it is free or
@@ -150,10 +159,9 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
         }
         span.set_slices(wanted.max(slices));
         let more = bytes - before;
-        let charged = Heap::with_owner(
-            || span.heap(),
-            |heap, _| heap.charge(span, more).or_else(|_| heap.charge_beyond(span, more)),
-        )?;
+        let charged = span.with_heap(|heap, _| {
+            heap.charge(span, more).or_else(|_| heap.charge_beyond(span, more))
+        })?;
         if charged.is_err() {
             span.set_slices(slices);
             if wanted > slices {
@@ -171,7 +179,7 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
         return Some(Ok(()));
     }
     paths::entered(Path::ShrankInPlace);
-    Heap::with_owner(|| span.heap(), |heap, _| heap.refund(span, bytes))?;
+    span.with_heap(|heap, _| heap.refund(span, bytes))?;
     span.set_block_size(bytes);
     if wanted < slices {
         span.set_slices(wanted);

@@ -10,7 +10,6 @@ use super::address;
 use super::cache::Cache;
 use super::free_block::{self, FreeBlock};
 use super::paths::{self, Path};
-use super::record::Heap;
 use super::span::{NEVER, Span, State};
 use super::{large, thread};
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
@@ -32,8 +31,9 @@ pub fn refuse() {
 
 /// Frees the block at `memory`, whose slice's header is `header`.
 ///
-/// The fast path: the header's thread is this one, the guard is not in place,
-/// and nobody waits for this very free. Everything else is elsewhere.
+/// The fast path: the header's thread is this one, and nobody waits for this
+/// very free. The block is written and not read: it may have left the
+/// processor's caches, and a store need not wait for it.
 ///
 /// # Safety
 ///
@@ -57,69 +57,16 @@ pub unsafe fn free(header: &'static Span, memory: NonNull<u8>) {
 /// - S1, S2 as for [`free`]; `span` is the block's and this thread's.
 #[inline(always)]
 unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
-    let guard = span.guard_of(memory);
-    // SAFETY: S1: a block's start.
-    if unsafe { free_block::second_word(memory) }.load(Relaxed) == guard {
-        // SAFETY: S1 and S2 are handed on.
-        return unsafe { free_suspect(span, memory) };
-    }
     // SAFETY: S1: a block of this heap lies there.
     let memory = unsafe { address::block_at(memory.addr().get()) };
-    match span.bin() {
-        // SAFETY: S2; the span's own bin (Q1), the chunk's provenance.
-        Some(bin) if bin.take_room() => unsafe { bin.push(memory, guard) },
-        // SAFETY: S1 and S2 are handed on, the guard is not in place.
-        _ => unsafe { free_past_bin(span, memory) },
-    }
-}
-
-/// Frees a block whose bin has no room: there may be, if blocks were taken
-/// meanwhile; else it goes to its span.
-///
-/// # Safety
-///
-/// - S1, S2 as for [`free_own`]; `memory` has the chunk's provenance.
-#[cold]
-#[inline(never)]
-unsafe fn free_past_bin(span: &'static Span, memory: NonNull<u8>) {
     let guard = span.guard_of(memory);
-    if let Some(bin) = span.bin() {
-        if bin.make_room(span.block_size()) && bin.take_room() {
-            // SAFETY: S2; the span's own bin (Q1).
-            return unsafe { bin.push(memory, guard) };
-        }
-    }
-    // SAFETY: S2.
+    // SAFETY: S2; the pointer has the chunk's provenance.
     span.local.set(Some(unsafe { FreeBlock::new(memory, span.local.get(), guard) }));
     let wait = span.wait.load(Relaxed).wrapping_sub(1);
     span.wait.store(wait, Relaxed);
     if wait == 0 {
         noticed(span);
     }
-}
-
-/// The guard is in place: a second free, unless the program's own bytes equal
-/// a word that it cannot know. The span's lists tell.
-///
-/// # Safety
-///
-/// - S1, S2 as for [`free_own`].
-#[cold]
-#[inline(never)]
-unsafe fn free_suspect(span: &'static Span, memory: NonNull<u8>) {
-    paths::entered(Path::GuardMet);
-    let address = memory.addr().get();
-    let on_local =
-        span.local.get().is_some_and(|head| head.iter().any(|block| block.addr() == address));
-    let in_bin = span.bin().is_some_and(|bin| bin.holds(address));
-    // A list that others push to cannot be walked; there the guard decides.
-    if on_local || in_bin || span.remote.state().count() > 0 {
-        return refuse();
-    }
-    // SAFETY: S1: a block's start.
-    (unsafe { free_block::second_word(memory) }).store(0, Relaxed);
-    // SAFETY: S1 and S2 are handed on; the guard is gone.
-    unsafe { free_own(span, memory) };
 }
 
 /// Enough local frees have come for the span to be looked at.
@@ -148,12 +95,14 @@ pub fn noticed(span: &'static Span) {
 fn emptied(cache: &'static Cache, span: &'static Span) {
     let available = &cache.queue(span.class()).available;
     let is_only = span.next.get().is_none() && span.prev.get().is_none();
-    if is_only && span.slices() == 1 {
-        span.set_wait(span.local_count(), NEVER);
-    } else {
+    if !(is_only && span.slices() == 1) {
         available.remove(span);
-        cache.end_span(span);
+        if cache.end_span(span) {
+            return;
+        }
+        available.push_back(span);
     }
+    span.set_wait(span.local_count(), NEVER);
 }
 
 /// Frees a block whose slice's header does not name this thread: of another
@@ -191,14 +140,21 @@ pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
 /// - S1, S2 as for [`free`]; `span` is the block's.
 unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
     // SAFETY: S1: a block's start.
-    if unsafe { span.has_guard(memory) } {
+    if unsafe { free_block::has_guard(memory) } {
+        paths::entered(Path::GuardMet);
         return refuse();
     }
     // SAFETY: S1: a block of this heap lies there.
     let memory = unsafe { address::block_at(memory.addr().get()) };
     let mut pin = None;
     // SAFETY: S2; the link is set below, before each try.
-    let block = unsafe { FreeBlock::new(memory, None, span.guard_of(memory)) };
+    let block = unsafe {
+        FreeBlock::new(
+            memory,
+            None,
+            free_block::guard_of(memory.addr().get(), free_block::secret()),
+        )
+    };
     let after = span.remote.push(block.addr() - span.start(), |state| {
         // When the last block comes back to an abandoned span, this thread
         // ends it; until then nobody may release its chunk.
@@ -216,14 +172,22 @@ unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
 /// Ends a span that no thread owns, if no block of it is in use.
 #[cold]
 fn end_if_empty(span: &'static Span) {
-    Heap::with_owner(
-        || span.heap(),
-        |heap, lists| {
+    while let Some(heap) = span.heap() {
+        let done = heap.with(|lists| {
+            if !span.heap().is_some_and(|now| core::ptr::eq(now, heap)) {
+                return false;
+            }
             if span.state() == State::Abandoned && span.outstanding() == 0 {
                 paths::entered(Path::AbandonedSpanEnded);
                 heap.remove_abandoned(lists, span);
-                heap.end_span(lists, span);
+                if !heap.end_span(lists, span) {
+                    heap.add_abandoned(lists, span);
+                }
             }
-        },
-    );
+            true
+        });
+        if done {
+            return;
+        }
+    }
 }

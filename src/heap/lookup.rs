@@ -7,6 +7,7 @@ use core::ptr::NonNull;
 
 use super::address;
 use super::chunk_map;
+use super::free_block;
 use super::record::Heap;
 use super::span::{Span, State};
 use super::thread::{self, Pin};
@@ -40,7 +41,7 @@ pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
     let pin = thread::pin_anything();
     let found = find(address.addr(), &pin)?;
     // SAFETY: a block's start.
-    if found.span.state() == State::Free || unsafe { found.span.has_guard(found.start) } {
+    if found.span.state() == State::Free || unsafe { free_block::has_guard(found.start) } {
         return None;
     }
     found.heap.key()

@@ -34,8 +34,7 @@ mod thread;
 mod tls;
 
 pub use blocks::{alloc, alloc_zeroed, dealloc, realloc};
-#[cfg(feature = "testing")]
-pub use host::{Entered, HostEngine, HostOwner, enter, leave};
+pub use host::{Entered, HostEngine, enter, leave};
 #[cfg(feature = "testing")]
 pub use paths::{Path, count};
 #[cfg(feature = "testing")]

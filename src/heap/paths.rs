@@ -49,11 +49,13 @@ pub enum Path {
     ChunkReleased,
     /// A free found the guard of a free block in place.
     GuardMet,
+    /// A block without its guard came up to be handed out, and was not.
+    GuardMissed,
 }
 
 impl Path {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::AdoptedSpan,
         Self::CollectedRemote,
         Self::Pressure,
@@ -75,6 +77,7 @@ impl Path {
         Self::Purged,
         Self::ChunkReleased,
         Self::GuardMet,
+        Self::GuardMissed,
     ];
 }
 

@@ -21,7 +21,7 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use super::blocks;
-use super::free_block::second_word;
+use super::free_block::{live_mark_of, second_word};
 use super::lookup::{self, Found};
 use super::record::Heap;
 use super::span::Span;
@@ -34,9 +34,10 @@ use crate::sync::{AtomicUsize, Ordering::Relaxed};
 /// What stands in front of the memory handed out, in bytes.
 const PREFIX: usize = 16;
 
-/// The layout of the block behind `size` bytes; `None` where it overflows.
+/// The layout of the block behind `size` bytes; `None` where it overflows. One
+/// byte at least, or the address of 0 bytes would be in the next block.
 fn layout_of(size: usize) -> Option<Layout> {
-    Layout::from_size_align(size.checked_add(PREFIX)?, PREFIX).ok()
+    Layout::from_size_align(size.max(1).checked_add(PREFIX)?, PREFIX).ok()
 }
 
 /// Allocates a raw block of `size` bytes for the raw heap `heap`.
@@ -45,10 +46,9 @@ fn layout_of(size: usize) -> Option<Layout> {
 ///
 /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`].
 pub fn allocate(heap: &'static Heap, size: usize) -> Result<NonNull<u8>, Error> {
-    // Memory of size 0 has a byte too: where it begins must be inside the block.
-    let layout = layout_of(size.max(1)).ok_or(Error::OutOfMemory)?;
-    let tag = heap.tag().ok_or(Error::InvalidKey)?;
-    let block = blocks::allocate_in(tag, layout, true)?;
+    let layout = layout_of(size).ok_or(Error::OutOfMemory)?;
+    let key = heap.key().ok_or(Error::InvalidKey)?;
+    let block = blocks::allocate_in(heap, key, layout, true)?;
     Ok(hand_out(block, size))
 }
 
@@ -56,10 +56,8 @@ fn hand_out(block: NonNull<u8>, size: usize) -> NonNull<u8> {
     // SAFETY: 16 bytes or more, aligned to 16.
     let size_word = unsafe { block.cast::<AtomicUsize>().as_ref() };
     size_word.store(size, Relaxed);
-    // SAFETY: a block just allocated by this thread; its alignment is 16.
-    let span = unsafe { blocks::span_of(block) };
     // SAFETY: as above.
-    (unsafe { second_word(block) }).store(span.live_mark_of(block), Relaxed);
+    (unsafe { second_word(block) }).store(live_mark_of(block), Relaxed);
     // SAFETY: the block has `PREFIX + size` bytes.
     unsafe { block.add(PREFIX) }
 }
@@ -81,7 +79,7 @@ fn find<'p>(key: ExpertKey, address: *const u8, pin: &'p Pin) -> Result<RawBlock
     }
     // SAFETY: W2: a carved block's start.
     let mark = unsafe { second_word(start) };
-    if mark.load(Relaxed) != span.live_mark_of(start) {
+    if mark.load(Relaxed) != live_mark_of(start) {
         return Err(Error::InvalidPointer);
     }
     if heap.key() != Some(key) {
@@ -121,7 +119,7 @@ pub fn free(key: ExpertKey, address: *const u8) -> Result<(), Error> {
 fn claim(found: &RawBlock<'_>) -> Result<(), Error> {
     // SAFETY: W2: a carved block's start.
     let mark = unsafe { second_word(found.block) };
-    let live = found.span.live_mark_of(found.block);
+    let live = live_mark_of(found.block);
     // Relaxed: decides who frees; the free itself orders what follows.
     let claimed = mark.compare_exchange(live, 0, Relaxed, Relaxed);
     claimed.map(|_| ()).map_err(|_| Error::InvalidPointer)
@@ -142,8 +140,10 @@ fn release(found: &RawBlock<'_>) {
 pub fn reallocate(key: ExpertKey, address: *mut u8, size: usize) -> Result<NonNull<u8>, Error> {
     let pin = thread::pin_anything();
     let found = find(key, address, &pin)?;
-    let new = layout_of(size.max(1)).ok_or(Error::OutOfMemory)?;
-    let old = layout_of(found.size).ok_or(Error::InvalidPointer)?;
+    let new = layout_of(size).ok_or(Error::OutOfMemory)?;
+    // Exactly what holds content: what is behind it is new, and zeroed.
+    let old = Layout::from_size_align(found.size + PREFIX, PREFIX);
+    let old = old.map_err(|_| Error::InvalidPointer)?;
     claim(&found)?;
     // SAFETY: a live block of this heap, claimed by this thread alone.
     match unsafe { blocks::resize(found.block, old, new, true) } {

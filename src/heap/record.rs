@@ -64,15 +64,6 @@ unsafe impl Sync for Heap {}
 // SAFETY: as above.
 unsafe impl Send for Heap {}
 
-/// A heap record and whose it was when it was looked at. Records are recycled:
-/// who comes by a tag looks again under the lock.
-#[derive(Clone, Copy)]
-pub struct Tag {
-    pub heap: &'static Heap,
-    pub key: ExpertKey,
-    pub kind: Kind,
-}
-
 /// The host's account: everything that belongs to no expert.
 pub static HOST_ACCOUNT: Account = Account::new();
 
@@ -223,11 +214,8 @@ impl Heap {
 
     /// Closes a heap without spans and live caches; the record is kept.
     pub fn close(&'static self) {
-        self.with(|lists| {
-            lists.clear();
-            // Under the lock: who holds it and sees the key has the owner.
-            self.key.store(0, Relaxed);
-        });
+        self.lists.lock().clear();
+        self.key.store(0, Relaxed);
         self.account.store(ptr::null_mut(), Relaxed);
         POOL.give(self);
     }
@@ -249,30 +237,23 @@ impl Heap {
         ExpertKey::from_raw(self.key.load(Relaxed))
     }
 
+    /// Takes the owner's key off a heap whose blocks the host has adopted. Under
+    /// the lock: whoever would add a block for that owner looks there first.
+    pub fn disown(&self) {
+        self.key.store(0, Relaxed);
+    }
+
+    /// Whether the heap is still that of `key`. Under the lock.
+    pub fn is_of(&self, key: ExpertKey) -> bool {
+        self.key() == Some(key)
+    }
+
     pub fn is_kind(&self, kind: Kind) -> bool {
         self.kind.load(Relaxed) == kind as usize
     }
 
     pub fn kind(&self) -> Kind {
         Kind::ALL[self.kind.load(Relaxed)]
-    }
-
-    /// The record and its owner, who is known to stay.
-    pub fn tag(&'static self) -> Option<Tag> {
-        Some(Tag { heap: self, key: self.key()?, kind: self.kind() })
-    }
-
-    /// The heap that `of` names and its owner: of one moment, because what
-    /// moves to another heap never moves back. `None` where it names no heap.
-    pub fn tag_of(of: impl Fn() -> Option<&'static Self>) -> Option<Tag> {
-        loop {
-            let heap = of()?;
-            let tag = heap.tag();
-            if let Some(tag) = tag.filter(|_| of().is_some_and(|now| ptr::eq(now, heap))) {
-                return Some(tag);
-            }
-            paths::entered(Path::HeapMoved);
-        }
     }
 
     pub fn is_host(&self) -> bool {
@@ -290,27 +271,6 @@ impl Heap {
     /// Runs `f` with the heap's lists, alone.
     pub fn with<T>(&self, f: impl FnOnce(&Lists) -> T) -> T {
         f(&self.lists.lock())
-    }
-
-    /// Runs `f` with the lists of the heap that `of` names, alone: of the span
-    /// or cache that it stands for, once the lock is held. An expert's heap
-    /// may be adopted by the host at any moment before that, and its record
-    /// may even serve another owner. `None` where `of` names no heap.
-    pub fn with_owner<T>(
-        of: impl Fn() -> Option<&'static Self>,
-        mut f: impl FnMut(&'static Self, &Lists) -> T,
-    ) -> Option<T> {
-        loop {
-            let heap = of()?;
-            let done = heap.with(|lists| {
-                let is_still = of().is_some_and(|now| ptr::eq(now, heap));
-                is_still.then(|| f(heap, lists))
-            });
-            if done.is_some() {
-                return done;
-            }
-            paths::entered(Path::HeapMoved);
-        }
     }
 
     /// Whether an abandoned span of `class` may be had.
@@ -368,15 +328,19 @@ impl Heap {
         span.set_charged(keep);
     }
 
-    /// Begins a span of `class` for the heap that `of` names.
+    /// Begins a span of `class` for this heap.
+    ///
+    /// `cache` is whose span it will be. `None` where the host has adopted
+    /// that cache meanwhile, and so this heap is not its owner's any more.
     ///
     /// # Errors
     ///
     /// [`Error::OutOfMemory`].
     pub fn begin_span(
+        &'static self,
         class: usize,
-        of: impl Fn() -> Option<&'static Self>,
-    ) -> Result<&'static Span, Error> {
+        cache: &Cache,
+    ) -> Result<Option<&'static Span>, Error> {
         let slices = super::size_class::slices(class);
         let run = arena::take(slices, 1).ok_or(Error::OutOfMemory)?;
         let span = run.header();
@@ -385,23 +349,34 @@ impl Heap {
         for back in 1..slices {
             run.chunk.header(run.first + back).set_back(back as u16);
         }
-        let added = Self::with_owner(of, |heap, lists| {
-            span.set_heap(heap);
-            lists.add_span(span);
+        span.set_heap(self);
+        let is_open = self.with(|lists| {
+            let is_open = ptr::eq(self, cache.heap());
+            if is_open {
+                lists.add_span(span);
+            }
+            is_open
         });
-        if added.is_none() {
+        if !is_open {
+            paths::entered(Path::HeapMoved);
             release_slices(span);
-            return Err(Error::OutOfMemory);
         }
-        Ok(span)
+        Ok(is_open.then_some(span))
     }
 
     /// Ends a span without blocks in use that is on no cache's list: its
-    /// charge and its slices go back. Under the heap's lock.
-    pub fn end_span(&self, lists: &Lists, span: &'static Span) {
+    /// charge and its slices go back. Under the heap's lock. Returns false, and
+    /// counts a refused free, where a block is in use after all, because
+    /// another one was freed twice.
+    pub fn end_span(&self, lists: &Lists, span: &'static Span) -> bool {
+        if !span.is_large() && !span.is_all_free() {
+            super::local::refuse();
+            return false;
+        }
         lists.remove_span(span);
         self.refund(span, 0);
         release_slices(span);
+        true
     }
 
     /// Locks the lists for good: for `fork`.

@@ -335,7 +335,6 @@ impl<'w> Actor<'w> {
         let Ok(held) = self.hold(&block) else { return self.forget(at) };
         block.check();
         self.blocks.swap_remove(at);
-        let refused = testing::stats().refused_frees;
         match block.face {
             Face::Raw => return self.free_raw(&block, &held, twice),
             // SAFETY: a live block of this layout.
@@ -348,12 +347,6 @@ impl<'w> Actor<'w> {
         }
         self.count_freed(&block);
         self.note_stale(&block);
-        // Noticed as long as nobody else has the memory by now.
-        if twice && self.world.config.exact && block.layout.size() <= 8 << 20 && block.layout.align() <= 4096 {
-            // SAFETY: S1 of `heap::dealloc`: it was live, and is free.
-            unsafe { ALLOC.dealloc(block.start.as_ptr(), block.layout) };
-            assert_eq!(testing::stats().refused_frees, refused + 1, "second free of {block:?}");
-        }
     }
 
     pub fn count_freed(&self, block: &Block) {

@@ -47,7 +47,10 @@ impl Dice<'_> {
     /// A size in bytes: mostly small, sometimes beyond `largest` by far, never 0.
     pub fn size(&mut self, largest: usize) -> usize {
         let limit = match self.below(1000) {
-            0..=549 => 256,
+            // Many of a size: spans that are full.
+            0..=149 => return 40,
+            150..=219 => return 1000,
+            220..=549 => 256,
             550..=799 => 4 << 10,
             800..=929 => 64 << 10,
             930..=989 => 512 << 10,

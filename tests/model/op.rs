@@ -20,7 +20,7 @@ pub enum Op {
     Realloc { which: usize, layout: Layout, zeroed: bool },
     /// By the face that the block came from.
     Free { which: usize },
-    /// A free of a block that was just freed.
+    /// The same; of a raw block, once more.
     FreeTwice { which: usize },
     /// The raw calls of another expert, with this one's block.
     WrongOwner { which: usize, seat: usize },
