@@ -6,21 +6,26 @@ mod common;
 
 #[cfg(unix)]
 mod unix {
+    use std::panic::AssertUnwindSafe;
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+    use expert_alloc::{Expert, ExpertKey};
 
     use crate::common::ALLOC;
 
     static STOP: AtomicBool = AtomicBool::new(false);
 
-    fn busy(number: usize) {
+    fn busy(number: usize, shared: ExpertKey) {
         let mut kept: Vec<Vec<u8>> = Vec::new();
         let mut round = number;
         while !STOP.load(Relaxed) {
             round += 1;
             kept.push(vec![round as u8; round * 37 % 5000]);
-            if kept.len() > 100 {
+            while kept.len() > 100 {
                 kept.swap_remove(round % 100);
             }
+            // By the key alone: pinned for a moment, perhaps that of the fork.
+            assert!(ALLOC.get(shared).is_some());
             // Looks at memory that is not its own: pinned for a moment.
             assert!(ALLOC.owner_of(kept[0].as_ptr()).is_some() || kept[0].capacity() == 0);
             if round % 16 == 0 {
@@ -35,7 +40,10 @@ mod unix {
     }
 
     /// What a child must be able to do. It ends without running destructors.
-    fn child() {
+    fn child(shared: &Expert) {
+        // SAFETY: the child's copy; the child never drops the other.
+        let shared = unsafe { std::ptr::read(shared) };
+        assert_eq!(shared.finish().blocks, 1, "the child's copy of an expert");
         let mut list: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
         list.retain(|text| text.len() == 3);
         let expert = ALLOC.expert("child").quota(1 << 20).register().unwrap();
@@ -53,9 +61,12 @@ mod unix {
     }
 
     pub fn forks_among_busy_threads() {
+        let shared = ALLOC.expert("shared").register().unwrap();
+        shared.alloc(100).unwrap();
+        let key = shared.key();
         std::thread::scope(|scope| {
             for number in 0..3 {
-                scope.spawn(move || busy(number));
+                scope.spawn(move || busy(number, key));
             }
             for _ in 0..100 {
                 // SAFETY: the child only uses this heap, which is ready for it,
@@ -64,7 +75,7 @@ mod unix {
                     0 => {
                         // SAFETY: no preconditions. A child that hangs is killed.
                         unsafe { libc::alarm(20) };
-                        let outcome = std::panic::catch_unwind(child);
+                        let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| child(&shared)));
                         // SAFETY: no preconditions.
                         unsafe { libc::_exit(i32::from(outcome.is_err())) };
                     }

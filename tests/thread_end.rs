@@ -92,7 +92,7 @@ fn scopes_of_ending_threads() {
 /// it, allocating: from then on it allocates for the host.
 fn an_expert_ends_under_a_scope() {
     let before = walk();
-    for _ in 0..200 {
+    for _ in 0..50 {
         let expert = ALLOC.expert("moved").register().unwrap();
         let key = expert.key();
         let mut kept: Vec<Vec<u8>> = Vec::with_capacity(3000);
