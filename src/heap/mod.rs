@@ -9,6 +9,8 @@ mod arena;
 mod bitmap;
 mod blocks;
 mod cache;
+#[cfg(feature = "testing")]
+pub mod check;
 mod chunk;
 mod chunk_map;
 mod exit;
@@ -20,6 +22,7 @@ mod host;
 mod large;
 mod local;
 mod lookup;
+mod paths;
 mod raw;
 mod record;
 mod refill;
@@ -32,6 +35,10 @@ mod tls;
 
 pub use blocks::{alloc, alloc_zeroed, dealloc, realloc};
 pub use host::{Entered, HostEngine, enter, leave};
+#[cfg(feature = "testing")]
+pub use paths::{Path, count};
+#[cfg(feature = "testing")]
+pub use tables::mapped_bytes as table_bytes;
 pub use thread::{Pin, pin};
 
 /// Totals of the process-wide heap.
