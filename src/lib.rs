@@ -11,6 +11,7 @@ mod api;
 mod engine;
 mod error;
 mod expert;
+pub mod fixed;
 #[cfg(feature = "std")]
 mod heap;
 mod key;
@@ -18,9 +19,11 @@ mod key;
 mod source;
 mod sync;
 
-pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, Holder, Host, InScope, Scope};
+#[cfg(feature = "capi")]
+pub use api::capi;
+pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, ExpertHeap, Holder, Host};
 #[cfg(feature = "std")]
-pub use api::{ExpertAlloc, Failure, Snapshot};
+pub use api::{ExpertAlloc, Failure, InScope, Scope, Snapshot};
 pub use error::Error;
 pub use expert::home::{Ambient, Home};
 #[cfg(feature = "std")]
@@ -28,4 +31,6 @@ pub use expert::owned_name::NameCopy;
 pub use expert::report::{ExpertSnapshot, Report};
 pub use expert::stats::{Reclaimed, Stats};
 pub use expert::visit::State;
+#[cfg(feature = "std")]
+pub use heap::HeapStats;
 pub use key::ExpertKey;

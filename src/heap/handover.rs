@@ -12,6 +12,7 @@ use super::size_class::{self, CLASSES};
 use super::span::{Span, State};
 use super::thread;
 use crate::engine::{Taken, Usage};
+use crate::sync::{Ordering, fence};
 
 /// The thread of `cache` ends: empty spans are given back, the others left to
 /// whoever allocates for the heap next. Returns false where the cache is dead
@@ -153,6 +154,7 @@ pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
                 adopt_span(from, old, to, new, span);
             }
             new.count_adopted(taken.blocks as u64);
+            from.disown();
             taken
         })
     })
@@ -166,6 +168,8 @@ fn adopt_span(from: &Heap, old: &Lists, to: &'static Heap, new: &Lists, span: &'
     old.remove_span(span);
     from.account().refund(span.charged());
     to.account().overdraw(span.charged());
+    // Release: the charge (the Acquire in `Cache::charge`).
+    fence(Ordering::Release);
     span.set_heap(to);
     new.add_span(span);
     if is_abandoned {

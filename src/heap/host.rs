@@ -87,7 +87,7 @@ pub fn enter(who: Who<'_, HostOwner>) -> Entered {
 #[cold]
 fn first_entry(who: Who<'_, HostOwner>) -> Option<&'static super::cache::Cache> {
     thread::tend();
-    thread::attach(heap_or_open(who, Kind::Ambient).ok()?)
+    thread::attach(heap_or_open(who, Kind::Ambient).ok()?, who.key).ok()
 }
 
 /// Makes current what was so before; the host where that has ended meanwhile.
@@ -242,5 +242,5 @@ fn allocate_slow(
     if let (Some(class), Some(cache)) = (blocks::class_of(layout), thread::find(who.key, kind)) {
         return blocks::allocate_from(cache, class, layout, zeroed);
     }
-    blocks::allocate_in(heap_or_open(who, kind)?, layout, zeroed)
+    blocks::allocate_in(heap_or_open(who, kind)?, who.key, layout, zeroed)
 }

@@ -13,15 +13,31 @@ use super::free_block::{self, FreeBlock, FreeList};
 use super::geometry::PAGE;
 use super::record::Heap;
 use super::size_class::{self, CLASSES, SMALL_MAX};
-use super::span::{Span, State};
+use super::span::{NEVER, Span, State};
 use crate::error::Error;
-use crate::sync::Ordering::Relaxed;
+use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::sync::fence;
 
 /// How many waiting or abandoned spans are looked at before a fresh one is
 /// begun. Those looked at go to the back, so all have their turn.
 const LOOKS: usize = 4;
 
 impl Cache {
+    /// Turns what was freed in the current span meanwhile into the bin, and
+    /// takes a block; `None` where that is too little, or the bin is not empty.
+    /// The most frequent of the slow paths by far.
+    #[inline]
+    pub fn reuse_current(&self, class: usize) -> Option<NonNull<u8>> {
+        let current = self.queue(class).current.get()?;
+        let local = current.local_count();
+        if local < current.enough() || self.bin(class).is_some() {
+            return None;
+        }
+        self.fill(class, current.local.take(), local);
+        current.set_wait(0, NEVER);
+        self.pop(class)
+    }
+
     /// Allocates a block of `class` where the bin is empty.
     ///
     /// # Errors
@@ -30,6 +46,9 @@ impl Cache {
     #[cold]
     #[inline(never)]
     pub fn allocate_slow(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
+        if let Some(block) = self.reuse_current(class) {
+            return Ok(block);
+        }
         self.lose_bin(class);
         match self.refill(class) {
             Ok(()) => self.pop(class).ok_or(Error::OutOfMemory),
@@ -67,7 +86,7 @@ impl Cache {
         let local = span.local_count();
         if local >= enough {
             self.fill(span.class(), span.local.take(), local);
-            span.set_wait(0, super::span::NEVER);
+            span.set_wait(0, NEVER);
             return true;
         }
         if span.remote.state().count() < enough {
@@ -102,6 +121,9 @@ impl Cache {
             return false;
         }
         let adopted = heap.with(|lists| {
+            if !core::ptr::eq(heap, self.heap()) {
+                return None;
+            }
             let list = &lists.abandoned[class];
             for _ in 0..LOOKS {
                 let span = list.first()?;
@@ -127,10 +149,20 @@ impl Cache {
     }
 
     fn begin_span(&'static self, class: usize) -> Result<(), Error> {
-        let span = self.heap().begin_span(class)?;
+        let span = self.fresh_span(class)?;
+        self.carve(span, PAGE)
+    }
+
+    /// A fresh span, current from now on, of whoever owns this cache.
+    fn fresh_span(&'static self, class: usize) -> Result<&'static Span, Error> {
+        let span = loop {
+            if let Some(span) = self.heap().begin_span(class, self)? {
+                break span;
+            }
+        };
         self.own(span);
         self.make_current(class, span);
-        self.carve(span, PAGE)
+        Ok(span)
     }
 
     /// Makes blocks of up to `bytes` of the current span's uncarved memory, at
@@ -162,7 +194,8 @@ impl Cache {
     }
 
     /// Charges the owner. An expert's heap may be adopted by the host at any
-    /// moment, so its lock is held: the charge goes where the span is.
+    /// moment, so its lock is held: the charge goes where the span is. So does
+    /// the host's, until a span that is being adopted has arrived.
     fn charge(
         &self,
         span: &Span,
@@ -171,7 +204,10 @@ impl Cache {
     ) -> Result<(), Error> {
         loop {
             let heap = self.heap();
-            if heap.is_host() {
+            let has_span = span.heap().is_some_and(|tag| core::ptr::eq(tag, heap));
+            if has_span && heap.is_host() {
+                // Acquire: what was charged so far (the Release in `adopt_span`).
+                fence(Acquire);
                 return how(heap, span, bytes);
             }
             let done =
@@ -230,15 +266,13 @@ impl Cache {
         }
         let span = match self.queue(class).current.get() {
             Some(span) if span.carved() < span.capacity() => span,
-            _ => {
-                let span = self.heap().begin_span(class)?;
-                self.own(span);
-                self.make_current(class, span);
-                span
-            }
+            _ => self.fresh_span(class)?,
         };
         let bytes = span.charge_of(span.carved() + 1).saturating_sub(span.charged());
-        let charged = self.charge(span, bytes, Heap::charge_beyond);
+        // The owner may be the host by now, which has room.
+        let charged = self.charge(span, bytes, |heap, span, bytes| {
+            heap.charge(span, bytes).or_else(|_| heap.charge_beyond(span, bytes))
+        });
         if charged.is_err() {
             self.end_empty_spans();
             return Err(why);

@@ -29,7 +29,7 @@ use super::address;
 use super::cache::Cache;
 use super::free_block::{self, FreeList};
 use super::geometry::{HEADER, PAGE, SLICE};
-use super::record::Heap;
+use super::record::{Heap, Lists};
 use super::remote::Remote;
 use super::size_class;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -177,6 +177,21 @@ impl Span {
     pub fn heap(&self) -> Option<&'static Heap> {
         // SAFETY: heap records are never freed, only recycled.
         unsafe { self.heap.load(Relaxed).as_ref() }
+    }
+
+    /// Runs `f` with the span's heap and its lists, alone: the span is not
+    /// adopted meanwhile. `None` where the span has no heap.
+    pub fn with_heap<T>(&self, f: impl Fn(&'static Heap, &Lists) -> T) -> Option<T> {
+        loop {
+            let heap = self.heap()?;
+            let done = heap.with(|lists| {
+                let same = self.heap().is_some_and(|now| core::ptr::eq(now, heap));
+                same.then(|| f(heap, lists))
+            });
+            if done.is_some() {
+                return done;
+            }
+        }
     }
 
     /// Tags the span. Under the heap's lock.
