@@ -15,6 +15,22 @@ use crate::error::Error;
 use crate::expert::home::{Home, OwnerOf};
 
 /// Whoever can hold raw blocks: an [`Expert`], or the [`Host`].
+///
+/// ```
+/// use expert_alloc::{Error, Expert, ExpertAlloc, Holder};
+///
+/// /// Gives a new block to an expert, or to the host.
+/// fn give(from: &Expert, to: &impl Holder<ExpertAlloc>) -> Result<(), Error> {
+///     from.transfer(from.alloc(8)?.as_ptr(), to).map(|_| ())
+/// }
+///
+/// let heap = ExpertAlloc::new();
+/// let (one, two) = (heap.expert("one").register()?, heap.expert("two").register()?);
+/// give(&one, &two)?;
+/// give(&one, &heap.host())?;
+/// assert_eq!((one.stats().live_blocks, two.stats().live_blocks), (0, 1));
+/// # Ok::<(), Error>(())
+/// ```
 pub trait Holder<H: Home>: sealed::Holder<H> {}
 
 impl<H: Home> Holder<H> for Expert<H> {}

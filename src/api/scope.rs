@@ -50,6 +50,21 @@ pub struct Scope<'e, H: Ambient = DefaultHome> {
 impl<H: Ambient> Expert<H> {
     /// Makes this expert the owner of what this thread allocates through the
     /// global allocator, until the result is dropped.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// let expert = ALLOC.expert("one").register()?;
+    /// let text = {
+    ///     let _scope = expert.enter();
+    ///     String::from("the expert's")
+    /// };
+    /// assert_eq!(ALLOC.owner_of(text.as_ptr()), Some(expert.key()));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[inline]
     pub fn enter(&self) -> Scope<'_, H> {
         let previous = self.home().enter(self.ambient());
@@ -119,6 +134,17 @@ mod run {
         ///
         /// What `f` borrows mutably may be left half changed by a panic; look
         /// at it with that in mind, as after a thread that panicked.
+        ///
+        /// ```
+        /// use expert_alloc::ExpertAlloc;
+        ///
+        /// let heap = ExpertAlloc::new();
+        /// let expert = heap.expert("careless").register()?;
+        /// assert_eq!(expert.run(|| 6 * 7).unwrap(), 42);
+        /// let failure = expert.run(|| panic!("out of cheese")).unwrap_err();
+        /// assert_eq!(failure.message(), Some("out of cheese"));
+        /// # Ok::<(), expert_alloc::Error>(())
+        /// ```
         ///
         /// # Errors
         ///
