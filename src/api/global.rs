@@ -231,6 +231,18 @@ impl ExpertAlloc {
 }
 
 /// The figures of the host and of all experts at about the same time.
+///
+/// ```
+/// use expert_alloc::ExpertAlloc;
+///
+/// let heap = ExpertAlloc::new();
+/// let expert = heap.expert("hungry").register()?;
+/// expert.alloc(10 << 20)?;
+/// let snapshot = heap.snapshot();
+/// let largest = snapshot.experts.iter().max_by_key(|row| row.stats.charged_bytes);
+/// assert_eq!(largest.unwrap().key, expert.key());
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Snapshot {

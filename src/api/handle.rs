@@ -49,6 +49,16 @@ impl<'e, H: Home> ExpertHandle<'e, H> {
     }
 
     /// The expert that this allocates for.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("one").register()?;
+    /// let handle = expert.allocator();
+    /// assert_eq!(handle.expert().key(), expert.key());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub const fn expert(self) -> &'e Expert<H> {
         self.expert
     }

@@ -72,6 +72,23 @@ impl<H: Ambient> Expert<H> {
     }
 
     /// Polls `future` in a scope of this expert, on whatever thread that is.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    /// use std::pin::pin;
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// let task = ALLOC.expert("task").register()?;
+    /// let mut future = pin!(task.in_scope(async { String::from("the task's") }));
+    /// let Poll::Ready(text) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+    ///     unreachable!("nothing to wait for");
+    /// };
+    /// assert_eq!(ALLOC.owner_of(text.as_ptr()), Some(task.key()));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub fn in_scope<F: Future>(&self, future: F) -> InScope<'_, F, H> {
         InScope { expert: self, future }
     }
@@ -156,6 +173,16 @@ mod run {
     }
 
     /// What an expert's panic carried. See [`Expert::run`].
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("careless").register()?;
+    /// let failure = expert.run(|| panic!("frame {} is odd", 7)).unwrap_err();
+    /// assert_eq!(failure.to_string(), "panicked: frame 7 is odd");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub struct Failure(Box<dyn Any + Send>);
 
     impl Failure {

@@ -35,6 +35,11 @@ pub use host::{Entered, HostEngine, enter, leave};
 pub use thread::{Pin, pin};
 
 /// Totals of the process-wide heap.
+///
+/// ```
+/// let memory = expert_alloc::ExpertAlloc::new().memory();
+/// println!("{} MiB mapped in {} chunks", memory.mapped_bytes >> 20, memory.chunks);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeapStats {
     /// Bytes of address space had from the page source.
