@@ -58,6 +58,17 @@ impl SliceSet {
         self.find(from, u64::MAX).unwrap_or(SLICES)
     }
 
+    /// The last slice before `from` that is not in the set.
+    pub fn gap_before(&self, from: usize) -> Option<usize> {
+        let mut word = from.checked_sub(1)? / 64;
+        let mut bits = !self.0[word] & (u64::MAX >> (63 - (from - 1) % 64));
+        while bits == 0 {
+            word = word.checked_sub(1)?;
+            bits = !self.0[word];
+        }
+        Some(word * 64 + 63 - bits.leading_zeros() as usize)
+    }
+
     /// The first start, a multiple of `align`, of `count` slices in a row that
     /// are in the set. Time in the number of runs before it.
     pub fn find_run(&self, count: usize, align: usize) -> Option<usize> {
@@ -147,6 +158,7 @@ mod tests {
             assert_eq!(set.is_empty(), !truth.contains(&true));
             let at = next(SLICES);
             assert_eq!(set.next(at), (at..SLICES).find(|&slice| truth[slice]));
+            assert_eq!(set.gap_before(at), (0..at).rev().find(|&slice| !truth[slice]));
             assert_eq!(
                 set.next_gap(at),
                 (at..SLICES).find(|&slice| !truth[slice]).unwrap_or(SLICES)
