@@ -12,6 +12,17 @@ use crate::expert::home::Home;
 /// It implements `Allocator` of allocator-api2 0.2 (feature `allocator-api2`),
 /// of allocator-api2 0.4 (feature `allocator-api2-04`), and of the standard
 /// library where the toolchain has it.
+///
+/// ```
+/// use expert_alloc::ExpertAlloc;
+///
+/// let heap = ExpertAlloc::new();
+/// let expert = heap.expert("users").register()?;
+/// let mut users = hashbrown::HashMap::new_in(expert.allocator());
+/// users.insert("10.0.0.1", 1_u64);
+/// assert!(expert.stats().live_bytes > 0);
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 pub struct ExpertHandle<'e, H: Home = DefaultHome> {
     expert: &'e Expert<H>,
 }
@@ -38,6 +49,16 @@ impl<'e, H: Home> ExpertHandle<'e, H> {
     }
 
     /// The expert that this allocates for.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("one").register()?;
+    /// let handle = expert.allocator();
+    /// assert_eq!(handle.expert().key(), expert.key());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub const fn expert(self) -> &'e Expert<H> {
         self.expert
     }
