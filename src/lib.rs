@@ -1,4 +1,8 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "std", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "std"),
+    doc = "Memory for firmware that runs modules of different origin: every block carries its owner. See the README."
+)]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(expert_alloc_nightly, feature(allocator_api))]
 
@@ -7,6 +11,7 @@ mod api;
 mod engine;
 mod error;
 mod expert;
+pub mod fixed;
 #[cfg(feature = "std")]
 mod heap;
 mod key;
@@ -16,9 +21,9 @@ mod sync;
 
 #[cfg(feature = "capi")]
 pub use api::capi;
-pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, Holder, Host, InScope, Scope};
+pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, ExpertHeap, Holder, Host};
 #[cfg(feature = "std")]
-pub use api::{ExpertAlloc, Failure, Snapshot};
+pub use api::{ExpertAlloc, Failure, InScope, Scope, Snapshot};
 pub use error::Error;
 pub use expert::home::{Ambient, Home};
 #[cfg(feature = "std")]

@@ -25,12 +25,12 @@ use crate::key::ExpertKey;
 /// Allocates for the thread's current owner. Null where that fails.
 #[inline(always)]
 pub fn alloc(layout: Layout) -> *mut u8 {
-    match class_of(layout) {
+    match size_class::looked_up(layout) {
         Some(class) => match thread::current().pop(class) {
             Some(block) => block.as_ptr(),
             None => ambient_slow(class),
         },
-        None => ambient_large(layout, false),
+        None => ambient_unusual(layout, false),
     }
 }
 
@@ -38,8 +38,8 @@ pub fn alloc(layout: Layout) -> *mut u8 {
 /// that fails.
 #[inline(always)]
 pub fn alloc_zeroed(layout: Layout) -> *mut u8 {
-    if class_of(layout).is_none() {
-        return ambient_large(layout, true);
+    if size_class::looked_up(layout).is_none() {
+        return ambient_unusual(layout, true);
     }
     let block = alloc(layout);
     if !block.is_null() {
@@ -295,7 +295,9 @@ pub fn class_of(layout: Layout) -> Option<usize> {
 
 /// A non-null pointer, aligned as asked, to nothing.
 pub fn dangling(layout: Layout) -> NonNull<u8> {
-    NonNull::without_provenance(layout.align().try_into().unwrap_or(core::num::NonZeroUsize::MIN))
+    let address = ptr::without_provenance_mut(layout.align());
+    // An alignment is never 0.
+    NonNull::new(address).unwrap_or(NonNull::dangling())
 }
 
 /// Returns a pointer, not a result: in one register, so that the fast path
@@ -303,11 +305,29 @@ pub fn dangling(layout: Layout) -> NonNull<u8> {
 #[cold]
 #[inline(never)]
 fn ambient_slow(class: usize) -> *mut u8 {
+    if let Some(block) = thread::current().reuse_current(class) {
+        return block.as_ptr();
+    }
     thread::tend();
     pointer(ambient_cache().and_then(|cache| match cache.pop(class) {
         Some(block) => Ok(block),
         None => cache.allocate_slow(class),
     }))
+}
+
+/// What the fast path does not look up: larger, or aligned beyond 16 bytes.
+#[inline(never)]
+fn ambient_unusual(layout: Layout, zeroed: bool) -> *mut u8 {
+    let Some(class) = class_of(layout) else { return ambient_large(layout, zeroed) };
+    let block = match thread::current().pop(class) {
+        Some(block) => block.as_ptr(),
+        None => ambient_slow(class),
+    };
+    if zeroed && !block.is_null() {
+        // SAFETY: a fresh block of at least that many bytes.
+        unsafe { block.write_bytes(0, layout.size()) };
+    }
+    block
 }
 
 #[cold]

@@ -47,9 +47,8 @@ fn abandon_span(heap: &Heap, lists: &Lists, span: &'static Span) {
     // From here on whoever frees the last block ends the span; if that has
     // happened already, it is this thread's to do.
     let state = span.remote.set_abandoned(true);
-    if span.local_count() + state.count() == span.carved() {
-        heap.end_span(lists, span);
-    } else {
+    let is_empty = span.local_count() + state.count() == span.carved();
+    if !is_empty || !heap.end_span(lists, span) {
         heap.add_abandoned(lists, span);
     }
 }
@@ -104,7 +103,7 @@ fn live(lists: &Lists) -> Taken {
     }
     for cache in lists.caches() {
         for class in 0..CLASSES {
-            let count = cache.bin(class).len();
+            let count = cache.bin_count(class);
             live.blocks = live.blocks.saturating_sub(count);
             live.bytes = live.bytes.saturating_sub(count * size_class::size_of(class));
         }

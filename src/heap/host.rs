@@ -4,7 +4,7 @@ use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
 use super::record::{HOST, HOST_ACCOUNT, Heap};
-use super::{blocks, handover, lookup, raw, tables, thread};
+use super::{blocks, handover, lookup, raw, size_class, tables, thread};
 use crate::engine::{Engine, HOST_KEY, Kind, Taken, Usage, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
@@ -93,8 +93,7 @@ fn first_entry(who: Who<'_, HostOwner>) -> Option<&'static super::cache::Cache> 
 /// Makes current what was so before; the host where that has ended meanwhile.
 pub fn leave(before: Entered) {
     // Records are never freed: a cache that was given up has another id.
-    let is_still = before.cache.id() == before.id
-        && (before.id == 0 || thread::owns(before.cache));
+    let is_still = before.cache.id() == before.id && (before.id == 0 || thread::owns(before.cache));
     thread::set_current(if is_still { before.cache } else { &super::cache::EMPTY });
 }
 
@@ -122,7 +121,7 @@ impl Engine for HostEngine {
         layout: Layout,
         zeroed: bool,
     ) -> Result<NonNull<u8>, Error> {
-        match (blocks::class_of(layout), thread::remembered(who.key, kind)) {
+        match (size_class::looked_up(layout), thread::remembered(who.key, kind)) {
             (Some(class), Some(cache)) => blocks::allocate_from(cache, class, layout, zeroed),
             _ => allocate_slow(who, kind, layout, zeroed),
         }

@@ -360,11 +360,18 @@ impl Heap {
     }
 
     /// Ends a span without blocks in use that is on no cache's list: its
-    /// charge and its slices go back. Under the heap's lock.
-    pub fn end_span(&self, lists: &Lists, span: &'static Span) {
+    /// charge and its slices go back. Under the heap's lock. Returns false, and
+    /// counts a refused free, where a block is in use after all, because
+    /// another one was freed twice.
+    pub fn end_span(&self, lists: &Lists, span: &'static Span) -> bool {
+        if !span.is_large() && !span.is_all_free() {
+            super::local::refuse();
+            return false;
+        }
         lists.remove_span(span);
         self.refund(span, 0);
         release_slices(span);
+        true
     }
 
     /// Locks the lists for good: for `fork`.

@@ -13,7 +13,7 @@ use super::free_block::{self, FreeBlock, FreeList};
 use super::geometry::PAGE;
 use super::record::Heap;
 use super::size_class::{self, CLASSES, SMALL_MAX};
-use super::span::{Span, State};
+use super::span::{NEVER, Span, State};
 use crate::error::Error;
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sync::fence;
@@ -23,6 +23,21 @@ use crate::sync::fence;
 const LOOKS: usize = 4;
 
 impl Cache {
+    /// Turns what was freed in the current span meanwhile into the bin, and
+    /// takes a block; `None` where that is too little, or the bin is not empty.
+    /// The most frequent of the slow paths by far.
+    #[inline]
+    pub fn reuse_current(&self, class: usize) -> Option<NonNull<u8>> {
+        let current = self.queue(class).current.get()?;
+        let local = current.local_count();
+        if local < current.enough() || self.bin(class).is_some() {
+            return None;
+        }
+        self.fill(class, current.local.take(), local);
+        current.set_wait(0, NEVER);
+        self.pop(class)
+    }
+
     /// Allocates a block of `class` where the bin is empty.
     ///
     /// # Errors
@@ -31,6 +46,10 @@ impl Cache {
     #[cold]
     #[inline(never)]
     pub fn allocate_slow(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
+        if let Some(block) = self.reuse_current(class) {
+            return Ok(block);
+        }
+        self.lose_bin(class);
         match self.refill(class) {
             Ok(()) => self.pop(class).ok_or(Error::OutOfMemory),
             Err(why) => self.allocate_under_pressure(class, why),
@@ -67,7 +86,7 @@ impl Cache {
         let local = span.local_count();
         if local >= enough {
             self.fill(span.class(), span.local.take(), local);
-            span.set_wait(0, super::span::NEVER);
+            span.set_wait(0, NEVER);
             return true;
         }
         if span.remote.state().count() < enough {
@@ -166,7 +185,9 @@ impl Cache {
         for index in (carved..carved + count).rev() {
             let memory = span.block(index as usize * size);
             // SAFETY: uncarved memory of this span, which nobody uses.
-            list = Some(unsafe { FreeBlock::new(memory, list, free_block::guard_of(memory.addr().get(), secret)) });
+            list = Some(unsafe {
+                FreeBlock::new(memory, list, free_block::guard_of(memory.addr().get(), secret))
+            });
         }
         span.set_carved(carved + count);
         self.fill(span.class(), list, count);
@@ -214,8 +235,12 @@ impl Cache {
                 return Ok(block);
             }
         }
-        let found =
-            larger_classes(class).find_map(|class| self.pop(class).or_else(|| self.scrape(class)));
+        let found = larger_classes(class).find_map(|class| {
+            self.pop(class).or_else(|| {
+                self.lose_bin(class);
+                self.scrape(class)
+            })
+        });
         match found {
             Some(block) => Ok(block),
             None => self.allocate_beyond(class, why),
@@ -226,7 +251,7 @@ impl Cache {
     fn scrape(&'static self, class: usize) -> Option<NonNull<u8>> {
         let queue = self.queue(class);
         let span = queue.spans().find(|span| span.outstanding() < span.carved());
-        let span = span.filter(|_| self.bin(class).list().is_none())?;
+        let span = span.filter(|_| self.bin(class).is_none())?;
         if span.state() != State::Current {
             queue.remove(span);
             self.make_current(class, span);
@@ -265,9 +290,7 @@ impl Cache {
             let kept = super::span::SpanList::new();
             while let Some(span) = queue.spans().next() {
                 queue.remove(span);
-                if span.outstanding() == 0 {
-                    self.end_span(span);
-                } else {
+                if span.outstanding() != 0 || !self.end_span(span) {
                     kept.push_back(span);
                 }
             }
@@ -277,16 +300,17 @@ impl Cache {
         }
     }
 
-    /// Ends an empty span that is in no queue any more.
-    pub fn end_span(&self, span: &'static Span) {
+    /// Ends an empty span that is in no queue any more. Returns false where a
+    /// block of it is in use after all.
+    pub fn end_span(&self, span: &'static Span) -> bool {
         loop {
             let heap = self.heap();
             let done = heap.with(|lists| {
-                let same = core::ptr::eq(heap, self.heap());
-                same.then(|| heap.end_span(lists, span)).is_some()
+                let is_same = core::ptr::eq(heap, self.heap());
+                is_same.then(|| heap.end_span(lists, span))
             });
-            if done {
-                return;
+            if let Some(done) = done {
+                return done;
             }
         }
     }

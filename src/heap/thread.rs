@@ -21,8 +21,8 @@ use hashbrown::HashMap;
 use super::cache::{Cache, EMPTY, Fate};
 use super::record::{HOST, Heap};
 use super::tables::{Pool, Pooled, TableAllocator};
-use super::{exit, fork};
 pub use super::tls::{current, set_current, token};
+use super::{exit, fork};
 use crate::engine::{HOST_KEY, Kind};
 use crate::error::Error;
 use crate::key::ExpertKey;
@@ -58,7 +58,7 @@ static PINS_WITHOUT_RECORD: AtomicUsize = AtomicUsize::new(0);
 struct Local {
     thread: Cell<Option<&'static Thread>>,
     /// The cache found last, for handles and for raw calls.
-    memo: [Cell<(usize, &'static Cache)>; 2],
+    memo: [Cell<(usize, *const Cache)>; 2],
 }
 
 thread_local! {
@@ -67,7 +67,7 @@ thread_local! {
     static LOCAL: Local = const {
         Local {
             thread: Cell::new(None),
-            memo: [const { Cell::new((0, &EMPTY)) }; 2],
+            memo: [const { Cell::new((0, ptr::null())) }; 2],
         }
     };
 }
@@ -92,7 +92,9 @@ pub fn id(key: ExpertKey, kind: Kind) -> usize {
 pub fn remembered(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
     let place = usize::from(kind as u8 == Kind::Raw as u8);
     let (id_then, cache) = LOCAL.with(|local| local.memo[place].get());
-    (id_then == id(key, kind)).then_some(cache)
+    // SAFETY: no key has the id 0, so the pointer was set with this id, to a
+    // cache, and those are never freed.
+    (id_then == id(key, kind)).then(|| unsafe { &*cache })
 }
 
 /// This thread's cache for `key`, if it has one. Remembers it.
@@ -107,7 +109,7 @@ pub fn find(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
 fn remember(id: usize, kind: Kind, cache: &'static Cache) {
     if kind != Kind::Ambient {
         let place = usize::from(kind == Kind::Raw);
-        LOCAL.with(|local| local.memo[place].set((id, cache)));
+        LOCAL.with(|local| local.memo[place].set((id, ptr::from_ref(cache))));
     }
 }
 
@@ -261,7 +263,7 @@ impl Thread {
                 .memo
                 .iter()
                 .filter(|memo| ptr::eq(memo.get().1, cache))
-                .for_each(|memo| memo.set((0, &EMPTY)));
+                .for_each(|memo| memo.set((0, ptr::null())));
         });
         cache.close();
         CACHES.give(cache);
