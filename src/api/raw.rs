@@ -86,7 +86,19 @@ impl<H: Home> sealed::Holder<H> for Host<H> {
 
 fn alloc<H: Home>(holder: &impl Holder<H>, size: usize) -> Result<NonNull<u8>, Error> {
     holder.check_open()?;
-    holder.home().engine().raw_allocate(holder.who(), size)
+    or_told_to_stop(holder, holder.home().engine().raw_allocate(holder.who(), size))
+}
+
+/// The result, but where the quota refused because the holder was told to stop
+/// during the call: then that is the reason.
+fn or_told_to_stop<T, H: Home>(
+    holder: &impl Holder<H>,
+    result: Result<T, Error>,
+) -> Result<T, Error> {
+    match result {
+        Err(Error::QuotaExceeded) if !holder.who().account.is_open() => Err(Error::Terminated),
+        result => result,
+    }
 }
 
 fn realloc<H: Home>(
@@ -98,7 +110,7 @@ fn realloc<H: Home>(
         return alloc(holder, size);
     }
     holder.check_open()?;
-    holder.home().engine().raw_reallocate(holder.who(), block, size)
+    or_told_to_stop(holder, holder.home().engine().raw_reallocate(holder.who(), block, size))
 }
 
 fn free<H: Home>(holder: &impl Holder<H>, block: *mut u8) -> Result<(), Error> {
@@ -121,7 +133,7 @@ fn transfer<H: Home>(
         return Err(Error::InvalidKey);
     }
     to.check_open()?;
-    from.home().engine().raw_transfer(from.who(), block, to.who())
+    or_told_to_stop(to, from.home().engine().raw_transfer(from.who(), block, to.who()))
 }
 
 macro_rules! raw_calls {

@@ -74,6 +74,10 @@ pub fn merge(cache: &'static Cache) {
         let queue = cache.queue(class);
         while let Some(span) = queue.spans().next() {
             queue.remove(span);
+            if span.outstanding() == 0 {
+                cache.end_span(span);
+                continue;
+            }
             span.set_cache(Some(host));
             host.enlist(span);
         }
