@@ -1,4 +1,8 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "std", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "std"),
+    doc = "Memory for firmware that runs modules of different origin: every block carries its owner. See the README."
+)]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(expert_alloc_nightly, feature(allocator_api))]
 
@@ -15,6 +19,8 @@ mod key;
 mod source;
 mod sync;
 
+#[cfg(feature = "capi")]
+pub use api::capi;
 pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, ExpertHeap, Holder, Host};
 #[cfg(feature = "std")]
 pub use api::{ExpertAlloc, Failure, InScope, Scope, Snapshot};
@@ -25,4 +31,6 @@ pub use expert::owned_name::NameCopy;
 pub use expert::report::{ExpertSnapshot, Report};
 pub use expert::stats::{Reclaimed, Stats};
 pub use expert::visit::State;
+#[cfg(feature = "std")]
+pub use heap::HeapStats;
 pub use key::ExpertKey;

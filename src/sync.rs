@@ -11,12 +11,12 @@ compile_error!("this target has no compare-and-swap: enable the feature `critica
 pub use core::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering, fence,
 };
-#[cfg(all(not(target_has_atomic = "ptr"), feature = "critical-section"))]
-pub use portable_atomic::{
-    AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering, fence,
-};
 #[cfg(loom)]
 pub use loom::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering, fence,
+};
+#[cfg(all(not(target_has_atomic = "ptr"), feature = "critical-section"))]
+pub use portable_atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering, fence,
 };
 

@@ -73,7 +73,8 @@ fn raw_blocks_keep_the_contract() {
 #[test]
 fn pointers_that_are_no_blocks_are_errors() {
     let heap = heap(8 << 10);
-    let (one, other) = (heap.expert("one").register().unwrap(), heap.expert("two").register().unwrap());
+    let (one, other) =
+        (heap.expert("one").register().unwrap(), heap.expert("two").register().unwrap());
     let block = one.alloc(200).unwrap().as_ptr();
     // Another's block stays untouched.
     assert_eq!(other.free(block), Err(Error::AccessDenied));
@@ -196,7 +197,13 @@ fn regions_lie_anywhere_and_are_all_used() {
     let mut seen = [0; 3];
     while let Ok(block) = expert.alloc(120) {
         let at = block.addr().get();
-        let place = if large.contains(&at) { 1 } else if odd.contains(&at) { 2 } else { 0 };
+        let place = if large.contains(&at) {
+            1
+        } else if odd.contains(&at) {
+            2
+        } else {
+            0
+        };
         seen[place] += 1;
         assert_eq!(heap.owner_of(block.as_ptr()), Some(expert.key()));
     }

@@ -31,8 +31,16 @@ fn no_rule_is_ever_broken() {
     }
     println!("{done} operations, seeds {first_seed} to {seed}: {sum:#?}");
     let entered = [
-        sum.allocated, sum.freed, sum.resized, sum.moved, sum.out_of_memory, sum.over_quota,
-        sum.reclaimed, sum.adopted, sum.transferred, sum.refused_pointers,
+        sum.allocated,
+        sum.freed,
+        sum.resized,
+        sum.moved,
+        sum.out_of_memory,
+        sum.over_quota,
+        sum.reclaimed,
+        sum.adopted,
+        sum.transferred,
+        sum.refused_pointers,
     ];
     assert!(entered.iter().all(|&count| count > 100), "a path was not entered: {sum:#?}");
     assert!(sum.regions > 3);

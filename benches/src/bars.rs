@@ -1,5 +1,7 @@
 //! The bars: what must hold of our own figures.
 
+mod experts;
+
 use crate::groups::Group;
 use crate::peers::OURS;
 use crate::results::Results;
@@ -20,6 +22,14 @@ pub enum Limit {
 }
 
 impl Bar {
+    pub fn at_most(group: Group, what: &str, measured: f64, limit: f64) -> Self {
+        Self { group: group.name(), what: what.to_owned(), measured, limit: Limit::AtMost(limit) }
+    }
+
+    pub fn at_least(group: Group, what: &str, measured: f64, limit: f64) -> Self {
+        Self { group: group.name(), what: what.to_owned(), measured, limit: Limit::AtLeast(limit) }
+    }
+
     pub fn is_met(&self) -> bool {
         match self.limit {
             Limit::AtMost(limit) => self.measured <= limit,
@@ -35,6 +45,8 @@ pub fn check(results: &Results) -> Vec<Bar> {
     global(results, Group::Threads, &mut bars);
     memory(results, &mut bars);
     instructions(results, &mut bars);
+    experts::check(results, &mut bars);
+    global(results, Group::Programs, &mut bars);
     bars
 }
 
@@ -109,14 +121,10 @@ fn memory(results: &Results, bars: &mut Vec<Bar>) {
 
 /// 36 instructions for alloc + free of 64 bytes.
 fn instructions(results: &Results, bars: &mut Vec<Bar>) {
-    for row in results.group(Group::Instructions) {
+    let group = Group::Instructions;
+    for row in results.group(group) {
         if let Some(count) = row.figure(OURS.name) {
-            bars.push(Bar {
-                group: Group::Instructions.name(),
-                what: row.row.clone(),
-                measured: count,
-                limit: Limit::AtMost(36.0),
-            });
+            bars.push(Bar::at_most(group, &row.row, count, 36.0));
         }
     }
 }

@@ -6,7 +6,6 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::instructions;
-use crate::peers::{Peer, Role};
 use crate::results::{Cell, Measured, Sample};
 use crate::workers::Worker;
 
@@ -18,6 +17,22 @@ pub enum Group {
     Threads,
     /// Instructions of alloc + free.
     Instructions,
+    /// The one-thread rows with owners that take turns.
+    Attribution,
+    /// Take back everything of one owner.
+    Reclaim,
+    /// What an expert costs.
+    Experts,
+    /// More threads than cores.
+    Beyond,
+    /// Churn under a quota, and how much of it can be used.
+    Quota,
+    /// Allocators over a fixed region.
+    Small,
+    /// Cost as the work grows.
+    Scaling,
+    /// Programs from crates.io.
+    Programs,
 }
 
 impl Group {
@@ -26,12 +41,20 @@ impl Group {
             Self::Single => "Global allocator, one thread",
             Self::Threads => "Global allocator, threads",
             Self::Instructions => "Instructions",
+            Self::Attribution => "Attribution",
+            Self::Reclaim => "Reclaim",
+            Self::Experts => "Experts",
+            Self::Beyond => "Threads beyond cores",
+            Self::Quota => "Quota",
+            Self::Small => "Small systems",
+            Self::Scaling => "Scaling",
+            Self::Programs => "Programs",
         }
     }
 
     /// Whether rows of this group are compared with the best peer.
     pub const fn has_best(self) -> bool {
-        matches!(self, Self::Single | Self::Threads)
+        matches!(self, Self::Single | Self::Threads | Self::Programs)
     }
 }
 
@@ -44,6 +67,12 @@ pub enum How {
     Counted,
     /// The figure is one that the worker notes beside its time.
     Noted(&'static str),
+}
+
+impl How {
+    fn is_count(self) -> bool {
+        matches!(self, Self::Counted | Self::Noted("instructions"))
+    }
 }
 
 /// One column of a row.
@@ -65,6 +94,10 @@ pub struct Row {
 }
 
 impl Row {
+    pub fn new(group: Group, name: &str, unit: &'static str, jobs: impl IntoIterator<Item = Job>) -> Self {
+        Self { group, name: name.to_owned(), unit, jobs: jobs.into_iter().collect() }
+    }
+
     pub fn matches(&self, texts: &[String]) -> bool {
         texts.is_empty() || texts.iter().any(|text| self.name.contains(text.as_str()))
     }
@@ -78,7 +111,7 @@ impl Row {
         for run in 0..runs {
             for (job, cell) in self.jobs.iter().zip(&mut cells) {
                 // A count is the same twice.
-                if job.how == How::Timed || run == 0 {
+                if run == 0 || !job.how.is_count() {
                     cell.samples.push(job.run()?);
                 }
             }
@@ -135,43 +168,4 @@ impl Job {
 /// The groups that the user named, or all.
 pub fn chosen(groups: &[Group]) -> Vec<Group> {
     if groups.is_empty() { Group::value_variants().to_vec() } else { groups.to_vec() }
-}
-
-/// The rows of `groups`.
-pub fn plan(groups: &[Group], peers: &[Peer], _quick: bool) -> Vec<Row> {
-    groups
-        .iter()
-        .flat_map(|&group| match group {
-            Group::Single => global(group, &SINGLE, peers),
-            Group::Threads => global(group, &THREADS, peers),
-            Group::Instructions => instructions::rows(peers),
-        })
-        .collect()
-}
-
-const SINGLE: [&str; 10] = [
-    "pair",
-    "LIFO batch",
-    "shuffled batch",
-    "churn 10k",
-    "churn 300k",
-    "growing vectors",
-    "maps of strings",
-    "JSON",
-    "regex compile",
-    "large blocks",
-];
-
-const THREADS: [&str; 4] = ["Larson", "producer-consumer", "threads come and go", "false sharing"];
-
-/// Rows that every global allocator runs, and tracking-allocator beside them.
-fn global(group: Group, names: &[&str], peers: &[Peer]) -> Vec<Row> {
-    let columns = || peers.iter().filter(|peer| peer.role != Role::Attribution || peer.feature == "tracking");
-    let row = |&name: &&str| Row {
-        group,
-        name: name.to_owned(),
-        unit: "ns per operation",
-        jobs: columns().map(|peer| Job::timed(peer.name, Worker::on(peer.feature), &[name])).collect(),
-    };
-    names.iter().map(row).collect()
 }

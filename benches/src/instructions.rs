@@ -18,12 +18,7 @@ pub fn rows(peers: &[Peer]) -> Vec<Row> {
         how: How::Counted,
         ..Job::timed(peer.name, Worker::on(peer.feature), &[])
     };
-    let row = |name: &str, jobs: Vec<Job>| Row {
-        group: Group::Instructions,
-        name: name.to_owned(),
-        unit: "instructions",
-        jobs,
-    };
+    let row = |name: &str, jobs: Vec<Job>| Row::new(Group::Instructions, name, "instructions", jobs);
     let stepped = |peer: &Peer| Job {
         how: How::Noted("instructions"),
         ..Job::timed(peer.name, Worker::on(peer.feature), &["stepped pair"])

@@ -10,6 +10,7 @@ mod groups;
 mod instructions;
 mod machine;
 mod peers;
+mod plan;
 mod plots;
 mod results;
 mod tables;
@@ -18,9 +19,9 @@ mod workers;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum as _};
 
-use groups::Group;
+use groups::{Group, Row};
 use results::Results;
 
 /// Compares expert-alloc with other allocators.
@@ -81,13 +82,20 @@ fn main() -> ExitCode {
 /// Measures, prints, saves. `false` when a bar was missed.
 fn run(options: &Options) -> Result<bool, String> {
     let results = match &options.read {
-        Some(file) => results::read(file)?,
+        Some(file) => {
+            let results = results::read(file)?;
+            if !options.json {
+                tables::print_machine(&results);
+                Group::value_variants().iter().for_each(|&group| tables::print_group(&results, group));
+            }
+            results
+        }
         None => measure(options)?,
     };
     if options.json {
         println!("{}", results.to_json());
     } else {
-        tables::print(&results);
+        tables::print_memory(&results);
     }
     if let Some(directory) = &options.save {
         results::save(&results, directory)?;
@@ -105,21 +113,30 @@ fn measure(options: &Options) -> Result<Results, String> {
     let peers = peers::chosen(&options.peer)?;
     let runs = options.runs.unwrap_or(if options.quick { 3 } else { 5 });
     let groups = groups::chosen(&options.group);
-    let rows: Vec<_> = groups::plan(&groups, &peers, options.quick)
-        .into_iter()
-        .filter(|row| row.matches(&options.row))
+    let plan = plan::Plan { peers: &peers, quick: options.quick };
+    let plans: Vec<Vec<Row>> = groups
+        .iter()
+        .map(|&group| plan.rows(group).into_iter().filter(|row| row.matches(&options.row)).collect())
         .collect();
-    if rows.is_empty() {
+    if plans.iter().all(Vec::is_empty) {
         return Err("no row matches".to_owned());
     }
     if !options.no_build {
-        workers::build(&rows)?;
+        workers::build(plans.iter().flatten())?;
     }
     let mut results = Results::new(machine::describe(), runs);
-    for row in &rows {
-        eprint!("\r\x1b[K{}: {}", row.group.name(), row.name);
-        results.add(row.measure(runs)?);
+    if !options.json {
+        tables::print_machine(&results);
     }
-    eprint!("\r\x1b[K");
+    for (&group, rows) in groups.iter().zip(&plans) {
+        for row in rows {
+            eprint!("\r\x1b[K{}: {}", group.name(), row.name);
+            results.add(row.measure(runs)?);
+        }
+        eprint!("\r\x1b[K");
+        if !options.json {
+            tables::print_group(&results, group);
+        }
+    }
     Ok(results)
 }

@@ -5,27 +5,35 @@ use comfy_table::{CellAlignment, Table, presets};
 use crate::groups::Group;
 use crate::peers::OURS;
 use crate::results::{Cell, Measured, Results};
-use clap::ValueEnum as _;
 
-/// Prints every group that has rows.
-pub fn print(results: &Results) {
+/// Prints where and how the figures came about.
+pub fn print_machine(results: &Results) {
     let machine = &results.machine;
     println!(
         "{}, {} cores, {}, {}, commit {}, {}, load {}; medians of {} interleaved runs\n",
-        machine.cpu, machine.cores, machine.system, machine.compiler, machine.commit, machine.date, machine.load, results.runs
+        machine.cpu,
+        machine.cores,
+        machine.system,
+        machine.compiler,
+        machine.commit,
+        machine.date,
+        machine.load,
+        results.runs
     );
-    for &group in Group::value_variants() {
-        let rows: Vec<_> = results.group(group).collect();
-        if let Some(first) = rows.first() {
-            println!("### {}\n\n{}:\n", group.name(), first.unit);
-            println!("{}\n", table(&rows, group.has_best(), &Cell::figure));
-        }
+}
+
+/// Prints the rows of one group, if it has any.
+pub fn print_group(results: &Results, group: Group) {
+    let rows: Vec<_> = results.group(group).collect();
+    if let Some(first) = rows.first() {
+        let unit = if rows.iter().all(|row| row.unit == first.unit) { first.unit.as_str() } else { "units as named" };
+        println!("### {}\n\n{unit}:\n", group.name());
+        println!("{}\n", table(&rows, group.has_best(), &Cell::figure));
     }
-    memory(results);
 }
 
 /// Peak memory and what is held, of the rows that the global allocators run.
-fn memory(results: &Results) {
+pub fn print_memory(results: &Results) {
     let rows: Vec<_> = results.group(Group::Single).chain(results.group(Group::Threads)).collect();
     if rows.is_empty() {
         return;

@@ -78,8 +78,8 @@ fn target() -> PathBuf {
 }
 
 /// Builds what `rows` run.
-pub fn build(rows: &[Row]) -> Result<(), String> {
-    let workers: BTreeSet<&Worker> = rows.iter().flat_map(|row| &row.jobs).map(|job| &job.worker).collect();
+pub fn build<'r>(rows: impl Iterator<Item = &'r Row>) -> Result<(), String> {
+    let workers: BTreeSet<&Worker> = rows.flat_map(|row| &row.jobs).map(|job| &job.worker).collect();
     for worker in workers {
         eprint!("\r\x1b[Kbuilding {} ({})", worker.package, worker.features.join(", "));
         worker.build()?;

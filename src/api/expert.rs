@@ -132,8 +132,8 @@ impl<H: Home> Expert<H> {
     /// # Safety
     ///
     /// - S1 nothing will use or free a block that the global allocator handed
-    ///   out in a scope of this expert, and no other thread is in a scope of
-    ///   it, from the return of the last clean-up on.
+    ///   out in a scope of this expert, and no thread is in a scope of it (one
+    ///   that was forgotten, for example), from the last clean-up on.
     pub unsafe fn reclaim_all(self) -> Reclaimed {
         // SAFETY: S1.
         unsafe { self.into_end(Fate::Reclaim) }

@@ -187,9 +187,8 @@ unsafe impl<R: RawMutex + Send + Sync> GlobalAlloc for ExpertHeap<R> {
         };
         // SAFETY: the trait's contract: a live block of this allocator, so of
         // the host, with its layout.
-        let moved = unsafe {
-            engine.reallocate(engine.host(), Kind::Ambient, block, layout, new, false)
-        };
+        let moved =
+            unsafe { engine.reallocate(engine.host(), Kind::Ambient, block, layout, new, false) };
         moved.map_or(core::ptr::null_mut(), NonNull::as_ptr)
     }
 }

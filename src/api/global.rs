@@ -14,7 +14,7 @@ use crate::expert::registry::Registry;
 use crate::expert::report::{self, ExpertSnapshot, Report};
 use crate::expert::stats::Stats;
 use crate::expert::visit::Visit;
-use crate::heap::{self, HostEngine};
+use crate::heap::{self, HeapStats, HostEngine};
 use crate::key::ExpertKey;
 
 static REGISTRY: Registry<<HostEngine as Engine>::Owner, OwnedName> = Registry::new();
@@ -109,6 +109,12 @@ impl ExpertAlloc {
         let visit = Visit::new(self, key)?;
         life::terminate::<Self>(visit.slot().ok_or(Error::AccessDenied)?);
         Ok(())
+    }
+
+    /// What the heap has mapped, for all owners together.
+    #[must_use]
+    pub fn memory(self) -> HeapStats {
+        heap::stats()
     }
 
     /// Gives free physical memory back to the system at once.

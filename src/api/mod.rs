@@ -7,17 +7,25 @@
 //!  handle   what collections are given    scope   ambient attribution
 //!  allocator  the Allocator traits on it
 //!  raw      (expert, size) in, pointer or error out
+//!  netmon   (key, size) in, pointer or error out
+//!  capi     that in C                      foreign   what C++ may throw
 //! ```
 
 #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_nightly))]
 mod allocator;
+#[cfg(feature = "capi")]
+pub mod capi;
 mod expert;
 mod expert_heap;
+#[cfg(feature = "capi")]
+mod foreign;
 #[cfg(feature = "std")]
 mod global;
 mod handle;
 mod home;
 mod host;
+#[cfg(feature = "capi")]
+mod netmon;
 mod raw;
 #[cfg(feature = "std")]
 mod scope;

@@ -94,12 +94,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
 
     /// Allocates a block, if that is as simple as it mostly is.
     #[inline(always)]
-    fn obtain_fast(
-        &self,
-        who: Who<'_, Owner>,
-        kind: Kind,
-        layout: Layout,
-    ) -> Option<NonNull<u8>> {
+    fn obtain_fast(&self, who: Who<'_, Owner>, kind: Kind, layout: Layout) -> Option<NonNull<u8>> {
         let mut store = self.lock();
         let block = store.allocate_fast(who, kind, layout.size(), layout.align())?;
         Some(block.payload())
@@ -140,7 +135,8 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         }
         drop(store);
         let layout = Layout::from_size_align(request.asked, request.align);
-        let fast = layout.ok().and_then(|layout| self.obtain_fast(request.who, request.kind, layout));
+        let fast =
+            layout.ok().and_then(|layout| self.obtain_fast(request.who, request.kind, layout));
         let to = fast.or_else(|| self.lock().allocate_slow(request).ok().map(Block::payload));
         let Some(to) = to else {
             return self.counted(request, self.lock().relocate(request, block, kept));

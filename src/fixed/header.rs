@@ -167,8 +167,8 @@ impl Label {
     #[inline]
     pub const fn new(tag: Tag, slack: usize, address: usize, extent: Extent) -> Self {
         debug_assert!(slack <= MAX_SLACK);
-        let unchecked = (tag.0 as u32) << (SLACK_BITS + CHECK_BITS)
-            | ((slack as u32) << CHECK_BITS) & SLACK;
+        let unchecked =
+            (tag.0 as u32) << (SLACK_BITS + CHECK_BITS) | ((slack as u32) << CHECK_BITS) & SLACK;
         Self(unchecked | check(unchecked, address, extent))
     }
 

@@ -20,8 +20,8 @@ use core::ptr::NonNull;
 use super::block::{Block, Link};
 use super::header::{MAX_BLOCK, MIN_BLOCK};
 
-pub use class::Class;
 use class::CLASSES;
+pub use class::Class;
 
 const BITS: usize = usize::BITS as usize;
 const WORDS: usize = CLASSES.div_ceil(BITS);

@@ -373,7 +373,10 @@ impl Shadow<'_> {
         if live.kind == Kind::Raw {
             let key = self.who(heap, live.patron).key;
             rule(heap.raw_size(key, live.at.as_ptr()) == Ok(live.size), "a raw size is wrong")?;
-            return rule(heap.raw_free(key, live.at.as_ptr()) == Ok(()), "a raw block is not freed");
+            return rule(
+                heap.raw_free(key, live.at.as_ptr()) == Ok(()),
+                "a raw block is not freed",
+            );
         }
         let layout = Layout::from_size_align(live.size, live.align).unwrap();
         // SAFETY: a live block of this heap with its layout.

@@ -12,6 +12,7 @@ use super::size_class::{self, CLASSES};
 use super::span::{Span, State};
 use super::thread;
 use crate::engine::{Taken, Usage};
+use crate::sync::{Ordering, fence};
 
 /// The thread of `cache` ends: empty spans are given back, the others left to
 /// whoever allocates for the heap next. Returns false where the cache is dead
@@ -46,9 +47,8 @@ fn abandon_span(heap: &Heap, lists: &Lists, span: &'static Span) {
     // From here on whoever frees the last block ends the span; if that has
     // happened already, it is this thread's to do.
     let state = span.remote.set_abandoned(true);
-    if span.local_count() + state.count() == span.carved() {
-        heap.end_span(lists, span);
-    } else {
+    let is_empty = span.local_count() + state.count() == span.carved();
+    if !is_empty || !heap.end_span(lists, span) {
         heap.add_abandoned(lists, span);
     }
 }
@@ -99,7 +99,7 @@ fn live(lists: &Lists) -> Taken {
     }
     for cache in lists.caches() {
         for class in 0..CLASSES {
-            let count = cache.bin(class).len();
+            let count = cache.bin_count(class);
             live.blocks = live.blocks.saturating_sub(count);
             live.bytes = live.bytes.saturating_sub(count * size_class::size_of(class));
         }
@@ -154,6 +154,7 @@ pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
                 adopt_span(from, old, to, new, span);
             }
             new.count_adopted(taken.blocks as u64);
+            from.disown();
             taken
         })
     })
@@ -167,6 +168,8 @@ fn adopt_span(from: &Heap, old: &Lists, to: &'static Heap, new: &Lists, span: &'
     old.remove_span(span);
     from.account().refund(span.charged());
     to.account().overdraw(span.charged());
+    // Release: the charge (the Acquire in `Cache::charge`).
+    fence(Ordering::Release);
     span.set_heap(to);
     new.add_span(span);
     if is_abandoned {

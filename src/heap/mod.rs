@@ -31,7 +31,7 @@ mod thread;
 mod tls;
 
 pub use blocks::{alloc, alloc_zeroed, dealloc, realloc};
-pub use host::{Entered, HostEngine, HostOwner, enter, leave};
+pub use host::{Entered, HostEngine, enter, leave};
 pub use thread::{Pin, pin};
 
 /// Totals of the process-wide heap.

@@ -5,14 +5,13 @@
 //!
 //! ```text
 //!  blocks of a span:  carved ------------------------------------> | uncarved
-//!  [ in use | in use | on the local list | in a bin | on the remote list ]
+//!  [ in use | in use | on the local list | in the bin | on the remote list ]
 //! ```
 //!
 //! Invariants (walked by `check.rs` under these numbers)
 //!
 //! - S1 `carved == used + |local| + |remote| + |bin|`, where `used` are the
-//!   blocks in programs' hands and `|bin|` those in the bin of the span's cache
-//!   and class.
+//!   blocks in programs' hands and `|bin|` is 0 unless the span is current.
 //! - S2 `|local| == base - wait`; nothing counts the list itself.
 //! - S3 `thread` is the owner thread's token iff the span is in one of that
 //!   thread's caches; 0 in the headers of abandoned spans, of large blocks, of
@@ -27,10 +26,10 @@ use core::cell::Cell;
 use core::ptr::NonNull;
 
 use super::address;
-use super::cache::{Bin, Cache};
-use super::free_block::FreeList;
+use super::cache::Cache;
+use super::free_block::{self, FreeList};
 use super::geometry::{HEADER, PAGE, SLICE};
-use super::record::Heap;
+use super::record::{Heap, Lists};
 use super::remote::Remote;
 use super::size_class;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -83,12 +82,12 @@ pub struct Span {
     pub wait: AtomicU32,
     /// See S2.
     base: AtomicU32,
-    /// Where that thread's frees go.
-    bin: Cell<Option<&'static Bin>>,
+    /// The process's secret, here because this line is read anyway.
+    secret: Cell<usize>,
     /// The heap that owns the blocks: the tag.
     heap: AtomicPtr<Heap>,
-    block_size: AtomicUsize,
     cache: Cell<Option<&'static Cache>>,
+    block_size: AtomicUsize,
     /// How many blocks were made so far.
     carved: AtomicU32,
     class: AtomicU8,
@@ -133,6 +132,7 @@ impl Span {
         debug_assert_eq!(self.thread.load(Relaxed), 0);
         self.local.set(None);
         self.set_wait(0, NEVER);
+        self.secret.set(free_block::secret());
         self.carved.store(0, Relaxed);
         self.class.store(class, Relaxed);
         self.set_state(state);
@@ -167,10 +167,31 @@ impl Span {
         self.back.store(back, Relaxed);
     }
 
+    /// The guard of a free block at `memory`.
+    #[inline(always)]
+    pub fn guard_of(&self, memory: NonNull<u8>) -> usize {
+        free_block::guard_of(memory.addr().get(), self.secret.get())
+    }
+
     /// The heap that owns the span's blocks; `None` if it is no span.
     pub fn heap(&self) -> Option<&'static Heap> {
         // SAFETY: heap records are never freed, only recycled.
         unsafe { self.heap.load(Relaxed).as_ref() }
+    }
+
+    /// Runs `f` with the span's heap and its lists, alone: the span is not
+    /// adopted meanwhile. `None` where the span has no heap.
+    pub fn with_heap<T>(&self, f: impl Fn(&'static Heap, &Lists) -> T) -> Option<T> {
+        loop {
+            let heap = self.heap()?;
+            let done = heap.with(|lists| {
+                let same = self.heap().is_some_and(|now| core::ptr::eq(now, heap));
+                same.then(|| f(heap, lists))
+            });
+            if done.is_some() {
+                return done;
+            }
+        }
     }
 
     /// Tags the span. Under the heap's lock.
@@ -186,13 +207,6 @@ impl Span {
     /// Gives the span to `cache`, or to none.
     pub fn set_cache(&self, cache: Option<&'static Cache>) {
         self.cache.set(cache);
-        self.bin.set(cache.map(|cache| cache.bin(self.class())));
-    }
-
-    /// Where the span's thread puts what it frees; set iff the cache is.
-    #[inline(always)]
-    pub fn bin(&self) -> Option<&'static Bin> {
-        self.bin.get()
     }
 
     pub fn state(&self) -> State {
@@ -272,16 +286,21 @@ impl Span {
         self.base.store(local + wait, Relaxed);
     }
 
-    /// Counts `blocks` more on the local list.
-    pub fn add_local(&self, blocks: u32) {
-        self.base.store(self.base.load(Relaxed).wrapping_add(blocks), Relaxed);
-    }
-
     /// Carved blocks that are neither on the local nor on the remote list: in
     /// use, or in the bin.
     pub fn outstanding(&self) -> u32 {
         // Racing with frees, the counts may not fit each other.
         self.carved().saturating_sub(self.local_count() + self.remote.state().count())
+    }
+
+    /// Whether every carved block carries its guard: nothing that a program
+    /// still uses is taken for free because something else was freed twice.
+    pub fn is_all_free(&self) -> bool {
+        let size = self.block_size();
+        (0..self.carved() as usize).all(|index| {
+            // SAFETY: a carved block's start.
+            unsafe { free_block::has_guard(self.block(index * size)) }
+        })
     }
 
     /// How many free blocks make the span worth a visit: an eighth, so that

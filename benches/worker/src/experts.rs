@@ -7,7 +7,7 @@ use bench_peers::ALLOC;
 use bench_peers::expert_alloc::Expert;
 
 use crate::Row;
-use crate::measure::{Resident, Run};
+use crate::measure::{Resident, Run, thread_time};
 use crate::memory::layout;
 use crate::random::{Random, Sizes};
 
@@ -82,14 +82,20 @@ fn alive(run: &mut Run) {
             run.note("finish_ns", finish);
         }
     }
-    run.time(count, || experts.into_iter().for_each(|expert| drop(expert.finish())));
+    // The oldest first, then the rest from the youngest: an order that suits a
+    // list in one direction does not suit it in both.
+    let young = experts.split_off(count.min(PROBES));
+    let oldest = experts.len();
+    let mut ending = experts.into_iter();
+    run.note("finish_oldest_ns", step(oldest, |_| drop(ending.next().map(Expert::finish))));
+    run.time(young.len(), || young.into_iter().rev().for_each(|expert| drop(expert.finish())));
 }
 
 /// Nanoseconds per call of `work`.
 fn step(count: usize, mut work: impl FnMut(usize)) -> f64 {
-    let start = std::time::Instant::now();
+    let start = thread_time();
     (0..count).for_each(&mut work);
-    start.elapsed().as_nanos() as f64 / count as f64
+    (thread_time() - start).as_nanos() as f64 / count as f64
 }
 
 /// Churn in 20,000 slots of one expert, blocks to 1 KiB; with `quota=1` under

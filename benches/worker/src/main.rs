@@ -17,6 +17,8 @@ mod random;
 mod real;
 mod reclaim;
 mod single;
+#[cfg(feature = "small")]
+mod small;
 mod stepper;
 mod threads;
 
@@ -39,6 +41,8 @@ const ROWS: &[&[Row]] = &[
     attribution::ROWS,
     #[cfg(feature = "expert")]
     experts::ROWS,
+    #[cfg(feature = "small")]
+    small::ROWS,
 ];
 
 fn main() -> ExitCode {

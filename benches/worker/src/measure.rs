@@ -1,6 +1,10 @@
 //! What a run measures: time per operation, peak memory, and what is still
 //! held after everything was freed and purged.
 //!
+//! Work of one thread is measured in that thread's processor time, which
+//! stands still while another process has the core; work of several threads
+//! by the clock on the wall.
+//!
 //! Memory is all anonymous resident memory of the process, from
 //! `/proc/self/status`: the program's text does not count, but what the
 //! allocator took when it started does, and so do some 150 KiB of stack and
@@ -55,13 +59,27 @@ impl Run {
         }
     }
 
-    /// Times `work`, which does `operations` operations. Several calls add up.
+    /// Measures `work` of this thread, which does `operations` operations.
+    /// Several calls add up.
     pub fn time<T>(&mut self, operations: usize, work: impl FnOnce() -> T) -> T {
+        let start = thread_time();
+        let result = work();
+        self.record(operations, thread_time() - start);
+        result
+    }
+
+    /// Measures `work` of several threads by the clock on the wall.
+    pub fn time_threads<T>(&mut self, operations: usize, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let result = work();
-        self.elapsed += start.elapsed();
-        self.operations += operations as u64;
+        self.record(operations, start.elapsed());
         result
+    }
+
+    /// Adds what was measured otherwise.
+    pub fn record(&mut self, operations: usize, elapsed: Duration) {
+        self.elapsed += elapsed;
+        self.operations += operations as u64;
     }
 
     /// Notes another figure of this row.
@@ -80,6 +98,15 @@ impl Run {
             run: self,
         }
     }
+}
+
+/// The processor time that this thread has used.
+pub fn thread_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a structure of this function.
+    let code = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    assert_eq!(code, 0, "threads have a clock");
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// What a run measured.

@@ -55,7 +55,7 @@ fn larson(run: &mut Run) {
         slots
     };
     let chain = &chain;
-    let all = run.time(generations * replacements, || {
+    let all = run.time_threads(generations * replacements, || {
         thread::scope(|scope| {
             let chains: Vec<_> =
                 all.into_iter().enumerate().map(|(seed, slots)| scope.spawn(move || chain(seed, slots))).collect();
@@ -135,7 +135,7 @@ fn producer_consumer(run: &mut Run) {
     let count = run.arguments.get("operations", 1_000_000);
     let ring = Ring::new(4096);
     let sizes = Sizes::skewed();
-    run.time(count, || {
+    run.time_threads(count, || {
         thread::scope(|scope| {
             scope.spawn(|| ring.produce(count, |index| Global.take(layout(sizes.get(index))).address));
             scope.spawn(|| {
@@ -172,7 +172,7 @@ fn come_and_go(run: &mut Run) {
     };
     let work = &work;
     let mut kept = std::collections::VecDeque::with_capacity(2 * KEPT + 2);
-    run.time(generations * 2 * BLOCKS, || {
+    run.time_threads(generations * 2 * BLOCKS, || {
         for generation in 0..generations {
             thread::scope(|scope| {
                 let pair = [0, 1].map(|half| scope.spawn(move || work(generation * 2 + half)));
@@ -211,7 +211,7 @@ fn false_sharing(run: &mut Run) {
         unsafe { Global.give(block) };
     };
     let first = [(); 2].map(|()| Slots(vec![Global.take(layout(8))]));
-    run.time(count, || {
+    run.time_threads(count, || {
         thread::scope(|scope| {
             for slots in first {
                 scope.spawn(|| work(slots));
@@ -256,6 +256,6 @@ fn many_threads(run: &mut Run) {
             scope.spawn(move || work(thread));
         }
         barrier.wait();
-        run.time(operations * threads, || barrier.wait());
+        run.time_threads(operations * threads, || barrier.wait());
     });
 }

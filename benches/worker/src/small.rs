@@ -1,0 +1,223 @@
+//! Small systems: allocators over one fixed region, measured beside each
+//! other in a program whose global allocator none of them is.
+//!
+//! The experiments are talc's, written anew: random actions, heap efficiency;
+//! and the longest single operation, in instructions. `peer=N` chooses the
+//! allocator.
+
+mod heaps;
+
+use std::alloc::{GlobalAlloc, Layout};
+
+use crate::Row;
+use crate::measure::Run;
+use crate::random::Random;
+use crate::stepper::Stepper;
+use heaps::Region;
+
+pub const ROWS: &[Row] = &[
+    Row { name: "random actions", run: |run| heaps::with(run, random_actions) },
+    Row { name: "heap efficiency", run: |run| heaps::with(run, heap_efficiency) },
+    Row { name: "longest operation", run: |run| heaps::with(run, longest_operation) },
+];
+
+/// The live blocks of one heap.
+struct Live<'h> {
+    heap: &'h dyn GlobalAlloc,
+    blocks: Vec<(*mut u8, Layout)>,
+    bytes: usize,
+    random: Random,
+    largest: usize,
+}
+
+impl<'h> Live<'h> {
+    fn new(heap: &'h dyn GlobalAlloc, seed: u64, largest: usize) -> Self {
+        let blocks = Vec::with_capacity(1 << 16);
+        Self { heap, blocks, bytes: 0, random: Random::new(seed), largest }
+    }
+
+    /// A layout as programs ask for: small sizes more often than large ones,
+    /// alignments of 4 to 16, at times 64.
+    fn layout(&mut self) -> Layout {
+        let limit = 1 + self.random.below(self.largest);
+        let size = 1 + self.random.below(limit);
+        let align = [4, 8, 8, 8, 8, 16, 16, 64][self.random.below(8)];
+        Layout::from_size_align(size, align).expect("sizes are small")
+    }
+
+    /// Allocates; `false` where there is no room.
+    fn allocate(&mut self) -> bool {
+        let layout = self.layout();
+        // SAFETY: the size is not 0.
+        let block = unsafe { self.heap.alloc(layout) };
+        if block.is_null() {
+            return false;
+        }
+        // SAFETY: a block of at least one byte that nothing else uses.
+        unsafe { block.write_volatile(1) };
+        self.bytes += layout.size();
+        self.blocks.push((block, layout));
+        true
+    }
+
+    fn take_any(&mut self) -> Option<(*mut u8, Layout)> {
+        if self.blocks.is_empty() {
+            return None;
+        }
+        let (block, layout) = self.blocks.swap_remove(self.random.below(self.blocks.len()));
+        self.bytes -= layout.size();
+        Some((block, layout))
+    }
+
+    fn free(&mut self) {
+        if let Some((block, layout)) = self.take_any() {
+            // SAFETY: the block is live, of this heap and layout.
+            unsafe { self.heap.dealloc(block, layout) };
+        }
+    }
+
+    /// Resizes a block; `false` where there is no room.
+    fn resize(&mut self) -> bool {
+        let size = self.layout().size();
+        let Some((block, layout)) = self.take_any() else { return true };
+        // SAFETY: the block is live, of this heap and layout; the size is not
+        // 0 and far from overflowing.
+        let moved = unsafe { self.heap.realloc(block, layout, size) };
+        let (block, layout, fits) = if moved.is_null() {
+            (block, layout, false)
+        } else {
+            (moved, Layout::from_size_align(size, layout.align()).expect("sizes are small"), true)
+        };
+        self.bytes += layout.size();
+        self.blocks.push((block, layout));
+        fits
+    }
+
+    fn action(&mut self) -> bool {
+        match self.random.below(5) {
+            0 | 1 => self.allocate(),
+            2 | 3 => {
+                self.free();
+                true
+            }
+            _ => self.resize(),
+        }
+    }
+}
+
+/// Random allocations, frees and resizes, with about a thousand blocks live,
+/// of up to `largest` bytes, in a region of 16 MiB. An operation is one action.
+fn random_actions(run: &mut Run, make: fn(&mut Region) -> Box<dyn GlobalAlloc>) {
+    let operations = run.arguments.get("operations", 1_000_000);
+    let largest = run.arguments.get("largest", 1 << 10);
+    let mut region = Region::new(16 << 20);
+    let heap = make(&mut region);
+    let mut live = Live::new(&*heap, 31, largest);
+    for _ in 0..1_000 {
+        live.allocate();
+    }
+    run.time(operations, || {
+        for _ in 0..operations {
+            live.action();
+        }
+    });
+}
+
+/// How much of a heap of `region` bytes is live when the first allocation
+/// fails: the mean over many fillings, each with frees and resizes between.
+fn heap_efficiency(run: &mut Run, make: fn(&mut Region) -> Box<dyn GlobalAlloc>) {
+    let bytes = run.arguments.get("region", 1 << 20);
+    let largest = run.arguments.get("largest", 1 << 10);
+    let rounds = run.arguments.get("rounds", 40);
+    let mut region = Region::new(bytes);
+    let mut sum = 0.0;
+    for round in 0..rounds {
+        let heap = make(&mut region);
+        let mut live = Live::new(&*heap, round as u64, largest);
+        // More allocations than frees, so that it fills up.
+        while match live.random.below(8) {
+            0..=4 => live.allocate(),
+            5 | 6 => {
+                live.free();
+                true
+            }
+            _ => live.resize(),
+        } {}
+        sum += live.bytes as f64 / bytes as f64;
+    }
+    run.note("efficiency", sum / rounds as f64);
+}
+
+/// The most instructions that one allocation or free took: in random actions,
+/// and in a heap full of holes that are just too small.
+fn longest_operation(run: &mut Run, make: fn(&mut Region) -> Box<dyn GlobalAlloc>) {
+    let operations = run.arguments.get("operations", 2_000);
+    let stepper = Stepper::new();
+    let mut region = Region::new(1 << 20);
+    let mut longest = 0;
+    let mut all = 0;
+    {
+        let heap = make(&mut region);
+        let mut live = Live::new(&*heap, 37, 1 << 10);
+        while live.bytes < 600 << 10 && live.allocate() {}
+        for _ in 0..20_000 {
+            live.free();
+            live.allocate();
+        }
+        for _ in 0..operations {
+            // Lists of blocks are slow to step through; what is slow shows soon.
+            if all > 200_000 {
+                break;
+            }
+            let Some((block, layout)) = live.take_any() else { break };
+            // SAFETY: the block is live, of this heap and layout.
+            let ((), steps) = stepper.count(|| unsafe { heap.dealloc(block, layout) });
+            let layout = live.layout();
+            // SAFETY: the size is not 0.
+            let (block, more) = stepper.count(|| unsafe { heap.alloc(layout) });
+            longest = longest.max(steps).max(more);
+            all += steps + more;
+            if !block.is_null() {
+                live.bytes += layout.size();
+                live.blocks.push((block, layout));
+            }
+        }
+    }
+    let holes = among_holes(&stepper, &*make(&mut region));
+    run.note("random_instructions", longest as f64);
+    run.note("holes_instructions", holes as f64);
+    run.note("instructions", longest.max(holes) as f64);
+}
+
+/// Fills the heap with blocks of 32 bytes, frees every other one, and asks
+/// for more than such a hole holds.
+fn among_holes(stepper: &Stepper, heap: &dyn GlobalAlloc) -> u64 {
+    let small = Layout::new::<[u64; 4]>();
+    let large = Layout::new::<[u64; 12]>();
+    let mut blocks = Vec::with_capacity(1 << 15);
+    loop {
+        // SAFETY: the size is not 0.
+        let block = unsafe { heap.alloc(small) };
+        if block.is_null() {
+            break;
+        }
+        blocks.push(block);
+    }
+    let tail = blocks.split_off(blocks.len() - 16);
+    let mut longest = 0;
+    for &block in tail.iter().chain(blocks.iter().step_by(2)) {
+        // SAFETY: allocated above with this layout, and freed once.
+        unsafe { heap.dealloc(block, small) };
+    }
+    for _ in 0..2 {
+        // SAFETY: the size is not 0.
+        let (block, steps) = stepper.count(|| unsafe { heap.alloc(large) });
+        longest = longest.max(steps);
+        if !block.is_null() {
+            // SAFETY: allocated above with this layout.
+            let ((), steps) = stepper.count(|| unsafe { heap.dealloc(block, large) });
+            longest = longest.max(steps);
+        }
+    }
+    longest
+}
