@@ -42,7 +42,10 @@ fn one(number: usize) {
         expert.on_reclaim(move || assert!(number % 64 == 0)).unwrap();
     }
     let reclaimed = expert.finish();
-    assert_eq!((reclaimed.blocks, reclaimed.adopted_blocks), (2 + usize::from(number % 64 == 0), 1));
+    assert_eq!(
+        (reclaimed.blocks, reclaimed.adopted_blocks),
+        (2 + usize::from(number % 64 == 0), 1)
+    );
     assert_eq!(*kept, number);
 }
 

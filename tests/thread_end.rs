@@ -60,14 +60,17 @@ fn scopes_of_ending_threads() {
         let expert = ALLOC.expert("scoped").register().unwrap();
         let (send, receive) = mpsc::channel();
         std::thread::scope(|scope| {
-            scope.spawn(|| {
-                // Forgotten: the thread ends in the scope.
-                std::mem::forget(expert.enter());
-                LATE.with(|late| late.borrow_mut().0.extend((0..50).map(|_| Box::new([7; 100]))));
-                send.send(vec![1u8; 3000]).unwrap();
-            })
-            .join()
-            .unwrap();
+            scope
+                .spawn(|| {
+                    // Forgotten: the thread ends in the scope.
+                    std::mem::forget(expert.enter());
+                    LATE.with(|late| {
+                        late.borrow_mut().0.extend((0..50).map(|_| Box::new([7; 100])))
+                    });
+                    send.send(vec![1u8; 3000]).unwrap();
+                })
+                .join()
+                .unwrap();
         });
         let left = receive.recv().unwrap();
         drop((send, receive));

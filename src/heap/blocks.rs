@@ -127,11 +127,11 @@ pub unsafe fn resize(
     let is_aligned = memory.addr().get() % new.align() == 0;
     // Blocks aligned beyond a slice are found in another way, by their layout.
     let stays = is_aligned && (new.align() > SLICE) == (old.align() > SLICE);
-    // SAFETY: S1: the live block of this span.
-    if let Some(done) =
-        stays.then(|| unsafe { resize_in_place(span, memory, old, new, zeroed) }).flatten()
-    {
-        return done.map(|()| memory);
+    if stays {
+        // SAFETY: S1: the live block of this span.
+        if let Some(done) = unsafe { resize_in_place(span, memory, old, new, zeroed) } {
+            return done.map(|()| memory);
+        }
     }
     let moved = match allocate_beside(span, new, zeroed) {
         // A block that is to shrink never fails: it stays as large as it is.

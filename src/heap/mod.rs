@@ -42,6 +42,11 @@ pub use tables::mapped_bytes as table_bytes;
 pub use thread::{Pin, pin};
 
 /// Totals of the process-wide heap.
+///
+/// ```
+/// let memory = expert_alloc::ExpertAlloc::new().memory();
+/// println!("{} MiB mapped in {} chunks", memory.mapped_bytes >> 20, memory.chunks);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeapStats {
     /// Bytes of address space had from the page source.

@@ -23,7 +23,11 @@ const SCOPES: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Current {
     Host,
-    Expert { seat: usize, incarnation: usize, key: ExpertKey },
+    Expert {
+        seat: usize,
+        incarnation: usize,
+        key: ExpertKey,
+    },
     /// There was no memory to enter a scope.
     Unknown,
 }
@@ -139,8 +143,9 @@ impl<'w> Actor<'w> {
     /// Checks whom the heap says the block belongs to. Its expert is held.
     fn check_owner(&self, block: &Block, offset: usize) {
         let host = ALLOC.host().key();
-        let was_over = self.world.has_ended(block.seat.min(self.world.config.seats - 1), block.incarnation)
-            && block.seat < self.world.config.seats;
+        let was_over =
+            self.world.has_ended(block.seat.min(self.world.config.seats - 1), block.incarnation)
+                && block.seat < self.world.config.seats;
         // SAFETY: inside the block.
         let at = unsafe { block.start.as_ptr().add(offset) };
         let owner = ALLOC.owner_of(at).unwrap_or_else(|| panic!("nobody owns {block:?}"));
@@ -405,7 +410,9 @@ impl<'w> Actor<'w> {
         }
         drop(scope);
         scopes.1 = match before {
-            Current::Expert { seat, incarnation, .. } if self.world.has_ended(seat, incarnation) => {
+            Current::Expert { seat, incarnation, .. }
+                if self.world.has_ended(seat, incarnation) =>
+            {
                 Current::Host
             }
             before => before,
@@ -445,9 +452,7 @@ impl<'w> Actor<'w> {
 
 fn allocate(layout: Layout, zeroed: bool) -> Option<NonNull<u8>> {
     // SAFETY: the size is not 0.
-    NonNull::new(unsafe {
-        if zeroed { ALLOC.alloc_zeroed(layout) } else { ALLOC.alloc(layout) }
-    })
+    NonNull::new(unsafe { if zeroed { ALLOC.alloc_zeroed(layout) } else { ALLOC.alloc(layout) } })
 }
 
 /// Whether this operation needs the dice of a thread with blocks: for tests.
