@@ -411,7 +411,10 @@ pub fn release_slices(span: &'static Span) {
     debug_assert!(chunk.is_some(), "a span in use is in a live chunk");
     let Some(chunk) = chunk else { return };
     let (state, slices, start) = (span.state(), span.slices(), span.start());
-    let touched = if span.is_large() {
+    let touched = if !span.is_fresh() {
+        // Written to in an earlier life, whatever this span did there.
+        slices * super::geometry::SLICE
+    } else if span.is_large() {
         span.block_size()
     } else {
         span.carved() as usize * span.block_size()
