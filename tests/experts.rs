@@ -68,7 +68,7 @@ fn a_forgotten_scope_ends_with_its_expert() {
         std::mem::forget(expert.enter());
         let kept = Box::new([5_u64; 30]);
         assert_eq!(owner(&*kept), Some(expert.key()));
-        expert.finish();
+        let _ = expert.finish();
         assert_eq!(owner(&*kept), host());
         for size in 1..2000 {
             let block = vec![1_u8; size];
@@ -203,7 +203,7 @@ fn run_catches_what_an_expert_throws() {
     assert_eq!(owner(&*Box::new(1_u64)), host(), "its scope has ended");
     assert_eq!(expert.run(|| owner(&*Box::new(1_u64))).unwrap(), Some(expert.key()));
     let payload = failure.into_payload();
-    expert.finish();
+    let _ = expert.finish();
     assert_eq!(payload.downcast_ref::<String>().unwrap(), "frame 7 is odd", "adopted");
 }
 

@@ -406,6 +406,7 @@ fn a_failed_realloc_leaves_the_block_as_it_was() {
 }
 
 #[test]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
 fn perror_may_be_null() {
     let key = register("silent", 1 << 20);
     let none = null_mut::<u32>();

@@ -111,6 +111,16 @@ impl<'e, H: Home> ExpertHandle<'e, H> {
     }
 
     /// The expert that this allocates for.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("one").register()?;
+    /// let handle = expert.allocator();
+    /// assert_eq!(handle.expert().key(), expert.key());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub const fn expert(self) -> &'e Expert<H> {
         self.expert
     }
@@ -125,6 +135,8 @@ mod tests {
         fn shared<T: Send + Sync>() {}
         shared::<ExpertHandle<'_>>();
         shared::<Expert>();
+        fn caught<T: std::panic::UnwindSafe>() {}
+        caught::<(&Expert, Expert, ExpertHandle<'_>)>();
         assert_eq!(size_of::<ExpertHandle<'_>>(), size_of::<usize>());
         assert_eq!(size_of::<Expert>(), 2 * size_of::<usize>());
     }

@@ -15,6 +15,22 @@ use crate::error::Error;
 use crate::expert::home::{Home, OwnerOf};
 
 /// Whoever can hold raw blocks: an [`Expert`], or the [`Host`].
+///
+/// ```
+/// use expert_alloc::{Error, Expert, ExpertAlloc, Holder};
+///
+/// /// Gives a new block to an expert, or to the host.
+/// fn give(from: &Expert, to: &impl Holder<ExpertAlloc>) -> Result<(), Error> {
+///     from.transfer(from.alloc(8)?.as_ptr(), to).map(|_| ())
+/// }
+///
+/// let heap = ExpertAlloc::new();
+/// let (one, two) = (heap.expert("one").register()?, heap.expert("two").register()?);
+/// give(&one, &two)?;
+/// give(&one, &heap.host())?;
+/// assert_eq!((one.stats().live_blocks, two.stats().live_blocks), (0, 1));
+/// # Ok::<(), Error>(())
+/// ```
 pub trait Holder<H: Home>: sealed::Holder<H> {}
 
 impl<H: Home> Holder<H> for Expert<H> {}
@@ -126,6 +142,19 @@ macro_rules! raw_calls {
             /// A raw block of `size` bytes, zero-filled and 16-byte aligned.
             /// A size of 0 gives a block of its own as well.
             ///
+            /// ```
+            /// use expert_alloc::ExpertAlloc;
+            ///
+            /// let heap = ExpertAlloc::new();
+            /// let expert = heap.expert("one").register()?;
+            /// let block = expert.alloc(100)?;
+            /// // SAFETY: a live block of 100 bytes.
+            /// let bytes = unsafe { std::slice::from_raw_parts(block.as_ptr(), 100) };
+            /// assert!(bytes.iter().all(|&byte| byte == 0));
+            /// assert_eq!(block.addr().get() % 16, 0);
+            /// # Ok::<(), expert_alloc::Error>(())
+            /// ```
+            ///
             /// # Errors
             ///
             /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`],
@@ -136,6 +165,17 @@ macro_rules! raw_calls {
 
             /// Resizes a raw block of this holder, keeps its content, and fills
             /// what is new with 0. Null is answered by a new block.
+            ///
+            /// ```
+            /// use expert_alloc::ExpertAlloc;
+            ///
+            /// let heap = ExpertAlloc::new();
+            /// let expert = heap.expert("one").register()?;
+            /// let block = expert.realloc(std::ptr::null_mut(), 100)?;     // null: an alloc
+            /// let block = expert.realloc(block.as_ptr(), 5000)?;
+            /// assert_eq!(expert.size(block.as_ptr()), 5000);
+            /// # Ok::<(), expert_alloc::Error>(())
+            /// ```
             ///
             /// # Errors
             ///
@@ -148,6 +188,19 @@ macro_rules! raw_calls {
             /// Frees a raw block of this holder, also when it is to stop. Null
             /// is no block, and fine.
             ///
+            /// ```
+            /// use expert_alloc::{Error, ExpertAlloc};
+            ///
+            /// let heap = ExpertAlloc::new();
+            /// let (one, other) = (heap.expert("one").register()?, heap.expert("other").register()?);
+            /// let block = one.alloc(100)?.as_ptr();
+            /// assert_eq!(other.free(block), Err(Error::AccessDenied));
+            /// assert_eq!(one.free(block.wrapping_add(16)), Err(Error::InvalidPointer));
+            /// assert_eq!(one.free(block), Ok(()));
+            /// assert_eq!(one.free(block), Err(Error::InvalidPointer));
+            /// # Ok::<(), Error>(())
+            /// ```
+            ///
             /// # Errors
             ///
             /// [`Error::InvalidPointer`] where no live raw block starts there,
@@ -158,6 +211,17 @@ macro_rules! raw_calls {
 
             /// The bytes asked for of a raw block of this holder; 0 for
             /// anything else.
+            ///
+            /// ```
+            /// use expert_alloc::ExpertAlloc;
+            ///
+            /// let heap = ExpertAlloc::new();
+            /// let expert = heap.expert("one").register()?;
+            /// let block = expert.alloc(100)?.as_ptr();
+            /// assert_eq!(expert.size(block), 100);
+            /// assert_eq!(expert.size(block.wrapping_add(1)), 0);
+            /// # Ok::<(), expert_alloc::Error>(())
+            /// ```
             #[must_use]
             pub fn size(&self, block: *const u8) -> usize {
                 size(self, block)
@@ -165,6 +229,17 @@ macro_rules! raw_calls {
 
             /// Gives a raw block of this holder to another, with its charge.
             /// The block may move: the result is where it is now.
+            ///
+            /// ```
+            /// use expert_alloc::ExpertAlloc;
+            ///
+            /// let heap = ExpertAlloc::new();
+            /// let (one, two) = (heap.expert("one").register()?, heap.expert("two").register()?);
+            /// let block = one.transfer(one.alloc(100)?.as_ptr(), &two)?;
+            /// assert_eq!(heap.owner_of(block.as_ptr()), Some(two.key()));
+            /// assert_eq!(one.finish().blocks, 0);
+            /// # Ok::<(), expert_alloc::Error>(())
+            /// ```
             ///
             /// # Errors
             ///

@@ -187,7 +187,8 @@ impl<O, N: Name> Registry<O, N> {
     /// the same time, all but one table is lost: a lock would let an interrupt
     /// handler wait for what it has interrupted, and there are few segments.
     fn ensure_segment<E: Engine>(&self, engine: E, segment: usize) -> Result<(), Error> {
-        if !self.segments[segment].load(Acquire).is_null() {
+        let place = self.segments.get(segment).ok_or(Error::TooManyExperts)?;
+        if !place.load(Acquire).is_null() {
             return Ok(());
         }
         let layout = Layout::array::<Slot<O, N>>(FIRST << (STEP as usize * segment));
@@ -195,7 +196,7 @@ impl<O, N: Name> Registry<O, N> {
         let table = table.ok_or(Error::OutOfMemory)?.cast().as_ptr();
         let null = core::ptr::null_mut();
         // Release: publishes the zeroes in the table to `place`.
-        self.segments[segment].compare_exchange(null, table, Release, Relaxed).ok();
+        place.compare_exchange(null, table, Release, Relaxed).ok();
         Ok(())
     }
 
@@ -207,7 +208,9 @@ impl<O, N: Name> Registry<O, N> {
     /// Slot `slot`, which is one of `1..=carved` and was taken.
     pub(crate) fn place(&self, slot: usize) -> &Slot<O, N> {
         let (segment, place) = locate(slot);
-        let start = self.segments[segment].load(Acquire);
+        debug_assert!(segment < SEGMENTS, "R1");
+        // SAFETY: slots are below `MAX_SLOTS`, for which there are segments enough.
+        let start = unsafe { self.segments.get_unchecked(segment) }.load(Acquire);
         debug_assert!(!start.is_null() && slot <= self.carved.load(Relaxed), "R1");
         // SAFETY: R1: the segment exists and has this place.
         let found = unsafe { start.add(place) };

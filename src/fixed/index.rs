@@ -79,7 +79,9 @@ mod class {
             let granules = (size / GRANULE) as u32;
             let log2 = (granules | 1).ilog2() as usize;
             // SAFETY: `size` is at most `MAX_BLOCK`, so `log2` is at most `TOP`.
-            let (shift, add) = unsafe { *STEPS.as_ptr().add(log2) };
+            let step = unsafe { STEPS.as_ptr().add(log2) };
+            // SAFETY: as above: a place in the table.
+            let (shift, add) = unsafe { *step };
             Self(((granules >> (shift & 31)) as u8).wrapping_add(add))
         }
 

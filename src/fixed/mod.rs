@@ -17,8 +17,8 @@ mod store;
 
 #[cfg(feature = "testing")]
 pub use check::Checked;
-pub use engine::{FixedEngine, Pin};
+pub(crate) use engine::{FixedEngine, Pin};
 #[cfg(feature = "critical-section")]
 pub use lock::CriticalSectionLock;
 pub use lock::SpinLock;
-pub use owner::{Directory, Entry, Owner};
+pub(crate) use owner::{Directory, Entry, Owner};

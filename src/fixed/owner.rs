@@ -53,11 +53,14 @@ pub struct Owner {
 
 impl Owner {
     /// An owner that owns nothing.
-    pub const NEW: Self = Self {
-        allocations: AtomicUsize::new(0),
-        frees: AtomicUsize::new(0),
-        bytes: AtomicUsize::new(0),
-    };
+    #[expect(clippy::new_without_default, reason = "it is for statics")]
+    pub const fn new() -> Self {
+        Self {
+            allocations: AtomicUsize::new(0),
+            frees: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+        }
+    }
 
     /// Counts `blocks` more, of `bytes` together.
     #[inline]

@@ -23,6 +23,7 @@ use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
 use super::free_block::{self, FreeBlock, FreeList};
+use super::paths::{self, Path};
 use super::record::{HOST, Heap};
 use super::size_class::CLASSES;
 use super::span::{NEVER, Span, SpanList, State};
@@ -193,6 +194,7 @@ impl Cache {
     /// use until its owner ends.
     pub fn lose_bin(&self, class: usize) {
         if self.bins[class].head.take().is_some() {
+            paths::entered(Path::GuardMissed);
             super::local::refuse();
             self.set_limit(class, 0);
         }

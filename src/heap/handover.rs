@@ -7,6 +7,7 @@
 use core::ptr;
 
 use super::cache::{Cache, Fate};
+use super::paths::{self, Path};
 use super::record::{Heap, Lists};
 use super::size_class::{self, CLASSES};
 use super::span::{Span, State};
@@ -49,6 +50,7 @@ fn abandon_span(heap: &Heap, lists: &Lists, span: &'static Span) {
     let state = span.remote.set_abandoned(true);
     let is_empty = span.local_count() + state.count() == span.carved();
     if !is_empty || !heap.end_span(lists, span) {
+        paths::entered(Path::Abandoned);
         heap.add_abandoned(lists, span);
     }
 }
@@ -62,6 +64,7 @@ fn leave(cache: &'static Cache, lists: &Lists) {
 /// The thread merges a cache that the host adopted with its own for the host;
 /// where it cannot have one, the spans are left to the next who allocates.
 pub fn merge(cache: &'static Cache) {
+    paths::entered(Path::CacheMerged);
     let Some(host) = thread::host_cache() else {
         let heap = cache.heap();
         return heap.with(|lists| abandon_spans(cache, heap, lists));
@@ -144,6 +147,7 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
 pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
     from.with(|old| {
         to.with(|new| {
+            paths::entered(Path::HeapAdopted);
             let taken = live(old);
             for cache in old.caches() {
                 old.remove_cache(cache);

@@ -9,6 +9,7 @@ use core::ptr::NonNull;
 use super::address;
 use super::cache::Cache;
 use super::free_block::{self, FreeBlock};
+use super::paths::{self, Path};
 use super::span::{NEVER, Span, State};
 use super::{large, thread};
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
@@ -140,6 +141,7 @@ pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
 unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
     // SAFETY: S1: a block's start.
     if unsafe { free_block::has_guard(memory) } {
+        paths::entered(Path::GuardMet);
         return refuse();
     }
     // SAFETY: S1: a block of this heap lies there.
@@ -176,6 +178,7 @@ fn end_if_empty(span: &'static Span) {
                 return false;
             }
             if span.state() == State::Abandoned && span.outstanding() == 0 {
+                paths::entered(Path::AbandonedSpanEnded);
                 heap.remove_abandoned(lists, span);
                 if !heap.end_span(lists, span) {
                     heap.add_abandoned(lists, span);

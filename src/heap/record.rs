@@ -21,6 +21,8 @@ use core::ptr;
 
 use super::arena;
 use super::cache::Cache;
+use super::geometry::SLICE;
+use super::paths::{self, Path};
 use super::size_class::CLASSES;
 use super::span::{Span, SpanList, State};
 use super::tables::{Pool, Pooled};
@@ -310,10 +312,12 @@ impl Heap {
     /// [`Error::QuotaExceeded`].
     pub fn charge_beyond(&self, span: &Span, bytes: usize) -> Result<(), Error> {
         if self.is_kind(Kind::Ambient) && self.overdraft.load(Relaxed) {
+            paths::entered(Path::Overdrawn);
             self.account().overdraw(bytes);
             span.set_charged(span.charged() + bytes);
             return Ok(());
         }
+        paths::entered(Path::Refused);
         self.account().count_refusal();
         Err(Error::QuotaExceeded)
     }
@@ -354,6 +358,7 @@ impl Heap {
             is_open
         });
         if !is_open {
+            paths::entered(Path::HeapMoved);
             release_slices(span);
         }
         Ok(is_open.then_some(span))
@@ -411,9 +416,9 @@ pub fn release_slices(span: &'static Span) {
     debug_assert!(chunk.is_some(), "a span in use is in a live chunk");
     let Some(chunk) = chunk else { return };
     let (state, slices, start) = (span.state(), span.slices(), span.start());
+    // What was dirty before and not carved still is (C2).
     let touched = if !span.is_fresh() {
-        // Written to in an earlier life, whatever this span did there.
-        slices * super::geometry::SLICE
+        slices * SLICE
     } else if span.is_large() {
         span.block_size()
     } else {

@@ -8,9 +8,10 @@
 
 use core::ptr::NonNull;
 
-use super::cache::Cache;
+use super::cache::{Cache, Fate};
 use super::free_block::{self, FreeBlock, FreeList};
 use super::geometry::PAGE;
+use super::paths::{self, Path};
 use super::record::Heap;
 use super::size_class::{self, CLASSES, SMALL_MAX};
 use super::span::{NEVER, Span, State};
@@ -92,6 +93,7 @@ impl Cache {
         if span.remote.state().count() < enough {
             return false;
         }
+        paths::entered(Path::CollectedRemote);
         let taken = span.remote.take();
         let Some(first) = taken.first() else { return false };
         // SAFETY: the first of the remote list just taken.
@@ -129,6 +131,9 @@ impl Cache {
                 let span = list.first()?;
                 heap.remove_abandoned(lists, span);
                 if span.outstanding() < span.carved() {
+                    // Under the lock: whoever frees its last block meanwhile
+                    // finds that the span is not for him to end.
+                    span.set_state(State::Current);
                     return Some(span);
                 }
                 heap.add_abandoned(lists, span);
@@ -136,6 +141,7 @@ impl Cache {
             None
         });
         let Some(span) = adopted else { return false };
+        paths::entered(Path::AdoptedSpan);
         self.own(span);
         span.remote.set_abandoned(false);
         self.make_current(class, span);
@@ -226,7 +232,9 @@ impl Cache {
         class: usize,
         why: Error,
     ) -> Result<NonNull<u8>, Error> {
+        paths::entered(Path::Pressure);
         if let Some(block) = self.scrape(class) {
+            paths::entered(Path::PressureRelieved);
             return Ok(block);
         }
         self.end_empty_spans();
@@ -242,7 +250,10 @@ impl Cache {
             })
         });
         match found {
-            Some(block) => Ok(block),
+            Some(block) => {
+                paths::entered(Path::LargerClass);
+                Ok(block)
+            }
             None => self.allocate_beyond(class, why),
         }
     }
@@ -281,8 +292,24 @@ impl Cache {
         self.pop(class).ok_or(Error::OutOfMemory)
     }
 
-    /// Gives back every span of this cache that has no block in use.
-    pub fn end_empty_spans(&'static self) {
+    /// Gives back every span of this cache, whose owner's memory its thread is
+    /// using, that has no block in use.
+    fn end_empty_spans(&'static self) {
+        self.end_empty_spans_by(|span| self.end_span(span));
+    }
+
+    /// The same where the thread is not using the owner's memory: under the
+    /// heap's lock, because the owner may be reclaimed at this moment.
+    pub fn purge(&'static self) {
+        let heap = self.heap();
+        heap.with(|lists| {
+            if self.fate() == Fate::Alive && core::ptr::eq(heap, self.heap()) {
+                self.end_empty_spans_by(|span| heap.end_span(lists, span));
+            }
+        });
+    }
+
+    fn end_empty_spans_by(&'static self, end: impl Fn(&'static Span) -> bool) {
         for class in 0..CLASSES {
             self.empty_bin(class);
             let queue = self.queue(class);
@@ -290,7 +317,7 @@ impl Cache {
             let kept = super::span::SpanList::new();
             while let Some(span) = queue.spans().next() {
                 queue.remove(span);
-                if span.outstanding() != 0 || !self.end_span(span) {
+                if span.outstanding() != 0 || !end(span) {
                     kept.push_back(span);
                 }
             }

@@ -52,11 +52,6 @@ impl RemoteState {
 pub struct Remote(AtomicU32);
 
 impl Remote {
-    /// An empty list of an owned span.
-    pub fn new() -> Self {
-        Self(AtomicU32::new(0))
-    }
-
     /// Looks at the list.
     #[inline]
     pub fn state(&self) -> RemoteState {

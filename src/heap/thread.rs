@@ -19,6 +19,7 @@ use core::ptr;
 use hashbrown::HashMap;
 
 use super::cache::{Cache, EMPTY, Fate};
+use super::paths::{self, Path};
 use super::record::{HOST, Heap};
 use super::tables::{Pool, Pooled, TableAllocator};
 pub use super::tls::{current, set_current, token};
@@ -133,6 +134,7 @@ pub fn attach(heap: &'static Heap, key: ExpertKey) -> Result<&'static Cache, Err
         is_open
     });
     if !is_open {
+        paths::entered(Path::HeapMoved);
         cache.close();
         CACHES.give(cache);
         return Err(Error::InvalidKey);
@@ -239,6 +241,8 @@ impl Thread {
             next = cache.inbox_next.get();
             if cache.fate() == Fate::Adopted {
                 super::handover::merge(cache);
+            } else {
+                paths::entered(Path::CacheDropped);
             }
             self.drop_cache(cache);
         }
@@ -268,6 +272,36 @@ impl Thread {
         cache.close();
         CACHES.give(cache);
     }
+}
+
+/// For the walker: the thread's own structures, while it is quiet.
+#[cfg(feature = "testing")]
+impl Thread {
+    pub fn is_pinned(&self) -> bool {
+        self.pinned.iter().any(|word| word.load(Relaxed) != 0)
+    }
+
+    pub fn caches(&self) -> impl Iterator<Item = &'static Cache> {
+        core::iter::successors(self.caches.get(), |cache| cache.thread_next.get())
+    }
+
+    pub fn lookup(&self, id: usize) -> Option<&'static Cache> {
+        self.table.borrow().get(&id).copied()
+    }
+
+    pub fn lookups(&self) -> usize {
+        self.table.borrow().len()
+    }
+}
+
+/// Calls `f` with every thread record ever made, until it fails.
+///
+/// # Errors
+///
+/// Those of `f`.
+#[cfg(feature = "testing")]
+pub fn for_each<E>(f: impl FnMut(&'static Thread) -> Result<(), E>) -> Result<(), E> {
+    made().try_for_each(f)
 }
 
 impl Pooled for Thread {
@@ -369,7 +403,7 @@ pub fn end_empty_spans() {
     tend();
     let Some(thread) = LOCAL.with(|local| local.thread.get()) else { return };
     core::iter::successors(thread.caches.get(), |cache| cache.thread_next.get())
-        .for_each(Cache::end_empty_spans);
+        .for_each(Cache::purge);
 }
 
 /// Keeps pools and records as they are: for `fork`.
