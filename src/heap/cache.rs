@@ -235,12 +235,7 @@ impl Cache {
         let count = self.bin_count(class);
         self.set_limit(class, 0);
         let Some(span) = self.queues[class].current.get() else { return };
-        // Counted, because a block that was freed twice makes a ring.
-        let is_sound = |block: &FreeBlock| block.is_guarded(self.secret.get());
-        let Some(last) = head.iter().take_while(is_sound).take(count).last() else { return };
-        last.set_next(span.local.get());
-        span.local.set(Some(head));
-        span.set_wait(span.local_count() + count as u32, NEVER);
+        span.take_back(Some(head), count as u32);
     }
 
     /// Makes `span` current and sets the one before aside.
@@ -263,8 +258,9 @@ impl Cache {
     pub fn enlist(&'static self, span: &'static Span) {
         let queue = &self.queues[span.class()];
         let (local, enough) = (span.local_count(), span.enough());
-        if local >= enough || span.carved() < span.capacity() {
-            let outstanding = span.carved() - local;
+        if span.own_free() >= enough || span.leftover().is_some() || span.carved() < span.capacity()
+        {
+            let outstanding = span.carved().saturating_sub(span.own_free());
             span.set_state(State::Available);
             span.set_wait(local, if outstanding == 0 { NEVER } else { outstanding });
             queue.available.push_back(span);

@@ -157,11 +157,7 @@ fn check_chunks(seen: &mut Checked) -> Verdict {
             return Ok(());
         }
         seen.chunks += 1;
-        if chunk.is_huge() {
-            check_huge_chunk(chunk, seen)
-        } else {
-            check_chunk(chunk, seen)
-        }
+        if chunk.is_huge() { check_huge_chunk(chunk, seen) } else { check_chunk(chunk, seen) }
     })?;
     let mut kept = 0;
     let mut order = Ok(());
@@ -340,7 +336,9 @@ fn check_span(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict {
         equal("cache Q2", "bin count", at, cache.bin_count(class), bin)?;
     }
 
-    let free = local + remote + bin;
+    let leftover = marks.list(span, span.leftover(), "block left over")?;
+    equal("span S1", "leftover count", at, span.leftover_count() as usize, leftover)?;
+    let free = local + leftover + remote + bin;
     is("span S1", "free blocks are carved ones", at, free <= carved)?;
     check_used(heap, span, &marks)?;
     seen.spans += 1;
@@ -361,7 +359,13 @@ fn check_used(heap: &Heap, span: &Span, marks: &Marks) -> Verdict {
         let guard = free_block::guard_of(address, free_block::secret());
         is("span S1", "no free block is lost", address, word != guard)?;
         if heap.is_kind(Kind::Raw) {
-            equal("raw W1", "mark of a live block", address, word, free_block::live_mark_of(block))?;
+            equal(
+                "raw W1",
+                "mark of a live block",
+                address,
+                word,
+                free_block::live_mark_of(block),
+            )?;
         }
     }
     Ok(())
@@ -437,7 +441,13 @@ fn check_queue(cache: &'static Cache, class: usize) -> Result<usize, Broken> {
             let prev = span.prev.get().map(|prev| prev.id());
             is("cache", "link to the span before", span.id(), prev == before)?;
             before = Some(span.id());
-            equal("cache", "state of a queued span", span.id(), span.state() as usize, state as usize)?;
+            equal(
+                "cache",
+                "state of a queued span",
+                span.id(),
+                span.state() as usize,
+                state as usize,
+            )?;
         }
     }
     if let Some(span) = current {

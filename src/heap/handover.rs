@@ -48,7 +48,7 @@ fn abandon_span(heap: &Heap, lists: &Lists, span: &'static Span) {
     // From here on whoever frees the last block ends the span; if that has
     // happened already, it is this thread's to do.
     let state = span.remote.set_abandoned(true);
-    let is_empty = span.local_count() + state.count() == span.carved();
+    let is_empty = span.own_free() + state.count() == span.carved();
     if !is_empty || !heap.end_span(lists, span) {
         paths::entered(Path::Abandoned);
         heap.add_abandoned(lists, span);

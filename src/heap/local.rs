@@ -80,7 +80,7 @@ pub fn noticed(span: &'static Span) {
         State::Waiting => {
             queue.waiting.remove(span);
             cache.enlist(span);
-            if span.carved() == local {
+            if span.carved() == span.own_free() {
                 emptied(cache, span);
             }
         }
@@ -139,11 +139,6 @@ pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
 ///
 /// - S1, S2 as for [`free`]; `span` is the block's.
 unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
-    // SAFETY: S1: a block's start.
-    if unsafe { free_block::has_guard(memory) } {
-        paths::entered(Path::GuardMet);
-        return refuse();
-    }
     // SAFETY: S1: a block of this heap lies there.
     let memory = unsafe { address::block_at(memory.addr().get()) };
     let mut pin = None;
@@ -164,8 +159,10 @@ unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
         // SAFETY: the first block of the remote list: it was freed there.
         block.set_next(state.first().map(|first| unsafe { FreeBlock::listed(span.block(first)) }));
     });
-    if after.is_abandoned() {
-        end_if_empty(span);
+    match after {
+        Some(after) if after.is_abandoned() => end_if_empty(span),
+        Some(_) => (),
+        None => refuse(),
     }
 }
 

@@ -47,15 +47,13 @@ pub enum Path {
     Purged,
     /// A chunk went back to the system.
     ChunkReleased,
-    /// A free found the guard of a free block in place.
-    GuardMet,
     /// A block without its guard came up to be handed out, and was not.
     GuardMissed,
 }
 
 impl Path {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 21] = [
         Self::AdoptedSpan,
         Self::CollectedRemote,
         Self::Pressure,
@@ -76,7 +74,6 @@ impl Path {
         Self::HeapMoved,
         Self::Purged,
         Self::ChunkReleased,
-        Self::GuardMet,
         Self::GuardMissed,
     ];
 }

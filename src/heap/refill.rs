@@ -82,12 +82,17 @@ impl Cache {
     }
 
     /// Fills the bin from the current span's local or remote list, whichever
-    /// has at least `enough` blocks.
+    /// has at least `enough` blocks, or with what is left over.
     fn fill_from(&self, span: &'static Span, enough: u32) -> bool {
         let local = span.local_count();
         if local >= enough {
             self.fill(span.class(), span.local.take(), local);
             span.set_wait(0, NEVER);
+            return true;
+        }
+        if span.leftover().is_some() {
+            self.fill(span.class(), span.leftover(), span.leftover_count());
+            span.set_leftover(None, 0);
             return true;
         }
         if span.remote.state().count() < enough {

@@ -10,7 +10,8 @@ pub static ALLOC: ExpertAlloc = ExpertAlloc::new();
 /// Arguments are parts of names, as in `cargo test NAME`.
 #[allow(dead_code, reason = "not all test programs have a main of their own")]
 pub fn run_alone(tests: &[(&str, fn())]) {
-    let wanted: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     if std::env::args().any(|arg| arg == "--list") {
         tests.iter().for_each(|(name, _)| println!("{name}: test"));
         return;

@@ -23,7 +23,11 @@ const SCOPES: usize = 8;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Current {
     Host,
-    Expert { seat: usize, incarnation: usize, key: ExpertKey },
+    Expert {
+        seat: usize,
+        incarnation: usize,
+        key: ExpertKey,
+    },
     /// There was no memory to enter a scope.
     Unknown,
 }
@@ -135,8 +139,9 @@ impl<'w> Actor<'w> {
     /// Checks whom the heap says the block belongs to. Its expert is held.
     fn check_owner(&self, block: &Block, offset: usize) {
         let host = ALLOC.host().key();
-        let was_over = self.world.has_ended(block.seat.min(self.world.config.seats - 1), block.incarnation)
-            && block.seat < self.world.config.seats;
+        let was_over =
+            self.world.has_ended(block.seat.min(self.world.config.seats - 1), block.incarnation)
+                && block.seat < self.world.config.seats;
         // SAFETY: inside the block.
         let at = unsafe { block.start.as_ptr().add(offset) };
         let owner = ALLOC.owner_of(at).unwrap_or_else(|| panic!("nobody owns {block:?}"));
@@ -276,9 +281,8 @@ impl<'w> Actor<'w> {
             Face::Raw => self.realloc_raw(at, &held, new.size(), failures),
             Face::Ambient => {
                 // SAFETY: a live block of this layout; the size is not 0.
-                let moved = unsafe {
-                    ALLOC.realloc(block.start.as_ptr(), block.layout, new.size())
-                };
+                let moved =
+                    unsafe { ALLOC.realloc(block.start.as_ptr(), block.layout, new.size()) };
                 let new = Layout::from_size_align(new.size(), block.layout.align());
                 let shrinks = new.as_ref().is_ok_and(|new| new.size() <= block.layout.size());
                 match (NonNull::new(moved), new) {
@@ -403,7 +407,9 @@ impl<'w> Actor<'w> {
         }
         drop(scope);
         scopes.1 = match before {
-            Current::Expert { seat, incarnation, .. } if self.world.has_ended(seat, incarnation) => {
+            Current::Expert { seat, incarnation, .. }
+                if self.world.has_ended(seat, incarnation) =>
+            {
                 Current::Host
             }
             before => before,
@@ -443,9 +449,7 @@ impl<'w> Actor<'w> {
 
 fn allocate(layout: Layout, zeroed: bool) -> Option<NonNull<u8>> {
     // SAFETY: the size is not 0.
-    NonNull::new(unsafe {
-        if zeroed { ALLOC.alloc_zeroed(layout) } else { ALLOC.alloc(layout) }
-    })
+    NonNull::new(unsafe { if zeroed { ALLOC.alloc_zeroed(layout) } else { ALLOC.alloc(layout) } })
 }
 
 /// Whether this operation needs the dice of a thread with blocks: for tests.

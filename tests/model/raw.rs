@@ -117,7 +117,10 @@ impl Actor<'_> {
         for why in [Some(freed), resized.err(), given.err()] {
             let is_expected = match with {
                 Some(with) => why == Some(with) || why == Some(Error::Terminated),
-                None => matches!(why, Some(Error::InvalidPointer | Error::AccessDenied | Error::Terminated)),
+                None => matches!(
+                    why,
+                    Some(Error::InvalidPointer | Error::AccessDenied | Error::Terminated)
+                ),
             };
             assert!(is_expected, "{why:?} for {address:?} with {expert:?}");
         }
@@ -159,7 +162,8 @@ impl Actor<'_> {
     }
 
     pub fn try_wild(&mut self, which: usize, kind: usize, offset: usize, seat: usize) {
-        let near = which.checked_rem(self.blocks.len()).map(|at| self.blocks[at].start.addr().get());
+        let near =
+            which.checked_rem(self.blocks.len()).map(|at| self.blocks[at].start.addr().get());
         let near = near.unwrap_or(0x5000_0000);
         let local = 0usize;
         let address = match kind {
@@ -221,8 +225,8 @@ impl Actor<'_> {
         self.note_raw(block.start, false);
         self.note_raw(moved, true);
         self.note_stale(&block);
-        let (incarnation, key) = seated
-            .map_or((0, host.key()), |seated| (seated.incarnation, seated.expert.key()));
+        let (incarnation, key) =
+            seated.map_or((0, host.key()), |seated| (seated.incarnation, seated.expert.key()));
         self.blocks[at] = Block { seat: to, incarnation, key, ..block };
         self.moved(at, moved, block.layout, None);
     }

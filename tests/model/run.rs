@@ -166,9 +166,12 @@ pub fn end(world: &World, actors: &mut [Actor<'_>]) {
     last.free_all();
     for actor in actors {
         actor.check_all();
-        assert!(actor.blocks.iter().all(|block| {
-            block.face == Face::Ambient || block.seat == world.config.seats
-        }));
+        assert!(
+            actor
+                .blocks
+                .iter()
+                .all(|block| { block.face == Face::Ambient || block.seat == world.config.seats })
+        );
         actor.free_all();
     }
 }
