@@ -167,6 +167,124 @@ impl Account {
         self.chain().for_each(|account| account.refund_alone(bytes));
     }
 
+    /// As [`charge`](Self::charge), for an engine that changes the accounts of
+    /// a heap under one lock only: needs no atomic read-modify-write, which
+    /// some targets do not have and others are slow at.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] where a quota in the chain has no room.
+    pub fn charge_locked(&self, bytes: usize) -> Result<(), Refused> {
+        if self.charge_again_locked(bytes).is_ok() {
+            Ok(())
+        } else if self.has_room(bytes) {
+            self.add_locked(bytes);
+            Ok(())
+        } else {
+            Err(Refused)
+        }
+    }
+
+    /// As [`charge_locked`](Self::charge_locked), where it takes no look at
+    /// the quota: what was granted once is within it, unless the account was
+    /// overdrawn, which is marked.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] where a look has to be taken, too.
+    #[inline]
+    pub fn charge_again_locked(&self, bytes: usize) -> Result<(), Refused> {
+        let sum = self.charged.load(Relaxed).wrapping_add(bytes);
+        if sum < bytes || sum > self.peak.load(Relaxed) || self.marks.load(Relaxed) != 0 {
+            return Err(Refused);
+        }
+        self.charged.store(sum, Relaxed);
+        Ok(())
+    }
+
+    /// As [`charge_locked`](Self::charge_locked), for an account that has
+    /// neither quota nor parent.
+    #[inline]
+    pub fn charge_unlimited_locked(&self, bytes: usize) {
+        let sum = self.charged.load(Relaxed).wrapping_add(bytes);
+        self.charged.store(sum, Relaxed);
+        if sum > self.peak.load(Relaxed) {
+            self.peak.store(sum, Relaxed);
+        }
+    }
+
+    /// Whether a charge of `bytes` would be granted now.
+    #[inline]
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.chain().all(|account| account.has_room_alone(bytes))
+    }
+
+    /// As [`overdraw`](Self::overdraw), under the lock of
+    /// [`charge_locked`](Self::charge_locked).
+    pub fn overdraw_locked(&self, bytes: usize) {
+        self.marks.fetch_or(OVERDRAWN, Relaxed);
+        self.add_locked(bytes);
+    }
+
+    /// As [`refund`](Self::refund), under the lock of
+    /// [`charge_locked`](Self::charge_locked).
+    #[inline]
+    pub fn refund_locked(&self, bytes: usize) {
+        self.refund_alone_locked(bytes);
+        if self.is_marked(INHERITS) {
+            self.chain().skip(1).for_each(|account| account.refund_alone_locked(bytes));
+        }
+    }
+
+    /// As [`refund_locked`](Self::refund_locked), for an account that has no
+    /// parent.
+    #[inline]
+    pub fn refund_unlimited_locked(&self, bytes: usize) {
+        self.refund_alone_locked(bytes);
+    }
+
+    #[inline]
+    fn refund_alone_locked(&self, bytes: usize) {
+        let before = self.charged.load(Relaxed);
+        debug_assert!(before >= bytes, "A2: refunded {bytes} of {before} bytes charged");
+        self.charged.store(before.wrapping_sub(bytes), Relaxed);
+    }
+
+    /// Moves a charge of `bytes` to the account `to`, under the lock of
+    /// [`charge_locked`](Self::charge_locked). A parent of both is not asked
+    /// for room that it has already given.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] where `to`, or a parent of it, has no room; nothing has
+    /// moved then.
+    pub fn shift_locked(&self, to: &Self, bytes: usize) -> Result<(), Refused> {
+        self.refund_locked(bytes);
+        let charged = to.charge_locked(bytes);
+        if charged.is_err() {
+            self.add_locked(bytes);
+        }
+        charged
+    }
+
+    #[inline]
+    fn has_room_alone(&self, bytes: usize) -> bool {
+        let sum = self.charged.load(Relaxed).checked_add(bytes);
+        let fits = sum.is_some_and(|sum| sum <= self.quota.load(Relaxed));
+        fits && !self.is_sealed()
+    }
+
+    #[inline]
+    fn add_locked(&self, bytes: usize) {
+        for account in self.chain() {
+            let sum = account.charged.load(Relaxed).wrapping_add(bytes);
+            account.charged.store(sum, Relaxed);
+            if sum > account.peak.load(Relaxed) {
+                account.peak.store(sum, Relaxed);
+            }
+        }
+    }
+
     /// Notes that a request failed for want of quota.
     pub fn count_refusal(&self) {
         self.refusals.fetch_add(1, Relaxed);
@@ -182,6 +300,7 @@ impl Account {
         self.chain().all(|account| !account.is_marked(OVERDRAWN | SEALED))
     }
 
+    #[inline]
     fn is_marked(&self, marks: u32) -> bool {
         self.marks.load(Relaxed) & marks != 0
     }
@@ -238,6 +357,24 @@ mod tests {
         assert_eq!((child.charged(), parent.charged()), (80, 80));
         child.refund(80);
         assert_eq!((child.charged(), parent.charged()), (0, 0));
+    }
+
+    #[test]
+    fn under_a_lock_the_rules_are_the_same() {
+        let parent = opened(100, None);
+        let (one, other) = (opened(0, Some(&parent)), opened(90, Some(&parent)));
+        assert_eq!(one.charge_locked(100), Ok(()));
+        assert_eq!(other.charge_locked(1), Err(Refused));
+        assert_eq!(one.charge_locked(usize::MAX), Err(Refused));
+        assert_eq!(one.shift_locked(&other, 90), Ok(()));
+        assert_eq!(one.shift_locked(&other, 1), Err(Refused));
+        assert_eq!((one.charged(), other.charged(), parent.charged()), (10, 90, 100));
+        other.overdraw_locked(5);
+        assert!(other.is_overdrawn() && !one.is_overdrawn());
+        assert_eq!((other.peak(), parent.peak()), (95, 105));
+        other.refund_locked(95);
+        one.refund_locked(10);
+        assert_eq!(parent.charged(), 0);
     }
 
     #[test]

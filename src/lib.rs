@@ -1,4 +1,8 @@
-#![doc = include_str!("../README.md")]
+#![cfg_attr(feature = "std", doc = include_str!("../README.md"))]
+#![cfg_attr(
+    not(feature = "std"),
+    doc = "Memory for firmware that runs modules of different origin: every block carries its owner. See the README."
+)]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(expert_alloc_nightly, feature(allocator_api))]
 
@@ -7,16 +11,22 @@ mod api;
 mod engine;
 mod error;
 mod expert;
+pub mod fixed;
 #[cfg(feature = "std")]
 mod heap;
 mod key;
 #[cfg(feature = "std")]
 mod source;
 mod sync;
+#[cfg(all(feature = "testing", feature = "std"))]
+#[doc(hidden)]
+pub mod testing;
 
-pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, Holder, Host, InScope, Scope};
+#[cfg(feature = "capi")]
+pub use api::capi;
+pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, ExpertHeap, Holder, Host};
 #[cfg(feature = "std")]
-pub use api::{ExpertAlloc, Failure, Snapshot};
+pub use api::{ExpertAlloc, Failure, InScope, Scope, Snapshot};
 pub use error::Error;
 pub use expert::home::{Ambient, Home};
 #[cfg(feature = "std")]
@@ -24,4 +34,6 @@ pub use expert::owned_name::NameCopy;
 pub use expert::report::{ExpertSnapshot, Report};
 pub use expert::stats::{Reclaimed, Stats};
 pub use expert::visit::State;
+#[cfg(feature = "std")]
+pub use heap::HeapStats;
 pub use key::ExpertKey;

@@ -1,14 +1,25 @@
 //! The one switch between the real atomics and the model checker's.
 //!
 //! Everything that is checked under loom takes its atomics and its lock from
-//! here; `--cfg loom` swaps them.
+//! here; `--cfg loom` swaps them. On targets without compare-and-swap the
+//! feature `critical-section` stands in for it.
 
-#[cfg(not(loom))]
+#[cfg(all(not(target_has_atomic = "ptr"), not(feature = "critical-section")))]
+compile_error!("this target has no compare-and-swap: enable the feature `critical-section`");
+
+#[cfg(all(not(loom), target_has_atomic = "ptr"))]
+#[allow(unused_imports, reason = "not every engine uses all of them")]
 pub use core::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering, fence,
 };
 #[cfg(loom)]
+#[allow(unused_imports, reason = "not every engine uses all of them")]
 pub use loom::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering, fence,
+};
+#[cfg(all(not(target_has_atomic = "ptr"), feature = "critical-section"))]
+#[allow(unused_imports, reason = "not every engine uses all of them")]
+pub use portable_atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering, fence,
 };
 
@@ -19,14 +30,12 @@ pub type Half = u32;
 #[cfg(target_pointer_width = "32")]
 pub type Half = u16;
 
-#[cfg(all(not(loom), target_pointer_width = "32"))]
-pub use core::sync::atomic::AtomicU16 as AtomicHalf;
-#[cfg(all(not(loom), target_pointer_width = "64"))]
-pub use core::sync::atomic::AtomicU32 as AtomicHalf;
-#[cfg(all(loom, target_pointer_width = "32"))]
-pub use loom::sync::atomic::AtomicU16 as AtomicHalf;
-#[cfg(all(loom, target_pointer_width = "64"))]
-pub use loom::sync::atomic::AtomicU32 as AtomicHalf;
+/// A [`Half`] that threads share.
+#[cfg(target_pointer_width = "32")]
+pub type AtomicHalf = AtomicU16;
+/// A [`Half`] that threads share.
+#[cfg(target_pointer_width = "64")]
+pub type AtomicHalf = AtomicU32;
 
 /// What a host's spin lock does while it waits: spins a little, then lets
 /// another thread run, because the holder may not be on a core.

@@ -34,14 +34,17 @@ fn threads_and_sizes() {
                 let mut random = seed + 1;
                 let mut held: Vec<Vec<u8>> = Vec::new();
                 for _ in 0..200_000 {
-                    random = random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                    random =
+                        random.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
                     let size = match (random >> 60) as usize {
                         0 => (random >> 40) as usize % 300_000,
                         1..=4 => (random >> 40) as usize % 5000,
                         _ => (random >> 40) as usize % 200,
                     };
                     let mut v = vec![seed as u8; size];
-                    if size > 0 { v[size - 1] = 7; }
+                    if size > 0 {
+                        v[size - 1] = 7;
+                    }
                     held.push(v);
                     if held.len() > 300 {
                         let at = (random >> 33) as usize % held.len();

@@ -2,26 +2,38 @@
 //!
 //! ```text
 //!  global   the process-wide heap: GlobalAlloc, reports, look-ups
+//!  expert_heap   the same for a heap in memory that the program gives
 //!  expert   Expert and its builder       host    what belongs to no expert
 //!  handle   what collections are given    scope   ambient attribution
 //!  allocator  the Allocator traits on it
 //!  raw      (expert, size) in, pointer or error out
+//!  netmon   (key, size) in, pointer or error out
+//!  capi     that in C                      foreign   what C++ may throw
 //! ```
 
 #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_nightly))]
 mod allocator;
+#[cfg(feature = "capi")]
+pub mod capi;
 mod expert;
+mod expert_heap;
+#[cfg(feature = "capi")]
+mod foreign;
 #[cfg(feature = "std")]
 mod global;
 mod handle;
 mod home;
 mod host;
+#[cfg(feature = "capi")]
+mod netmon;
 mod raw;
+#[cfg(feature = "std")]
 mod scope;
 #[cfg(all(test, feature = "std"))]
 mod tests;
 
 pub use expert::{Expert, ExpertBuilder};
+pub use expert_heap::ExpertHeap;
 #[cfg(feature = "std")]
 pub use global::{ExpertAlloc, Snapshot};
 pub use handle::ExpertHandle;
@@ -29,5 +41,4 @@ pub use home::DefaultHome;
 pub use host::Host;
 pub use raw::Holder;
 #[cfg(feature = "std")]
-pub use scope::Failure;
-pub use scope::{InScope, Scope};
+pub use scope::{Failure, InScope, Scope};

@@ -1,11 +1,12 @@
 //! The registry: all slots by number, and which are free.
 //!
-//! Slots lie in segments, each twice as large as the one before, so that a
-//! slot is found from its number by a bit scan and never moves. Taking a slot
+//! Slots lie in segments, each twice as large as the one before (on 64-bit
+//! targets four times: fewer segments, to keep heaps small), so that a slot is
+//! found from its number by a bit scan and never moves. Taking a slot
 //! and giving it back are a compare-exchange each; looking one up is a load.
 //!
 //! ```text
-//!  segments  [0]-> slots 1..=4   [1]-> 5..=12   [2]-> 13..=28   ...
+//!  segments  [0]-> slots 1..=4   [1]-> 5..=20   [2]-> 21..=84   ...
 //!  free      | changes (high half) | slot (low half) | -> link -> link -> 0
 //! ```
 //!
@@ -19,6 +20,7 @@
 //!   removal that was overtaken by others fails.
 
 use core::alloc::Layout;
+use core::ptr::NonNull;
 
 use crate::engine::Engine;
 use crate::error::Error;
@@ -31,12 +33,20 @@ use crate::sync::{AtomicPtr, AtomicUsize, Half};
 /// Slots in the first segment: what a small system needs.
 const FIRST: usize = 4;
 
+/// Log2 of how many times larger each segment is than the one before.
+const STEP: u32 = if Half::BITS == 16 { 1 } else { 2 };
+
 /// Enough for [`MAX_SLOTS`].
-const SEGMENTS: usize = Half::BITS as usize - 1;
+const SEGMENTS: usize = if Half::BITS == 16 { 15 } else { 16 };
 
 const SLOT: usize = Half::MAX as usize;
 
-const _: () = assert!(FIRST * ((1 << SEGMENTS) - 1) >= MAX_SLOTS);
+const _: () = assert!(slots_before(SEGMENTS) >= MAX_SLOTS);
+
+/// How many slots the first `segments` segments have.
+const fn slots_before(segments: usize) -> usize {
+    FIRST * ((1 << (STEP as usize * segments)) - 1) / ((1 << STEP) - 1)
+}
 
 /// All slots of one heap.
 pub struct Registry<O, N> {
@@ -48,8 +58,8 @@ pub struct Registry<O, N> {
 /// Where a slot lies: segment, place in it.
 fn locate(slot: usize) -> (usize, usize) {
     let position = slot - 1;
-    let segment = (position / FIRST + 1).ilog2() as usize;
-    (segment, position - FIRST * ((1 << segment) - 1))
+    let segment = ((position * ((1 << STEP) - 1)) / FIRST + 1).ilog2() / STEP;
+    (segment as usize, position - slots_before(segment as usize))
 }
 
 impl<O, N: Name> Registry<O, N> {
@@ -81,6 +91,24 @@ impl<O, N: Name> Registry<O, N> {
         let found = self.place(slot);
         // T1: a generation other than 0 tells that the body is written. (A
         // retired slot reads as 0 again; nobody has business there.)
+        (found.word().generation() != 0).then_some(found)
+    }
+
+    /// Slot `slot`, if its segment exists and the slot was ever taken: for an
+    /// engine that has found the number in a block's header.
+    #[inline]
+    pub(crate) fn lookup(&self, slot: usize) -> Option<&Slot<O, N>> {
+        if slot == 0 {
+            return None;
+        }
+        let (segment, place) = locate(slot);
+        // Acquire: pairs with the Release in `ensure_segment`.
+        let start = NonNull::new(self.segments.get(segment)?.load(Acquire))?;
+        // SAFETY: R1: the segment exists and has this place.
+        let found = unsafe { start.add(place) };
+        // SAFETY: R1: zero-filled when made, which is a slot; it never moves, and
+        // only its atomics and cells change.
+        let found = unsafe { found.as_ref() };
         (found.word().generation() != 0).then_some(found)
     }
 
@@ -159,15 +187,16 @@ impl<O, N: Name> Registry<O, N> {
     /// the same time, all but one table is lost: a lock would let an interrupt
     /// handler wait for what it has interrupted, and there are few segments.
     fn ensure_segment<E: Engine>(&self, engine: E, segment: usize) -> Result<(), Error> {
-        if !self.segments[segment].load(Acquire).is_null() {
+        let place = self.segments.get(segment).ok_or(Error::TooManyExperts)?;
+        if !place.load(Acquire).is_null() {
             return Ok(());
         }
-        let layout = Layout::array::<Slot<O, N>>(FIRST << segment);
+        let layout = Layout::array::<Slot<O, N>>(FIRST << (STEP as usize * segment));
         let table = layout.ok().and_then(|layout| engine.table(layout));
         let table = table.ok_or(Error::OutOfMemory)?.cast().as_ptr();
         let null = core::ptr::null_mut();
         // Release: publishes the zeroes in the table to `place`.
-        self.segments[segment].compare_exchange(null, table, Release, Relaxed).ok();
+        place.compare_exchange(null, table, Release, Relaxed).ok();
         Ok(())
     }
 
@@ -179,7 +208,9 @@ impl<O, N: Name> Registry<O, N> {
     /// Slot `slot`, which is one of `1..=carved` and was taken.
     pub(crate) fn place(&self, slot: usize) -> &Slot<O, N> {
         let (segment, place) = locate(slot);
-        let start = self.segments[segment].load(Acquire);
+        debug_assert!(segment < SEGMENTS, "R1");
+        // SAFETY: slots are below `MAX_SLOTS`, for which there are segments enough.
+        let start = unsafe { self.segments.get_unchecked(segment) }.load(Acquire);
         debug_assert!(!start.is_null() && slot <= self.carved.load(Relaxed), "R1");
         // SAFETY: R1: the segment exists and has this place.
         let found = unsafe { start.add(place) };
@@ -219,7 +250,7 @@ mod tests {
         for slot in 1..=100_000 {
             assert_eq!(locate(slot), expected, "slot {slot}");
             expected.1 += 1;
-            if expected.1 == FIRST << expected.0 {
+            if expected.1 == FIRST << (STEP as usize * expected.0) {
                 expected = (expected.0 + 1, 0);
             }
         }

@@ -12,6 +12,7 @@ use core::cell::Cell;
 pub use super::chunk::Chunk;
 use super::chunk_map;
 use super::geometry::{CHUNK, SLICE, SLICES};
+use super::paths::{self, Path};
 use super::span::Span;
 use super::tables::Pool;
 use super::thread;
@@ -152,6 +153,7 @@ pub fn give_huge(chunk: &'static Chunk) {
         arena.unmap_chunk(chunk);
         return;
     }
+    paths::entered(Path::HugeKept);
     // Somebody might just read a header of it: keep the addresses, listed as
     // a chunk without free slices, until a purge finds the threads quiet.
     arena.list(chunk);
@@ -186,6 +188,9 @@ pub fn for_each_listed(mut f: impl FnMut(&'static Chunk)) {
 }
 
 fn note_purged(slices: usize) {
+    if slices > 0 {
+        paths::entered(Path::Purged);
+    }
     PURGED_SLICES.fetch_add(slices, Relaxed);
 }
 
@@ -244,6 +249,7 @@ impl Arena {
         let mapping = unsafe { super::address::block_at(chunk.base()) };
         // SAFETY: its whole mapping; no span is in it and nobody looks at it.
         unsafe { source::unmap(mapping, bytes) };
+        paths::entered(Path::ChunkReleased);
         CHUNKS.fetch_sub(1, Relaxed);
         RECORDS.give(chunk);
     }

@@ -15,21 +15,23 @@ use core::ptr::{self, NonNull};
 use super::address;
 use super::cache::{Cache, EMPTY};
 use super::geometry::SLICE;
+use super::paths::{self, Path};
 use super::record::Heap;
 use super::size_class::{self, CLASSED_MAX};
 use super::span::Span;
 use super::{large, local, thread};
 use crate::error::Error;
+use crate::key::ExpertKey;
 
 /// Allocates for the thread's current owner. Null where that fails.
 #[inline(always)]
 pub fn alloc(layout: Layout) -> *mut u8 {
-    match class_of(layout) {
+    match size_class::looked_up(layout) {
         Some(class) => match thread::current().pop(class) {
             Some(block) => block.as_ptr(),
             None => ambient_slow(class),
         },
-        None => ambient_large(layout, false),
+        None => ambient_unusual(layout, false),
     }
 }
 
@@ -37,8 +39,8 @@ pub fn alloc(layout: Layout) -> *mut u8 {
 /// that fails.
 #[inline(always)]
 pub fn alloc_zeroed(layout: Layout) -> *mut u8 {
-    if class_of(layout).is_none() {
-        return ambient_large(layout, true);
+    if size_class::looked_up(layout).is_none() {
+        return ambient_unusual(layout, true);
     }
     let block = alloc(layout);
     if !block.is_null() {
@@ -123,21 +125,47 @@ pub unsafe fn resize(
         unsafe { span_of(memory) }
     };
     let is_aligned = memory.addr().get() % new.align() == 0;
-    let stays = is_aligned && new.align() <= old.align().max(SLICE);
-    // SAFETY: S1: the live block of this span.
-    if let Some(done) =
-        stays.then(|| unsafe { resize_in_place(span, memory, old, new, zeroed) }).flatten()
-    {
-        return done.map(|()| memory);
+    // Blocks aligned beyond a slice are found in another way, by their layout.
+    let stays = is_aligned && (new.align() > SLICE) == (old.align() > SLICE);
+    if stays {
+        // SAFETY: S1: the live block of this span.
+        if let Some(done) = unsafe { resize_in_place(span, memory, old, new, zeroed) } {
+            return done.map(|()| memory);
+        }
     }
-    let heap = span.heap().ok_or(Error::InvalidPointer)?;
-    let moved = allocate_in(heap, new, zeroed)?;
+    let moved = match allocate_beside(span, new, zeroed) {
+        // A block that is to shrink never fails: it stays as large as it is.
+        Err(_) if stays && new.size() <= old.size() => {
+            paths::entered(Path::Stayed);
+            return Ok(memory);
+        }
+        moved => moved?,
+    };
     let kept = old.size().min(new.size());
     // SAFETY: both blocks have at least that many bytes and are distinct.
     unsafe { ptr::copy_nonoverlapping(memory.as_ptr(), moved.as_ptr(), kept) };
     // SAFETY: S1 and S2.
     unsafe { dealloc(memory.as_ptr(), old) };
     Ok(moved)
+}
+
+/// Allocates for the owner of `span`, which the host may be adopting.
+fn allocate_beside(
+    span: &'static Span,
+    layout: Layout,
+    zeroed: bool,
+) -> Result<NonNull<u8>, Error> {
+    loop {
+        let heap = span.heap().ok_or(Error::InvalidPointer)?;
+        let key = heap.key();
+        if !span.heap().is_some_and(|now| ptr::eq(now, heap)) {
+            continue;
+        }
+        match key.map(|key| allocate_in(heap, key, layout, zeroed)) {
+            None | Some(Err(Error::InvalidKey)) => core::hint::spin_loop(),
+            Some(done) => return done,
+        }
+    }
 }
 
 /// Resizes where the block lies, if there is room and not too much of it.
@@ -196,23 +224,27 @@ pub unsafe fn span_of(memory: NonNull<u8>) -> &'static Span {
     unsafe { address::header_of(address - header.back() * SLICE) }
 }
 
-/// Allocates for the owner of `heap`, whatever the thread's scope.
+/// Allocates for `key`, the owner of `heap`, whatever the thread's scope.
 ///
 /// # Errors
 ///
-/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`].
+/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`] where
+/// the heap is not that of `key` any more, because the host has adopted it.
 pub fn allocate_in(
     heap: &'static Heap,
+    key: ExpertKey,
     layout: Layout,
     zeroed: bool,
 ) -> Result<NonNull<u8>, Error> {
     let Some(class) = class_of(layout) else {
-        return allocate_large(heap, layout, zeroed);
+        return allocate_large(heap, key, layout, zeroed);
     };
     thread::tend();
-    let key = heap.key().ok_or(Error::InvalidKey)?;
-    let cache = thread::find(key, heap.kind()).or_else(|| thread::attach(heap));
-    allocate_from(cache.ok_or(Error::OutOfMemory)?, class, layout, zeroed)
+    let cache = match thread::find(key, heap.kind()) {
+        Some(cache) => cache,
+        None => thread::attach(heap, key)?,
+    };
+    allocate_from(cache, class, layout, zeroed)
 }
 
 /// Allocates from one cache.
@@ -245,13 +277,14 @@ pub fn allocate_from(
 /// As [`allocate_in`].
 pub fn allocate_large(
     heap: &'static Heap,
+    key: ExpertKey,
     layout: Layout,
     zeroed: bool,
 ) -> Result<NonNull<u8>, Error> {
     if layout.size() == 0 {
         return Ok(dangling(layout));
     }
-    large::allocate(heap, layout, zeroed)
+    large::allocate(heap, key, layout, zeroed)
 }
 
 /// The class for `layout`; `None` for what is large, and for a size of 0.
@@ -266,7 +299,9 @@ pub fn class_of(layout: Layout) -> Option<usize> {
 
 /// A non-null pointer, aligned as asked, to nothing.
 pub fn dangling(layout: Layout) -> NonNull<u8> {
-    NonNull::without_provenance(layout.align().try_into().unwrap_or(core::num::NonZeroUsize::MIN))
+    let address = ptr::without_provenance_mut(layout.align());
+    // An alignment is never 0.
+    NonNull::new(address).unwrap_or(NonNull::dangling())
 }
 
 /// Returns a pointer, not a result: in one register, so that the fast path
@@ -274,6 +309,9 @@ pub fn dangling(layout: Layout) -> NonNull<u8> {
 #[cold]
 #[inline(never)]
 fn ambient_slow(class: usize) -> *mut u8 {
+    if let Some(block) = thread::current().reuse_current(class) {
+        return block.as_ptr();
+    }
     thread::tend();
     pointer(ambient_cache().and_then(|cache| match cache.pop(class) {
         Some(block) => Ok(block),
@@ -281,11 +319,40 @@ fn ambient_slow(class: usize) -> *mut u8 {
     }))
 }
 
+/// What the fast path does not look up: larger, or aligned beyond 16 bytes.
+#[inline(never)]
+fn ambient_unusual(layout: Layout, zeroed: bool) -> *mut u8 {
+    let Some(class) = class_of(layout) else { return ambient_large(layout, zeroed) };
+    let block = match thread::current().pop(class) {
+        Some(block) => block.as_ptr(),
+        None => ambient_slow(class),
+    };
+    if zeroed && !block.is_null() {
+        // SAFETY: a fresh block of at least that many bytes.
+        unsafe { block.write_bytes(0, layout.size()) };
+    }
+    block
+}
+
 #[cold]
 #[inline(never)]
 fn ambient_large(layout: Layout, zeroed: bool) -> *mut u8 {
     thread::tend();
-    pointer(ambient_cache().and_then(|cache| allocate_large(cache.heap(), layout, zeroed)))
+    loop {
+        let Ok(cache) = ambient_cache() else { return ptr::null_mut() };
+        let heap = cache.heap();
+        // `None` and an invalid key: the host is adopting the cache.
+        let Some(key) = heap.key() else { continue };
+        // What moves to the host's heap does not come back: the key was the
+        // owner's, and not that of the next who has the record.
+        if !ptr::eq(cache.heap(), heap) {
+            continue;
+        }
+        match allocate_large(heap, key, layout, zeroed) {
+            Err(Error::InvalidKey) => {}
+            done => return pointer(done),
+        }
+    }
 }
 
 /// The thread's current cache; the host's where it has none yet.

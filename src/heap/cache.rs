@@ -1,22 +1,20 @@
 //! Thread caches: the spans from which one thread allocates for one heap.
 //!
-//! For each size class a *bin*, the list that the fast paths push and pop, and
-//! a *queue* of spans that fill it. What was freed last is handed out first,
-//! while it is still in the processor's caches. Allocating touches the bin
-//! alone: neither the span nor the owner is looked at, because the cache is
-//! the owner's.
+//! For each size class a *bin*, the list that the fast path pops, and a *queue*
+//! of spans that fill it. Allocating touches the bin alone: neither the span
+//! nor the owner is looked at, because the cache is the owner's. Freeing
+//! touches the span alone, so what a bin is filled with lies close together.
 //!
 //! ```text
-//!  free --> bin --> alloc        available: spans with enough free blocks, oldest first
-//!   |        ^                   waiting:   spans with too few
-//!   |        | when empty
-//!   +--> span's local list       when the bin is full
+//!  bin <- current span      available: spans with enough free blocks, oldest first
+//!                           waiting:   spans with too few
 //! ```
 //!
 //! Invariants
 //!
-//! - Q1 the blocks in a bin are of its class and of spans of its cache.
-//! - Q2 `|bin| == supply - room - allocated`.
+//! - Q1 the blocks in a bin are of the queue's current span.
+//! - Q2 `|bin| == limit - allocated`, unless a second free broke the list
+//!   (then the bin is lost when that is noticed, and empty).
 //! - Q3 only the cache's thread uses the bins and queues, until the heap is
 //!   reclaimed or the thread hands the cache over.
 //! - Q4 a cache is alive iff it is on its heap's list; the heap's lock decides.
@@ -25,132 +23,21 @@ use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
 use super::free_block::{self, FreeBlock, FreeList};
+use super::paths::{self, Path};
 use super::record::{HOST, Heap};
-use super::size_class::{self, CLASSES};
+use super::size_class::CLASSES;
 use super::span::{NEVER, Span, SpanList, State};
 use super::tables::Pooled;
 use super::thread::Thread;
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use crate::sync::{AtomicPtr, AtomicU8, AtomicUsize, Ordering::Relaxed};
 
-/// The list that the fast paths use. Written by its thread alone, without a
-/// locked instruction; the counts are read by whoever takes statistics.
+/// The list that the fast path pops.
 #[repr(C)]
 pub struct Bin {
     head: Cell<FreeList>,
-    /// The process's secret, here because this line is read anyway.
-    secret: Cell<usize>,
-    /// Blocks ever taken from this bin.
+    /// Blocks ever taken from this bin. Written by the thread alone, without a
+    /// locked instruction; read by whoever takes statistics.
     allocated: AtomicUsize,
-    /// How many more frees the bin takes until its length is looked at.
-    room: AtomicU32,
-    /// See Q2; changes only when the bin is looked at.
-    supply: AtomicU32,
-}
-
-/// The most bytes that a bin takes by frees.
-const BIN_BYTES: usize = 32 << 10;
-/// The most blocks that a bin takes by frees.
-const BIN_BLOCKS: usize = 256;
-
-impl Bin {
-    const fn new() -> Self {
-        Self {
-            head: Cell::new(None),
-            secret: Cell::new(0),
-            allocated: AtomicUsize::new(0),
-            room: AtomicU32::new(0),
-            supply: AtomicU32::new(0),
-        }
-    }
-
-    /// How many blocks the bin holds (Q2).
-    pub fn len(&self) -> usize {
-        let allocated = self.allocated.load(Relaxed) as u32;
-        self.supply.load(Relaxed).wrapping_sub(self.room.load(Relaxed)).wrapping_sub(allocated) as usize
-    }
-
-    /// Lets `room` more frees come, for a bin of `len` blocks now.
-    fn set_room(&self, len: usize, room: usize) {
-        self.room.store(room as u32, Relaxed);
-        let allocated = self.allocated.load(Relaxed) as u32;
-        self.supply.store(allocated.wrapping_add((len + room) as u32), Relaxed);
-    }
-
-    /// Takes a block; `None` where the bin is empty. A block without its guard
-    /// was freed twice and has been handed out since: it is not handed out
-    /// again.
-    #[inline(always)]
-    fn pop(&self) -> Option<NonNull<u8>> {
-        let block = self.head.get()?;
-        if !block.is_guarded(self.secret.get()) {
-            self.lose();
-            return None;
-        }
-        let next = block.next();
-        self.head.set(next);
-        prefetch(next);
-        self.allocated.store(self.allocated.load(Relaxed).wrapping_add(1), Relaxed);
-        Some(block.take())
-    }
-
-    /// Drops the list: one of its blocks is in use, and what its link says is
-    /// not to be trusted. What is lost counts as in use until its owner ends.
-    #[cold]
-    #[inline(never)]
-    fn lose(&self) {
-        super::local::refuse();
-        self.head.set(None);
-        self.set_room(0, 0);
-    }
-
-    /// Whether a free may push without a look at the length; counts it.
-    #[inline(always)]
-    pub fn take_room(&self) -> bool {
-        let room = self.room.load(Relaxed);
-        if room == 0 {
-            return false;
-        }
-        self.room.store(room - 1, Relaxed);
-        true
-    }
-
-    /// Pushes a block, for which room was taken.
-    ///
-    /// # Safety
-    ///
-    /// - S1 as for [`FreeBlock::new`]; the block is of this bin's class and of
-    ///   a span of its cache (Q1).
-    #[inline(always)]
-    pub unsafe fn push(&self, memory: NonNull<u8>) {
-        let guard = free_block::guard_of(memory.addr().get(), self.secret.get());
-        // SAFETY: S1.
-        self.head.set(Some(unsafe { FreeBlock::new(memory, self.head.get(), guard) }));
-    }
-
-    /// Makes room where the bin of blocks of `size` bytes is not full.
-    pub fn make_room(&self, size: usize) -> bool {
-        let (len, most) = (self.len(), most_in_bin(size));
-        if len >= most {
-            return false;
-        }
-        self.set_room(len, most - len);
-        true
-    }
-
-    /// Whether the block at `address` is in the bin.
-    pub fn holds(&self, address: usize) -> bool {
-        self.head.get().is_some_and(|head| head.iter().any(|block| block.addr() == address))
-    }
-
-    /// The list, for the walker.
-    pub fn list(&self) -> FreeList {
-        self.head.get()
-    }
-}
-
-/// How many blocks of `size` bytes frees may fill a bin with.
-fn most_in_bin(size: usize) -> usize {
-    (BIN_BYTES / size).clamp(1, BIN_BLOCKS)
 }
 
 /// The spans behind a bin.
@@ -158,6 +45,8 @@ pub struct Queue {
     pub current: Cell<Option<&'static Span>>,
     pub available: SpanList,
     pub waiting: SpanList,
+    /// See Q2.
+    limit: AtomicUsize,
 }
 
 /// What has become of a cache. Changed under its heap's lock.
@@ -175,6 +64,8 @@ pub enum Fate {
 /// The cache of one thread for one heap. See the module.
 #[repr(C)]
 pub struct Cache {
+    /// The process's secret, here because this line is often read anyway.
+    secret: Cell<usize>,
     bins: [Bin; CLASSES],
     queues: [Queue; CLASSES],
     heap: AtomicPtr<Heap>,
@@ -202,7 +93,9 @@ pub static EMPTY: Cache = Cache::empty();
 impl Cache {
     const fn empty() -> Self {
         Self {
-            bins: [const { Bin::new() }; CLASSES],
+            secret: Cell::new(0),
+            bins: [const { Bin { head: Cell::new(None), allocated: AtomicUsize::new(0) } };
+                CLASSES],
             queues: [const { Queue::new() }; CLASSES],
             heap: AtomicPtr::new((&raw const HOST).cast_mut()),
             fate: AtomicU8::new(Fate::Alive as u8),
@@ -219,7 +112,7 @@ impl Cache {
     /// Begins to use an empty record for `heap` in `thread`.
     pub fn open(&self, id: usize, thread: &'static Thread, heap: &'static Heap) {
         self.id.set(id);
-        self.bins.iter().for_each(|bin| bin.secret.set(free_block::secret()));
+        self.secret.set(free_block::secret());
         self.thread.set(Some(thread));
         self.fate.store(Fate::Alive as u8, Relaxed);
         self.set_heap(heap);
@@ -231,8 +124,8 @@ impl Cache {
         for class in 0..CLASSES {
             self.bins[class].head.set(None);
             self.bins[class].allocated.store(0, Relaxed);
-            self.bins[class].set_room(0, 0);
             let queue = &self.queues[class];
+            queue.limit.store(0, Relaxed);
             queue.current.set(None);
             queue.available.clear();
             queue.waiting.clear();
@@ -277,25 +170,58 @@ impl Cache {
 
     /// Takes a block of `class` from its bin; `None` where that is empty. The
     /// fast path of every allocation.
+    ///
+    /// A block without its guard was freed twice and has been handed out since:
+    /// it is not handed out again, and the slow path drops the bin.
     #[inline(always)]
     pub fn pop(&self, class: usize) -> Option<NonNull<u8>> {
         debug_assert!(class < CLASSES);
         // SAFETY: callers pass a class, and those are below CLASSES.
-        unsafe { self.bins.get_unchecked(class) }.pop()
+        let bin = unsafe { self.bins.get_unchecked(class) };
+        let block = bin.head.get()?;
+        if !block.is_guarded(self.secret.get()) {
+            return None;
+        }
+        let next = block.next();
+        bin.head.set(next);
+        prefetch(next);
+        bin.allocated.store(bin.allocated.load(Relaxed).wrapping_add(1), Relaxed);
+        Some(block.take())
     }
 
-    pub fn bin(&self, class: usize) -> &Bin {
-        &self.bins[class]
+    /// Drops the list of a bin that `pop` refuses: one of its blocks is in use,
+    /// and what its link says is not to be trusted. What is lost counts as in
+    /// use until its owner ends.
+    pub fn lose_bin(&self, class: usize) {
+        if self.bins[class].head.take().is_some() {
+            paths::entered(Path::GuardMissed);
+            super::local::refuse();
+            self.set_limit(class, 0);
+        }
     }
 
-    /// Puts a list of `count` blocks of one of this cache's spans into the
-    /// empty bin.
+    fn set_limit(&self, class: usize, count: usize) {
+        let limit = self.bins[class].allocated.load(Relaxed).wrapping_add(count);
+        self.queues[class].limit.store(limit, Relaxed);
+    }
+
+    /// Puts a list of `count` blocks of the current span into the empty bin.
     pub fn fill(&self, class: usize, list: FreeList, count: u32) {
         let bin = &self.bins[class];
         debug_assert!(bin.head.get().is_none());
         bin.head.set(list);
-        let most = most_in_bin(size_class::size_of(class));
-        bin.set_room(count as usize, most.saturating_sub(count as usize));
+        self.set_limit(class, count as usize);
+    }
+
+    /// The list in the bin.
+    pub fn bin(&self, class: usize) -> FreeList {
+        self.bins[class].head.get()
+    }
+
+    /// How many blocks the bin holds (Q2).
+    pub fn bin_count(&self, class: usize) -> usize {
+        let allocated = self.bins[class].allocated.load(Relaxed);
+        self.queues[class].limit.load(Relaxed).wrapping_sub(allocated)
     }
 
     /// How many blocks were ever taken from the bins.
@@ -303,22 +229,13 @@ impl Cache {
         self.bins.iter().map(|bin| bin.allocated.load(Relaxed) as u64).sum()
     }
 
-    /// Puts what the bin holds back on the local lists of its spans. Nothing
-    /// is noticed by it: the caller looks at all spans afterwards.
+    /// Puts what the bin holds back on the local list of the current span.
     pub fn empty_bin(&self, class: usize) {
-        let bin = &self.bins[class];
-        let (mut next, len) = (bin.head.take(), bin.len());
-        bin.set_room(0, 0);
-        // Counted, because a block that was freed twice makes a ring.
-        for _ in 0..len {
-            let Some(block) = next.filter(|block| block.is_guarded(free_block::secret())) else { return };
-            next = block.next();
-            // SAFETY: Q1: a block of a span of this cache.
-            let span = unsafe { super::blocks::span_of(block.memory()) };
-            block.set_next(span.local.get());
-            span.local.set(Some(block));
-            span.add_local(1);
-        }
+        let Some(head) = self.bins[class].head.take() else { return };
+        let count = self.bin_count(class);
+        self.set_limit(class, 0);
+        let Some(span) = self.queues[class].current.get() else { return };
+        span.take_back(Some(head), count as u32);
     }
 
     /// Makes `span` current and sets the one before aside.
@@ -341,8 +258,9 @@ impl Cache {
     pub fn enlist(&'static self, span: &'static Span) {
         let queue = &self.queues[span.class()];
         let (local, enough) = (span.local_count(), span.enough());
-        if local >= enough || span.carved() < span.capacity() {
-            let outstanding = span.carved() - local;
+        if span.own_free() >= enough || span.leftover().is_some() || span.carved() < span.capacity()
+        {
+            let outstanding = span.carved().saturating_sub(span.own_free());
             span.set_state(State::Available);
             span.set_wait(local, if outstanding == 0 { NEVER } else { outstanding });
             queue.available.push_back(span);
@@ -375,6 +293,7 @@ impl Queue {
             current: Cell::new(None),
             available: SpanList::new(),
             waiting: SpanList::new(),
+            limit: AtomicUsize::new(0),
         }
     }
 

@@ -140,10 +140,9 @@ impl Chunk {
         dirty.insert(start, touched);
         self.free.set(free);
         self.dirty.set(dirty);
-        // The run that the slices are now part of.
-        let end = free.next_gap(start);
-        self.longest
-            .set(self.longest.get().max(end - start).max(count_back(&free, start) + end - start));
+        // The run that the slices are now part of; slice 0 is never free.
+        let run = free.next_gap(start) - free.gap_before(start).map_or(0, |gap| gap + 1);
+        self.longest.set(self.longest.get().max(run));
     }
 
     /// Notes that a span begins at `slice`, or no longer does (C4).
@@ -187,9 +186,4 @@ impl Chunk {
         self.aged.set(self.aged.get().and(&dirty));
         purged
     }
-}
-
-/// How many slices in a row just before `start` are in the set.
-fn count_back(set: &SliceSet, start: usize) -> usize {
-    (0..start).rev().take_while(|&slice| set.has_all(slice, 1)).count()
 }

@@ -7,11 +7,13 @@
 use core::ptr;
 
 use super::cache::{Cache, Fate};
+use super::paths::{self, Path};
 use super::record::{Heap, Lists};
 use super::size_class::{self, CLASSES};
 use super::span::{Span, State};
 use super::thread;
 use crate::engine::{Taken, Usage};
+use crate::sync::{Ordering, fence};
 
 /// The thread of `cache` ends: empty spans are given back, the others left to
 /// whoever allocates for the heap next. Returns false where the cache is dead
@@ -46,9 +48,9 @@ fn abandon_span(heap: &Heap, lists: &Lists, span: &'static Span) {
     // From here on whoever frees the last block ends the span; if that has
     // happened already, it is this thread's to do.
     let state = span.remote.set_abandoned(true);
-    if span.local_count() + state.count() == span.carved() {
-        heap.end_span(lists, span);
-    } else {
+    let is_empty = span.own_free() + state.count() == span.carved();
+    if !is_empty || !heap.end_span(lists, span) {
+        paths::entered(Path::Abandoned);
         heap.add_abandoned(lists, span);
     }
 }
@@ -62,6 +64,7 @@ fn leave(cache: &'static Cache, lists: &Lists) {
 /// The thread merges a cache that the host adopted with its own for the host;
 /// where it cannot have one, the spans are left to the next who allocates.
 pub fn merge(cache: &'static Cache) {
+    paths::entered(Path::CacheMerged);
     let Some(host) = thread::host_cache() else {
         let heap = cache.heap();
         return heap.with(|lists| abandon_spans(cache, heap, lists));
@@ -71,6 +74,10 @@ pub fn merge(cache: &'static Cache) {
         let queue = cache.queue(class);
         while let Some(span) = queue.spans().next() {
             queue.remove(span);
+            if span.outstanding() == 0 {
+                cache.end_span(span);
+                continue;
+            }
             span.set_cache(Some(host));
             host.enlist(span);
         }
@@ -99,7 +106,7 @@ fn live(lists: &Lists) -> Taken {
     }
     for cache in lists.caches() {
         for class in 0..CLASSES {
-            let count = cache.bin(class).len();
+            let count = cache.bin_count(class);
             live.blocks = live.blocks.saturating_sub(count);
             live.bytes = live.bytes.saturating_sub(count * size_class::size_of(class));
         }
@@ -140,6 +147,7 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
 pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
     from.with(|old| {
         to.with(|new| {
+            paths::entered(Path::HeapAdopted);
             let taken = live(old);
             for cache in old.caches() {
                 old.remove_cache(cache);
@@ -154,6 +162,7 @@ pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
                 adopt_span(from, old, to, new, span);
             }
             new.count_adopted(taken.blocks as u64);
+            from.disown();
             taken
         })
     })
@@ -167,6 +176,8 @@ fn adopt_span(from: &Heap, old: &Lists, to: &'static Heap, new: &Lists, span: &'
     old.remove_span(span);
     from.account().refund(span.charged());
     to.account().overdraw(span.charged());
+    // Release: the charge (the Acquire in `Cache::charge`).
+    fence(Ordering::Release);
     span.set_heap(to);
     new.add_span(span);
     if is_abandoned {

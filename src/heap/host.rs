@@ -4,7 +4,7 @@ use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
 use super::record::{HOST, HOST_ACCOUNT, Heap};
-use super::{blocks, handover, lookup, raw, tables, thread};
+use super::{blocks, handover, lookup, raw, size_class, tables, thread};
 use crate::engine::{Engine, HOST_KEY, Kind, Taken, Usage, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
@@ -75,26 +75,28 @@ pub struct Entered {
 /// Makes `who` the owner of what this thread allocates through the global
 /// allocator. Where there is no memory for a cache, the owner stays as it was.
 pub fn enter(who: Who<'_, HostOwner>) -> Entered {
-    let before = thread::current();
-    let cache = match thread::find(who.key, Kind::Ambient) {
-        Some(cache) => Some(cache),
-        None => first_entry(who),
-    };
-    thread::set_current(cache.unwrap_or(before));
-    Entered { cache: before, id: before.id() }
+    let cache = thread::current();
+    // Before anything else: the first entry tends, and that may end the cache.
+    let before = Entered { cache, id: cache.id() };
+    let found = thread::find(who.key, Kind::Ambient);
+    if let Some(cache) = found.or_else(|| first_entry(who)) {
+        thread::set_current(cache);
+    }
+    before
 }
 
 #[cold]
 fn first_entry(who: Who<'_, HostOwner>) -> Option<&'static super::cache::Cache> {
     thread::tend();
-    thread::attach(heap_or_open(who, Kind::Ambient).ok()?)
+    // Tending may have made the host's.
+    let found = thread::find(who.key, Kind::Ambient);
+    found.or_else(|| thread::attach(heap_or_open(who, Kind::Ambient).ok()?, who.key).ok())
 }
 
 /// Makes current what was so before; the host where that has ended meanwhile.
 pub fn leave(before: Entered) {
     // Records are never freed: a cache that was given up has another id.
-    let is_still = before.cache.id() == before.id
-        && (before.id == 0 || thread::owns(before.cache));
+    let is_still = before.cache.id() == before.id && (before.id == 0 || thread::owns(before.cache));
     thread::set_current(if is_still { before.cache } else { &super::cache::EMPTY });
 }
 
@@ -122,7 +124,7 @@ impl Engine for HostEngine {
         layout: Layout,
         zeroed: bool,
     ) -> Result<NonNull<u8>, Error> {
-        match (blocks::class_of(layout), thread::remembered(who.key, kind)) {
+        match (size_class::looked_up(layout), thread::remembered(who.key, kind)) {
             (Some(class), Some(cache)) => blocks::allocate_from(cache, class, layout, zeroed),
             _ => allocate_slow(who, kind, layout, zeroed),
         }
@@ -243,5 +245,5 @@ fn allocate_slow(
     if let (Some(class), Some(cache)) = (blocks::class_of(layout), thread::find(who.key, kind)) {
         return blocks::allocate_from(cache, class, layout, zeroed);
     }
-    blocks::allocate_in(heap_or_open(who, kind)?, layout, zeroed)
+    blocks::allocate_in(heap_or_open(who, kind)?, who.key, layout, zeroed)
 }

@@ -10,10 +10,12 @@ use core::ptr::NonNull;
 use super::arena::{self, Run};
 use super::free_block;
 use super::geometry::{CHUNK, PAGE, SLICE, SLICES};
+use super::paths::{self, Path};
 use super::record::Heap;
 use super::span::{Span, State};
 use super::{address, chunk_map};
 use crate::error::Error;
+use crate::key::ExpertKey;
 
 /// The most bytes a block may have that lies in a chunk with others.
 const IN_CHUNK_MAX: usize = CHUNK / 2;
@@ -22,28 +24,36 @@ const IN_CHUNK_MAX: usize = CHUNK / 2;
 ///
 /// # Errors
 ///
-/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`].
+/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`] where
+/// the heap is not that of `key` any more.
 #[cold]
 #[inline(never)]
-pub fn allocate(heap: &'static Heap, layout: Layout, zeroed: bool) -> Result<NonNull<u8>, Error> {
+pub fn allocate(
+    heap: &'static Heap,
+    key: ExpertKey,
+    layout: Layout,
+    zeroed: bool,
+) -> Result<NonNull<u8>, Error> {
     let bytes = layout.size().checked_next_multiple_of(PAGE).ok_or(Error::OutOfMemory)?;
     let slice_align = layout.align().div_ceil(SLICE);
     if bytes <= IN_CHUNK_MAX && slice_align <= SLICES / 2 {
         let run =
             arena::take(bytes.div_ceil(SLICE).max(1), slice_align).ok_or(Error::OutOfMemory)?;
-        begin(heap, &run, State::Large, run.start(), bytes)?;
+        begin(heap, key, &run, State::Large, run.start(), bytes)?;
         return Ok(hand_out(run.header(), zeroed && !run.fresh));
     }
+    paths::entered(Path::Huge);
     let (chunk, start) = arena::take_huge(bytes, layout.align()).ok_or(Error::OutOfMemory)?;
     chunk.set_start(1, true);
     let run = Run { chunk, first: 1, slices: 0, fresh: true };
-    begin(heap, &run, State::Huge, start, bytes)?;
+    begin(heap, key, &run, State::Huge, start, bytes)?;
     Ok(hand_out(run.header(), false))
 }
 
 /// Begins the span and charges its owner; gives all back where that fails.
 fn begin(
     heap: &'static Heap,
+    key: ExpertKey,
     run: &Run,
     state: State,
     start: usize,
@@ -51,8 +61,14 @@ fn begin(
 ) -> Result<(), Error> {
     let span = run.header();
     span.begin(0, state, bytes, start, run.slices as u32, run.fresh);
+    span.set_heap(heap);
     heap.with(|lists| {
-        span.set_heap(heap);
+        if !heap.is_of(key) {
+            paths::entered(Path::HeapMoved);
+            span.set_block_size(0);
+            super::record::release_slices(span);
+            return Err(Error::InvalidKey);
+        }
         lists.add_span(span);
         let charged = heap.charge(span, bytes).or_else(|_| heap.charge_beyond(span, bytes));
         match charged {
@@ -133,7 +149,6 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
     if span.state() != State::Large || bytes > IN_CHUNK_MAX || bytes == 0 {
         return (bytes == span.block_size()).then_some(Ok(()));
     }
-    let heap = span.heap()?;
     let chunk = chunk_map::find(span.start())?;
     let first = address::slice_of(span.start());
     let (slices, wanted) = (span.slices(), bytes.div_ceil(SLICE));
@@ -144,8 +159,9 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
         }
         span.set_slices(wanted.max(slices));
         let more = bytes - before;
-        let charged =
-            heap.with(|_| heap.charge(span, more).or_else(|_| heap.charge_beyond(span, more)));
+        let charged = span.with_heap(|heap, _| {
+            heap.charge(span, more).or_else(|_| heap.charge_beyond(span, more))
+        })?;
         if charged.is_err() {
             span.set_slices(slices);
             if wanted > slices {
@@ -153,6 +169,7 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
             }
             return Some(charged);
         }
+        paths::entered(Path::GrewInPlace);
         span.set_block_size(bytes);
         if zeroed {
             let tail = span.block(before);
@@ -161,7 +178,8 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
         }
         return Some(Ok(()));
     }
-    heap.with(|_| heap.refund(span, bytes));
+    paths::entered(Path::ShrankInPlace);
+    span.with_heap(|heap, _| heap.refund(span, bytes))?;
     span.set_block_size(bytes);
     if wanted < slices {
         span.set_slices(wanted);

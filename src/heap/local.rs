@@ -9,6 +9,7 @@ use core::ptr::NonNull;
 use super::address;
 use super::cache::Cache;
 use super::free_block::{self, FreeBlock};
+use super::paths::{self, Path};
 use super::span::{NEVER, Span, State};
 use super::{large, thread};
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
@@ -30,9 +31,9 @@ pub fn refuse() {
 
 /// Frees the block at `memory`, whose slice's header is `header`.
 ///
-/// The fast path: the header's thread is this one, and the bin has room. The
-/// block is written and not read: it may have left the processor's caches, and
-/// a store need not wait for it.
+/// The fast path: the header's thread is this one, and nobody waits for this
+/// very free. The block is written and not read: it may have left the
+/// processor's caches, and a store need not wait for it.
 ///
 /// # Safety
 ///
@@ -56,37 +57,10 @@ pub unsafe fn free(header: &'static Span, memory: NonNull<u8>) {
 /// - S1, S2 as for [`free`]; `span` is the block's and this thread's.
 #[inline(always)]
 unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
-    // SAFETY: S3 of the span: it is in a cache of this thread, so it has a bin.
-    let bin = unsafe { span.bin().unwrap_unchecked() };
-    if !bin.take_room() {
-        // SAFETY: S1 and S2 are handed on.
-        return unsafe { free_past_bin(span, memory) };
-    }
     // SAFETY: S1: a block of this heap lies there.
     let memory = unsafe { address::block_at(memory.addr().get()) };
-    // SAFETY: S2; the span's own bin (Q1), the chunk's provenance.
-    unsafe { bin.push(memory) };
-}
-
-/// Frees a block whose bin has no room: there may be, if blocks were taken
-/// meanwhile; else it goes to its span.
-///
-/// # Safety
-///
-/// - S1, S2 as for [`free_own`].
-#[cold]
-#[inline(never)]
-unsafe fn free_past_bin(span: &'static Span, memory: NonNull<u8>) {
-    // SAFETY: S1: a block of this heap lies there.
-    let memory = unsafe { address::block_at(memory.addr().get()) };
-    if let Some(bin) = span.bin() {
-        if bin.make_room(span.block_size()) && bin.take_room() {
-            // SAFETY: S2; the span's own bin (Q1), the chunk's provenance.
-            return unsafe { bin.push(memory) };
-        }
-    }
-    let guard = free_block::guard_of(memory.addr().get(), free_block::secret());
-    // SAFETY: S2.
+    let guard = span.guard_of(memory);
+    // SAFETY: S2; the pointer has the chunk's provenance.
     span.local.set(Some(unsafe { FreeBlock::new(memory, span.local.get(), guard) }));
     let wait = span.wait.load(Relaxed).wrapping_sub(1);
     span.wait.store(wait, Relaxed);
@@ -106,7 +80,7 @@ pub fn noticed(span: &'static Span) {
         State::Waiting => {
             queue.waiting.remove(span);
             cache.enlist(span);
-            if span.carved() == local {
+            if span.carved() == span.own_free() {
                 emptied(cache, span);
             }
         }
@@ -121,12 +95,14 @@ pub fn noticed(span: &'static Span) {
 fn emptied(cache: &'static Cache, span: &'static Span) {
     let available = &cache.queue(span.class()).available;
     let is_only = span.next.get().is_none() && span.prev.get().is_none();
-    if is_only && span.slices() == 1 {
-        span.set_wait(span.local_count(), NEVER);
-    } else {
+    if !(is_only && span.slices() == 1) {
         available.remove(span);
-        cache.end_span(span);
+        if cache.end_span(span) {
+            return;
+        }
+        available.push_back(span);
     }
+    span.set_wait(span.local_count(), NEVER);
 }
 
 /// Frees a block whose slice's header does not name this thread: of another
@@ -163,15 +139,17 @@ pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
 ///
 /// - S1, S2 as for [`free`]; `span` is the block's.
 unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
-    // SAFETY: S1: a block's start.
-    if unsafe { free_block::has_guard(memory) } {
-        return refuse();
-    }
     // SAFETY: S1: a block of this heap lies there.
     let memory = unsafe { address::block_at(memory.addr().get()) };
     let mut pin = None;
     // SAFETY: S2; the link is set below, before each try.
-    let block = unsafe { FreeBlock::new(memory, None, free_block::guard_of(memory.addr().get(), free_block::secret())) };
+    let block = unsafe {
+        FreeBlock::new(
+            memory,
+            None,
+            free_block::guard_of(memory.addr().get(), free_block::secret()),
+        )
+    };
     let after = span.remote.push(block.addr() - span.start(), |state| {
         // When the last block comes back to an abandoned span, this thread
         // ends it; until then nobody may release its chunk.
@@ -181,8 +159,10 @@ unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
         // SAFETY: the first block of the remote list: it was freed there.
         block.set_next(state.first().map(|first| unsafe { FreeBlock::listed(span.block(first)) }));
     });
-    if after.is_abandoned() {
-        end_if_empty(span);
+    match after {
+        Some(after) if after.is_abandoned() => end_if_empty(span),
+        Some(_) => (),
+        None => refuse(),
     }
 }
 
@@ -195,8 +175,11 @@ fn end_if_empty(span: &'static Span) {
                 return false;
             }
             if span.state() == State::Abandoned && span.outstanding() == 0 {
+                paths::entered(Path::AbandonedSpanEnded);
                 heap.remove_abandoned(lists, span);
-                heap.end_span(lists, span);
+                if !heap.end_span(lists, span) {
+                    heap.add_abandoned(lists, span);
+                }
             }
             true
         });

@@ -34,9 +34,10 @@ use crate::sync::{AtomicUsize, Ordering::Relaxed};
 /// What stands in front of the memory handed out, in bytes.
 const PREFIX: usize = 16;
 
-/// The layout of the block behind `size` bytes; `None` where it overflows.
+/// The layout of the block behind `size` bytes; `None` where it overflows. One
+/// byte at least, or the address of 0 bytes would be in the next block.
 fn layout_of(size: usize) -> Option<Layout> {
-    Layout::from_size_align(size.checked_add(PREFIX)?, PREFIX).ok()
+    Layout::from_size_align(size.max(1).checked_add(PREFIX)?, PREFIX).ok()
 }
 
 /// Allocates a raw block of `size` bytes for the raw heap `heap`.
@@ -46,7 +47,8 @@ fn layout_of(size: usize) -> Option<Layout> {
 /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`].
 pub fn allocate(heap: &'static Heap, size: usize) -> Result<NonNull<u8>, Error> {
     let layout = layout_of(size).ok_or(Error::OutOfMemory)?;
-    let block = blocks::allocate_in(heap, layout, true)?;
+    let key = heap.key().ok_or(Error::InvalidKey)?;
+    let block = blocks::allocate_in(heap, key, layout, true)?;
     Ok(hand_out(block, size))
 }
 
@@ -139,7 +141,9 @@ pub fn reallocate(key: ExpertKey, address: *mut u8, size: usize) -> Result<NonNu
     let pin = thread::pin_anything();
     let found = find(key, address, &pin)?;
     let new = layout_of(size).ok_or(Error::OutOfMemory)?;
-    let old = layout_of(found.size).ok_or(Error::InvalidPointer)?;
+    // Exactly what holds content: what is behind it is new, and zeroed.
+    let old = Layout::from_size_align(found.size + PREFIX, PREFIX);
+    let old = old.map_err(|_| Error::InvalidPointer)?;
     claim(&found)?;
     // SAFETY: a live block of this heap, claimed by this thread alone.
     match unsafe { blocks::resize(found.block, old, new, true) } {

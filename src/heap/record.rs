@@ -21,6 +21,8 @@ use core::ptr;
 
 use super::arena;
 use super::cache::Cache;
+use super::geometry::SLICE;
+use super::paths::{self, Path};
 use super::size_class::CLASSES;
 use super::span::{Span, SpanList, State};
 use super::tables::{Pool, Pooled};
@@ -235,6 +237,17 @@ impl Heap {
         ExpertKey::from_raw(self.key.load(Relaxed))
     }
 
+    /// Takes the owner's key off a heap whose blocks the host has adopted. Under
+    /// the lock: whoever would add a block for that owner looks there first.
+    pub fn disown(&self) {
+        self.key.store(0, Relaxed);
+    }
+
+    /// Whether the heap is still that of `key`. Under the lock.
+    pub fn is_of(&self, key: ExpertKey) -> bool {
+        self.key() == Some(key)
+    }
+
     pub fn is_kind(&self, kind: Kind) -> bool {
         self.kind.load(Relaxed) == kind as usize
     }
@@ -299,10 +312,12 @@ impl Heap {
     /// [`Error::QuotaExceeded`].
     pub fn charge_beyond(&self, span: &Span, bytes: usize) -> Result<(), Error> {
         if self.is_kind(Kind::Ambient) && self.overdraft.load(Relaxed) {
+            paths::entered(Path::Overdrawn);
             self.account().overdraw(bytes);
             span.set_charged(span.charged() + bytes);
             return Ok(());
         }
+        paths::entered(Path::Refused);
         self.account().count_refusal();
         Err(Error::QuotaExceeded)
     }
@@ -315,10 +330,17 @@ impl Heap {
 
     /// Begins a span of `class` for this heap.
     ///
+    /// `cache` is whose span it will be. `None` where the host has adopted
+    /// that cache meanwhile, and so this heap is not its owner's any more.
+    ///
     /// # Errors
     ///
     /// [`Error::OutOfMemory`].
-    pub fn begin_span(&'static self, class: usize) -> Result<&'static Span, Error> {
+    pub fn begin_span(
+        &'static self,
+        class: usize,
+        cache: &Cache,
+    ) -> Result<Option<&'static Span>, Error> {
         let slices = super::size_class::slices(class);
         let run = arena::take(slices, 1).ok_or(Error::OutOfMemory)?;
         let span = run.header();
@@ -327,19 +349,34 @@ impl Heap {
         for back in 1..slices {
             run.chunk.header(run.first + back).set_back(back as u16);
         }
-        self.with(|lists| {
-            span.set_heap(self);
-            lists.add_span(span);
+        span.set_heap(self);
+        let is_open = self.with(|lists| {
+            let is_open = ptr::eq(self, cache.heap());
+            if is_open {
+                lists.add_span(span);
+            }
+            is_open
         });
-        Ok(span)
+        if !is_open {
+            paths::entered(Path::HeapMoved);
+            release_slices(span);
+        }
+        Ok(is_open.then_some(span))
     }
 
     /// Ends a span without blocks in use that is on no cache's list: its
-    /// charge and its slices go back. Under the heap's lock.
-    pub fn end_span(&self, lists: &Lists, span: &'static Span) {
+    /// charge and its slices go back. Under the heap's lock. Returns false, and
+    /// counts a refused free, where a block is in use after all, because
+    /// another one was freed twice.
+    pub fn end_span(&self, lists: &Lists, span: &'static Span) -> bool {
+        if !span.is_large() && !span.is_all_free() {
+            super::local::refuse();
+            return false;
+        }
         lists.remove_span(span);
         self.refund(span, 0);
         release_slices(span);
+        true
     }
 
     /// Locks the lists for good: for `fork`.
@@ -379,7 +416,10 @@ pub fn release_slices(span: &'static Span) {
     debug_assert!(chunk.is_some(), "a span in use is in a live chunk");
     let Some(chunk) = chunk else { return };
     let (state, slices, start) = (span.state(), span.slices(), span.start());
-    let touched = if span.is_large() {
+    // What was dirty before and not carved still is (C2).
+    let touched = if !span.is_fresh() {
+        slices * SLICE
+    } else if span.is_large() {
         span.block_size()
     } else {
         span.carved() as usize * span.block_size()

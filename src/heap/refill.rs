@@ -8,20 +8,37 @@
 
 use core::ptr::NonNull;
 
-use super::cache::Cache;
+use super::cache::{Cache, Fate};
 use super::free_block::{self, FreeBlock, FreeList};
 use super::geometry::PAGE;
+use super::paths::{self, Path};
 use super::record::Heap;
 use super::size_class::{self, CLASSES, SMALL_MAX};
-use super::span::{Span, State};
+use super::span::{NEVER, Span, State};
 use crate::error::Error;
-use crate::sync::Ordering::Relaxed;
+use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::sync::fence;
 
 /// How many waiting or abandoned spans are looked at before a fresh one is
 /// begun. Those looked at go to the back, so all have their turn.
 const LOOKS: usize = 4;
 
 impl Cache {
+    /// Turns what was freed in the current span meanwhile into the bin, and
+    /// takes a block; `None` where that is too little, or the bin is not empty.
+    /// The most frequent of the slow paths by far.
+    #[inline]
+    pub fn reuse_current(&self, class: usize) -> Option<NonNull<u8>> {
+        let current = self.queue(class).current.get()?;
+        let local = current.local_count();
+        if local < current.enough() || self.bin(class).is_some() {
+            return None;
+        }
+        self.fill(class, current.local.take(), local);
+        current.set_wait(0, NEVER);
+        self.pop(class)
+    }
+
     /// Allocates a block of `class` where the bin is empty.
     ///
     /// # Errors
@@ -30,6 +47,10 @@ impl Cache {
     #[cold]
     #[inline(never)]
     pub fn allocate_slow(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
+        if let Some(block) = self.reuse_current(class) {
+            return Ok(block);
+        }
+        self.lose_bin(class);
         match self.refill(class) {
             Ok(()) => self.pop(class).ok_or(Error::OutOfMemory),
             Err(why) => self.allocate_under_pressure(class, why),
@@ -61,17 +82,23 @@ impl Cache {
     }
 
     /// Fills the bin from the current span's local or remote list, whichever
-    /// has at least `enough` blocks.
+    /// has at least `enough` blocks, or with what is left over.
     fn fill_from(&self, span: &'static Span, enough: u32) -> bool {
         let local = span.local_count();
         if local >= enough {
             self.fill(span.class(), span.local.take(), local);
-            span.set_wait(0, super::span::NEVER);
+            span.set_wait(0, NEVER);
+            return true;
+        }
+        if span.leftover().is_some() {
+            self.fill(span.class(), span.leftover(), span.leftover_count());
+            span.set_leftover(None, 0);
             return true;
         }
         if span.remote.state().count() < enough {
             return false;
         }
+        paths::entered(Path::CollectedRemote);
         let taken = span.remote.take();
         let Some(first) = taken.first() else { return false };
         // SAFETY: the first of the remote list just taken.
@@ -101,11 +128,17 @@ impl Cache {
             return false;
         }
         let adopted = heap.with(|lists| {
+            if !core::ptr::eq(heap, self.heap()) {
+                return None;
+            }
             let list = &lists.abandoned[class];
             for _ in 0..LOOKS {
                 let span = list.first()?;
                 heap.remove_abandoned(lists, span);
                 if span.outstanding() < span.carved() {
+                    // Under the lock: whoever frees its last block meanwhile
+                    // finds that the span is not for him to end.
+                    span.set_state(State::Current);
                     return Some(span);
                 }
                 heap.add_abandoned(lists, span);
@@ -113,6 +146,7 @@ impl Cache {
             None
         });
         let Some(span) = adopted else { return false };
+        paths::entered(Path::AdoptedSpan);
         self.own(span);
         span.remote.set_abandoned(false);
         self.make_current(class, span);
@@ -126,10 +160,20 @@ impl Cache {
     }
 
     fn begin_span(&'static self, class: usize) -> Result<(), Error> {
-        let span = self.heap().begin_span(class)?;
+        let span = self.fresh_span(class)?;
+        self.carve(span, PAGE)
+    }
+
+    /// A fresh span, current from now on, of whoever owns this cache.
+    fn fresh_span(&'static self, class: usize) -> Result<&'static Span, Error> {
+        let span = loop {
+            if let Some(span) = self.heap().begin_span(class, self)? {
+                break span;
+            }
+        };
         self.own(span);
         self.make_current(class, span);
-        self.carve(span, PAGE)
+        Ok(span)
     }
 
     /// Makes blocks of up to `bytes` of the current span's uncarved memory, at
@@ -152,14 +196,17 @@ impl Cache {
         for index in (carved..carved + count).rev() {
             let memory = span.block(index as usize * size);
             // SAFETY: uncarved memory of this span, which nobody uses.
-            list = Some(unsafe { FreeBlock::new(memory, list, free_block::guard_of(memory.addr().get(), secret)) });
+            list = Some(unsafe {
+                FreeBlock::new(memory, list, free_block::guard_of(memory.addr().get(), secret))
+            });
         }
         span.set_carved(carved + count);
         self.fill(span.class(), list, count);
     }
 
     /// Charges the owner. An expert's heap may be adopted by the host at any
-    /// moment, so its lock is held: the charge goes where the span is.
+    /// moment, so its lock is held: the charge goes where the span is. So does
+    /// the host's, until a span that is being adopted has arrived.
     fn charge(
         &self,
         span: &Span,
@@ -168,7 +215,10 @@ impl Cache {
     ) -> Result<(), Error> {
         loop {
             let heap = self.heap();
-            if heap.is_host() {
+            let has_span = span.heap().is_some_and(|tag| core::ptr::eq(tag, heap));
+            if has_span && heap.is_host() {
+                // Acquire: what was charged so far (the Release in `adopt_span`).
+                fence(Acquire);
                 return how(heap, span, bytes);
             }
             let done =
@@ -187,7 +237,9 @@ impl Cache {
         class: usize,
         why: Error,
     ) -> Result<NonNull<u8>, Error> {
+        paths::entered(Path::Pressure);
         if let Some(block) = self.scrape(class) {
+            paths::entered(Path::PressureRelieved);
             return Ok(block);
         }
         self.end_empty_spans();
@@ -196,10 +248,17 @@ impl Cache {
                 return Ok(block);
             }
         }
-        let found =
-            larger_classes(class).find_map(|class| self.pop(class).or_else(|| self.scrape(class)));
+        let found = larger_classes(class).find_map(|class| {
+            self.pop(class).or_else(|| {
+                self.lose_bin(class);
+                self.scrape(class)
+            })
+        });
         match found {
-            Some(block) => Ok(block),
+            Some(block) => {
+                paths::entered(Path::LargerClass);
+                Ok(block)
+            }
             None => self.allocate_beyond(class, why),
         }
     }
@@ -208,7 +267,7 @@ impl Cache {
     fn scrape(&'static self, class: usize) -> Option<NonNull<u8>> {
         let queue = self.queue(class);
         let span = queue.spans().find(|span| span.outstanding() < span.carved());
-        let span = span.filter(|_| self.bin(class).list().is_none())?;
+        let span = span.filter(|_| self.bin(class).is_none())?;
         if span.state() != State::Current {
             queue.remove(span);
             self.make_current(class, span);
@@ -223,15 +282,13 @@ impl Cache {
         }
         let span = match self.queue(class).current.get() {
             Some(span) if span.carved() < span.capacity() => span,
-            _ => {
-                let span = self.heap().begin_span(class)?;
-                self.own(span);
-                self.make_current(class, span);
-                span
-            }
+            _ => self.fresh_span(class)?,
         };
         let bytes = span.charge_of(span.carved() + 1).saturating_sub(span.charged());
-        let charged = self.charge(span, bytes, Heap::charge_beyond);
+        // The owner may be the host by now, which has room.
+        let charged = self.charge(span, bytes, |heap, span, bytes| {
+            heap.charge(span, bytes).or_else(|_| heap.charge_beyond(span, bytes))
+        });
         if charged.is_err() {
             self.end_empty_spans();
             return Err(why);
@@ -240,8 +297,24 @@ impl Cache {
         self.pop(class).ok_or(Error::OutOfMemory)
     }
 
-    /// Gives back every span of this cache that has no block in use.
-    pub fn end_empty_spans(&'static self) {
+    /// Gives back every span of this cache, whose owner's memory its thread is
+    /// using, that has no block in use.
+    fn end_empty_spans(&'static self) {
+        self.end_empty_spans_by(|span| self.end_span(span));
+    }
+
+    /// The same where the thread is not using the owner's memory: under the
+    /// heap's lock, because the owner may be reclaimed at this moment.
+    pub fn purge(&'static self) {
+        let heap = self.heap();
+        heap.with(|lists| {
+            if self.fate() == Fate::Alive && core::ptr::eq(heap, self.heap()) {
+                self.end_empty_spans_by(|span| heap.end_span(lists, span));
+            }
+        });
+    }
+
+    fn end_empty_spans_by(&'static self, end: impl Fn(&'static Span) -> bool) {
         for class in 0..CLASSES {
             self.empty_bin(class);
             let queue = self.queue(class);
@@ -249,9 +322,7 @@ impl Cache {
             let kept = super::span::SpanList::new();
             while let Some(span) = queue.spans().next() {
                 queue.remove(span);
-                if span.outstanding() == 0 {
-                    self.end_span(span);
-                } else {
+                if span.outstanding() != 0 || !end(span) {
                     kept.push_back(span);
                 }
             }
@@ -261,16 +332,17 @@ impl Cache {
         }
     }
 
-    /// Ends an empty span that is in no queue any more.
-    pub fn end_span(&self, span: &'static Span) {
+    /// Ends an empty span that is in no queue any more. Returns false where a
+    /// block of it is in use after all.
+    pub fn end_span(&self, span: &'static Span) -> bool {
         loop {
             let heap = self.heap();
             let done = heap.with(|lists| {
-                let same = core::ptr::eq(heap, self.heap());
-                same.then(|| heap.end_span(lists, span)).is_some()
+                let is_same = core::ptr::eq(heap, self.heap());
+                is_same.then(|| heap.end_span(lists, span))
             });
-            if done {
-                return;
+            if let Some(done) = done {
+                return done;
             }
         }
     }

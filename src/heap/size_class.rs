@@ -34,6 +34,16 @@ static LOOKED_UP: [u8; LOOKED_UP_MAX / 16] = {
     table
 };
 
+/// The class for `layout`, if one look-up finds it: up to [`LOOKED_UP_MAX`]
+/// bytes, aligned to at most 16. A size of 0 is beyond the table as well.
+#[inline(always)]
+pub fn looked_up(layout: Layout) -> Option<usize> {
+    if layout.align() > 16 {
+        return None;
+    }
+    LOOKED_UP.get(layout.size().wrapping_sub(1) >> 4).map(|&class| usize::from(class))
+}
+
 /// The class for `size` bytes, `1 <= size <= CLASSED_MAX`.
 #[inline(always)]
 pub fn of_size(size: usize) -> usize {

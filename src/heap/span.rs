@@ -5,14 +5,13 @@
 //!
 //! ```text
 //!  blocks of a span:  carved ------------------------------------> | uncarved
-//!  [ in use | in use | on the local list | in a bin | on the remote list ]
+//!  [ in use | in use | on the local list | in the bin | on the remote list ]
 //! ```
 //!
 //! Invariants (walked by `check.rs` under these numbers)
 //!
-//! - S1 `carved == used + |local| + |remote| + |bin|`, where `used` are the
-//!   blocks in programs' hands and `|bin|` those in the bin of the span's cache
-//!   and class.
+//! - S1 `carved == used + |local| + |leftover| + |remote| + |bin|`, where `used` are the
+//!   blocks in programs' hands and `|bin|` is 0 unless the span is current.
 //! - S2 `|local| == base - wait`; nothing counts the list itself.
 //! - S3 `thread` is the owner thread's token iff the span is in one of that
 //!   thread's caches; 0 in the headers of abandoned spans, of large blocks, of
@@ -27,10 +26,10 @@ use core::cell::Cell;
 use core::ptr::NonNull;
 
 use super::address;
-use super::cache::{Bin, Cache};
-use super::free_block::FreeList;
+use super::cache::Cache;
+use super::free_block::{self, FreeBlock, FreeList};
 use super::geometry::{HEADER, PAGE, SLICE};
-use super::record::Heap;
+use super::record::{Heap, Lists};
 use super::remote::Remote;
 use super::size_class;
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering::Relaxed};
@@ -83,18 +82,19 @@ pub struct Span {
     pub wait: AtomicU32,
     /// See S2.
     base: AtomicU32,
-    /// Where that thread's frees go.
-    bin: Cell<Option<&'static Bin>>,
+    /// The process's secret, here because this line is read anyway.
+    secret: Cell<usize>,
     /// The heap that owns the blocks: the tag.
     heap: AtomicPtr<Heap>,
-    block_size: AtomicUsize,
     cache: Cell<Option<&'static Cache>>,
+    block_size: AtomicUsize,
     /// How many blocks were made so far.
-    carved: AtomicU32,
+    carved: AtomicU16,
+    leftover_count: AtomicU16,
+    /// Whether the slices read as zero when the span began.
+    fresh: Cell<bool>,
     class: AtomicU8,
     state: AtomicU8,
-    /// Whether uncarved memory is known to be zero.
-    fresh: Cell<bool>,
 
     /// What other threads freed.
     pub remote: Remote,
@@ -109,6 +109,9 @@ pub struct Span {
     charged: AtomicUsize,
     /// The address of the first block.
     start: AtomicUsize,
+    /// What a bin still held when it was emptied and `local` was not empty:
+    /// kept apart, because to join two lists one would have to be walked.
+    leftover: Cell<FreeList>,
 }
 
 const _: () = assert!(size_of::<Span>() == HEADER);
@@ -132,7 +135,9 @@ impl Span {
     ) {
         debug_assert_eq!(self.thread.load(Relaxed), 0);
         self.local.set(None);
+        self.set_leftover(None, 0);
         self.set_wait(0, NEVER);
+        self.secret.set(free_block::secret());
         self.carved.store(0, Relaxed);
         self.class.store(class, Relaxed);
         self.set_state(state);
@@ -141,9 +146,9 @@ impl Span {
         self.slices.set(slices as u16);
         self.charged.store(0, Relaxed);
         self.start.store(start, Relaxed);
+        self.fresh.set(fresh);
         self.set_cache(None);
         self.back.store(0, Relaxed);
-        self.fresh.set(fresh);
     }
 
     /// Ends the span: the header is as that of a free slice.
@@ -167,10 +172,31 @@ impl Span {
         self.back.store(back, Relaxed);
     }
 
+    /// The guard of a free block at `memory`.
+    #[inline(always)]
+    pub fn guard_of(&self, memory: NonNull<u8>) -> usize {
+        free_block::guard_of(memory.addr().get(), self.secret.get())
+    }
+
     /// The heap that owns the span's blocks; `None` if it is no span.
     pub fn heap(&self) -> Option<&'static Heap> {
         // SAFETY: heap records are never freed, only recycled.
         unsafe { self.heap.load(Relaxed).as_ref() }
+    }
+
+    /// Runs `f` with the span's heap and its lists, alone: the span is not
+    /// adopted meanwhile. `None` where the span has no heap.
+    pub fn with_heap<T>(&self, f: impl Fn(&'static Heap, &Lists) -> T) -> Option<T> {
+        loop {
+            let heap = self.heap()?;
+            let done = heap.with(|lists| {
+                let same = self.heap().is_some_and(|now| core::ptr::eq(now, heap));
+                same.then(|| f(heap, lists))
+            });
+            if done.is_some() {
+                return done;
+            }
+        }
     }
 
     /// Tags the span. Under the heap's lock.
@@ -186,13 +212,6 @@ impl Span {
     /// Gives the span to `cache`, or to none.
     pub fn set_cache(&self, cache: Option<&'static Cache>) {
         self.cache.set(cache);
-        self.bin.set(cache.map(|cache| cache.bin(self.class())));
-    }
-
-    /// Where the span's thread puts what it frees; set iff the cache is.
-    #[inline(always)]
-    pub fn bin(&self) -> Option<&'static Bin> {
-        self.bin.get()
     }
 
     pub fn state(&self) -> State {
@@ -248,11 +267,11 @@ impl Span {
     }
 
     pub fn carved(&self) -> u32 {
-        self.carved.load(Relaxed)
+        u32::from(self.carved.load(Relaxed))
     }
 
     pub fn set_carved(&self, blocks: u32) {
-        self.carved.store(blocks, Relaxed);
+        self.carved.store(blocks as u16, Relaxed);
     }
 
     /// How many blocks the span can have in all.
@@ -272,16 +291,60 @@ impl Span {
         self.base.store(local + wait, Relaxed);
     }
 
-    /// Counts `blocks` more on the local list.
-    pub fn add_local(&self, blocks: u32) {
-        self.base.store(self.base.load(Relaxed).wrapping_add(blocks), Relaxed);
+    /// How many blocks are left over.
+    pub fn leftover_count(&self) -> u32 {
+        u32::from(self.leftover_count.load(Relaxed))
     }
 
-    /// Carved blocks that are neither on the local nor on the remote list: in
-    /// use, or in the bin.
+    /// What is left over.
+    pub fn leftover(&self) -> FreeList {
+        self.leftover.get()
+    }
+
+    /// Keeps `list`, of `count` blocks, as what is left over.
+    pub fn set_leftover(&self, list: FreeList, count: u32) {
+        self.leftover.set(list);
+        self.leftover_count.store(count as u16, Relaxed);
+    }
+
+    /// Takes back `count` blocks that a bin still held.
+    pub fn take_back(&self, list: FreeList, count: u32) {
+        if self.local.get().is_none() {
+            self.local.set(list);
+            self.set_wait(self.local_count() + count, NEVER);
+            return;
+        }
+        let before = self.leftover();
+        if let Some(before) = before {
+            // Counted, because a block that was freed twice makes a ring.
+            let is_sound = |block: &FreeBlock| block.is_guarded(self.secret.get());
+            let all = before.iter().take_while(is_sound).take(self.leftover_count() as usize);
+            let Some(last) = all.last() else { return };
+            last.set_next(list);
+        }
+        self.set_leftover(before.or(list), self.leftover_count() + count);
+    }
+
+    /// How many free blocks this thread has of the span, those of other
+    /// threads and of the bin not counted.
+    pub fn own_free(&self) -> u32 {
+        self.local_count() + self.leftover_count()
+    }
+
+    /// Carved blocks that are on no list of the span: in use, or in the bin.
     pub fn outstanding(&self) -> u32 {
         // Racing with frees, the counts may not fit each other.
-        self.carved().saturating_sub(self.local_count() + self.remote.state().count())
+        self.carved().saturating_sub(self.own_free() + self.remote.state().count())
+    }
+
+    /// Whether every carved block carries its guard: nothing that a program
+    /// still uses is taken for free because something else was freed twice.
+    pub fn is_all_free(&self) -> bool {
+        let size = self.block_size();
+        (0..self.carved() as usize).all(|index| {
+            // SAFETY: a carved block's start.
+            unsafe { free_block::has_guard(self.block(index * size)) }
+        })
     }
 
     /// How many free blocks make the span worth a visit: an eighth, so that

@@ -10,8 +10,8 @@
 //!   ended, no span and no cache has it any more.
 //! - T2 a thread's list of caches and its hash table hold the same caches, the
 //!   empty one excepted.
-//! - T3 while `pinned` is not 0, no chunk is released and no expert whose key
-//!   it holds is reclaimed.
+//! - T3 while a word of `pinned` is not 0, no chunk is released and no expert
+//!   whose key it holds is reclaimed.
 
 use core::cell::{Cell, RefCell};
 use core::ptr;
@@ -19,11 +19,13 @@ use core::ptr;
 use hashbrown::HashMap;
 
 use super::cache::{Cache, EMPTY, Fate};
+use super::paths::{self, Path};
 use super::record::{HOST, Heap};
 use super::tables::{Pool, Pooled, TableAllocator};
-use super::{exit, fork};
 pub use super::tls::{current, set_current, token};
+use super::{exit, fork};
 use crate::engine::{HOST_KEY, Kind};
+use crate::error::Error;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Ordering::Relaxed, fence};
 
@@ -38,8 +40,9 @@ pub struct Thread {
     table: RefCell<Table>,
     /// Caches that were reclaimed or adopted behind the thread's back.
     inbox: AtomicPtr<Cache>,
-    /// A key, or `ANYTHING`, while the thread looks at what it does not own.
-    pinned: AtomicUsize,
+    /// Keys (a transfer has two), or `ANYTHING`, while the thread looks at what
+    /// it does not own.
+    pinned: [AtomicUsize; 2],
     next_made: AtomicPtr<Thread>,
     next_unused: Cell<Option<&'static Thread>>,
 }
@@ -56,7 +59,7 @@ static PINS_WITHOUT_RECORD: AtomicUsize = AtomicUsize::new(0);
 struct Local {
     thread: Cell<Option<&'static Thread>>,
     /// The cache found last, for handles and for raw calls.
-    memo: [Cell<(usize, &'static Cache)>; 2],
+    memo: [Cell<(usize, *const Cache)>; 2],
 }
 
 thread_local! {
@@ -65,7 +68,7 @@ thread_local! {
     static LOCAL: Local = const {
         Local {
             thread: Cell::new(None),
-            memo: [const { Cell::new((0, &EMPTY)) }; 2],
+            memo: [const { Cell::new((0, ptr::null())) }; 2],
         }
     };
 }
@@ -90,7 +93,9 @@ pub fn id(key: ExpertKey, kind: Kind) -> usize {
 pub fn remembered(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
     let place = usize::from(kind as u8 == Kind::Raw as u8);
     let (id_then, cache) = LOCAL.with(|local| local.memo[place].get());
-    (id_then == id(key, kind)).then_some(cache)
+    // SAFETY: no key has the id 0, so the pointer was set with this id, to a
+    // cache, and those are never freed.
+    (id_then == id(key, kind)).then(|| unsafe { &*cache })
 }
 
 /// This thread's cache for `key`, if it has one. Remembers it.
@@ -105,28 +110,44 @@ pub fn find(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
 fn remember(id: usize, kind: Kind, cache: &'static Cache) {
     if kind != Kind::Ambient {
         let place = usize::from(kind == Kind::Raw);
-        LOCAL.with(|local| local.memo[place].set((id, cache)));
+        LOCAL.with(|local| local.memo[place].set((id, ptr::from_ref(cache))));
     }
 }
 
-/// Makes this thread's cache for `heap`, which it has none for. `None` where
-/// there is no memory.
-pub fn attach(heap: &'static Heap) -> Option<&'static Cache> {
-    let thread = this()?;
-    let id = id(heap.key()?, heap.kind());
-    thread.table.borrow_mut().try_reserve(1).ok()?;
-    let cache = CACHES.take(|_| ())?;
+/// Makes this thread's cache for `heap` of `key`, which it has none for.
+///
+/// # Errors
+///
+/// [`Error::OutOfMemory`]; [`Error::InvalidKey`] where the heap is not that of
+/// `key` any more.
+pub fn attach(heap: &'static Heap, key: ExpertKey) -> Result<&'static Cache, Error> {
+    let thread = this().ok_or(Error::OutOfMemory)?;
+    let id = id(key, heap.kind());
+    thread.table.borrow_mut().try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+    let cache = CACHES.take(|_| ()).ok_or(Error::OutOfMemory)?;
     cache.open(id, thread, heap);
-    heap.with(|lists| lists.add_cache(cache));
+    let is_open = heap.with(|lists| {
+        let is_open = heap.is_of(key);
+        if is_open {
+            lists.add_cache(cache);
+        }
+        is_open
+    });
+    if !is_open {
+        paths::entered(Path::HeapMoved);
+        cache.close();
+        CACHES.give(cache);
+        return Err(Error::InvalidKey);
+    }
     thread.table.borrow_mut().insert(id, cache);
     cache.thread_next.set(thread.caches.replace(Some(cache)));
     remember(id, heap.kind(), cache);
-    Some(cache)
+    Ok(cache)
 }
 
 /// This thread's cache for what belongs to the host.
 pub fn host_cache() -> Option<&'static Cache> {
-    find(HOST_KEY, Kind::Ambient).or_else(|| attach(&HOST))
+    find(HOST_KEY, Kind::Ambient).or_else(|| attach(&HOST, HOST_KEY).ok())
 }
 
 /// This thread's record, made and set up for the thread's end if need be.
@@ -220,6 +241,8 @@ impl Thread {
             next = cache.inbox_next.get();
             if cache.fate() == Fate::Adopted {
                 super::handover::merge(cache);
+            } else {
+                paths::entered(Path::CacheDropped);
             }
             self.drop_cache(cache);
         }
@@ -244,11 +267,41 @@ impl Thread {
                 .memo
                 .iter()
                 .filter(|memo| ptr::eq(memo.get().1, cache))
-                .for_each(|memo| memo.set((0, &EMPTY)));
+                .for_each(|memo| memo.set((0, ptr::null())));
         });
         cache.close();
         CACHES.give(cache);
     }
+}
+
+/// For the walker: the thread's own structures, while it is quiet.
+#[cfg(feature = "testing")]
+impl Thread {
+    pub fn is_pinned(&self) -> bool {
+        self.pinned.iter().any(|word| word.load(Relaxed) != 0)
+    }
+
+    pub fn caches(&self) -> impl Iterator<Item = &'static Cache> {
+        core::iter::successors(self.caches.get(), |cache| cache.thread_next.get())
+    }
+
+    pub fn lookup(&self, id: usize) -> Option<&'static Cache> {
+        self.table.borrow().get(&id).copied()
+    }
+
+    pub fn lookups(&self) -> usize {
+        self.table.borrow().len()
+    }
+}
+
+/// Calls `f` with every thread record ever made, until it fails.
+///
+/// # Errors
+///
+/// Those of `f`.
+#[cfg(feature = "testing")]
+pub fn for_each<E>(f: impl FnMut(&'static Thread) -> Result<(), E>) -> Result<(), E> {
+    made().try_for_each(f)
 }
 
 impl Pooled for Thread {
@@ -257,7 +310,7 @@ impl Pooled for Thread {
             caches: Cell::new(None),
             table: RefCell::new(HashMap::with_hasher_in(IdHasher, TableAllocator)),
             inbox: AtomicPtr::new(ptr::null_mut()),
-            pinned: AtomicUsize::new(0),
+            pinned: [const { AtomicUsize::new(0) }; 2],
             next_made: AtomicPtr::new(ptr::null_mut()),
             next_unused: Cell::new(None),
         }
@@ -296,13 +349,17 @@ fn pin_word(word: usize) -> Pin {
             not_send: core::marker::PhantomData,
         };
     };
-    let before = thread.pinned.load(Relaxed);
-    // A pin inside a pin keeps the outer one's key, which covers both.
+    // A pin inside a pin of the same key, or of anything, is covered by that;
+    // one of a second key (a transfer has two) takes the second place.
+    let first = thread.pinned[0].load(Relaxed);
+    let is_second = first > ANYTHING && word > ANYTHING && word != first;
+    let pinned = &thread.pinned[usize::from(is_second)];
+    let before = pinned.load(Relaxed);
     let word = if before > ANYTHING { before } else { word };
     // SeqCst: before what follows is looked at; `drain` and the release of a
     // chunk change first and look for pins afterwards.
-    thread.pinned.swap(word, Ordering::SeqCst);
-    Pin { pinned: &thread.pinned, before, not_send: core::marker::PhantomData }
+    pinned.swap(word, Ordering::SeqCst);
+    Pin { pinned, before, not_send: core::marker::PhantomData }
 }
 
 impl Drop for Pin {
@@ -323,7 +380,8 @@ pub fn nobody_else_is_pinned() -> bool {
     let mine = LOCAL.with(|local| local.thread.get());
     PINS_WITHOUT_RECORD.load(Ordering::SeqCst) == 0
         && made().all(|thread| {
-            thread.pinned.load(Ordering::SeqCst) == 0 || mine.is_some_and(|mine| ptr::eq(mine, thread))
+            thread.pinned.iter().all(|word| word.load(Ordering::SeqCst) == 0)
+                || mine.is_some_and(|mine| ptr::eq(mine, thread))
         })
 }
 
@@ -332,7 +390,7 @@ pub fn drain(key: ExpertKey) {
     fence(Ordering::SeqCst);
     let mine = LOCAL.with(|local| local.thread.get());
     let is_pinned = |thread: &Thread| {
-        thread.pinned.load(Ordering::SeqCst) == key.into_raw()
+        thread.pinned.iter().any(|word| word.load(Ordering::SeqCst) == key.into_raw())
             && !mine.is_some_and(|mine| ptr::eq(mine, thread))
     };
     while PINS_WITHOUT_RECORD.load(Ordering::SeqCst) != 0 || made().any(is_pinned) {
@@ -345,7 +403,7 @@ pub fn end_empty_spans() {
     tend();
     let Some(thread) = LOCAL.with(|local| local.thread.get()) else { return };
     core::iter::successors(thread.caches.get(), |cache| cache.thread_next.get())
-        .for_each(Cache::end_empty_spans);
+        .for_each(Cache::purge);
 }
 
 /// Keeps pools and records as they are: for `fork`.

@@ -73,7 +73,13 @@ mod system {
     }
 }
 
-#[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu", not(miri), not(loom))))]
+#[cfg(not(all(
+    target_arch = "x86_64",
+    target_os = "linux",
+    target_env = "gnu",
+    not(miri),
+    not(loom)
+)))]
 mod system {
     use core::cell::Cell;
 
@@ -81,7 +87,8 @@ mod system {
 
     std::thread_local! {
         // Const and without a destructor: it is there until the thread is gone.
-        static CURRENT: Cell<&'static Cache> = const { Cell::new(&EMPTY) };
+        // A pointer, because a constant must not refer to what changes.
+        static CURRENT: Cell<*const Cache> = const { Cell::new(&raw const EMPTY) };
     }
 
     /// A number that no other living thread has: the address of a thread-local.
@@ -93,7 +100,8 @@ mod system {
     /// The cache that the global allocator allocates from in this thread now.
     #[inline(always)]
     pub fn current() -> &'static Cache {
-        CURRENT.with(Cell::get)
+        // SAFETY: a cache, and those are never freed.
+        CURRENT.with(|current| unsafe { &*current.get() })
     }
 
     /// Makes `cache`, one of this thread's or the empty one, current.

@@ -1,0 +1,143 @@
+/* expert_alloc.h - memory for programs that host other people's code.
+ *
+ * Build the library:
+ *
+ *   cargo rustc --release --lib --crate-type cdylib    --features capi
+ *   cargo rustc --release --lib --crate-type staticlib --features capi
+ *
+ * An expert is a plug-in, or one run of one. The host registers a key for each
+ * run, the plug-in allocates with the key, and at the end of the run, failed
+ * or not, the host reclaims: whatever the expert has not freed comes back.
+ *
+ * Rules for all calls
+ *   - Any thread may use any key. Key and pointer are checked, never followed:
+ *     a wrong one is an error, not a crash.
+ *   - A key is of one expert only, ever. Once the expert has ended, the key is
+ *     refused.
+ *   - *error is written on success and on failure; the pointer may be NULL.
+ *   - No C++ exception and no Rust panic comes out of a call.
+ *
+ * The first four calls are those of Network Monitor 2.
+ */
+#ifndef EXPERT_ALLOC_H
+#define EXPERT_ALLOC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* The types of the Win32 API, where there is none. */
+#ifdef _WIN32
+#include <windows.h>
+#else
+#ifndef WINAPI
+#define WINAPI /* __stdcall on 32-bit Windows, nothing elsewhere */
+#endif
+typedef uint32_t DWORD;
+typedef DWORD *LPDWORD;
+typedef size_t SIZE_T;
+typedef void *LPVOID;
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Who owns a block. Opaque; not an address. */
+typedef void *HEXPERTKEY;
+
+/* The host itself: it has a key too, without a quota, which never ends. */
+#define EXPERT_HOST_KEY ((HEXPERTKEY)(((uintptr_t)1 << (sizeof(void *) * 4)) | 1))
+
+#ifndef NMERR_SUCCESS
+#define NMERR_SUCCESS                 0
+#define NMERR_OUT_OF_MEMORY          19 /* no more in the system or the quota */
+#define NMERR_INTERNAL_EXCEPTION     69 /* a clean-up failed during reclaim */
+#define NMERR_ACCESS_DENIED          74 /* the block, or expert, is another's */
+#define NMERR_INVALID_PARAMETER      76 /* not a live block of this heap */
+#define NMERR_EXPERT_TERMINATE      125 /* the host wants this expert to stop */
+#endif
+#ifndef NMERR_INVALID_EXPERT_HANDLE
+#define NMERR_INVALID_EXPERT_HANDLE 130 /* no live expert has this key */
+#endif
+
+/* What an expert holds. Sizes are in bytes. */
+typedef struct {
+    SIZE_T   live_bytes;    /* in blocks handed out and not freed */
+    SIZE_T   live_blocks;
+    SIZE_T   peak_bytes;    /* the most that charged_bytes ever was */
+    SIZE_T   charged_bytes; /* what counts against the quota */
+    SIZE_T   quota;         /* 0: none */
+    uint64_t allocations;   /* blocks handed out so far */
+    uint64_t frees;         /* blocks freed so far */
+    uint64_t refusals;      /* requests refused */
+} EXPERTMEMORYSTATS;
+
+/* What the end of an expert brought back. */
+typedef struct {
+    SIZE_T   blocks;          /* still live, taken back */
+    SIZE_T   bytes;
+    SIZE_T   adopted_blocks;  /* still live, the host's now (see preload) */
+    SIZE_T   adopted_bytes;
+    SIZE_T   cleanups_run;
+    SIZE_T   cleanups_failed; /* of these, how many threw */
+    uint64_t elapsed_ns;
+} EXPERTRECLAIMED;
+
+/* ---- for experts ------------------------------------------------------- */
+
+/* A block of nBytes, zero-filled, 16-byte aligned; NULL on failure. For 0
+ * bytes too: a block of its own, to be freed like any other. */
+LPVOID WINAPI ExpertAllocMemory(HEXPERTKEY hExpertKey, SIZE_T nBytes, LPDWORD pError);
+
+/* Resizes a block, which may move; what is new is zero-filled. NULL on
+ * failure: the block is then untouched. A block of NULL is an alloc. */
+LPVOID WINAPI ExpertReallocMemory(HEXPERTKEY hExpertKey, LPVOID pOriginalMemory, SIZE_T nBytes,
+                                  LPDWORD pError);
+
+/* Frees a block; NULL is fine. For an expert that is to stop it frees, and
+ * then returns NMERR_EXPERT_TERMINATE. */
+DWORD WINAPI ExpertFreeMemory(HEXPERTKEY hExpertKey, LPVOID pOriginalMemory);
+
+/* The bytes asked for; 0 for what is not a live block of this key. */
+SIZE_T WINAPI ExpertMemorySize(HEXPERTKEY hExpertKey, LPVOID pOriginalMemory);
+
+/* ---- for the host ------------------------------------------------------ */
+
+/* A new expert; NULL on failure. The name is copied, up to 63 bytes of UTF-8.
+ * A quota of 0 is none. */
+HEXPERTKEY WINAPI ExpertRegisterKey(const char *name, SIZE_T quota, DWORD *error);
+
+/* Tells an expert to stop, for good: alloc and realloc are refused with
+ * NMERR_EXPERT_TERMINATE from here on. */
+DWORD WINAPI ExpertTerminateKey(HEXPERTKEY key);
+
+/* Ends an expert: its clean-ups run, last registered first, then its memory is
+ * taken back. Waits for calls by this key in other threads. report may be NULL.
+ * NMERR_INTERNAL_EXCEPTION where a clean-up threw: all the rest is done.
+ * NMERR_ACCESS_DENIED for the host's key, and for experts of Rust code, which
+ * end there. */
+DWORD WINAPI ExpertReclaimKey(HEXPERTKEY key, EXPERTRECLAIMED *report);
+
+/* Gives a block to another key, with its charge: where it is now (it may
+ * move), or NULL, and then it is untouched. The host keeps what shall outlive
+ * an expert by transferring it to EXPERT_HOST_KEY. */
+LPVOID WINAPI ExpertTransferMemory(HEXPERTKEY from, LPVOID memory, HEXPERTKEY to, DWORD *error);
+
+/* Registers what to call, once, when the expert ends, before its memory goes.
+ * The key is still valid then, as for an expert that is to stop. A C++
+ * exception out of it is caught and counted on x86-64 Linux; elsewhere it ends
+ * the process. */
+DWORD WINAPI ExpertOnReclaim(HEXPERTKEY key, void (*cleanup)(LPVOID), LPVOID context);
+
+/* What an expert holds. */
+DWORD WINAPI ExpertGetMemoryStats(HEXPERTKEY key, EXPERTMEMORYSTATS *stats);
+
+/* Whose block memory points to or into; NULL: not ours. Nothing is read there,
+ * so any address may be given. */
+HEXPERTKEY WINAPI ExpertOwnerOf(const void *memory);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* EXPERT_ALLOC_H */

@@ -1,0 +1,249 @@
+//! `ExpertHeap`: experts in memory that the program gives, without an
+//! operating system. A lock, a fixed engine, a registry, and nothing else.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::fmt;
+use core::ptr::NonNull;
+
+use lock_api::RawMutex;
+
+use crate::api::expert::ExpertBuilder;
+use crate::api::host::Host;
+use crate::engine::{Engine, Kind};
+use crate::error::Error;
+use crate::expert::home::{Home, SlotOf, sealed::Sealed};
+use crate::expert::life;
+use crate::expert::name::StaticName;
+use crate::expert::registry::Registry;
+use crate::expert::report::{self, ExpertSnapshot, Report};
+use crate::expert::stats::Stats;
+use crate::expert::visit::Visit;
+use crate::fixed::{Directory, Entry, FixedEngine, Owner, Pin, SpinLock};
+use crate::key::ExpertKey;
+
+type Slots = Registry<Owner, StaticName>;
+
+/// A heap in memory that the program gives it, behind the lock `R`.
+///
+/// It is the program's global allocator, or one of several heaps, or both;
+/// experts are registered in it as in `ExpertAlloc`, and names are `'static`.
+/// Allocating and freeing take a bounded number of steps, however many blocks
+/// there are; ending an expert walks over the blocks of the heap once for each
+/// kind of block that it has.
+///
+/// The default lock spins. Firmware whose interrupt handlers allocate takes
+/// the `CriticalSectionLock` of the feature `critical-section`, or any other
+/// `lock_api::RawMutex` that keeps them out.
+///
+/// ```
+/// use expert_alloc::ExpertHeap;
+///
+/// static HEAP: ExpertHeap = ExpertHeap::empty();
+///
+/// let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+/// // SAFETY: leaked memory is nobody else's.
+/// unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+///
+/// let sensor = HEAP.expert("sensor").quota(4 << 10).register()?;
+/// let block = sensor.alloc(100)?;
+/// assert_eq!(HEAP.owner_of(block.as_ptr()), Some(sensor.key()));
+/// println!("{}", HEAP.report());
+/// assert_eq!(sensor.finish().blocks, 1);
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+pub struct ExpertHeap<R = SpinLock> {
+    engine: FixedEngine<R, Slots>,
+}
+
+/// What a heap takes before it is given any memory, and what an expert costs.
+const _: () = {
+    assert!(size_of::<ExpertHeap>() <= 1024);
+    assert!(usize::BITS != 32 || size_of::<SlotOf<&ExpertHeap>>() <= 64);
+};
+
+#[cfg(feature = "critical-section")]
+const _: () = assert!(size_of::<ExpertHeap<crate::fixed::CriticalSectionLock>>() <= 1024);
+
+impl<R: RawMutex> ExpertHeap<R> {
+    /// A heap without memory: every request is refused until a region is added.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { engine: FixedEngine::empty(Registry::new()) }
+    }
+
+    /// Gives the heap `len` bytes from `start`. Any number of regions may be
+    /// added, at any time and anywhere in memory. Returns how many bytes blocks
+    /// can use, headers included: up to 47 less, and 0 where `len` is too
+    /// small for a block.
+    ///
+    /// # Safety
+    ///
+    /// - S1 the region is memory that may be read and written, and is used by
+    ///   nothing else from now on and for as long as the heap is in use.
+    pub unsafe fn add_region(&self, start: *mut u8, len: usize) -> usize {
+        // SAFETY: S1.
+        unsafe { self.engine.add_region(start, len) }
+    }
+}
+
+impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
+    /// Begins to make an expert. Its name is for reports, and need not be
+    /// unique: the key identifies.
+    pub fn expert<'b, 'h: 'b>(&'h self, name: &'static str) -> ExpertBuilder<'b, &'h Self> {
+        ExpertBuilder::new(self, name)
+    }
+
+    /// The host: its raw calls and its figures.
+    #[must_use]
+    pub const fn host(&self) -> Host<&Self> {
+        Host::new(self)
+    }
+
+    /// Whose live block `address` points to or into; the host's key for what
+    /// belongs to no expert; `None` for what is not a block of this heap. Any
+    /// address may be given, and nothing is read there.
+    ///
+    /// For the start of a block, as it was handed out, this takes a bounded
+    /// number of steps. For an address inside one it walks over the blocks of
+    /// the region.
+    #[must_use]
+    pub fn owner_of<T: ?Sized>(&self, address: *const T) -> Option<ExpertKey> {
+        (&self.engine).owner_of(address.cast())
+    }
+
+    /// What the host and all experts hold together. Charges and peaks are
+    /// summed over those without a parent, in whose figures their children's
+    /// are; the sum of peaks is at least the peak of the sum.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        report::total(self)
+    }
+
+    /// A table with a row for each expert, made when it is printed. Printing
+    /// allocates nothing.
+    #[must_use]
+    pub fn report(&self) -> Report<&Self> {
+        Report(self)
+    }
+
+    /// The figures of the host and of every expert, one by one.
+    pub fn experts(&self) -> impl Iterator<Item = ExpertSnapshot<&'static str>> {
+        report::rows(self)
+    }
+
+    /// The figures of one expert, or of the host; `None` for a key that is
+    /// nobody's.
+    #[must_use]
+    pub fn get(&self, key: ExpertKey) -> Option<ExpertSnapshot<&'static str>> {
+        report::row(self, key).ok()
+    }
+
+    /// Tells the expert of `key` to stop, as
+    /// [`Expert::terminate`](crate::Expert::terminate) does, from wherever
+    /// only its key is known.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidKey`] for a key that is nobody's,
+    /// [`Error::AccessDenied`] for the host's.
+    pub fn terminate(&self, key: ExpertKey) -> Result<(), Error> {
+        let visit = Visit::new(self, key)?;
+        life::terminate::<&Self>(visit.slot().ok_or(Error::AccessDenied)?);
+        Ok(())
+    }
+
+    /// Walks the whole heap and tests its invariants.
+    ///
+    /// # Errors
+    ///
+    /// The first invariant found broken.
+    #[cfg(feature = "testing")]
+    #[doc(hidden)]
+    pub fn check(&self) -> Result<crate::fixed::Checked, &'static str> {
+        self.engine.check()
+    }
+}
+
+// SAFETY: the engine gives blocks as the layouts ask, never twice, and does not unwind.
+unsafe impl<R: RawMutex + Send + Sync> GlobalAlloc for ExpertHeap<R> {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        self.engine.allocate_for_host(layout)
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        let Some(block) = NonNull::new(block) else { return };
+        // SAFETY: the trait's contract: a live block of this allocator.
+        unsafe { (&self.engine).deallocate(block, layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        let engine = &self.engine;
+        let Some(block) = NonNull::new(block) else { return block };
+        let Ok(new) = Layout::from_size_align(new_size, layout.align()) else {
+            return core::ptr::null_mut();
+        };
+        // SAFETY: the trait's contract: a live block of this allocator, so of
+        // the host, with its layout.
+        let moved =
+            unsafe { engine.reallocate(engine.host(), Kind::Ambient, block, layout, new, false) };
+        moved.map_or(core::ptr::null_mut(), NonNull::as_ptr)
+    }
+}
+
+// SAFETY: S1: slots never move, their accounts and owners are parts of them,
+// and a slot is not taken anew before its blocks are reclaimed.
+unsafe impl Directory for Slots {
+    #[inline]
+    fn find(&self, slot: usize) -> Option<Entry<'_>> {
+        let found = self.lookup(slot)?;
+        let word = found.word();
+        let key = if word.is_taken() { ExpertKey::new(slot, word.generation()) } else { None };
+        Some(Entry { key, account: found.account(), owner: found.owner() })
+    }
+
+    #[cfg(feature = "testing")]
+    fn for_each(&self, f: &mut dyn FnMut(&Owner)) {
+        let taken = self.numbers().filter_map(|slot| self.reachable(slot));
+        taken.for_each(|slot| f(slot.owner()));
+    }
+}
+
+impl<R> Sealed for &ExpertHeap<R> {}
+
+// SAFETY: S1: the registry is the engine's directory, and a part of the heap.
+// S2: there is one of each in a heap. S3: as `FixedEngine::pin` says.
+unsafe impl<'h, R: RawMutex + Send + Sync> Home for &'h ExpertHeap<R> {
+    type Engine = &'h FixedEngine<R, Slots>;
+    type Name = StaticName;
+    type Pin = Pin<'h>;
+
+    #[inline]
+    fn engine(self) -> Self::Engine {
+        &self.engine
+    }
+
+    #[inline]
+    fn registry<'a>(self) -> &'a Slots
+    where
+        Self: 'a,
+    {
+        self.engine.directory()
+    }
+
+    fn pin(self, _: ExpertKey) -> Pin<'h> {
+        self.engine.pin()
+    }
+
+    fn is_same(self, other: Self) -> bool {
+        core::ptr::eq(self, other)
+    }
+}
+
+impl<R: RawMutex + Send + Sync> fmt::Debug for ExpertHeap<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExpertHeap").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}

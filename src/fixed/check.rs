@@ -1,0 +1,100 @@
+//! The walker: tests every invariant of the fixed engine, block by block.
+
+use lock_api::RawMutex;
+
+use super::engine::FixedEngine;
+use super::header::{HEADER, Tag};
+use super::owner::{Directory, Owner};
+use super::region::Span;
+
+/// What a walk over a sound heap has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Regions of the heap.
+    pub regions: usize,
+    /// Blocks that owners hold, the engine's own tables left out.
+    pub live_blocks: usize,
+    /// Their sizes with headers.
+    pub live_bytes: usize,
+    /// Free blocks.
+    pub free_blocks: usize,
+    /// Their sizes.
+    pub free_bytes: usize,
+    /// The size of the largest.
+    pub largest_free: usize,
+}
+
+/// An invariant that does not hold, by its number, and what is wrong.
+pub type Broken = &'static str;
+
+impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
+    /// Walks all regions and lists.
+    ///
+    /// # Errors
+    ///
+    /// The first invariant found broken.
+    pub fn check(&self) -> Result<Checked, Broken> {
+        let store = self.lock();
+        let (index, regions) = store.parts();
+        let mut seen = Checked::default();
+        for span in regions.iter() {
+            check_region(span, &mut seen)?;
+        }
+        if index.check()? != seen.free_blocks {
+            return Err("X2: the lists do not hold all free blocks");
+        }
+        let (mut blocks, mut bytes) = (0, 0);
+        let mut count = |owner: &Owner| {
+            let usage = owner.usage();
+            blocks += usage.live_blocks;
+            bytes += usage.live_bytes + usage.live_blocks * HEADER;
+        };
+        count(self.who().owner);
+        self.directory().for_each(&mut count);
+        if (blocks, bytes) != (seen.live_blocks, seen.live_bytes) {
+            return Err("W2: the owners' counts are not those of the blocks");
+        }
+        Ok(seen)
+    }
+}
+
+fn check_region(span: Span, seen: &mut Checked) -> Result<(), Broken> {
+    seen.regions += 1;
+    let mut block = span.first;
+    let mut previous_free = false;
+    while block != span.end {
+        let extent = block.extent();
+        if !extent.is_possible() || extent.size() > span.end.address() - block.address() {
+            return Err("F1: a size does not lead to the next block");
+        }
+        if extent.is_previous_free() != previous_free {
+            return Err("F3: a mark does not say whether the block before is free");
+        }
+        if extent.is_free() {
+            if previous_free {
+                return Err("F2: two neighbours are free");
+            }
+            if block.footer() != extent.size() {
+                return Err("F3: a footer is not the size of its block");
+            }
+            seen.free_blocks += 1;
+            seen.free_bytes += extent.size();
+            seen.largest_free = seen.largest_free.max(extent.size());
+        } else {
+            if !block.is_genuine() {
+                return Err("F5: a live header fails its check");
+            }
+            if block.label().tag() != Tag::ENGINE {
+                seen.live_blocks += 1;
+                seen.live_bytes += extent.size();
+            }
+        }
+        previous_free = extent.is_free();
+        block = block.next();
+    }
+    let end = span.end.extent();
+    if end.size() != 0 || end.is_free() || end.is_previous_free() != previous_free {
+        return Err("F1: the end mark is not as it was set");
+    }
+    Ok(())
+}

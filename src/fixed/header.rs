@@ -1,0 +1,256 @@
+//! A block's header: eight bytes on every target, as two words and pure
+//! functions over them. Nothing here touches memory.
+//!
+//! ```text
+//!  bit 31                              3  2 1  0
+//! +--------------------------------------+----+---+
+//! | extent: size of the block, in bytes  | st | p |   st  0 free, else Kind + 1
+//! +-----------------------+---------+----+----+---+   p   the block before is free
+//! | label: owner's tag    | slack   | check       |
+//! +-----------------------+---------+-------------+
+//!  bit 31               16 15     10 9           0
+//! ```
+//!
+//! - H1 a size is a multiple of [`GRANULE`], counts the header, and is at
+//!   least [`MIN_BLOCK`]; only the end mark of a region has size 0.
+//! - H2 of a live block, `size - HEADER - slack` is the size asked for.
+//! - H3 of a live block, `check` is the hash of its address and of all other
+//!   bits but `p`, which the neighbour changes.
+
+use crate::engine::Kind;
+
+/// Bytes before each payload, on every target.
+pub const HEADER: usize = 8;
+
+const NARROW: bool = usize::BITS == 32;
+
+/// What sizes and payload addresses are multiples of, in bytes.
+pub const GRANULE: usize = 8;
+
+/// The smallest block, in bytes: a free one has to hold an extent, two links
+/// and a footer. On 32-bit targets the first link overlays the label.
+pub const MIN_BLOCK: usize = if NARROW { 16 } else { 32 };
+
+/// The largest block, in bytes: what an extent can say, and no more than
+/// `isize::MAX`.
+pub const MAX_BLOCK: usize =
+    if NARROW { isize::MAX as usize } else { u32::MAX as usize } & !(GRANULE - 1);
+
+/// The most bytes of a payload that nobody asked for: a size of 0 in the
+/// smallest block, enlarged by a rest that was too small to be a block.
+pub const MAX_SLACK: usize = (MIN_BLOCK - HEADER) + (MIN_BLOCK - GRANULE);
+
+const _: () = {
+    assert!(usize::BITS >= 32, "extents are 32 bits wide");
+    assert!(size_of::<Extent>() + size_of::<Label>() == HEADER);
+    assert!(MIN_BLOCK >= 4 * size_of::<usize>() - if NARROW { 0 } else { 4 });
+    assert!(GRANULE > FLAGS as usize);
+    assert!(MAX_SLACK < 1 << SLACK_BITS);
+    assert!(TAG_BITS + SLACK_BITS + CHECK_BITS == 32);
+};
+
+/// The size of the block that a payload of `size` bytes takes; `None` where
+/// no block is that large.
+#[inline]
+pub const fn block_size(size: usize) -> Option<usize> {
+    if size > MAX_BLOCK - HEADER {
+        return None;
+    }
+    let rounded = (size + (HEADER + GRANULE - 1)) & !(GRANULE - 1);
+    Some(if rounded < MIN_BLOCK { MIN_BLOCK } else { rounded })
+}
+
+const PREVIOUS_FREE: u32 = 1;
+const STATE: u32 = 0b110;
+const STATE_SHIFT: u32 = 1;
+const FLAGS: u32 = PREVIOUS_FREE | STATE;
+
+/// The first word: how long a block is, whether it is free, and whether the
+/// one before it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Extent(u32);
+
+impl Extent {
+    /// The extent of a free block after a live one.
+    #[inline]
+    pub const fn free(size: usize) -> Self {
+        Self(size as u32)
+    }
+
+    /// The extent of a live block after a live one.
+    #[inline]
+    pub const fn live(size: usize, kind: Kind) -> Self {
+        Self(size as u32 | (kind as u32 + 1) << STATE_SHIFT)
+    }
+
+    /// The same with the mark "the block before is free" as given.
+    #[inline]
+    pub const fn with_previous_free(self, free: bool) -> Self {
+        Self(self.0 & !PREVIOUS_FREE | free as u32)
+    }
+
+    /// Bytes from this header to the next.
+    #[inline]
+    pub const fn size(self) -> usize {
+        (self.0 & !FLAGS) as usize
+    }
+
+    /// Whether nobody uses the block.
+    #[inline]
+    pub const fn is_free(self) -> bool {
+        self.0 & STATE == 0
+    }
+
+    /// Whether the block before this one is free, and so has a footer.
+    #[inline]
+    pub const fn is_previous_free(self) -> bool {
+        self.0 & PREVIOUS_FREE != 0
+    }
+
+    /// The heap that a live block is in.
+    #[inline]
+    pub const fn kind(self) -> Option<Kind> {
+        match (self.0 & STATE) >> STATE_SHIFT {
+            1 => Some(Kind::Ambient),
+            2 => Some(Kind::Bound),
+            3 => Some(Kind::Raw),
+            _ => None,
+        }
+    }
+
+    /// Whether a block can have this extent (H1).
+    pub const fn is_possible(self) -> bool {
+        self.size() >= MIN_BLOCK && self.size() % GRANULE == 0
+    }
+}
+
+/// The owner of a block, as its header names it: the slot of the owner's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Tag(u16);
+
+impl Tag {
+    /// The host, whose key has slot 0.
+    pub const HOST: Self = Self(0);
+
+    /// The engine itself: tables, and the end marks of regions.
+    pub const ENGINE: Self = Self(u16::MAX);
+
+    /// The tag of the key in `slot`; `None` where there are no more tags.
+    #[inline]
+    pub const fn of_slot(slot: usize) -> Option<Self> {
+        if slot < u16::MAX as usize { Some(Self(slot as u16)) } else { None }
+    }
+
+    /// The slot, as an index.
+    #[inline]
+    pub const fn slot(self) -> usize {
+        self.0 as usize
+    }
+}
+
+const TAG_BITS: u32 = 16;
+const SLACK_BITS: u32 = 6;
+const CHECK_BITS: u32 = 10;
+const CHECK: u32 = (1 << CHECK_BITS) - 1;
+const SLACK: u32 = ((1 << SLACK_BITS) - 1) << CHECK_BITS;
+
+/// The second word of a live block: whose it is, and a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Label(u32);
+
+impl Label {
+    /// The label of the live block at `address` with `extent`, of which
+    /// `slack` bytes were not asked for.
+    #[inline]
+    pub const fn new(tag: Tag, slack: usize, address: usize, extent: Extent) -> Self {
+        debug_assert!(slack <= MAX_SLACK);
+        let unchecked =
+            (tag.0 as u32) << (SLACK_BITS + CHECK_BITS) | ((slack as u32) << CHECK_BITS) & SLACK;
+        Self(unchecked | check(unchecked, address, extent))
+    }
+
+    /// Whether this is a label that [`new`](Self::new) made for that address
+    /// and extent (H3). Of words that are no label one in 1,024 passes.
+    #[inline]
+    pub const fn matches(self, address: usize, extent: Extent) -> bool {
+        self.0 & CHECK == check(self.0 & !CHECK, address, extent)
+    }
+
+    /// The owner's tag.
+    #[inline]
+    pub const fn tag(self) -> Tag {
+        Tag((self.0 >> (SLACK_BITS + CHECK_BITS)) as u16)
+    }
+
+    /// Bytes of the payload that were not asked for.
+    #[inline]
+    pub const fn slack(self) -> usize {
+        ((self.0 & SLACK) >> CHECK_BITS) as usize
+    }
+}
+
+/// Hashes what a live header says with where it stands, so that a copy of a
+/// header elsewhere does not pass for one. Multiplicative hashing (Knuth, The
+/// Art of Computer Programming 3, 6.4): the high bits of the product depend on
+/// all bits of the words. It finds mistakes, not attacks.
+#[inline]
+const fn check(label: u32, address: usize, extent: Extent) -> u32 {
+    let extent = extent.with_previous_free(false).0;
+    (label ^ extent ^ address as u32).wrapping_mul(0x9E37_79B1) >> (32 - CHECK_BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_extent_says_what_it_was_given() {
+        for size in [MIN_BLOCK, 4096, MAX_BLOCK] {
+            assert!(Extent::free(size).is_free());
+            assert_eq!(Extent::free(size).kind(), None);
+            for kind in Kind::ALL {
+                let extent = Extent::live(size, kind).with_previous_free(true);
+                assert_eq!((extent.size(), extent.kind()), (size, Some(kind)));
+                assert!(extent.is_previous_free() && !extent.is_free() && extent.is_possible());
+                assert!(!extent.with_previous_free(false).is_previous_free());
+            }
+        }
+    }
+
+    #[test]
+    fn a_label_matches_its_own_block_only() {
+        let extent = Extent::live(64, Kind::Raw);
+        let label = Label::new(Tag::of_slot(77).unwrap(), 5, 0x1000, extent);
+        assert_eq!((label.tag().slot(), label.slack()), (77, 5));
+        assert!(label.matches(0x1000, extent.with_previous_free(true)));
+        let elsewhere = (1..1000).filter(|n| label.matches(0x1000 + n * 8, extent)).count();
+        let other_size = (1..1000)
+            .filter(|n| label.matches(0x1000, Extent::live(64 + n * GRANULE, Kind::Raw)))
+            .count();
+        assert!(elsewhere < 10 && other_size < 10, "{elsewhere}, {other_size} of 999");
+    }
+
+    #[test]
+    fn zeros_are_no_live_block() {
+        assert!(!Extent(0).is_possible() && Extent(0).is_free());
+    }
+
+    #[test]
+    fn sizes_are_rounded_up_to_blocks() {
+        assert_eq!(block_size(0), Some(MIN_BLOCK));
+        assert_eq!(block_size(MIN_BLOCK - HEADER), Some(MIN_BLOCK));
+        assert_eq!(block_size(MIN_BLOCK - HEADER + 1), Some(MIN_BLOCK + GRANULE));
+        assert_eq!(block_size(MAX_BLOCK - HEADER), Some(MAX_BLOCK));
+        assert_eq!(block_size(MAX_BLOCK - HEADER + 1), None);
+        assert_eq!(block_size(usize::MAX), None);
+    }
+
+    #[test]
+    fn the_last_slot_has_no_tag() {
+        assert!(Tag::of_slot(65_534).is_some_and(|tag| tag != Tag::ENGINE));
+        assert_eq!(Tag::of_slot(65_535), None);
+    }
+}

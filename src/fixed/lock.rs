@@ -1,0 +1,68 @@
+//! The locks that a fixed heap comes with. Any other `lock_api::RawMutex` will
+//! do: the heap takes it for a bounded time and calls nobody while it holds it.
+
+/// Spins until the lock is free: for threads on several cores.
+///
+/// Not for interrupt handlers: one that interrupts the holder waits for ever.
+pub type SpinLock = spin::mutex::SpinMutex<()>;
+
+#[cfg(feature = "critical-section")]
+pub use section::CriticalSectionLock;
+
+#[cfg(feature = "critical-section")]
+mod section {
+    use core::cell::Cell;
+
+    use critical_section::RestoreState;
+
+    /// A critical section while the lock is held: for firmware whose interrupt
+    /// handlers allocate. What a critical section is, the program says, by the
+    /// implementation of the `critical-section` crate that it links.
+    pub struct CriticalSectionLock {
+        /// L1 read and written within a critical section only.
+        held: Cell<Option<RestoreState>>,
+    }
+
+    // SAFETY: L1.
+    unsafe impl Sync for CriticalSectionLock {}
+
+    // SAFETY: a critical section excludes every other one, and `held` tells
+    // apart whether the lock is taken, so at most one caller has it.
+    unsafe impl lock_api::RawMutex for CriticalSectionLock {
+        const INIT: Self = Self { held: Cell::new(None) };
+
+        /// A critical section ends where it began.
+        type GuardMarker = lock_api::GuardNoSend;
+
+        #[inline]
+        fn lock(&self) {
+            while !self.try_lock() {
+                // Only a caller who holds the lock already comes here, and
+                // the engine is none: it calls nobody while it holds it.
+                core::hint::spin_loop();
+            }
+        }
+
+        #[inline]
+        fn try_lock(&self) -> bool {
+            // SAFETY: released in `unlock`, or here at once.
+            let before = unsafe { critical_section::acquire() };
+            if self.held.get().is_some() {
+                // SAFETY: taken just above; sections are left in reverse order.
+                unsafe { critical_section::release(before) };
+                return false;
+            }
+            self.held.set(Some(before));
+            true
+        }
+
+        #[inline]
+        unsafe fn unlock(&self) {
+            if let Some(before) = self.held.take() {
+                // SAFETY: `lock` entered this section, and the caller, who
+                // holds the lock, has left those within it.
+                unsafe { critical_section::release(before) };
+            }
+        }
+    }
+}

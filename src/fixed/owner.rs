@@ -1,0 +1,115 @@
+//! What the engine keeps of an owner, and how a block's tag leads back there.
+//!
+//! A tag is the slot of the owner's key. Who has which slot, the expert layer
+//! knows; it tells the engine through a [`Directory`], so that no table of
+//! owners has to be kept twice in little memory.
+//!
+//! - W1 an owner's counts are changed under the engine's lock only; they are
+//!   atomic so that they can be, without being exclusive, `Relaxed` because the
+//!   lock orders them.
+//! - W2 `allocations - frees` is the number of the owner's live blocks, and
+//!   `bytes` the sum of their sizes, headers included.
+
+use super::header::HEADER;
+use crate::account::Account;
+use crate::engine::Usage;
+use crate::key::ExpertKey;
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
+
+/// Who has which slot.
+///
+/// # Safety
+///
+/// - S1 a slot that [`find`](Self::find) has found once is found, with the
+///   same account and owner, for as long as blocks with its tag exist.
+pub unsafe trait Directory: Send + Sync {
+    /// Who has this slot, which is not the host's; `None` for one that nobody
+    /// ever had.
+    fn find(&self, slot: usize) -> Option<Entry<'_>>;
+
+    /// Calls `f` for everyone in the directory.
+    #[cfg(feature = "testing")]
+    fn for_each(&self, f: &mut dyn FnMut(&Owner));
+}
+
+/// What a directory knows of an owner.
+pub struct Entry<'a> {
+    /// The key; `None` once it is no longer valid.
+    pub key: Option<ExpertKey>,
+    /// What the owner's blocks are charged to.
+    pub account: &'a Account,
+    /// The engine's own counts.
+    pub owner: &'a Owner,
+}
+
+/// The engine's part of an expert's slot. The counts of blocks are modulo the
+/// size of a word: 2^32 on 32-bit targets.
+#[derive(Debug)]
+pub struct Owner {
+    allocations: AtomicUsize,
+    frees: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+impl Owner {
+    /// An owner that owns nothing.
+    #[expect(clippy::new_without_default, reason = "it is for statics")]
+    pub const fn new() -> Self {
+        Self {
+            allocations: AtomicUsize::new(0),
+            frees: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+        }
+    }
+
+    /// Counts `blocks` more, of `bytes` together.
+    #[inline]
+    pub fn gain(&self, blocks: usize, bytes: usize) {
+        add(&self.allocations, blocks);
+        add(&self.bytes, bytes);
+    }
+
+    /// Counts `blocks` fewer, of `bytes` together.
+    #[inline]
+    pub fn lose(&self, blocks: usize, bytes: usize) {
+        add(&self.frees, blocks);
+        add(&self.bytes, bytes.wrapping_neg());
+    }
+
+    /// Counts `bytes` more (or, modulo the size of a word, fewer) in the same
+    /// blocks.
+    #[inline]
+    pub fn resize(&self, bytes: usize) {
+        add(&self.bytes, bytes);
+    }
+
+    /// Whether the owner has no live block.
+    pub fn is_empty(&self) -> bool {
+        self.allocations.load(Relaxed) == self.frees.load(Relaxed)
+    }
+
+    /// Starts the counts afresh.
+    pub fn reset(&self) {
+        for count in [&self.allocations, &self.frees, &self.bytes] {
+            count.store(0, Relaxed);
+        }
+    }
+
+    /// The counts, as the expert layer wants them.
+    pub fn usage(&self) -> Usage {
+        let (allocations, frees) = (self.allocations.load(Relaxed), self.frees.load(Relaxed));
+        let live_blocks = allocations.wrapping_sub(frees);
+        let headers = live_blocks.wrapping_mul(HEADER);
+        Usage {
+            live_blocks,
+            live_bytes: self.bytes.load(Relaxed).wrapping_sub(headers),
+            allocations: allocations as u64,
+            frees: frees as u64,
+        }
+    }
+}
+
+#[inline]
+fn add(count: &AtomicUsize, more: usize) {
+    count.store(count.load(Relaxed).wrapping_add(more), Relaxed);
+}

@@ -1,0 +1,122 @@
+//! Regions: the memory that the heap was given, each tiled with blocks.
+//!
+//! ```text
+//!   ptr                                                       ptr + len
+//!    |  +-------------+---------+---------+-------+----------+  |
+//!    |  | next | end  | block   | block   |  ...  | end mark |  |
+//!    |  +-------------+---------+---------+-------+----------+  |
+//!       `- node          `- first                `- end
+//! ```
+//!
+//! The node in front links the regions to each other; the end mark is the
+//! header of a live block of size 0, so that no block ever merges past it.
+//!
+//! - R1 a node is written once and stays as it is; nothing else writes to it.
+//! - R2 `first < end`, and both are addresses of headers.
+
+use core::ptr::NonNull;
+
+use super::block::Block;
+use super::header::{Extent, GRANULE, HEADER, MAX_BLOCK, MIN_BLOCK, Tag};
+use crate::engine::Kind;
+
+/// The node in front of a region. Its size is a multiple of [`HEADER`].
+#[repr(C)]
+pub struct Node {
+    next: Option<NonNull<Node>>,
+    end: Block,
+}
+
+const NODE: usize = size_of::<Node>();
+
+/// Node, end mark, and the smallest block between them.
+const SMALLEST: usize = NODE + MIN_BLOCK + HEADER;
+
+const _: () = {
+    assert!(NODE % HEADER == 0);
+    assert!(align_of::<Node>() <= HEADER);
+};
+
+/// Where a node, or an end mark, may stand so that the payload of a header
+/// behind it is a multiple of [`GRANULE`].
+const fn round_up(address: usize) -> Option<usize> {
+    match address.checked_add(HEADER + NODE + GRANULE - 1) {
+        Some(payload) => Some((payload & !(GRANULE - 1)) - HEADER - NODE),
+        None => None,
+    }
+}
+
+/// The regions of a heap, the last added first.
+pub struct Regions {
+    newest: Option<NonNull<Node>>,
+}
+
+// SAFETY: R1 makes nodes constant data, which any thread may read.
+unsafe impl Send for Regions {}
+
+/// A region as the blocks in it: from the first up to the end mark.
+#[derive(Clone, Copy)]
+pub struct Span {
+    /// The first block.
+    pub first: Block,
+    /// The end mark.
+    pub end: Block,
+}
+
+impl Regions {
+    /// No regions.
+    pub const fn new() -> Self {
+        Self { newest: None }
+    }
+
+    /// Lays out as much of the given memory as one block can hold as a region
+    /// with one free block, which is not yet in any index. Returns it with
+    /// its size and with how many bytes were used up; `None` where `len` is
+    /// too small.
+    ///
+    /// # Safety
+    ///
+    /// - S1 `len` bytes from `start` are memory that is the heap's alone,
+    ///   from now on and for as long as the heap is in use.
+    pub unsafe fn add(&mut self, start: NonNull<u8>, len: usize) -> Option<(Block, usize, usize)> {
+        let start = start.as_ptr().expose_provenance();
+        let node = round_up(start)?;
+        let room = len.checked_sub(node.checked_sub(start)?)?;
+        if room < SMALLEST {
+            return None;
+        }
+        let size = (room - NODE - HEADER) & !(GRANULE - 1);
+        let size = if size > MAX_BLOCK { MAX_BLOCK } else { size };
+        // SAFETY: S1; `node + NODE + size + HEADER` is at most `start + len`.
+        let first = unsafe { Block::at(node + NODE) };
+        let end = first.skip(size);
+        end.set_live(Extent::live(0, Kind::Bound), Tag::ENGINE, 0);
+        first.set_free(size);
+        let node = core::ptr::with_exposed_provenance_mut::<Node>(node);
+        // SAFETY: S1 and `round_up`; nothing else was ever there.
+        unsafe { node.write(Node { next: self.newest, end }) };
+        self.newest = NonNull::new(node);
+        Some((first, size, end.address() + HEADER - start))
+    }
+
+    /// The region that `address` is in, between its first header and its end
+    /// mark. The time grows with the number of regions only.
+    #[inline]
+    pub fn around(&self, address: usize) -> Option<Span> {
+        self.iter().find(|span| (span.first.address()..span.end.address()).contains(&address))
+    }
+
+    /// All regions.
+    pub fn iter(&self) -> impl Iterator<Item = Span> + use<> {
+        let mut link = self.newest;
+        core::iter::from_fn(move || {
+            let node = link?;
+            // SAFETY: R1.
+            let Node { next, end } = unsafe { node.read() };
+            link = next;
+            // SAFETY: R2; the iterators are used under the store's lock.
+            let first = unsafe { Block::at(node.addr().get() + NODE) };
+            Some(Span { first, end })
+        })
+    }
+}

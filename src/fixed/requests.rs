@@ -1,0 +1,261 @@
+//! Requests: blocks and owners together, under the engine's lock. Every change
+//! of a block is charged, or refunded, in the same step.
+//!
+//! - Q1 the accounts of a heap, and all owners' counts, change here only.
+//! - Q2 a block's charge is its size with its header; a request that is
+//!   refused has changed nothing but the count of refusals.
+
+use super::block::Block;
+use super::header::{Extent, HEADER, MAX_BLOCK, Tag, block_size};
+use super::owner::{Directory, Owner};
+use super::store::{Mark, Store};
+use crate::engine::{HOST_KEY, Kind, Taken, Who};
+use crate::error::Error;
+use crate::key::ExpertKey;
+
+/// A request for memory: for whom, and of which heap.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// Who pays.
+    pub who: Who<'a, Owner>,
+    /// Which heap of theirs the block is in.
+    pub kind: Kind,
+    /// The bytes asked for.
+    pub asked: usize,
+    /// What the payload's address is a multiple of; a power of two.
+    pub align: usize,
+}
+
+/// The tag of an owner's blocks.
+#[inline]
+fn tag(who: Who<'_, Owner>) -> Option<Tag> {
+    who.key.slot().and_then(Tag::of_slot)
+}
+
+impl Store {
+    /// Allocates a block in the way that most requests go: nothing to search,
+    /// to align or to refuse. `None`, with nothing changed, for all others.
+    #[inline(always)]
+    pub fn allocate_fast(
+        &mut self,
+        who: Who<'_, Owner>,
+        kind: Kind,
+        asked: usize,
+        align: usize,
+    ) -> Option<Block> {
+        let tag = tag(who)?;
+        let fit = self.find_fast(block_size(asked)?, align)?;
+        if tag == Tag::HOST {
+            who.account.charge_unlimited_locked(fit.size);
+        } else {
+            who.account.charge_again_locked(fit.size).ok()?;
+        }
+        who.owner.gain(1, fit.size);
+        Some(self.take(fit, Mark { tag, kind }))
+    }
+
+    /// Allocates a block.
+    #[inline(never)]
+    pub fn allocate_slow(&mut self, request: Request<'_>) -> Result<Block, Error> {
+        let Request { who, kind, asked, align } = request;
+        let Some(tag) = tag(who) else { return Err(Error::TooManyExperts) };
+        let size = block_size(asked).ok_or_else(|| why_not(request, MAX_BLOCK))?;
+        let fit = self.find(size, align).ok_or_else(|| why_not(request, size))?;
+        charge(request, fit.size)?;
+        who.owner.gain(1, fit.size);
+        Ok(self.take(fit, Mark { tag, kind }))
+    }
+
+    /// Frees a live block, whoever it belongs to.
+    #[inline(always)]
+    pub fn free(&mut self, host: Who<'_, Owner>, others: &impl Directory, block: Block) {
+        let size = block.size();
+        let tag = block.label().tag();
+        if tag == Tag::HOST {
+            host.account.refund_unlimited_locked(size);
+            host.owner.lose(1, size);
+        } else if let Some(entry) = others.find(tag.slot()) {
+            entry.account.refund_locked(size);
+            entry.owner.lose(1, size);
+        }
+        self.release(block, size);
+    }
+
+    /// Resizes a live block where it stands, if that can be: `None` if it
+    /// cannot, and the block is untouched then.
+    pub fn resize_for(
+        &mut self,
+        request: Request<'_>,
+        block: Block,
+    ) -> Option<Result<Block, Error>> {
+        let size = block_size(request.asked)?;
+        let whole = self.reach(block);
+        if whole < size || block.payload().addr().get() & (request.align - 1) != 0 {
+            return None;
+        }
+        let before = block.size();
+        // What is taken from a free neighbour is all of it or a part that
+        // leaves a block; what is cut off joins a free neighbour.
+        if let Err(error) = recharge(request, before, self.resized(whole, size)) {
+            return Some(Err(error));
+        }
+        self.resize(block, size, mark(request, block));
+        Some(Ok(block))
+    }
+
+    /// Moves a live block, with the first `kept` bytes of its content, to
+    /// where there is room for `request`, and charges the difference only.
+    pub fn relocate(
+        &mut self,
+        request: Request<'_>,
+        block: Block,
+        kept: usize,
+    ) -> Result<Block, Error> {
+        let size = block_size(request.asked).ok_or(Error::OutOfMemory)?;
+        let mark = mark(request, block);
+        if let Some(fit) = self.find(size, request.align) {
+            let before = block.size();
+            recharge(request, before, fit.size)?;
+            let moved = self.take(fit, mark);
+            // SAFETY: two live blocks, each at least `kept` bytes long.
+            unsafe { block.payload().copy_to_nonoverlapping(moved.payload(), kept) };
+            self.release(block, before);
+            return Ok(moved);
+        }
+        let fits = |&(previous, whole): &(Block, usize)| {
+            whole >= size && previous.payload().addr().get() & (request.align - 1) == 0
+        };
+        let Some((_, whole)) = self.reach_back(block).filter(fits) else {
+            return Err(why_not(request, size.saturating_sub(block.size())));
+        };
+        recharge(request, block.size(), self.resized(whole, size))?;
+        self.slide(block, size, kept, mark).ok_or(Error::OutOfMemory)
+    }
+
+    /// The live raw block of `key` at `address`, whatever is passed.
+    pub fn raw(
+        &self,
+        others: &impl Directory,
+        key: ExpertKey,
+        address: usize,
+    ) -> Result<Block, Error> {
+        let block = self.at(address).ok_or(Error::InvalidPointer)?;
+        if block.extent().kind() != Some(Kind::Raw) {
+            return Err(Error::InvalidPointer);
+        }
+        match key_of(others, block) {
+            Some(owner) if owner == key => Ok(block),
+            Some(_) => Err(Error::AccessDenied),
+            None => Err(Error::InvalidPointer),
+        }
+    }
+
+    /// Makes a live block one of `kind`, with the size asked for.
+    pub fn set_kind(&mut self, block: Block, kind: Kind, asked: usize) {
+        let extent = Extent::live(block.size(), kind);
+        let extent = extent.with_previous_free(block.extent().is_previous_free());
+        let slack = if kind == Kind::Raw { block.size() - HEADER - asked } else { 0 };
+        block.set_live(extent, block.label().tag(), slack);
+    }
+
+    /// Gives a live block, with its charge, to another owner.
+    pub fn transfer(
+        &mut self,
+        block: Block,
+        from: Who<'_, Owner>,
+        to: Who<'_, Owner>,
+    ) -> Result<(), Error> {
+        let tag = tag(to).ok_or(Error::TooManyExperts)?;
+        let size = block.size();
+        if from.account.shift_locked(to.account, size).is_err() {
+            to.account.count_refusal();
+            return Err(Error::QuotaExceeded);
+        }
+        from.owner.lose(1, size);
+        to.owner.gain(1, size);
+        block.set_live(block.extent(), tag, block.label().slack());
+        Ok(())
+    }
+
+    /// Frees all blocks of one kind of `who`.
+    pub fn reclaim_for(&mut self, who: Who<'_, Owner>, kind: Kind) -> Taken {
+        if who.owner.is_empty() {
+            return Taken::default();
+        }
+        let Some(tag) = tag(who) else { return Taken::default() };
+        let taken = self.reclaim(tag, kind);
+        who.account.refund_locked(taken.bytes);
+        who.owner.lose(taken.blocks, taken.bytes);
+        without_headers(taken)
+    }
+
+    /// Gives all ambient blocks of `from` to `to`.
+    pub fn adopt(&mut self, from: Who<'_, Owner>, to: Who<'_, Owner>) -> Taken {
+        if from.owner.is_empty() {
+            return Taken::default();
+        }
+        let (Some(old), Some(new)) = (tag(from), tag(to)) else { return Taken::default() };
+        let taken = self.retag(old, new, Kind::Ambient);
+        from.owner.lose(taken.blocks, taken.bytes);
+        to.owner.gain(taken.blocks, taken.bytes);
+        if from.account.shift_locked(to.account, taken.bytes).is_err() {
+            from.account.refund_locked(taken.bytes);
+            to.account.overdraw_locked(taken.bytes);
+        }
+        without_headers(taken)
+    }
+}
+
+/// The key that a live block belongs to; `None` for the engine's own.
+pub fn key_of(others: &impl Directory, block: Block) -> Option<ExpertKey> {
+    match block.label().tag() {
+        Tag::HOST => Some(HOST_KEY),
+        Tag::ENGINE => None,
+        tag => others.find(tag.slot())?.key,
+    }
+}
+
+/// The mark of a block that stays its owner's.
+fn mark(request: Request<'_>, block: Block) -> Mark {
+    Mark { tag: block.label().tag(), kind: request.kind }
+}
+
+fn without_headers(taken: Taken) -> Taken {
+    Taken { bytes: taken.bytes.wrapping_sub(taken.blocks.wrapping_mul(HEADER)), ..taken }
+}
+
+/// Why there is no free block for a request, of which `bytes` would have to be
+/// charged. Of two reasons the quota is the one that the expert can do
+/// something about.
+fn why_not(request: Request<'_>, bytes: usize) -> Error {
+    let granted = request.kind == Kind::Ambient && request.who.overdraft;
+    if granted || request.who.account.has_room(bytes) {
+        Error::OutOfMemory
+    } else {
+        Error::QuotaExceeded
+    }
+}
+
+/// Charges `bytes`.
+fn charge(request: Request<'_>, bytes: usize) -> Result<(), Error> {
+    let Request { who, kind, .. } = request;
+    if who.account.charge_locked(bytes).is_ok() {
+        return Ok(());
+    }
+    if kind == Kind::Ambient && who.overdraft {
+        who.account.overdraw_locked(bytes);
+        return Ok(());
+    }
+    Err(Error::QuotaExceeded)
+}
+
+/// Charges, or refunds, what a block changes from `before` bytes to `after`.
+fn recharge(request: Request<'_>, before: usize, after: usize) -> Result<(), Error> {
+    if after > before {
+        charge(request, after - before)?;
+    } else {
+        request.who.account.refund_locked(before - after);
+    }
+    request.who.owner.resize(after.wrapping_sub(before));
+    Ok(())
+}

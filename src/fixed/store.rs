@@ -1,0 +1,339 @@
+//! The block store: a TLSF heap over any number of regions, in which every
+//! block says whose it is. It knows tags, no accounts and no locks.
+//!
+//! Allocating, freeing and resizing take a bounded number of steps, however
+//! many blocks there are; [`reclaim`](Store::reclaim) and the other walks look
+//! at each block once.
+//!
+//! - F1 each region is tiled: from its first block to its end mark, each
+//!   block begins where the one before it ends, and has a valid header.
+//! - F2 no two neighbours are both free.
+//! - F3 a header has the mark "the block before is free" iff it is, and then
+//!   the last word before the header is that block's size.
+//! - F4 the index holds the free blocks (X2).
+//! - F5 the header of every live block passes its check (H3).
+
+use core::ptr::NonNull;
+
+use super::block::Block;
+use super::header::{Extent, GRANULE, HEADER, MIN_BLOCK, Tag};
+use super::index::{Found, Index};
+use super::region::Regions;
+use crate::engine::{Kind, Taken};
+
+/// What a live block's header says besides its size.
+#[derive(Clone, Copy)]
+pub struct Mark {
+    /// Whose it is.
+    pub tag: Tag,
+    /// Which of the owner's heaps it is in.
+    pub kind: Kind,
+}
+
+/// A free block found for a request, not yet taken.
+pub struct Fit {
+    found: Found,
+    gap: usize,
+    /// The size of the block that [`Store::take`] will make of it.
+    pub size: usize,
+    rest: usize,
+}
+
+impl Fit {
+    #[inline(always)]
+    fn new(found: Found, gap: usize, size: usize) -> Self {
+        let rest = found.block.size() - gap - size;
+        if rest < MIN_BLOCK {
+            Self { found, gap, size: size + rest, rest: 0 }
+        } else {
+            Self { found, gap, size, rest }
+        }
+    }
+}
+
+/// All blocks of a heap.
+pub struct Store {
+    index: Index,
+    regions: Regions,
+}
+
+// SAFETY: blocks are reached through the store only (B2), and the regions'
+// memory belongs to no thread.
+unsafe impl Send for Store {}
+
+impl Store {
+    /// A store without memory.
+    pub const fn new() -> Self {
+        Self { index: Index::new(), regions: Regions::new() }
+    }
+
+    /// Gives the store `len` bytes from `start`; the bytes that blocks can
+    /// use of them. Memory beyond what one block can hold makes more regions.
+    ///
+    /// # Safety
+    ///
+    /// - S1 as for [`Regions::add`].
+    pub unsafe fn add_region(&mut self, mut start: NonNull<u8>, mut len: usize) -> usize {
+        let mut usable = 0;
+        // SAFETY: S1; each turn of the loop passes what the last one left.
+        while let Some((block, size, used)) = unsafe { self.regions.add(start, len) } {
+            self.index.insert(block, size);
+            usable += size;
+            len -= used;
+            // SAFETY: S1, `used <= len`.
+            start = unsafe { start.add(used) };
+        }
+        usable
+    }
+
+    /// A free block of at least `size` bytes, which is a block size, whose
+    /// payload is a multiple of `align`, a power of two. Changes nothing but
+    /// the order of a list.
+    pub fn find(&mut self, size: usize, align: usize) -> Option<Fit> {
+        if align <= GRANULE {
+            return Some(Fit::new(self.index.find(size)?, 0, size));
+        }
+        let found = self.index.find_aligned(size, align)?;
+        let gap = found.block.gap(align)?;
+        Some(Fit::new(found, gap, size))
+    }
+
+    /// As [`find`](Self::find), where no list has to be searched and no
+    /// payload aligned: `None` where one has, too.
+    #[inline(always)]
+    pub fn find_fast(&self, size: usize, align: usize) -> Option<Fit> {
+        if align > GRANULE {
+            return None;
+        }
+        Some(Fit::new(self.index.find_fast(size)?, 0, size))
+    }
+
+    /// Makes the block that was found live, and gives back what is left over
+    /// before and behind it. Nothing may have changed since it was found.
+    #[inline(always)]
+    pub fn take(&mut self, fit: Fit, mark: Mark) -> Block {
+        let Fit { found, gap, size, rest } = fit;
+        self.index.take(&found);
+        let taken = found.block.skip(gap);
+        if gap != 0 {
+            found.block.set_free(gap);
+            self.index.insert(found.block, gap);
+        }
+        self.settle(taken, size, rest);
+        set_live(taken, size, gap != 0, mark);
+        taken
+    }
+
+    /// Frees a live block of `size` bytes, merging it with its neighbours.
+    #[inline]
+    pub fn release(&mut self, block: Block, size: usize) {
+        self.release_run(block, size);
+    }
+
+    /// Makes `size` bytes from `block`, all of whose blocks are erased or the
+    /// one at `block`, one free block with its free neighbours.
+    #[inline]
+    fn release_run(&mut self, mut block: Block, mut size: usize) -> Block {
+        let next = block.skip(size);
+        if next.is_free() {
+            let more = next.size();
+            self.index.remove(next, more);
+            next.erase();
+            size += more;
+        }
+        if let Some(previous) = block.previous_free() {
+            let more = previous.size();
+            self.index.remove(previous, more);
+            block.erase();
+            (block, size) = (previous, size + more);
+        }
+        block.set_free(size);
+        self.index.insert(block, size);
+        block
+    }
+
+    /// The size that a live block has when everything it can take of the
+    /// block behind it is added.
+    #[inline]
+    pub fn reach(&self, block: Block) -> usize {
+        let next = block.next();
+        block.size() + if next.is_free() { next.size() } else { 0 }
+    }
+
+    /// Resizes a live block where it stands to `size` bytes, a block size of
+    /// at most [`reach`](Self::reach), and marks it anew. The block may come
+    /// out larger, by what is too small to be a block.
+    pub fn resize(&mut self, block: Block, size: usize, mark: Mark) {
+        let previous_free = block.extent().is_previous_free();
+        let mut whole = block.size();
+        let next = block.next();
+        if next.is_free() {
+            let more = next.size();
+            self.index.remove(next, more);
+            next.erase();
+            whole += more;
+        }
+        let size = self.resized(whole, size);
+        self.settle(block, size, whole - size);
+        set_live(block, size, previous_free, mark);
+    }
+
+    /// The size that [`resize`](Self::resize) gives a block which reaches
+    /// `whole` bytes and is asked for `size`.
+    #[inline]
+    pub fn resized(&self, whole: usize, size: usize) -> usize {
+        if whole - size < MIN_BLOCK { whole } else { size }
+    }
+
+    /// The free block before a live one, and all bytes that a block moved to
+    /// there can have.
+    pub fn reach_back(&self, block: Block) -> Option<(Block, usize)> {
+        let previous = block.previous_free()?;
+        Some((previous, previous.size() + self.reach(block)))
+    }
+
+    /// Moves a live block to the start of the free block before it, as `size`
+    /// bytes, a block size within [`reach_back`](Self::reach_back), with
+    /// `kept` bytes of its content.
+    pub fn slide(&mut self, block: Block, size: usize, kept: usize, mark: Mark) -> Option<Block> {
+        let (previous, whole) = self.reach_back(block)?;
+        self.index.remove(previous, previous.size());
+        let next = block.next();
+        if next.is_free() {
+            self.index.remove(next, next.size());
+            next.erase();
+        }
+        block.erase();
+        let (from, to) = (block.payload(), previous.payload());
+        // SAFETY: both are in one region (F1); `kept` bytes fit behind each,
+        // since neither the old payload nor the new is shorter.
+        unsafe { from.copy_to(to, kept) };
+        let size = self.resized(whole, size);
+        self.settle(previous, size, whole - size);
+        set_live(previous, size, false, mark);
+        Some(previous)
+    }
+
+    /// Makes the `rest` bytes behind a block of `size` bytes a free block, or
+    /// tells the next block that there is none.
+    #[inline(always)]
+    fn settle(&mut self, block: Block, size: usize, rest: usize) {
+        let behind = block.skip(size);
+        if rest == 0 {
+            behind.set_previous_free(false);
+        } else {
+            behind.set_free(rest);
+            self.index.insert(behind, rest);
+        }
+    }
+
+    /// The live block whose payload begins at `address`, whatever address is
+    /// passed: in bounded time, and without a look outside of the regions.
+    /// The block's own header has to pass its check, and so has the next.
+    pub fn at(&self, address: usize) -> Option<Block> {
+        let header = address.checked_sub(HEADER)?;
+        let span = self.regions.around(header)?;
+        if address % GRANULE != 0 {
+            return None;
+        }
+        // SAFETY: the address is in a region, before the end mark, and aligned.
+        let block = unsafe { Block::at(header) };
+        let size = block.size();
+        if !block.is_genuine() || size > span.end.address() - header {
+            return None;
+        }
+        let next = block.next();
+        let fits = next == span.end
+            || next.is_genuine()
+            || next.is_free() && {
+                let room = span.end.address() - next.address();
+                let possible = next.extent().is_possible() && next.size() <= room;
+                possible && next.next().previous_free() == Some(next)
+            };
+        (fits && !next.extent().is_previous_free()).then_some(block)
+    }
+
+    /// The live block whose payload `address` points to or into, whatever
+    /// address is passed. Walks the region up to there, unless a payload
+    /// begins at the address.
+    pub fn around(&self, address: usize) -> Option<Block> {
+        if let Some(block) = self.at(address) {
+            return Some(block);
+        }
+        let span = self.regions.around(address)?;
+        let mut block = span.first;
+        while block.next().address() <= address {
+            block = block.next();
+        }
+        (!block.is_free() && block.address() + HEADER <= address).then_some(block)
+    }
+
+    /// Frees every block of `kind` that carries `tag`; adds the sizes of the
+    /// blocks, headers included, to what it returns.
+    pub fn reclaim(&mut self, tag: Tag, kind: Kind) -> Taken {
+        let mut taken = Taken::default();
+        for span in self.regions.iter() {
+            let mut block = span.first;
+            while block != span.end {
+                if block.is_of(tag, kind) {
+                    block = self.release_all(block, tag, kind, &mut taken);
+                }
+                block = block.next();
+            }
+        }
+        taken
+    }
+
+    /// Frees the run of blocks from `first` on that are of this owner and
+    /// kind, with the free ones between them, as one.
+    fn release_all(&mut self, first: Block, tag: Tag, kind: Kind, taken: &mut Taken) -> Block {
+        let mut size = 0;
+        loop {
+            let block = first.skip(size);
+            let more = block.size();
+            if block.is_of(tag, kind) {
+                taken.blocks += 1;
+                taken.bytes += more;
+            } else if block.is_free() {
+                self.index.remove(block, more);
+            } else {
+                return self.release_run(first, size);
+            }
+            if size != 0 {
+                block.erase();
+            }
+            size += more;
+        }
+    }
+
+    /// Writes `to` over the tag of every block of `kind` that carries `from`.
+    pub fn retag(&mut self, from: Tag, to: Tag, kind: Kind) -> Taken {
+        let mut taken = Taken::default();
+        for span in self.regions.iter() {
+            let mut block = span.first;
+            while block != span.end {
+                if block.is_of(from, kind) {
+                    let extent = block.extent();
+                    block.set_live(extent, to, block.label().slack());
+                    taken.blocks += 1;
+                    taken.bytes += extent.size();
+                }
+                block = block.next();
+            }
+        }
+        taken
+    }
+
+    /// All regions, for the walks of `check.rs`.
+    #[cfg(feature = "testing")]
+    pub fn parts(&self) -> (&Index, &Regions) {
+        (&self.index, &self.regions)
+    }
+}
+
+/// Makes `block` a live block of `size` bytes as marked, without slack.
+#[inline(always)]
+fn set_live(block: Block, size: usize, previous_free: bool, mark: Mark) {
+    let extent = Extent::live(size, mark.kind).with_previous_free(previous_free);
+    block.set_live(extent, mark.tag, 0);
+}

@@ -1,0 +1,201 @@
+//! The C face from outside: the header agrees with the code, and a C program
+//! compiled against the header and the shared object runs the whole contract.
+#![cfg(unix)]
+
+use std::fmt::Write;
+use std::mem::offset_of;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs};
+
+use expert_alloc::capi::{EXPERTMEMORYSTATS, EXPERTRECLAIMED};
+use expert_alloc::{Error, ExpertAlloc};
+
+#[global_allocator]
+static ALLOC: ExpertAlloc = ExpertAlloc::new();
+
+const HEADER: &str = include_str!("../include/expert_alloc.h");
+const CODE: &str = include_str!("../src/api/capi.rs");
+
+/// A call: its name, then the types of its result and its arguments.
+type Call = (String, Vec<String>);
+
+/// The calls that the header declares.
+fn declared() -> Vec<Call> {
+    let text = without_comments(HEADER);
+    let call = |part: &str| {
+        let (before, after) = part.split_once(" WINAPI ")?;
+        let (name, arguments) = after.split_once('(')?;
+        let result = before.rsplit(['\n', '{', '}', '"']).next()?.trim();
+        let arguments = arguments.trim_end().strip_suffix(')')?.split(',').map(declared_type);
+        Some((name.into(), [result.to_string()].into_iter().chain(arguments).collect()))
+    };
+    sorted(text.split(';').filter_map(call).collect())
+}
+
+/// The type of an argument such as `SIZE_T nBytes`.
+fn declared_type(argument: &str) -> String {
+    let argument = argument.split_whitespace().collect::<Vec<_>>().join(" ");
+    if argument.starts_with("void (*") {
+        return "void (*)(LPVOID)".into();
+    }
+    let name = argument.rfind(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(0);
+    let declared = argument[..=name].trim();
+    if declared == "DWORD *" { "LPDWORD".into() } else { declared.into() }
+}
+
+fn without_comments(text: &str) -> String {
+    let mut parts = text.split("/*");
+    let first = parts.next().unwrap_or_default().to_string();
+    parts.filter_map(|part| part.split_once("*/")).fold(first, |text, (_, code)| text + code)
+}
+
+/// The calls that the code exports, in the header's types.
+fn exported() -> Vec<Call> {
+    let call = |part: &str| {
+        let (name, rest) = part.split_once('(')?;
+        let (signature, _) = rest.split_once(" {")?;
+        let (arguments, result) = signature.rsplit_once(") -> ")?;
+        let typed = |argument: &str| Some(c_type(argument.split_once(": ")?.1.trim()));
+        // The one argument type that has a comma or colon of its own has none.
+        let arguments = arguments.split(",\n").flat_map(|line| line.split(", "));
+        let arguments = arguments.filter_map(typed);
+        Some((name.into(), [c_type(result.trim())].into_iter().chain(arguments).collect()))
+    };
+    sorted(CODE.split("extern \"system\" fn ").skip(1).filter_map(call).collect())
+}
+
+fn c_type(rust: &str) -> String {
+    let known = [
+        ("HEXPERTKEY", "HEXPERTKEY"),
+        ("usize", "SIZE_T"),
+        ("u32", "DWORD"),
+        ("*mut u32", "LPDWORD"),
+        ("*mut c_void", "LPVOID"),
+        ("*const c_void", "const void *"),
+        ("*const c_char", "const char *"),
+        ("*mut EXPERTRECLAIMED", "EXPERTRECLAIMED *"),
+        ("*mut EXPERTMEMORYSTATS", "EXPERTMEMORYSTATS *"),
+        ("Option<unsafe extern \"C-unwind\" fn(*mut c_void)>", "void (*)(LPVOID)"),
+    ];
+    let found = known.iter().find(|(name, _)| *name == rust.trim_end_matches(','));
+    found.map_or_else(|| panic!("{rust} has no type in C"), |(_, c)| (*c).to_string())
+}
+
+fn sorted(mut calls: Vec<Call>) -> Vec<Call> {
+    calls.sort();
+    calls
+}
+
+#[test]
+fn the_header_declares_what_the_code_exports() {
+    let (declared, exported) = (declared(), exported());
+    assert_eq!(exported.len(), 11, "{exported:#?}");
+    assert_eq!(declared, exported);
+}
+
+/// C code that the compiler refuses when a number differs.
+fn layout_assertions() -> String {
+    let mut code = String::from("#include \"expert_alloc.h\"\n");
+    let mut same = |c: &str, rust: usize| {
+        writeln!(code, "_Static_assert(({c}) == {rust}u, \"{c} is not {rust}\");").unwrap();
+    };
+    macro_rules! layout {
+        ($name:ident: $($field:ident)*) => {
+            same(concat!("sizeof(", stringify!($name), ")"), size_of::<$name>());
+            $(same(
+                concat!("offsetof(", stringify!($name), ", ", stringify!($field), ")"),
+                offset_of!($name, $field),
+            );)*
+        };
+    }
+    layout!(EXPERTMEMORYSTATS: live_bytes live_blocks peak_bytes charged_bytes quota
+        allocations frees refusals);
+    layout!(EXPERTRECLAIMED: blocks bytes adopted_blocks adopted_bytes cleanups_run
+        cleanups_failed elapsed_ns);
+    let codes = [
+        ("NMERR_OUT_OF_MEMORY", Error::OutOfMemory),
+        ("NMERR_INTERNAL_EXCEPTION", Error::CleanupFailed),
+        ("NMERR_ACCESS_DENIED", Error::AccessDenied),
+        ("NMERR_INVALID_PARAMETER", Error::InvalidPointer),
+        ("NMERR_EXPERT_TERMINATE", Error::Terminated),
+        ("NMERR_INVALID_EXPERT_HANDLE", Error::InvalidKey),
+    ];
+    codes.into_iter().for_each(|(name, error)| same(name, error.nmerr() as usize));
+    same("NMERR_SUCCESS", 0);
+    same("sizeof(DWORD)", 4);
+    same("sizeof(HEXPERTKEY)", size_of::<usize>());
+    same("sizeof(SIZE_T)", size_of::<usize>());
+    code
+}
+
+/// `EXPERT_HOST_KEY` is no constant expression for the C compiler.
+fn host_key_check() -> String {
+    let key = ALLOC.host().key().into_raw();
+    format!("int is_host(void) {{ return (uintptr_t)EXPERT_HOST_KEY == (uintptr_t){key}u; }}\n")
+}
+
+fn run(command: &mut Command) -> String {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, text(&output.stderr));
+    text(&output.stdout)
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn work_folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("c-contract")
+}
+
+/// The C compiler, told to be strict.
+fn cc() -> Command {
+    let mut cc = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    cc.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-fexceptions"]);
+    cc.arg("-I").arg(root().join("include"));
+    cc
+}
+
+#[test]
+fn structs_and_constants_of_the_header_are_those_of_the_code() {
+    let folder = work_folder();
+    fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("layout.c");
+    fs::write(&file, layout_assertions() + &host_key_check()).unwrap();
+    run(cc().arg("-c").arg(&file).arg("-o").arg(folder.join("layout.o")));
+}
+
+#[test]
+fn a_c_program_runs_the_contract() {
+    let folder = work_folder();
+    fs::create_dir_all(&folder).unwrap();
+    run(Command::new(env!("CARGO"))
+        .current_dir(root())
+        .args(["rustc", "--release", "--lib", "--crate-type", "cdylib", "--features", "capi"])
+        .arg("--target-dir")
+        .arg(&folder));
+    let libraries = folder.join("release");
+    let c = root().join("tests/c");
+    let link = |cc: &mut Command| {
+        cc.arg("-L").arg(&libraries).arg("-lexpert_alloc");
+        cc.arg(format!("-Wl,-rpath,{}", libraries.display()));
+    };
+    let plugin = folder.join("plugin.so");
+    let mut build = cc();
+    build.args(["-shared", "-fPIC"]).arg(c.join("plugin.c")).arg("-o").arg(&plugin);
+    link(&mut build);
+    run(&mut build);
+    let program = folder.join("contract");
+    let mut build = cc();
+    build.arg(c.join("contract.c")).arg("-o").arg(&program);
+    if cfg!(all(target_os = "linux", target_arch = "x86_64")) {
+        build.arg("-DFOREIGN_EXCEPTIONS");
+    }
+    link(&mut build);
+    build.args(["-lpthread", "-ldl"]);
+    run(&mut build);
+    let said = run(Command::new(&program).arg(&plugin));
+    assert_eq!(said.trim(), "the contract holds");
+}

@@ -1,0 +1,355 @@
+//! Experts on the process-wide heap: scopes, adoption, the end, many of them.
+
+use std::hint::black_box;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use expert_alloc::{Error, Expert, ExpertAlloc, ExpertKey, State};
+
+#[global_allocator]
+static ALLOC: ExpertAlloc = ExpertAlloc::new();
+
+fn expert(name: &str) -> Expert {
+    ALLOC.expert(name).register().unwrap()
+}
+
+fn owner<T: ?Sized>(value: &T) -> Option<ExpertKey> {
+    ALLOC.owner_of(value)
+}
+
+fn host() -> Option<ExpertKey> {
+    Some(ALLOC.host().key())
+}
+
+#[test]
+fn a_scope_attributes_and_what_is_left_is_adopted() {
+    let expert = expert("scoped");
+    let (kept, outer) = {
+        let outer = Box::new(1_u64);
+        let _scope = expert.enter();
+        drop(vec![0_u8; 10_000]);
+        (vec![7_u8; 500], outer)
+    };
+    assert_eq!((owner(&kept[..]), owner(&*outer)), (Some(expert.key()), host()));
+    assert_eq!(owner(&*Box::new(2_u64)), host(), "the scope has ended");
+    let held = expert.stats();
+    assert_eq!((held.live_blocks, held.frees), (1, held.allocations - 1));
+    let reclaimed = expert.finish();
+    assert_eq!((reclaimed.blocks, reclaimed.adopted_blocks), (0, 1));
+    assert_eq!(reclaimed.adopted_bytes, held.live_bytes);
+    assert_eq!(kept, [7; 500], "adopted blocks stay valid");
+    assert_eq!(owner(&kept[..]), host());
+}
+
+#[test]
+fn scopes_nest_and_may_end_out_of_order() {
+    let (one, two) = (expert("one"), expert("two"));
+    let outer = one.enter();
+    let inner = two.enter();
+    assert_eq!(owner(&*Box::new(1_u64)), Some(two.key()));
+    drop(outer);
+    assert_eq!(owner(&*Box::new(1_u64)), host());
+    drop(inner);
+    assert_eq!(owner(&*Box::new(1_u64)), Some(one.key()), "what was current when it began");
+    drop(two);
+    drop(one);
+    assert_eq!(owner(&*Box::new(1_u64)), host(), "no scope outlives its expert");
+}
+
+#[test]
+fn a_forgotten_scope_ends_with_its_expert() {
+    thread::spawn(|| {
+        let expert = expert("forgotten");
+        std::mem::forget(expert.enter());
+        let kept = Box::new([5_u64; 30]);
+        assert_eq!(owner(&*kept), Some(expert.key()));
+        let _ = expert.finish();
+        assert_eq!(owner(&*kept), host());
+        for size in 1..2000 {
+            let block = vec![1_u8; size];
+            assert_eq!(owner(&block[..]), host());
+        }
+        let next = self::expert("next");
+        assert_eq!(owner(&*Box::new(1_u64)), host(), "not of the next one in the slot");
+        drop(next);
+    })
+    .join()
+    .unwrap();
+}
+
+#[test]
+fn an_expert_ends_while_a_forgotten_scope_allocates_in_another_thread() {
+    for round in 0..100_u64 {
+        let expert = Arc::new(expert("ending"));
+        let key = expert.key();
+        let shared = Arc::clone(&expert);
+        let (entered, wait) = std::sync::mpsc::channel();
+        let busy = thread::spawn(move || {
+            std::mem::forget(shared.enter());
+            drop(shared);
+            entered.send(()).unwrap();
+            let mut held = Vec::new();
+            for number in 0..3000_usize {
+                held.push(vec![number as u8; number % 300 + 1]);
+                if number % 3 == 0 {
+                    let gone: Vec<u8> = held.swap_remove(number % held.len());
+                    assert!(gone.iter().all(|&byte| byte == gone[0]));
+                }
+            }
+            held
+        });
+        wait.recv().unwrap();
+        thread::sleep(Duration::from_micros(round * 3));
+        let _ = Arc::into_inner(expert).unwrap().finish();
+        let held = busy.join().unwrap();
+        assert!(held.iter().all(|block| owner(&block[..]) == host()), "adopted, or the host's");
+        assert!(held.iter().all(|block| block.iter().all(|&byte| byte == block[0])));
+        assert!(ALLOC.get(key).is_none());
+    }
+}
+
+/// Blocks made in a scope may be anywhere when the expert ends; other threads
+/// go on resizing and freeing them meanwhile.
+#[test]
+fn an_expert_ends_while_other_threads_resize_its_blocks() {
+    for round in 0..100_u64 {
+        let expert = expert("resized");
+        let mut blocks: Vec<Vec<u8>> = {
+            let _scope = expert.enter();
+            (0..300).map(|number| vec![number as u8; number * number % 40_000 + 1]).collect()
+        };
+        let others = [blocks.split_off(150), blocks];
+        let busy = others.map(|blocks| {
+            thread::spawn(move || {
+                let resize = |mut block: Vec<u8>, number: usize| {
+                    let (first, length) = (block[0], block.len());
+                    block.resize(length * [1, 2, 40][number % 3] + 1, first);
+                    block.truncate(length / 2 + 1);
+                    block.shrink_to_fit();
+                    assert!(block.iter().all(|&byte| byte == first));
+                    block
+                };
+                let numbered = blocks.into_iter().zip(0..);
+                numbered.map(|(block, number)| resize(block, number)).collect::<Vec<_>>()
+            })
+        });
+        thread::sleep(Duration::from_micros(round * 10));
+        let key = expert.key();
+        let _ = expert.finish();
+        for busy in busy {
+            let blocks = busy.join().unwrap();
+            assert!(blocks.iter().all(|block| owner(&block[..]) == host()));
+        }
+        assert!(ALLOC.get(key).is_none());
+    }
+}
+
+#[test]
+fn blocks_are_freed_anywhere_and_return_to_their_owner() {
+    let (one, two) = (expert("one"), expert("two"));
+    let blocks: Vec<String> = {
+        let _scope = one.enter();
+        (0..1000).map(|number| format!("block number {number}")).collect()
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let _scope = two.enter();
+            drop(blocks);
+        });
+    });
+    assert_eq!((one.stats().live_blocks, two.stats().live_blocks), (0, 0));
+    assert_eq!(one.stats().frees, one.stats().allocations);
+}
+
+#[test]
+fn an_overdraft_is_granted_charged_and_stops_the_expert() {
+    let expert = ALLOC.expert("overdrawn").quota(1 << 20).register().unwrap();
+    let big = {
+        let _scope = expert.enter();
+        vec![1_u8; 3 << 20]
+    };
+    assert_eq!(expert.state(), State::Overdrawn);
+    assert!(expert.stats().charged_bytes > 1 << 20);
+    assert_eq!(expert.alloc(10), Err(Error::Terminated));
+    let mut vector = allocator_api2::vec::Vec::<u8, _>::new_in(expert.allocator());
+    assert!(vector.try_reserve(10).is_err());
+    drop(big);
+    assert_eq!(expert.state(), State::Overdrawn, "sticky");
+}
+
+#[test]
+fn refusing_an_overdraft_gives_null() {
+    let expert = ALLOC.expert("strict").quota(1 << 20).refuse_overdraft().register().unwrap();
+    let mut bytes = Vec::<u8>::new();
+    {
+        let _scope = expert.enter();
+        assert!(bytes.try_reserve(3 << 20).is_err());
+        assert!(bytes.try_reserve(100 << 10).is_ok());
+    }
+    assert_eq!((expert.state(), expert.stats().refusals), (State::Live, 1));
+    assert!(expert.stats().charged_bytes <= 1 << 20);
+}
+
+#[test]
+fn run_catches_what_an_expert_throws() {
+    let expert = expert("failing");
+    let failure = expert.run(|| panic!("frame {} is odd", black_box(7))).unwrap_err();
+    assert_eq!(failure.message(), Some("frame 7 is odd"));
+    assert_eq!(owner(&*Box::new(1_u64)), host(), "its scope has ended");
+    assert_eq!(expert.run(|| owner(&*Box::new(1_u64))).unwrap(), Some(expert.key()));
+    let payload = failure.into_payload();
+    let _ = expert.finish();
+    assert_eq!(payload.downcast_ref::<String>().unwrap(), "frame 7 is odd", "adopted");
+}
+
+#[test]
+fn a_future_is_polled_in_its_scope_on_any_thread() {
+    let expert = expert("async");
+    let mut turns = 0;
+    let work = expert.in_scope(async {
+        let before = owner(&*Box::new(1_u64));
+        std::future::poll_fn(|_| {
+            turns += 1;
+            if turns == 1 { Poll::Pending } else { Poll::Ready(()) }
+        })
+        .await;
+        (before, owner(&*Box::new(2_u64)))
+    });
+    let mut work = pin!(work);
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(work.as_mut().poll(&mut context).is_pending());
+    assert_eq!(owner(&*Box::new(1_u64)), host(), "not between polls");
+    let done = thread::scope(|scope| {
+        scope.spawn(|| work.as_mut().poll(&mut Context::from_waker(Waker::noop()))).join().unwrap()
+    });
+    assert_eq!(done, Poll::Ready((Some(expert.key()), Some(expert.key()))));
+}
+
+#[test]
+fn reclaim_all_takes_ambient_blocks_too() {
+    let expert = expert("all");
+    {
+        let _scope = expert.enter();
+        (0..100).for_each(|size| std::mem::forget(vec![0_u8; size * 100 + 1]));
+    }
+    // SAFETY: S1: nothing refers to the forgotten vectors, and no scope is left.
+    let reclaimed = unsafe { expert.reclaim_all() };
+    assert_eq!((reclaimed.blocks, reclaimed.adopted_blocks), (100, 0));
+}
+
+#[test]
+fn cleanups_run_as_the_host_even_when_the_quota_is_used_up() {
+    static SEEN: Mutex<Vec<Option<ExpertKey>>> = Mutex::new(Vec::new());
+    let expert = ALLOC.expert("full").quota(64 << 10).register().unwrap();
+    while expert.alloc(1000).is_ok() {}
+    {
+        let _scope = expert.enter();
+        for _ in 0..3 {
+            let note = || {
+                let block = Box::new([0_u64; 100]);
+                SEEN.lock().unwrap().push(owner(&*block));
+            };
+            expert.on_reclaim(note).unwrap();
+        }
+    }
+    let held = expert.stats();
+    let reclaimed = expert.finish();
+    assert_eq!((reclaimed.cleanups_run, reclaimed.cleanups_failed), (3, 0));
+    assert_eq!(reclaimed.blocks, held.live_blocks, "clean-ups are no blocks of the expert");
+    assert_eq!(*SEEN.lock().unwrap(), [host(); 3]);
+}
+
+#[test]
+fn dropping_an_expert_ends_it_also_while_panicking() {
+    let mut key = None;
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let expert = expert("dropped");
+        key = Some(expert.key());
+        expert.alloc(100).unwrap();
+        panic!("with an expert alive");
+    }));
+    assert!(result.is_err());
+    assert!(ALLOC.get(key.unwrap()).is_none());
+}
+
+#[test]
+fn reports_and_snapshots_show_everyone() {
+    let parent = ALLOC.expert("reported parent").quota(8 << 20).register().unwrap();
+    let child = ALLOC.expert("reported child").parent(&parent).register().unwrap();
+    child.alloc(100_000).unwrap();
+    let snapshot = ALLOC.snapshot();
+    let row = snapshot.get(child.key()).unwrap();
+    assert_eq!((&*row.name, row.parent), ("reported child", Some(parent.key())));
+    assert!(row.stats.live_bytes >= 100_000 && row.stats.live_blocks == 1);
+    assert!(snapshot.get(parent.key()).unwrap().stats.charged_bytes >= 100_000);
+    assert_eq!(snapshot.host().unwrap().key, ALLOC.host().key());
+    assert_eq!(ALLOC.get(child.key()).unwrap().stats, child.stats());
+    let text = ALLOC.report().to_string();
+    assert!(text.contains("reported parent") && text.contains("reported child"), "{text}");
+    assert!(ALLOC.stats().live_bytes > 100_000 && ALLOC.memory().mapped_bytes > 100_000);
+    assert_eq!(ALLOC.terminate(child.key()), Ok(()));
+    assert_eq!(child.state(), State::Terminated);
+    assert_eq!(ALLOC.terminate(ALLOC.host().key()), Err(Error::AccessDenied));
+    let old = child.key();
+    drop(child);
+    assert_eq!(ALLOC.terminate(old), Err(Error::InvalidKey));
+}
+
+#[test]
+fn printing_a_report_allocates_nothing() {
+    struct Sink;
+    impl std::fmt::Write for Sink {
+        fn write_str(&mut self, _: &str) -> std::fmt::Result {
+            Ok(())
+        }
+    }
+    let expert = expert("printed");
+    let _scope = expert.enter();
+    let before = expert.stats().allocations;
+    std::fmt::write(&mut Sink, format_args!("{}", ALLOC.report())).unwrap();
+    assert_eq!(expert.stats().allocations, before);
+    drop(ALLOC.snapshot());
+    assert_eq!(expert.stats().allocations, before, "a snapshot is the host's");
+}
+
+#[test]
+fn reports_are_made_while_experts_come_and_go() {
+    let ended = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for worker in 0..2 {
+            let ended = &ended;
+            scope.spawn(move || {
+                for round in 0..500 {
+                    let expert = expert(&format!("worker {worker} round {round}"));
+                    let blocks = expert.run(|| vec![vec![1_u8; 200]; 20]).unwrap();
+                    expert.alloc(3000).unwrap();
+                    let reclaimed = expert.finish();
+                    assert_eq!((reclaimed.blocks, reclaimed.adopted_blocks), (1, 21));
+                    drop(blocks);
+                }
+                ended.fetch_add(1, SeqCst);
+            });
+        }
+        while ended.load(SeqCst) != 2 {
+            for row in ALLOC.snapshot().experts {
+                let name = &*row.name;
+                assert!(std::str::from_utf8(name.as_bytes()).is_ok() && name != "?");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_hundred_thousand_experts_at_once() {
+    let experts: Vec<Expert> = (0..100_000).map(|_| expert("one of many")).collect();
+    for (number, expert) in experts.iter().enumerate().step_by(997) {
+        let block = expert.alloc(number % 100).unwrap();
+        assert_eq!(ALLOC.owner_of(block.as_ptr()), Some(expert.key()));
+    }
+    drop(experts);
+}

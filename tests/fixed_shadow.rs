@@ -1,0 +1,61 @@
+//! The shadow model of the fixed engine over random memories.
+//!
+//! `FIXED_OPERATIONS` says how many operations in all; 10,000,000 is what CI
+//! runs with `--release`. `FIXED_SEED` shifts the seeds.
+
+use std::mem::MaybeUninit;
+
+use expert_alloc::fixed::shadow::{Counts, run};
+
+fn number(name: &str, default: u64) -> u64 {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+#[test]
+fn no_rule_is_ever_broken() {
+    let operations = number("FIXED_OPERATIONS", 200_000);
+    let first_seed = number("FIXED_SEED", 1);
+    let mut memory = vec![MaybeUninit::<u8>::uninit(); 48 << 10];
+    let mut sum = Counts::default();
+    let (mut done, mut seed) = (0, first_seed);
+    while done < operations {
+        let run_length = 2_000;
+        // From 256 bytes up, all sizes of an octave as likely as of the next.
+        let octave = 256usize << (seed % 8);
+        let size = (octave + (seed as usize).wrapping_mul(7919) % octave).min(memory.len());
+        let counts = run(seed, run_length, &mut memory[..size])
+            .unwrap_or_else(|failure| panic!("seed {seed}, {size} bytes: {failure:?}"));
+        add(&mut sum, counts);
+        done += u64::from(run_length);
+        seed += 1;
+    }
+    println!("{done} operations, seeds {first_seed} to {seed}: {sum:#?}");
+    let entered = [
+        sum.allocated,
+        sum.freed,
+        sum.resized,
+        sum.moved,
+        sum.out_of_memory,
+        sum.over_quota,
+        sum.reclaimed,
+        sum.adopted,
+        sum.transferred,
+        sum.refused_pointers,
+    ];
+    assert!(entered.iter().all(|&count| count > 100), "a path was not entered: {sum:#?}");
+    assert!(sum.regions > 3);
+}
+
+fn add(sum: &mut Counts, more: Counts) {
+    sum.allocated += more.allocated;
+    sum.freed += more.freed;
+    sum.resized += more.resized;
+    sum.moved += more.moved;
+    sum.out_of_memory += more.out_of_memory;
+    sum.over_quota += more.over_quota;
+    sum.reclaimed += more.reclaimed;
+    sum.adopted += more.adopted;
+    sum.transferred += more.transferred;
+    sum.refused_pointers += more.refused_pointers;
+    sum.regions = sum.regions.max(more.regions);
+}
