@@ -40,6 +40,9 @@ pub struct Bin {
     allocated: AtomicUsize,
 }
 
+/// See [`Cache::is_tight`].
+const TIGHT: u8 = 64;
+
 /// The spans behind a bin.
 pub struct Queue {
     pub current: Cell<Option<&'static Span>>,
@@ -70,14 +73,19 @@ pub struct Cache {
     queues: [Queue; CLASSES],
     heap: AtomicPtr<Heap>,
     fate: AtomicU8,
+    /// How many carvings the quota has to grant until it counts as roomy again
+    /// after a refusal. Until then a single free block is enough for a span to
+    /// be looked at, and no span is kept empty.
+    tight: Cell<u8>,
     /// What the thread looks it up by; 0 while unused.
     id: Cell<usize>,
     thread: Cell<Option<&'static Thread>>,
     /// Neighbours on the heap's list; under its lock.
     pub heap_next: Cell<Option<&'static Cache>>,
     pub heap_prev: Cell<Option<&'static Cache>>,
-    /// The next on the thread's list.
+    /// Neighbours on the thread's list.
     pub thread_next: Cell<Option<&'static Cache>>,
+    pub thread_prev: Cell<Option<&'static Cache>>,
     /// The next in the thread's inbox.
     pub inbox_next: Cell<Option<&'static Cache>>,
     next_unused: Cell<Option<&'static Cache>>,
@@ -99,11 +107,13 @@ impl Cache {
             queues: [const { Queue::new() }; CLASSES],
             heap: AtomicPtr::new((&raw const HOST).cast_mut()),
             fate: AtomicU8::new(Fate::Alive as u8),
+            tight: Cell::new(0),
             id: Cell::new(0),
             thread: Cell::new(None),
             heap_next: Cell::new(None),
             heap_prev: Cell::new(None),
             thread_next: Cell::new(None),
+            thread_prev: Cell::new(None),
             inbox_next: Cell::new(None),
             next_unused: Cell::new(None),
         }
@@ -115,6 +125,7 @@ impl Cache {
         self.secret.set(free_block::secret());
         self.thread.set(Some(thread));
         self.fate.store(Fate::Alive as u8, Relaxed);
+        self.tight.set(0);
         self.set_heap(heap);
     }
 
@@ -162,6 +173,27 @@ impl Cache {
 
     pub fn set_heap(&self, heap: &'static Heap) {
         self.heap.store(ptr::from_ref(heap).cast_mut(), Relaxed);
+    }
+
+    /// Whether the quota has refused lately.
+    pub fn is_tight(&self) -> bool {
+        self.tight.get() > 0
+    }
+
+    /// Notes that the quota has refused.
+    pub fn set_tight(&self) {
+        self.tight.set(TIGHT);
+    }
+
+    /// Notes that the quota has granted something.
+    pub fn ease(&self) {
+        self.tight.set(self.tight.get().saturating_sub(1));
+    }
+
+    /// How many free blocks make a span worth a visit: an eighth, so that what
+    /// waits is at most an eighth of the memory; one where the quota is tight.
+    pub fn enough(&self, span: &Span) -> u32 {
+        if self.is_tight() { 1 } else { (span.carved() / 8).max(1) }
     }
 
     pub fn queue(&self, class: usize) -> &Queue {
@@ -257,7 +289,7 @@ impl Cache {
     /// blocks brings it back (see [`noticed`](super::local::noticed)).
     pub fn enlist(&'static self, span: &'static Span) {
         let queue = &self.queues[span.class()];
-        let (local, enough) = (span.local_count(), span.enough());
+        let (local, enough) = (span.local_count(), self.enough(span));
         if span.own_free() >= enough || span.leftover().is_some() || span.carved() < span.capacity()
         {
             let outstanding = span.carved().saturating_sub(span.own_free());

@@ -6,9 +6,10 @@
 
 use core::ptr;
 
+use super::arena;
 use super::cache::{Cache, Fate};
 use super::paths::{self, Path};
-use super::record::{Heap, Lists};
+use super::record::{self, Heap, Lists};
 use super::size_class::{self, CLASSES};
 use super::span::{Span, State};
 use super::thread;
@@ -127,14 +128,17 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
             cache.set_fate(Fate::Dead);
             thread::notify(cache);
         }
-        let mut charged = 0;
-        for span in lists.spans() {
-            charged += span.charged();
-            if span.state() == State::Abandoned {
-                heap.remove_abandoned(lists, span);
+        let charged = arena::with(|arena| {
+            let mut charged = 0;
+            for span in lists.spans() {
+                charged += span.charged();
+                if span.state() == State::Abandoned {
+                    heap.remove_abandoned(lists, span);
+                }
+                record::release_slices_in(arena, span);
             }
-            super::record::release_slices(span);
-        }
+            charged
+        });
         heap.account().refund(charged);
         lists.clear();
         taken
