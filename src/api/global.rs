@@ -255,7 +255,7 @@ impl serde::Serialize for Snapshot {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         use serde::ser::SerializeStruct;
         let mut fields = serializer.serialize_struct("Snapshot", 1)?;
-        fields.serialize_field("experts", &self.experts)?;
+        fields.serialize_field("experts", &self.experts[..])?;
         fields.end()
     }
 }
