@@ -7,9 +7,9 @@ use bench_peers::ALLOC;
 use bench_peers::expert_alloc::Expert;
 
 use crate::Row;
-use crate::measure::{Resident, Run, thread_time};
+use bench_peers::measure::{Resident, Run, thread_time};
 use crate::memory::layout;
-use crate::random::{Random, Sizes};
+use bench_peers::random::{Random, Sizes};
 
 pub const ROWS: &[Row] = &[
     Row { name: "expert", run: one_expert },
@@ -37,7 +37,7 @@ fn one_expert(run: &mut Run) {
         for _ in 0..rounds {
             let expert = register();
             take(&expert, layout(64));
-            expert.finish();
+            let _ = expert.finish();
         }
     });
 }
@@ -113,7 +113,7 @@ fn quota_churn(run: &mut Run) {
         let unlimited = register();
         fill(&unlimited);
         let charged = unlimited.stats().charged_bytes;
-        unlimited.finish();
+        let _ = unlimited.finish();
         builder = builder.quota(charged + charged / 99);
     }
     let expert = builder.register().expect("slots are left");
@@ -142,7 +142,7 @@ fn quota_churn(run: &mut Run) {
         }
     });
     run.note("refused_per_million", refused as f64 * 1e6 / operations as f64);
-    expert.finish();
+    let _ = expert.finish();
 }
 
 /// Blocks of the skewed mix until a quota of `quota` bytes refuses: how much
@@ -181,5 +181,5 @@ fn refusal(run: &mut Run) {
         }
     }
     run.note("live_after_churn", share(expert.stats().live_bytes));
-    expert.finish();
+    let _ = expert.finish();
 }

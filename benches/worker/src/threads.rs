@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::Row;
-use crate::measure::Run;
+use bench_peers::measure::Run;
 use crate::memory::{Block, Global, Memory, layout};
-use crate::random::{Random, Sizes};
+use bench_peers::random::{Random, Sizes};
 
 pub const ROWS: &[Row] = &[
     Row { name: "Larson", run: larson },

@@ -90,7 +90,7 @@ impl Run {
     /// Ends the run: everything that the workload allocated has been freed.
     pub fn finish(self) -> Report {
         let peak = Resident::now().peak;
-        bench_peers::purge();
+        crate::purge();
         let held = Resident::now().anonymous;
         Report {
             peak_bytes: peak,
@@ -118,10 +118,11 @@ pub struct Report {
 
 impl Report {
     /// One line of JSON. All names are plain words, so nothing needs escaping.
-    pub fn to_json(&self, row: &str, allocator: &str) -> String {
+    pub fn to_json(&self, row: &str) -> String {
         let nanoseconds = self.run.elapsed.as_nanos() as f64;
         let operations = self.run.operations;
         let per_operation = nanoseconds / operations.max(1) as f64;
+        let allocator = crate::NAME;
         let (peak, held) = (self.peak_bytes, self.held_bytes);
         let mut json = format!(
             r#"{{"row":"{row}","allocator":"{allocator}","operations":{operations},"elapsed_ns":{nanoseconds},"ns_per_operation":{per_operation:.4},"peak_bytes":{peak},"held_bytes":{held},"extra":{{"#
