@@ -7,13 +7,11 @@ pub enum Dice<'a> {
     /// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
     Seed(u64),
     /// Until they are spent.
-    #[allow(dead_code, reason = "for fuzzing")]
     Bytes(&'a [u8]),
 }
 
 impl Dice<'_> {
     /// Whether no choice is left.
-    #[allow(dead_code, reason = "for fuzzing")]
     pub fn is_spent(&self) -> bool {
         matches!(self, Self::Bytes([]))
     }
