@@ -371,6 +371,7 @@ impl Span {
     }
 
     /// The address of the header, for comparing.
+    #[cfg(feature = "testing")]
     pub fn id(&self) -> usize {
         core::ptr::from_ref(self).addr()
     }
