@@ -134,10 +134,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
             return self.counted(request, done);
         }
         drop(store);
-        let layout = Layout::from_size_align(request.asked, request.align);
-        let fast =
-            layout.ok().and_then(|layout| self.obtain_fast(request.who, request.kind, layout));
-        let to = fast.or_else(|| self.lock().allocate_slow(request).ok().map(Block::payload));
+        let to = self.lock().allocate_slow(request).ok().map(Block::payload);
         let Some(to) = to else {
             return self.counted(request, self.lock().relocate(request, block, kept));
         };
@@ -247,7 +244,7 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
         let mut store = self.lock();
         let fit = store.find(block_size(asked)?, layout.align())?;
         let mark = Mark { tag: Tag::ENGINE, kind: Kind::Bound };
-        let table = store.take(fit, mark).payload();
+        let table = store.take_slow(fit, mark).payload();
         drop(store);
         // SAFETY: a new block of at least this size.
         unsafe { fill_with_zeros(table, 0, asked) };
