@@ -94,9 +94,15 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
 
     /// Allocates a block, if that is as simple as it mostly is.
     #[inline(always)]
-    fn obtain_fast(&self, who: Who<'_, Owner>, kind: Kind, layout: Layout) -> Option<NonNull<u8>> {
+    fn obtain_fast(
+        &self,
+        who: Who<'_, Owner>,
+        kind: Kind,
+        asked: usize,
+        align: usize,
+    ) -> Option<NonNull<u8>> {
         let mut store = self.lock();
-        let block = store.allocate_fast(who, kind, layout.size(), layout.align())?;
+        let block = store.allocate_fast(who, kind, asked, align)?;
         Some(block.payload())
     }
 
@@ -134,7 +140,11 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
             return self.counted(request, done);
         }
         drop(store);
-        let to = self.lock().allocate_slow(request).ok().map(Block::payload);
+        let to = if request.who.key == HOST_KEY && request.kind == Kind::Ambient {
+            NonNull::new(self.allocate_for_host(request.asked, request.align))
+        } else {
+            self.lock().allocate_slow(request).ok().map(Block::payload)
+        };
         let Some(to) = to else {
             return self.counted(request, self.lock().relocate(request, block, kept));
         };
@@ -211,17 +221,16 @@ fn dangling(align: usize) -> NonNull<u8> {
 
 impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     /// Allocates an ambient block for the host; null where there is no memory.
-    #[inline]
-    pub fn allocate_for_host(&self, layout: Layout) -> *mut u8 {
-        match self.obtain_fast(self.who(), Kind::Ambient, layout) {
+    #[inline(never)]
+    pub fn allocate_for_host(&self, asked: usize, align: usize) -> *mut u8 {
+        match self.obtain_fast(self.who(), Kind::Ambient, asked, align) {
             Some(payload) => payload.as_ptr(),
-            None => self.allocate_for_host_slow(layout),
+            None => self.allocate_for_host_slow(asked, align),
         }
     }
 
     #[inline(never)]
-    fn allocate_for_host_slow(&self, layout: Layout) -> *mut u8 {
-        let (asked, align) = (layout.size(), layout.align());
+    fn allocate_for_host_slow(&self, asked: usize, align: usize) -> *mut u8 {
         let request = Request { who: self.who(), kind: Kind::Ambient, asked, align };
         self.obtain(request).map_or(core::ptr::null_mut(), NonNull::as_ptr)
     }
@@ -263,7 +272,7 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
         if asked == 0 {
             return Ok(dangling(align));
         }
-        let payload = match self.obtain_fast(who, kind, layout) {
+        let payload = match self.obtain_fast(who, kind, asked, align) {
             Some(payload) => payload,
             None => self.obtain(Request { who, kind, asked, align })?,
         };

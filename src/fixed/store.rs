@@ -131,14 +131,14 @@ impl Store {
     }
 
     /// Frees a live block of `size` bytes, merging it with its neighbours.
-    #[inline]
+    #[inline(always)]
     pub fn release(&mut self, block: Block, size: usize) {
         self.release_run(block, size);
     }
 
     /// Makes `size` bytes from `block`, all of whose blocks are erased or the
     /// one at `block`, one free block with its free neighbours.
-    #[inline]
+    #[inline(always)]
     fn release_run(&mut self, mut block: Block, mut size: usize) -> Block {
         let next = block.skip(size);
         if next.is_free() {
