@@ -29,7 +29,7 @@ use super::size_class::CLASSES;
 use super::span::{NEVER, Span, SpanList, State};
 use super::tables::Pooled;
 use super::thread::Thread;
-use crate::sync::{AtomicPtr, AtomicU8, AtomicUsize, Ordering::Relaxed};
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// The list that the fast path pops.
 #[repr(C)]
@@ -72,6 +72,9 @@ pub struct Cache {
     bins: [Bin; CLASSES],
     queues: [Queue; CLASSES],
     heap: AtomicPtr<Heap>,
+    /// The classes whose bins were ever filled, a bit each: a cache that was
+    /// hardly used is looked through quickly.
+    used_classes: [AtomicU32; 2],
     fate: AtomicU8,
     /// How many carvings the quota has to grant until it counts as roomy again
     /// after a refusal. Until then a single free block is enough for a span to
@@ -106,6 +109,7 @@ impl Cache {
                 CLASSES],
             queues: [const { Queue::new() }; CLASSES],
             heap: AtomicPtr::new((&raw const HOST).cast_mut()),
+            used_classes: [const { AtomicU32::new(0) }; 2],
             fate: AtomicU8::new(Fate::Alive as u8),
             tight: Cell::new(0),
             id: Cell::new(0),
@@ -132,7 +136,7 @@ impl Cache {
     /// Empties the record, its spans taken over by somebody.
     pub fn close(&self) {
         self.id.set(0);
-        for class in 0..CLASSES {
+        for class in self.used_classes() {
             self.bins[class].head.set(None);
             self.bins[class].allocated.store(0, Relaxed);
             let queue = &self.queues[class];
@@ -141,6 +145,7 @@ impl Cache {
             queue.available.clear();
             queue.waiting.clear();
         }
+        self.used_classes.iter().for_each(|word| word.store(0, Relaxed));
     }
 
     /// What the thread looks the cache up by; 0 while the record is unused.
@@ -173,6 +178,24 @@ impl Cache {
 
     pub fn set_heap(&self, heap: &'static Heap) {
         self.heap.store(ptr::from_ref(heap).cast_mut(), Relaxed);
+    }
+
+    /// The classes that may have spans or a history.
+    pub fn used_classes(&self) -> impl Iterator<Item = usize> + use<> {
+        let [low, high] = [0, 1].map(|word| u64::from(self.used_classes[word].load(Relaxed)));
+        let mut left = low | high << 32;
+        core::iter::from_fn(move || {
+            let class = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            (class < CLASSES).then_some(class)
+        })
+    }
+
+    /// Notes that the class has a span from now on.
+    fn use_class(&self, class: usize) {
+        let word = &self.used_classes[class / 32];
+        // The thread alone writes it.
+        word.store(word.load(Relaxed) | 1 << (class % 32), Relaxed);
     }
 
     /// Whether the quota has refused lately.
@@ -258,7 +281,7 @@ impl Cache {
 
     /// How many blocks were ever taken from the bins.
     pub fn allocations(&self) -> u64 {
-        self.bins.iter().map(|bin| bin.allocated.load(Relaxed) as u64).sum()
+        self.used_classes().map(|class| self.bins[class].allocated.load(Relaxed) as u64).sum()
     }
 
     /// Puts what the bin holds back on the local list of the current span.
@@ -276,6 +299,7 @@ impl Cache {
         span.set_state(State::Current);
         span.set_wait(span.local_count(), NEVER);
         self.queues[class].current.set(Some(span));
+        self.use_class(class);
     }
 
     /// Puts the current span, whose bin is empty, on the list it belongs on.
@@ -289,6 +313,7 @@ impl Cache {
     /// blocks brings it back (see [`noticed`](super::local::noticed)).
     pub fn enlist(&'static self, span: &'static Span) {
         let queue = &self.queues[span.class()];
+        self.use_class(span.class());
         let (local, enough) = (span.local_count(), self.enough(span));
         if span.own_free() >= enough || span.leftover().is_some() || span.carved() < span.capacity()
         {

@@ -320,7 +320,7 @@ impl Cache {
     /// The same for current spans only: where the quota is tight, the others
     /// are not kept.
     fn end_empty_currents(&'static self) {
-        for class in 0..CLASSES {
+        for class in self.used_classes() {
             let queue = self.queue(class);
             let Some(span) = queue.current.get() else { continue };
             if span.outstanding() as usize == self.bin_count(class) {
@@ -345,7 +345,7 @@ impl Cache {
     }
 
     fn end_empty_spans_by(&'static self, end: impl Fn(&'static Span) -> bool) {
-        for class in 0..CLASSES {
+        for class in self.used_classes() {
             self.empty_bin(class);
             let queue = self.queue(class);
             // Each span once: those that stay go to another list and come back.
