@@ -398,6 +398,15 @@ pub fn drain(key: ExpertKey) {
     }
 }
 
+/// Takes the pins of all other threads off: for the child of a `fork`, which
+/// has no other threads.
+pub fn unpin_others() {
+    let mine = LOCAL.with(|local| local.thread.get());
+    let others = made().filter(|thread| !mine.is_some_and(|mine| ptr::eq(mine, *thread)));
+    others.flat_map(|thread| &thread.pinned).for_each(|word| word.store(0, Relaxed));
+    PINS_WITHOUT_RECORD.store(0, Relaxed);
+}
+
 /// Gives back what is empty in this thread's caches.
 pub fn end_empty_spans() {
     tend();

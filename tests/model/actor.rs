@@ -65,6 +65,10 @@ impl<'w> Actor<'w> {
             Op::AllocInScope { seat, layout, zeroed } => self.alloc_in_scope(seat, layout, zeroed),
             Op::AllocAmbient { layout, zeroed } => self.alloc_ambient(scopes.1, layout, zeroed),
             Op::AllocBound { seat, layout, zeroed } => self.alloc_bound(seat, layout, zeroed),
+            Op::Burst { seat, size, count } => {
+                let layout = Layout::from_size_align(size, 8).unwrap();
+                (0..count).for_each(|_| self.alloc_bound(seat, layout, false));
+            }
             Op::AllocRaw { seat, size } => self.alloc_raw(seat, size),
             Op::Realloc { which, layout, zeroed } => self.realloc(which, layout, zeroed),
             Op::Free { which } => {
@@ -280,15 +284,14 @@ impl<'w> Actor<'w> {
         match block.face {
             Face::Raw => self.realloc_raw(at, &held, new.size(), failures),
             Face::Ambient => {
-                // SAFETY: a live block of this layout; the size is not 0.
-                let moved =
-                    unsafe { ALLOC.realloc(block.start.as_ptr(), block.layout, new.size()) };
-                let new = Layout::from_size_align(new.size(), block.layout.align());
-                let shrinks = new.as_ref().is_ok_and(|new| new.size() <= block.layout.size());
-                match (NonNull::new(moved), new) {
-                    (Some(moved), Ok(new)) => self.moved(at, moved, new, None),
-                    _ => {
-                        assert!(!shrinks, "shrinking {block:?} failed");
+                let old = block.layout;
+                let Ok(new) = Layout::from_size_align(new.size(), old.align()) else { return };
+                // SAFETY: a live block of this layout; the new one is checked.
+                let moved = unsafe { ALLOC.realloc(block.start.as_ptr(), old, new.size()) };
+                match NonNull::new(moved) {
+                    Some(moved) => self.moved(at, moved, new, None),
+                    None => {
+                        assert!(new.size() > old.size(), "shrinking {block:?} failed");
                         block.check();
                     }
                 }

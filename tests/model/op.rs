@@ -14,6 +14,8 @@ pub enum Op {
     AllocAmbient { layout: Layout, zeroed: bool },
     /// A handle.
     AllocBound { seat: usize, layout: Layout, zeroed: bool },
+    /// A handle, many of a size: spans that are full.
+    Burst { seat: usize, size: usize, count: usize },
     /// A raw call of an expert, or of the host.
     AllocRaw { seat: usize, size: usize },
     /// By the face that the block came from.
@@ -68,7 +70,8 @@ impl Op {
             100..=199 => {
                 Self::AllocAmbient { layout: dice.layout(largest), zeroed: dice.once_in(4) }
             }
-            200..=319 => {
+            200..=204 => Self::Burst { seat, size: 16 << dice.below(7), count: dice.below(200) },
+            205..=319 => {
                 Self::AllocBound { seat, layout: dice.layout(largest), zeroed: dice.once_in(4) }
             }
             320..=409 => Self::AllocRaw {
