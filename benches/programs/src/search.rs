@@ -1,6 +1,5 @@
 //! A search engine: tantivy indexes documents in memory and answers queries.
-//! A unit of work is one document or query. By the clock on the wall: the
-//! index has threads of its own.
+//! A unit of work is one document or query, in the processor time of all threads.
 
 use bench_peers::measure::Run;
 use bench_peers::random::Random;

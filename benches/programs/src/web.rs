@@ -1,6 +1,6 @@
 //! A web server: tiny_http on the loopback interface, asked by two clients
-//! over connections that they keep. A unit of work is one request. By the
-//! clock on the wall.
+//! over connections that they keep. A unit of work is one request, in
+//! the processor time of all threads, the clients' too.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
