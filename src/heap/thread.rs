@@ -23,6 +23,7 @@ use super::paths::{self, Path};
 use super::record::{HOST, Heap};
 use super::tables::{Pool, Pooled, TableAllocator};
 pub use super::tls::{current, set_current, token};
+use super::tls::{found, set_found};
 use super::{exit, fork};
 use crate::engine::{HOST_KEY, Kind};
 use crate::error::Error;
@@ -58,8 +59,6 @@ static PINS_WITHOUT_RECORD: AtomicUsize = AtomicUsize::new(0);
 
 struct Local {
     thread: Cell<Option<&'static Thread>>,
-    /// The cache found last, for handles and for raw calls.
-    memo: [Cell<(usize, *const Cache)>; 2],
 }
 
 thread_local! {
@@ -68,7 +67,6 @@ thread_local! {
     static LOCAL: Local = const {
         Local {
             thread: Cell::new(None),
-            memo: [const { Cell::new((0, ptr::null())) }; 2],
         }
     };
 }
@@ -87,15 +85,12 @@ pub fn id(key: ExpertKey, kind: Kind) -> usize {
     key.into_raw().rotate_left(2) ^ kind as usize
 }
 
-/// This thread's cache for bound or raw blocks of `key`, if it was the last
-/// one found.
+/// This thread's cache for `key`, if it was the last one found.
 #[inline(always)]
 pub fn remembered(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
-    let place = usize::from(kind as u8 == Kind::Raw as u8);
-    let (id_then, cache) = LOCAL.with(|local| local.memo[place].get());
-    // SAFETY: no key has the id 0, so the pointer was set with this id, to a
-    // cache, and those are never freed.
-    (id_then == id(key, kind)).then(|| unsafe { &*cache })
+    let cache = found();
+    // No key has the id of the empty cache, or of one that was given up.
+    (cache.id() == id(key, kind)).then_some(cache)
 }
 
 /// This thread's cache for `key`, if it has one. Remembers it.
@@ -103,14 +98,14 @@ pub fn find(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
     let thread = LOCAL.with(|local| local.thread.get())?;
     let id = id(key, kind);
     let cache = *thread.table.borrow().get(&id)?;
-    remember(id, kind, cache);
+    remember(kind, cache);
     Some(cache)
 }
 
-fn remember(id: usize, kind: Kind, cache: &'static Cache) {
+/// Remembers a cache for the next call; ambient ones are current instead.
+fn remember(kind: Kind, cache: &'static Cache) {
     if kind != Kind::Ambient {
-        let place = usize::from(kind == Kind::Raw);
-        LOCAL.with(|local| local.memo[place].set((id, ptr::from_ref(cache))));
+        set_found(cache);
     }
 }
 
@@ -141,7 +136,7 @@ pub fn attach(heap: &'static Heap, key: ExpertKey) -> Result<&'static Cache, Err
     }
     thread.table.borrow_mut().insert(id, cache);
     thread.add(cache);
-    remember(id, heap.kind(), cache);
+    remember(heap.kind(), cache);
     Ok(cache)
 }
 
@@ -275,13 +270,9 @@ impl Thread {
         if ptr::eq(current(), cache) {
             set_current(&EMPTY);
         }
-        LOCAL.with(|local| {
-            local
-                .memo
-                .iter()
-                .filter(|memo| ptr::eq(memo.get().1, cache))
-                .for_each(|memo| memo.set((0, ptr::null())));
-        });
+        if ptr::eq(found(), cache) {
+            set_found(&EMPTY);
+        }
         cache.close();
         CACHES.give(cache);
     }
