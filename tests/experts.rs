@@ -301,6 +301,23 @@ fn reports_and_snapshots_show_everyone() {
 }
 
 #[test]
+fn figures_are_serialised_for_other_programs() {
+    let parent = ALLOC.expert("serialised").quota(1 << 20).register().unwrap();
+    let child = ALLOC.expert("child").parent(&parent).register().unwrap();
+    child.alloc(100).unwrap();
+    let row = serde_json::to_value(child.snapshot()).unwrap();
+    assert_eq!(row["name"], "child");
+    assert_eq!((&row["state"], &row["stats"]["live_blocks"]), (&"live".into(), &1.into()));
+    assert_eq!(row["parent"], parent.key().to_string());
+    let all = serde_json::to_value(ALLOC.snapshot()).unwrap();
+    let rows = all["experts"].as_array().unwrap();
+    let parent = rows.iter().find(|row| row["name"] == "serialised").unwrap();
+    assert_eq!(parent["stats"]["quota"], 1 << 20);
+    let reclaimed = serde_json::to_value(child.finish()).unwrap();
+    assert_eq!((&reclaimed["blocks"], reclaimed["elapsed_ns"].is_u64()), (&1.into(), true));
+}
+
+#[test]
 fn printing_a_report_allocates_nothing() {
     struct Sink;
     impl std::fmt::Write for Sink {

@@ -192,7 +192,7 @@ fn regions_lie_anywhere_and_are_all_used() {
     let large = add_region(heap, 4 << 20);
     let odd = add_region(heap, 1001);
     // SAFETY: too small a region is not touched.
-    assert_eq!(unsafe { heap.add_region(std::ptr::without_provenance_mut(64), 40) }, 0);
+    assert_eq!(unsafe { heap.add_region(std::ptr::without_provenance_mut(64), 31) }, 0);
     // SAFETY: as above.
     assert_eq!(unsafe { heap.add_region(std::ptr::null_mut(), 4096) }, 0);
     let expert = heap.expert("everywhere").register().unwrap();

@@ -12,6 +12,7 @@ use expert_alloc::testing::{Path, count};
 use model::run::walk;
 
 /// Frees what it has, and allocates again, while its thread ends.
+#[expect(clippy::vec_box, reason = "many blocks")]
 struct Late(Vec<Box<[u8; 100]>>);
 
 impl Drop for Late {
@@ -114,7 +115,7 @@ fn an_expert_ends_under_a_scope() {
                 kept.push(vec![3; 300 << 10]);
             }
         }
-        other.join().unwrap();
+        let _ = other.join().unwrap();
         let host = ALLOC.host().key();
         assert!(kept.iter().all(|block| ALLOC.owner_of(block.as_ptr()) == Some(host)));
         assert!(ALLOC.get(key).is_none());

@@ -8,6 +8,7 @@
 
 use core::fmt;
 use core::mem::ManuallyDrop;
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::ptr::NonNull;
 
 use crate::api::ExpertHandle;
@@ -53,6 +54,11 @@ pub struct Expert<H: Home = DefaultHome> {
 unsafe impl<H: Home> Send for Expert<H> {}
 // SAFETY: as above.
 unsafe impl<H: Home> Sync for Expert<H> {}
+
+// A panic leaves no call of an expert half done, so who catches one may go on
+// using the expert: that is what hosts do.
+impl<H: Home> UnwindSafe for Expert<H> {}
+impl<H: Home> RefUnwindSafe for Expert<H> {}
 
 impl<H: Home> Expert<H> {
     /// Its key, which tells it from all others there ever were.

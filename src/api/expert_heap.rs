@@ -168,7 +168,7 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
 unsafe impl<R: RawMutex + Send + Sync> GlobalAlloc for ExpertHeap<R> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.engine.allocate_for_host(layout)
+        self.engine.allocate_for_host(layout.size(), layout.align())
     }
 
     #[inline]

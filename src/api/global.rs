@@ -250,6 +250,16 @@ pub struct Snapshot {
     pub experts: Vec<ExpertSnapshot<NameCopy>>,
 }
 
+#[cfg(feature = "serde")]
+impl serde::Serialize for Snapshot {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut fields = serializer.serialize_struct("Snapshot", 1)?;
+        fields.serialize_field("experts", &self.experts[..])?;
+        fields.end()
+    }
+}
+
 impl Snapshot {
     /// The host's row.
     #[must_use]

@@ -135,6 +135,8 @@ mod tests {
         fn shared<T: Send + Sync>() {}
         shared::<ExpertHandle<'_>>();
         shared::<Expert>();
+        fn caught<T: std::panic::UnwindSafe>() {}
+        caught::<(&Expert, Expert, ExpertHandle<'_>)>();
         assert_eq!(size_of::<ExpertHandle<'_>>(), size_of::<usize>());
         assert_eq!(size_of::<Expert>(), 2 * size_of::<usize>());
     }

@@ -94,9 +94,15 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
 
     /// Allocates a block, if that is as simple as it mostly is.
     #[inline(always)]
-    fn obtain_fast(&self, who: Who<'_, Owner>, kind: Kind, layout: Layout) -> Option<NonNull<u8>> {
+    fn obtain_fast(
+        &self,
+        who: Who<'_, Owner>,
+        kind: Kind,
+        asked: usize,
+        align: usize,
+    ) -> Option<NonNull<u8>> {
         let mut store = self.lock();
-        let block = store.allocate_fast(who, kind, layout.size(), layout.align())?;
+        let block = store.allocate_fast(who, kind, asked, align)?;
         Some(block.payload())
     }
 
@@ -134,10 +140,11 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
             return self.counted(request, done);
         }
         drop(store);
-        let layout = Layout::from_size_align(request.asked, request.align);
-        let fast =
-            layout.ok().and_then(|layout| self.obtain_fast(request.who, request.kind, layout));
-        let to = fast.or_else(|| self.lock().allocate_slow(request).ok().map(Block::payload));
+        let to = if request.who.key == HOST_KEY && request.kind == Kind::Ambient {
+            NonNull::new(self.allocate_for_host(request.asked, request.align))
+        } else {
+            self.lock().allocate_slow(request).ok().map(Block::payload)
+        };
         let Some(to) = to else {
             return self.counted(request, self.lock().relocate(request, block, kept));
         };
@@ -214,17 +221,16 @@ fn dangling(align: usize) -> NonNull<u8> {
 
 impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     /// Allocates an ambient block for the host; null where there is no memory.
-    #[inline]
-    pub fn allocate_for_host(&self, layout: Layout) -> *mut u8 {
-        match self.obtain_fast(self.who(), Kind::Ambient, layout) {
+    #[inline(never)]
+    pub fn allocate_for_host(&self, asked: usize, align: usize) -> *mut u8 {
+        match self.obtain_fast(self.who(), Kind::Ambient, asked, align) {
             Some(payload) => payload.as_ptr(),
-            None => self.allocate_for_host_slow(layout),
+            None => self.allocate_for_host_slow(asked, align),
         }
     }
 
     #[inline(never)]
-    fn allocate_for_host_slow(&self, layout: Layout) -> *mut u8 {
-        let (asked, align) = (layout.size(), layout.align());
+    fn allocate_for_host_slow(&self, asked: usize, align: usize) -> *mut u8 {
         let request = Request { who: self.who(), kind: Kind::Ambient, asked, align };
         self.obtain(request).map_or(core::ptr::null_mut(), NonNull::as_ptr)
     }
@@ -247,7 +253,7 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
         let mut store = self.lock();
         let fit = store.find(block_size(asked)?, layout.align())?;
         let mark = Mark { tag: Tag::ENGINE, kind: Kind::Bound };
-        let table = store.take(fit, mark).payload();
+        let table = store.take_slow(fit, mark).payload();
         drop(store);
         // SAFETY: a new block of at least this size.
         unsafe { fill_with_zeros(table, 0, asked) };
@@ -266,7 +272,7 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
         if asked == 0 {
             return Ok(dangling(align));
         }
-        let payload = match self.obtain_fast(who, kind, layout) {
+        let payload = match self.obtain_fast(who, kind, asked, align) {
             Some(payload) => payload,
             None => self.obtain(Request { who, kind, asked, align })?,
         };

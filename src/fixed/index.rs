@@ -77,11 +77,12 @@ mod class {
         pub const fn of(size: usize) -> Self {
             debug_assert!(size >= GRANULE && size <= MAX_BLOCK);
             let granules = (size / GRANULE) as u32;
-            let log2 = (granules | 1).ilog2() as usize;
-            // SAFETY: `size` is at most `MAX_BLOCK`, so `log2` is at most `TOP`.
-            let step = unsafe { STEPS.as_ptr().add(log2) };
-            // SAFETY: as above: a place in the table.
-            let (shift, add) = unsafe { *step };
+            let log2 = 31 ^ granules.leading_zeros() as usize;
+            if log2 > TOP {
+                // SAFETY: H1, `size` is at least a granule and at most `MAX_BLOCK`.
+                unsafe { core::hint::unreachable_unchecked() }
+            }
+            let (shift, add) = STEPS[log2];
             Self(((granules >> (shift & 31)) as u8).wrapping_add(add))
         }
 
@@ -132,8 +133,7 @@ impl Index {
         let class = Class::of(size);
         match self.head(class) {
             Some(block) if block.size() >= size => Some(Found { block, class }),
-            Some(_) => None,
-            None => self.first_above(class),
+            _ => self.first_above(class),
         }
     }
 

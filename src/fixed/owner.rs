@@ -53,7 +53,6 @@ pub struct Owner {
 
 impl Owner {
     /// An owner that owns nothing.
-    #[expect(clippy::new_without_default, reason = "it is for statics")]
     pub const fn new() -> Self {
         Self {
             allocations: AtomicUsize::new(0),

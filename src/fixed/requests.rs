@@ -63,7 +63,7 @@ impl Store {
         let fit = self.find(size, align).ok_or_else(|| why_not(request, size))?;
         charge(request, fit.size)?;
         who.owner.gain(1, fit.size);
-        Ok(self.take(fit, Mark { tag, kind }))
+        Ok(self.take_slow(fit, Mark { tag, kind }))
     }
 
     /// Frees a live block, whoever it belongs to.
@@ -116,10 +116,10 @@ impl Store {
         if let Some(fit) = self.find(size, request.align) {
             let before = block.size();
             recharge(request, before, fit.size)?;
-            let moved = self.take(fit, mark);
+            let moved = self.take_slow(fit, mark);
             // SAFETY: two live blocks, each at least `kept` bytes long.
             unsafe { block.payload().copy_to_nonoverlapping(moved.payload(), kept) };
-            self.release(block, before);
+            self.release_slow(block, before);
             return Ok(moved);
         }
         let fits = |&(previous, whole): &(Block, usize)| {

@@ -124,15 +124,21 @@ impl Store {
         taken
     }
 
+    /// [`take`](Self::take), for callers who are slow themselves.
+    #[inline(never)]
+    pub fn take_slow(&mut self, fit: Fit, mark: Mark) -> Block {
+        self.take(fit, mark)
+    }
+
     /// Frees a live block of `size` bytes, merging it with its neighbours.
-    #[inline]
+    #[inline(always)]
     pub fn release(&mut self, block: Block, size: usize) {
         self.release_run(block, size);
     }
 
     /// Makes `size` bytes from `block`, all of whose blocks are erased or the
     /// one at `block`, one free block with its free neighbours.
-    #[inline]
+    #[inline(always)]
     fn release_run(&mut self, mut block: Block, mut size: usize) -> Block {
         let next = block.skip(size);
         if next.is_free() {
@@ -168,13 +174,10 @@ impl Store {
         let mut whole = block.size();
         let next = block.next();
         if next.is_free() {
-            let more = next.size();
-            self.index.remove(next, more);
-            next.erase();
-            whole += more;
+            whole += self.swallow(next);
         }
         let size = self.resized(whole, size);
-        self.settle(block, size, whole - size);
+        self.settle_slow(block, size, whole - size);
         set_live(block, size, previous_free, mark);
     }
 
@@ -197,21 +200,44 @@ impl Store {
     /// `kept` bytes of its content.
     pub fn slide(&mut self, block: Block, size: usize, kept: usize, mark: Mark) -> Option<Block> {
         let (previous, whole) = self.reach_back(block)?;
-        self.index.remove(previous, previous.size());
         let next = block.next();
         if next.is_free() {
-            self.index.remove(next, next.size());
-            next.erase();
+            self.swallow(next);
         }
+        self.swallow(previous);
         block.erase();
         let (from, to) = (block.payload(), previous.payload());
         // SAFETY: both are in one region (F1); `kept` bytes fit behind each,
         // since neither the old payload nor the new is shorter.
         unsafe { from.copy_to(to, kept) };
         let size = self.resized(whole, size);
-        self.settle(previous, size, whole - size);
+        self.settle_slow(previous, size, whole - size);
         set_live(previous, size, false, mark);
         Some(previous)
+    }
+
+    /// Takes a free block out of the index, to become a part of another.
+    #[inline(never)]
+    fn swallow(&mut self, block: Block) -> usize {
+        let size = block.size();
+        self.index.remove(block, size);
+        block.erase();
+        size
+    }
+
+    /// [`release`](Self::release), for callers who are slow themselves.
+    pub fn release_slow(&mut self, block: Block, size: usize) {
+        self.release_run_slow(block, size);
+    }
+
+    #[inline(never)]
+    fn release_run_slow(&mut self, block: Block, size: usize) -> Block {
+        self.release_run(block, size)
+    }
+
+    #[inline(never)]
+    fn settle_slow(&mut self, block: Block, size: usize, rest: usize) {
+        self.settle(block, size, rest);
     }
 
     /// Makes the `rest` bytes behind a block of `size` bytes a free block, or
@@ -294,13 +320,13 @@ impl Store {
             if block.is_of(tag, kind) {
                 taken.blocks += 1;
                 taken.bytes += more;
+                if size != 0 {
+                    block.erase();
+                }
             } else if block.is_free() {
-                self.index.remove(block, more);
+                self.swallow(block);
             } else {
-                return self.release_run(first, size);
-            }
-            if size != 0 {
-                block.erase();
+                return self.release_run_slow(first, size);
             }
             size += more;
         }

@@ -26,7 +26,8 @@ const RUNS_PER_LOOK: u32 = 64;
 /// At most so many slices are purged at a time, so that no call takes long.
 const SLICES_PER_TICK: usize = 256;
 
-struct Arena {
+/// The arena, while its lock is held.
+pub struct Arena {
     /// Chunks with free slices (A1).
     first: Cell<Option<&'static Chunk>>,
     runs: Cell<u32>,
@@ -98,16 +99,9 @@ pub fn take(count: usize, align: usize) -> Option<Run> {
     Some(Run { chunk, first, slices: count, fresh })
 }
 
-/// Gives the slices of an ended span back; `touched` bytes of it from the
-/// start may have physical pages.
-pub fn give(chunk: &'static Chunk, first: usize, count: usize, touched: usize) {
-    let arena = ARENA.lock();
-    chunk.set_start(first, false);
-    chunk.give(first, count, touched.div_ceil(SLICE).min(count));
-    if !chunk.is_listed.get() {
-        arena.list(chunk);
-    }
-    arena.look_at_clock();
+/// Runs `f` with the arena, its lock taken once.
+pub fn with<T>(f: impl FnOnce(&Arena) -> T) -> T {
+    f(&ARENA.lock())
 }
 
 /// Gives the tail of a span's run back: `from` of its `count` slices on.
@@ -143,20 +137,6 @@ pub fn take_huge(bytes: usize, align: usize) -> Option<(&'static Chunk, usize)> 
     let arena = ARENA.lock();
     let chunk = arena.map_chunk(mapped, align.max(CHUNK))?;
     Some((chunk, chunk.base() + offset))
-}
-
-/// Unmaps a huge chunk, as soon as nobody can be looking at it.
-pub fn give_huge(chunk: &'static Chunk) {
-    chunk_map::remove(chunk);
-    let arena = ARENA.lock();
-    if thread::nobody_else_is_pinned() {
-        arena.unmap_chunk(chunk);
-        return;
-    }
-    paths::entered(Path::HugeKept);
-    // Somebody might just read a header of it: keep the addresses, listed as
-    // a chunk without free slices, until a purge finds the threads quiet.
-    arena.list(chunk);
 }
 
 /// Gives all free physical memory back to the system, and all empty chunks.
@@ -195,6 +175,30 @@ fn note_purged(slices: usize) {
 }
 
 impl Arena {
+    /// Gives the slices of an ended span back; `touched` bytes of it from the
+    /// start may have physical pages.
+    pub fn give(&self, chunk: &'static Chunk, first: usize, count: usize, touched: usize) {
+        chunk.set_start(first, false);
+        chunk.give(first, count, touched.div_ceil(SLICE).min(count));
+        if !chunk.is_listed.get() {
+            self.list(chunk);
+        }
+        self.look_at_clock();
+    }
+
+    /// Unmaps a huge chunk, as soon as nobody can be looking at it.
+    pub fn give_huge(&self, chunk: &'static Chunk) {
+        chunk_map::remove(chunk);
+        if thread::nobody_else_is_pinned() {
+            self.unmap_chunk(chunk);
+            return;
+        }
+        paths::entered(Path::HugeKept);
+        // Somebody might just read a header of it: keep the addresses, listed
+        // as a chunk without free slices, until a purge finds the threads quiet.
+        self.list(chunk);
+    }
+
     fn chunks(&self) -> impl Iterator<Item = &'static Chunk> {
         // The next one is read before the caller can unlist this one.
         let mut next = self.first.get();

@@ -163,7 +163,7 @@ fn check_chunks(seen: &mut Checked) -> Verdict {
     let mut order = Ok(());
     let mut before: Option<usize> = None;
     arena::for_each_listed(|chunk| {
-        let prev = chunk.prev.get().map(|prev| place(prev));
+        let prev = chunk.prev.get().map(place);
         order = order.and(is("arena A1", "link to the chunk before", place(chunk), prev == before));
         before = Some(place(chunk));
         kept += usize::from(chunk.is_huge());
@@ -247,7 +247,7 @@ fn check_heap(heap: &'static Heap, lists: &Lists, seen: &mut Checked) -> Verdict
         let prev = span.heap_prev.get().map(|prev| prev.id());
         is("span S5", "link to the span before", span.id(), prev == before)?;
         before = Some(span.id());
-        let tag = span.heap().map_or(0, |heap| place(heap));
+        let tag = span.heap().map_or(0, place);
         equal("span S5", "heap of a listed span", span.id(), tag, at)?;
         if span.is_large() {
             check_large(span, seen)?;
@@ -414,7 +414,7 @@ fn check_caches(heap: &Heap, lists: &Lists, seen: &mut Checked) -> Result<usize,
     let mut before = None;
     for cache in lists.caches() {
         let at = place(cache);
-        let prev = cache.heap_prev.get().map(|prev| place(prev));
+        let prev = cache.heap_prev.get().map(place);
         is("record H2", "link to the cache before", at, prev == before)?;
         before = Some(at);
         equal("record H2", "heap of a listed cache", at, place(cache.heap()), place(heap))?;
@@ -455,7 +455,7 @@ fn check_queue(cache: &'static Cache, class: usize) -> Result<usize, Broken> {
     }
     for span in queue.spans() {
         equal("cache", "class of a queued span", span.id(), span.class(), class)?;
-        let owner = span.cache().map_or(0, |cache| place(cache));
+        let owner = span.cache().map_or(0, place);
         equal("span S3", "cache of a queued span", span.id(), owner, place(cache))?;
         spans += 1;
     }
@@ -488,9 +488,9 @@ fn check_threads() -> Result<usize, Broken> {
         let at = place(thread);
         is("thread T3", "a quiet thread is not pinned", at, !thread.is_pinned())?;
         for cache in thread.caches() {
-            let found = thread.lookup(cache.id()).map_or(0, |found| place(found));
+            let found = thread.lookup(cache.id()).map_or(0, place);
             equal("thread T2", "cache in the table", at, found, place(cache))?;
-            let owner = cache.thread().map_or(0, |owner| place(owner));
+            let owner = cache.thread().map_or(0, place);
             equal("thread T2", "thread of the cache", at, owner, at)?;
             caches += usize::from(cache.fate() != Fate::Dead);
         }

@@ -6,10 +6,11 @@
 
 use core::ptr;
 
+use super::arena;
 use super::cache::{Cache, Fate};
 use super::paths::{self, Path};
-use super::record::{Heap, Lists};
-use super::size_class::{self, CLASSES};
+use super::record::{self, Heap, Lists};
+use super::size_class;
 use super::span::{Span, State};
 use super::thread;
 use crate::engine::{Taken, Usage};
@@ -30,7 +31,7 @@ pub fn abandon(cache: &'static Cache) -> bool {
 }
 
 fn abandon_spans(cache: &'static Cache, heap: &Heap, lists: &Lists) {
-    for class in 0..CLASSES {
+    for class in cache.used_classes() {
         cache.empty_bin(class);
         let queue = cache.queue(class);
         while let Some(span) = queue.spans().next() {
@@ -69,7 +70,7 @@ pub fn merge(cache: &'static Cache) {
         let heap = cache.heap();
         return heap.with(|lists| abandon_spans(cache, heap, lists));
     };
-    for class in 0..CLASSES {
+    for class in cache.used_classes() {
         cache.empty_bin(class);
         let queue = cache.queue(class);
         while let Some(span) = queue.spans().next() {
@@ -105,7 +106,7 @@ fn live(lists: &Lists) -> Taken {
         live.bytes += blocks * span.block_size();
     }
     for cache in lists.caches() {
-        for class in 0..CLASSES {
+        for class in cache.used_classes() {
             let count = cache.bin_count(class);
             live.blocks = live.blocks.saturating_sub(count);
             live.bytes = live.bytes.saturating_sub(count * size_class::size_of(class));
@@ -127,14 +128,17 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
             cache.set_fate(Fate::Dead);
             thread::notify(cache);
         }
-        let mut charged = 0;
-        for span in lists.spans() {
-            charged += span.charged();
-            if span.state() == State::Abandoned {
-                heap.remove_abandoned(lists, span);
+        let charged = arena::with(|arena| {
+            let mut charged = 0;
+            for span in lists.spans() {
+                charged += span.charged();
+                if span.state() == State::Abandoned {
+                    heap.remove_abandoned(lists, span);
+                }
+                record::release_slices_in(arena, span);
             }
-            super::record::release_slices(span);
-        }
+            charged
+        });
         heap.account().refund(charged);
         lists.clear();
         taken

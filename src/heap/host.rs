@@ -110,10 +110,7 @@ impl Engine for HostEngine {
     }
 
     fn table(self, layout: Layout) -> Option<NonNull<u8>> {
-        let memory = tables::allocate(layout)?;
-        // SAFETY: fresh memory of that layout.
-        unsafe { memory.write_bytes(0, layout.size()) };
-        Some(memory)
+        tables::allocate_zeroed(layout)
     }
 
     #[inline]

@@ -95,7 +95,7 @@ pub fn noticed(span: &'static Span) {
 fn emptied(cache: &'static Cache, span: &'static Span) {
     let available = &cache.queue(span.class()).available;
     let is_only = span.next.get().is_none() && span.prev.get().is_none();
-    if !(is_only && span.slices() == 1) {
+    if !(is_only && span.slices() == 1) || cache.is_tight() {
         available.remove(span);
         if cache.end_span(span) {
             return;

@@ -51,6 +51,7 @@ pub enum Path {
     GuardMissed,
 }
 
+#[cfg(feature = "testing")]
 impl Path {
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; 21] = [

@@ -19,7 +19,7 @@
 use core::cell::Cell;
 use core::ptr;
 
-use super::arena;
+use super::arena::{self, Arena};
 use super::cache::Cache;
 use super::geometry::SLICE;
 use super::paths::{self, Path};
@@ -173,11 +173,11 @@ impl Lists {
         self.adopted.set(self.adopted.get() + blocks);
     }
 
-    /// Forgets all spans and caches.
+    /// Forgets all spans, none of them abandoned, and all caches.
     pub fn clear(&self) {
         self.spans.set(None);
         self.caches.set(None);
-        self.abandoned.iter().for_each(|list| while list.pop_front().is_some() {});
+        debug_assert!(self.abandoned.iter().all(SpanList::is_empty));
         self.allocations.set(0);
         self.adopted.set(0);
     }
@@ -412,6 +412,11 @@ impl Heap {
 
 /// Gives the slices of `span` back to its chunk, or its mapping to the system.
 pub fn release_slices(span: &'static Span) {
+    arena::with(|arena| release_slices_in(arena, span));
+}
+
+/// As [`release_slices`], for many spans under one lock.
+pub fn release_slices_in(arena: &Arena, span: &'static Span) {
     let chunk = super::chunk_map::find(span.start());
     debug_assert!(chunk.is_some(), "a span in use is in a live chunk");
     let Some(chunk) = chunk else { return };
@@ -426,8 +431,8 @@ pub fn release_slices(span: &'static Span) {
     };
     span.end();
     if state == State::Huge {
-        arena::give_huge(chunk);
+        arena.give_huge(chunk);
     } else {
-        arena::give(chunk, super::address::slice_of(start), slices, touched);
+        arena.give(chunk, super::address::slice_of(start), slices, touched);
     }
 }

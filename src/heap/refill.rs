@@ -31,7 +31,7 @@ impl Cache {
     pub fn reuse_current(&self, class: usize) -> Option<NonNull<u8>> {
         let current = self.queue(class).current.get()?;
         let local = current.local_count();
-        if local < current.enough() || self.bin(class).is_some() {
+        if local < self.enough(current) || self.bin(class).is_some() {
             return None;
         }
         self.fill(class, current.local.take(), local);
@@ -60,7 +60,7 @@ impl Cache {
     fn refill(&'static self, class: usize) -> Result<(), Error> {
         let queue = self.queue(class);
         if let Some(current) = queue.current.get() {
-            if self.fill_from(current, current.enough()) {
+            if self.fill_from(current, self.enough(current)) {
                 return Ok(());
             }
         }
@@ -112,7 +112,7 @@ impl Cache {
         let waiting = &self.queue(class).waiting;
         for _ in 0..LOOKS {
             let Some(span) = waiting.pop_front() else { return false };
-            if span.remote.state().count() >= span.enough() {
+            if span.remote.state().count() >= self.enough(span) {
                 self.make_current(class, span);
                 return self.fill_from(span, 1);
             }
@@ -186,6 +186,7 @@ impl Cache {
         let charge = span.charge_of(carved + count).saturating_sub(span.charged());
         self.charge(span, charge, Heap::charge)?;
         self.make_blocks(span, carved, count);
+        self.ease();
         Ok(())
     }
 
@@ -238,15 +239,14 @@ impl Cache {
         why: Error,
     ) -> Result<NonNull<u8>, Error> {
         paths::entered(Path::Pressure);
+        if !self.is_tight() {
+            self.set_tight();
+            // Once: from now on spans come up as soon as they have a block.
+            self.end_empty_spans();
+        }
         if let Some(block) = self.scrape(class) {
             paths::entered(Path::PressureRelieved);
             return Ok(block);
-        }
-        self.end_empty_spans();
-        if self.refill(class).is_ok() {
-            if let Some(block) = self.pop(class) {
-                return Ok(block);
-            }
         }
         let found = larger_classes(class).find_map(|class| {
             self.pop(class).or_else(|| {
@@ -254,25 +254,39 @@ impl Cache {
                 self.scrape(class)
             })
         });
-        match found {
-            Some(block) => {
-                paths::entered(Path::LargerClass);
-                Ok(block)
-            }
-            None => self.allocate_beyond(class, why),
+        if let Some(block) = found {
+            paths::entered(Path::LargerClass);
+            return Ok(block);
         }
+        self.end_empty_currents();
+        if self.refill(class).is_ok() {
+            if let Some(block) = self.pop(class) {
+                return Ok(block);
+            }
+        }
+        self.allocate_beyond(class, why)
     }
 
-    /// A block of `class` from any span of the queue that has one.
+    /// A block of `class` from a span of the queue that has one: the current
+    /// one, any available one, or one of a few waiting for other threads.
     fn scrape(&'static self, class: usize) -> Option<NonNull<u8>> {
-        let queue = self.queue(class);
-        let span = queue.spans().find(|span| span.outstanding() < span.carved());
-        let span = span.filter(|_| self.bin(class).is_none())?;
-        if span.state() != State::Current {
-            queue.remove(span);
-            self.make_current(class, span);
+        if self.bin(class).is_some() {
+            return None;
         }
-        if self.fill_from(span, 1) { self.pop(class) } else { None }
+        let queue = self.queue(class);
+        let candidates = queue.current.get().into_iter().chain(queue.available.iter());
+        let span = candidates.into_iter().find(|span| span.outstanding() < span.carved());
+        let is_filled = match span {
+            Some(span) => {
+                if span.state() != State::Current {
+                    queue.remove(span);
+                    self.make_current(class, span);
+                }
+                self.fill_from(span, 1)
+            }
+            None => self.poll_waiting(class),
+        };
+        if is_filled { self.pop(class) } else { None }
     }
 
     /// One block more than the quota allows, if the owner's heap allows that.
@@ -290,7 +304,7 @@ impl Cache {
             heap.charge(span, bytes).or_else(|_| heap.charge_beyond(span, bytes))
         });
         if charged.is_err() {
-            self.end_empty_spans();
+            self.end_empty_currents();
             return Err(why);
         }
         self.make_blocks(span, span.carved(), 1);
@@ -301,6 +315,22 @@ impl Cache {
     /// using, that has no block in use.
     fn end_empty_spans(&'static self) {
         self.end_empty_spans_by(|span| self.end_span(span));
+    }
+
+    /// The same for current spans only: where the quota is tight, the others
+    /// are not kept.
+    fn end_empty_currents(&'static self) {
+        for class in self.used_classes() {
+            let queue = self.queue(class);
+            let Some(span) = queue.current.get() else { continue };
+            if span.outstanding() as usize == self.bin_count(class) {
+                self.empty_bin(class);
+                queue.remove(span);
+                if !self.end_span(span) {
+                    self.enlist(span);
+                }
+            }
+        }
     }
 
     /// The same where the thread is not using the owner's memory: under the
@@ -315,7 +345,7 @@ impl Cache {
     }
 
     fn end_empty_spans_by(&'static self, end: impl Fn(&'static Span) -> bool) {
-        for class in 0..CLASSES {
+        for class in self.used_classes() {
             self.empty_bin(class);
             let queue = self.queue(class);
             // Each span once: those that stay go to another list and come back.

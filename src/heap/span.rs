@@ -347,12 +347,6 @@ impl Span {
         })
     }
 
-    /// How many free blocks make the span worth a visit: an eighth, so that
-    /// what waits is at most an eighth of the memory.
-    pub fn enough(&self) -> u32 {
-        (self.carved() / 8).max(1)
-    }
-
     /// The start of the carved block that holds `address`, if any does.
     pub fn block_start(&self, address: usize) -> Option<usize> {
         let size = self.block_size();
@@ -377,6 +371,7 @@ impl Span {
     }
 
     /// The address of the header, for comparing.
+    #[cfg(feature = "testing")]
     pub fn id(&self) -> usize {
         core::ptr::from_ref(self).addr()
     }

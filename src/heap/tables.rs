@@ -84,6 +84,17 @@ pub fn allocate(layout: Layout) -> Option<NonNull<u8>> {
     tables.bump(size_class::size_of(class), layout.align())
 }
 
+/// Zero-filled memory for `layout`; `None` where there is no more. What comes
+/// from the page source as a mapping of its own is not touched.
+pub fn allocate_zeroed(layout: Layout) -> Option<NonNull<u8>> {
+    let memory = allocate(layout)?;
+    if size_class::of_layout(layout).is_some() {
+        // SAFETY: fresh memory of that layout.
+        unsafe { memory.write_bytes(0, layout.size()) };
+    }
+    Some(memory)
+}
+
 /// Keeps a record for the next of its size.
 ///
 /// # Safety

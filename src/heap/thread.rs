@@ -135,7 +135,7 @@ pub fn attach(heap: &'static Heap, key: ExpertKey) -> Result<&'static Cache, Err
         return Err(Error::InvalidKey);
     }
     thread.table.borrow_mut().insert(id, cache);
-    cache.thread_next.set(thread.caches.replace(Some(cache)));
+    thread.add(cache);
     remember(id, heap.kind(), cache);
     Ok(cache)
 }
@@ -243,17 +243,30 @@ impl Thread {
         }
     }
 
+    fn add(&self, cache: &'static Cache) {
+        let first = self.caches.replace(Some(cache));
+        cache.thread_prev.set(None);
+        cache.thread_next.set(first);
+        if let Some(first) = first {
+            first.thread_prev.set(Some(cache));
+        }
+    }
+
+    fn remove(&self, cache: &'static Cache) {
+        let (prev, next) = (cache.thread_prev.take(), cache.thread_next.take());
+        match prev {
+            Some(prev) => prev.thread_next.set(next),
+            None => self.caches.set(next),
+        }
+        if let Some(next) = next {
+            next.thread_prev.set(prev);
+        }
+    }
+
     /// Forgets a cache that has no spans any more.
     fn drop_cache(&self, cache: &'static Cache) {
         self.table.borrow_mut().remove(&cache.id());
-        let mut place = &self.caches;
-        while let Some(this) = place.get() {
-            if ptr::eq(this, cache) {
-                place.set(this.thread_next.take());
-                break;
-            }
-            place = &this.thread_next;
-        }
+        self.remove(cache);
         if ptr::eq(current(), cache) {
             set_current(&EMPTY);
         }

@@ -72,17 +72,23 @@ impl<'w> Actor<'w> {
             Op::AllocRaw { seat, size } => self.alloc_raw(seat, size),
             Op::Realloc { which, layout, zeroed } => self.realloc(which, layout, zeroed),
             Op::Free { which } => {
-                self.pick(which).map(|at| self.free(at, false));
+                if let Some(at) = self.pick(which) {
+                    self.free(at, false);
+                }
             }
             Op::FreeTwice { which } => {
-                self.pick(which).map(|at| self.free(at, true));
+                if let Some(at) = self.pick(which) {
+                    self.free(at, true);
+                }
             }
             Op::WrongOwner { which, seat } => self.wrong_owner(which, seat),
             Op::Stale { which, seat } => self.try_stale(which, seat),
             Op::Wild { which, kind, offset, seat } => self.try_wild(which, kind, offset, seat),
             Op::Transfer { which, seat } => self.transfer(which, seat),
             Op::Look { which, offset } => {
-                self.pick(which).map(|at| self.look(at, offset));
+                if let Some(at) = self.pick(which) {
+                    self.look(at, offset);
+                }
             }
             Op::Give { which } => self.give(which),
             Op::Take => self.take(),
@@ -301,13 +307,13 @@ impl<'w> Actor<'w> {
                 let allocator = seated.expert.allocator();
                 let old = block.layout;
                 let grows = new.size() >= old.size();
-                // SAFETY: a live block of this layout and allocator.
-                let moved = unsafe {
-                    match (grows, zeroed) {
-                        (true, true) => allocator.grow_zeroed(block.start, old, new),
-                        (true, false) => allocator.grow(block.start, old, new),
-                        (false, _) => allocator.shrink(block.start, old, new),
-                    }
+                let moved = match (grows, zeroed) {
+                    // SAFETY: a live block of this layout and allocator.
+                    (true, true) => unsafe { allocator.grow_zeroed(block.start, old, new) },
+                    // SAFETY: as above.
+                    (true, false) => unsafe { allocator.grow(block.start, old, new) },
+                    // SAFETY: as above.
+                    (false, _) => unsafe { allocator.shrink(block.start, old, new) },
                 };
                 let Ok(moved) = moved else {
                     // Beyond a slice blocks are found in another way, so they move.
@@ -451,8 +457,9 @@ impl<'w> Actor<'w> {
 }
 
 fn allocate(layout: Layout, zeroed: bool) -> Option<NonNull<u8>> {
+    let allocate = if zeroed { GlobalAlloc::alloc_zeroed } else { GlobalAlloc::alloc };
     // SAFETY: the size is not 0.
-    NonNull::new(unsafe { if zeroed { ALLOC.alloc_zeroed(layout) } else { ALLOC.alloc(layout) } })
+    NonNull::new(unsafe { allocate(&ALLOC, layout) })
 }
 
 /// Whether this operation needs the dice of a thread with blocks: for tests.

@@ -56,7 +56,8 @@ impl Actor<'_> {
         if self.world.config.exact {
             let mut raw = self.world.raw.lock().unwrap();
             let address = start.addr().get();
-            assert_eq!(if is_live { raw.insert(address) } else { raw.remove(&address) }, true);
+            let has_changed = if is_live { raw.insert(address) } else { raw.remove(&address) };
+            assert!(has_changed);
         }
     }
 

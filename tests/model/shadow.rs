@@ -69,7 +69,9 @@ impl Block {
     pub fn check_moved(&self, start: NonNull<u8>, upto: usize) {
         for offset in places(self.layout.size()).filter(|&offset| offset < upto) {
             // SAFETY: inside the block.
-            let found = unsafe { start.as_ptr().add(offset).read() };
+            let place = unsafe { start.add(offset) };
+            // SAFETY: as above; every byte was written.
+            let found = unsafe { place.read() };
             let expected = byte(self.seed, offset);
             assert_eq!(found, expected, "offset {offset} of {self:?}, now at {start:?}");
         }
