@@ -52,6 +52,12 @@ impl RemoteState {
 pub struct Remote(AtomicU32);
 
 impl Remote {
+    /// An empty list of an owned span; elsewhere that is a word of zero.
+    #[cfg(loom)]
+    pub fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
     /// Looks at the list.
     #[inline]
     pub fn state(&self) -> RemoteState {

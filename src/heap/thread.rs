@@ -10,8 +10,7 @@
 //!   ended, no span and no cache has it any more.
 //! - T2 a thread's list of caches and its hash table hold the same caches, the
 //!   empty one excepted.
-//! - T3 while a word of `pinned` is not 0, no chunk is released and no expert
-//!   whose key it holds is reclaimed.
+//! - T3 while the thread has pins, P1 and P2 hold (see `pins.rs`).
 
 use core::cell::{Cell, RefCell};
 use core::ptr;
@@ -20,6 +19,7 @@ use hashbrown::HashMap;
 
 use super::cache::{Cache, EMPTY, Fate};
 use super::paths::{self, Path};
+use super::pins::{ANYTHING, Pins, Taken};
 use super::record::{HOST, Heap};
 use super::tables::{Pool, Pooled, TableAllocator};
 pub use super::tls::{current, set_current, token};
@@ -30,9 +30,6 @@ use crate::error::Error;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Ordering::Relaxed, fence};
 
-/// What `pinned` holds where no key is meant.
-const ANYTHING: usize = 1;
-
 type Table = HashMap<usize, &'static Cache, IdHasher, TableAllocator>;
 
 /// A thread's record. The `Cell`s belong to the thread.
@@ -41,9 +38,7 @@ pub struct Thread {
     table: RefCell<Table>,
     /// Caches that were reclaimed or adopted behind the thread's back.
     inbox: AtomicPtr<Cache>,
-    /// Keys (a transfer has two), or `ANYTHING`, while the thread looks at what
-    /// it does not own.
-    pinned: [AtomicUsize; 2],
+    pins: Pins,
     next_made: AtomicPtr<Thread>,
     next_unused: Cell<Option<&'static Thread>>,
 }
@@ -282,7 +277,7 @@ impl Thread {
 #[cfg(feature = "testing")]
 impl Thread {
     pub fn is_pinned(&self) -> bool {
-        self.pinned.iter().any(|word| word.load(Relaxed) != 0)
+        self.pins.are_any()
     }
 
     pub fn caches(&self) -> impl Iterator<Item = &'static Cache> {
@@ -314,7 +309,7 @@ impl Pooled for Thread {
             caches: Cell::new(None),
             table: RefCell::new(HashMap::with_hasher_in(IdHasher, TableAllocator)),
             inbox: AtomicPtr::new(ptr::null_mut()),
-            pinned: [const { AtomicUsize::new(0) }; 2],
+            pins: Pins::new(),
             next_made: AtomicPtr::new(ptr::null_mut()),
             next_unused: Cell::new(None),
         }
@@ -328,8 +323,8 @@ impl Pooled for Thread {
 /// Keeps, while it lives, chunks from being released, and the expert of its
 /// key from being reclaimed (T3). Stays on its thread.
 pub struct Pin {
-    pinned: &'static AtomicUsize,
-    before: usize,
+    /// `None` for a thread without a record.
+    taken: Option<(&'static Pins, Taken)>,
     not_send: core::marker::PhantomData<*const ()>,
 }
 
@@ -344,35 +339,26 @@ pub fn pin_anything() -> Pin {
 }
 
 fn pin_word(word: usize) -> Pin {
-    let Some(thread) = this() else {
-        // SeqCst: as below.
-        PINS_WITHOUT_RECORD.fetch_add(1, Ordering::SeqCst);
-        return Pin {
-            pinned: &PINS_WITHOUT_RECORD,
-            before: 0,
-            not_send: core::marker::PhantomData,
-        };
+    let taken = match this() {
+        Some(thread) => Some((&thread.pins, thread.pins.pin(word))),
+        None => {
+            PINS_WITHOUT_RECORD.fetch_add(1, Relaxed);
+            // SeqCst: as in `Pins::pin`.
+            fence(Ordering::SeqCst);
+            None
+        }
     };
-    // A pin inside a pin of the same key, or of anything, is covered by that;
-    // one of a second key (a transfer has two) takes the second place.
-    let first = thread.pinned[0].load(Relaxed);
-    let is_second = first > ANYTHING && word > ANYTHING && word != first;
-    let pinned = &thread.pinned[usize::from(is_second)];
-    let before = pinned.load(Relaxed);
-    let word = if before > ANYTHING { before } else { word };
-    // SeqCst: before what follows is looked at; `drain` and the release of a
-    // chunk change first and look for pins afterwards.
-    pinned.swap(word, Ordering::SeqCst);
-    Pin { pinned, before, not_send: core::marker::PhantomData }
+    Pin { taken, not_send: core::marker::PhantomData }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        if ptr::eq(self.pinned, &PINS_WITHOUT_RECORD) {
-            self.pinned.fetch_sub(1, Ordering::Release);
-        } else {
-            // Release: what was done under the pin (the SeqCst loads below).
-            self.pinned.store(self.before, Ordering::Release);
+        match self.taken {
+            Some((pins, taken)) => pins.unpin(taken),
+            // Release: what was done under the pin (the Acquires below).
+            None => {
+                PINS_WITHOUT_RECORD.fetch_sub(1, Ordering::Release);
+            }
         }
     }
 }
@@ -382,11 +368,9 @@ impl Drop for Pin {
 pub fn nobody_else_is_pinned() -> bool {
     fence(Ordering::SeqCst);
     let mine = LOCAL.with(|local| local.thread.get());
-    PINS_WITHOUT_RECORD.load(Ordering::SeqCst) == 0
-        && made().all(|thread| {
-            thread.pinned.iter().all(|word| word.load(Ordering::SeqCst) == 0)
-                || mine.is_some_and(|mine| ptr::eq(mine, thread))
-        })
+    let is_mine = |thread: &Thread| mine.is_some_and(|mine| ptr::eq(mine, thread));
+    PINS_WITHOUT_RECORD.load(Ordering::Acquire) == 0
+        && made().all(|thread| !thread.pins.are_any() || is_mine(thread))
 }
 
 /// Waits until no other thread is pinned by `key`.
@@ -394,10 +378,9 @@ pub fn drain(key: ExpertKey) {
     fence(Ordering::SeqCst);
     let mine = LOCAL.with(|local| local.thread.get());
     let is_pinned = |thread: &Thread| {
-        thread.pinned.iter().any(|word| word.load(Ordering::SeqCst) == key.into_raw())
-            && !mine.is_some_and(|mine| ptr::eq(mine, thread))
+        thread.pins.have(key.into_raw()) && !mine.is_some_and(|mine| ptr::eq(mine, thread))
     };
-    while PINS_WITHOUT_RECORD.load(Ordering::SeqCst) != 0 || made().any(is_pinned) {
+    while PINS_WITHOUT_RECORD.load(Ordering::Acquire) != 0 || made().any(is_pinned) {
         std::thread::yield_now();
     }
 }
@@ -407,7 +390,7 @@ pub fn drain(key: ExpertKey) {
 pub fn unpin_others() {
     let mine = LOCAL.with(|local| local.thread.get());
     let others = made().filter(|thread| !mine.is_some_and(|mine| ptr::eq(mine, *thread)));
-    others.flat_map(|thread| &thread.pinned).for_each(|word| word.store(0, Relaxed));
+    others.for_each(|thread| thread.pins.clear());
     PINS_WITHOUT_RECORD.store(0, Relaxed);
 }
 
