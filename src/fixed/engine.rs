@@ -46,7 +46,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         Self {
             store: Mutex::const_new(R::INIT, Store::new()),
             account: Account::new(),
-            owner: Owner::NEW,
+            owner: Owner::new(),
             pins: AtomicUsize::new(0),
             directory,
         }
@@ -239,7 +239,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
 impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
     type Owner = Owner;
 
-    const NEW: Owner = Owner::NEW;
+    const NEW: Owner = Owner::new();
 
     fn host<'a>(self) -> Who<'a, Owner>
     where

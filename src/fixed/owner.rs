@@ -53,11 +53,13 @@ pub struct Owner {
 
 impl Owner {
     /// An owner that owns nothing.
-    pub const NEW: Self = Self {
-        allocations: AtomicUsize::new(0),
-        frees: AtomicUsize::new(0),
-        bytes: AtomicUsize::new(0),
-    };
+    pub const fn new() -> Self {
+        Self {
+            allocations: AtomicUsize::new(0),
+            frees: AtomicUsize::new(0),
+            bytes: AtomicUsize::new(0),
+        }
+    }
 
     /// Counts `blocks` more, of `bytes` together.
     #[inline]

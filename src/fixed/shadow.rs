@@ -125,7 +125,7 @@ unsafe impl Directory for &Patrons {
 impl Patron {
     const fn new() -> Self {
         let (slot, generation) = (AtomicUsize::new(0), AtomicUsize::new(1));
-        Self { account: Account::new(), owner: Owner::NEW, slot, generation }
+        Self { account: Account::new(), owner: Owner::new(), slot, generation }
     }
 
     fn key(&self) -> ExpertKey {
