@@ -4,6 +4,16 @@ use core::fmt;
 
 /// Why a call was refused. Nothing has changed when one of these is returned:
 /// the block a failed call was about is untouched and still owned.
+///
+/// ```
+/// use expert_alloc::{Error, ExpertAlloc};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let wild = 0x5EED as *mut u8;
+/// assert_eq!(expert.free(wild), Err(Error::InvalidPointer));
+/// assert_eq!(Error::InvalidPointer.to_string(), "not a live block of this heap");
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Error {
@@ -30,6 +40,13 @@ pub enum Error {
 impl Error {
     /// The Network Monitor error code (`NMERR_…`) that the C calls return for
     /// this error.
+    ///
+    /// ```
+    /// use expert_alloc::Error;
+    ///
+    /// const NMERR_OUT_OF_MEMORY: u32 = 19;
+    /// assert_eq!(Error::QuotaExceeded.nmerr(), NMERR_OUT_OF_MEMORY);
+    /// ```
     #[must_use]
     pub const fn nmerr(self) -> u32 {
         match self {

@@ -35,6 +35,19 @@ pub(crate) const LAST_GENERATION: usize = LOW_HALF;
 /// A key is given to one expert only, ever: when the expert has ended, its key
 /// is stale and every call that takes it returns
 /// [`Error::InvalidKey`](crate::Error::InvalidKey).
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, ExpertKey};
+///
+/// let heap = ExpertAlloc::new();
+/// let expert = heap.expert("one").register()?;
+/// let word: usize = expert.key().into_raw();                  // through C and back
+/// assert_eq!(ExpertKey::from_raw(word), Some(expert.key()));
+/// assert_eq!(ExpertKey::from_raw(0), None);
+/// let forged = ExpertKey::from_raw(word ^ 0x10).unwrap();
+/// assert!(heap.get(forged).is_none());
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(transparent)]
 pub struct ExpertKey(NonZeroUsize);

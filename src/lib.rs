@@ -18,6 +18,9 @@ mod key;
 #[cfg(feature = "std")]
 mod source;
 mod sync;
+#[cfg(all(feature = "testing", feature = "std"))]
+#[doc(hidden)]
+pub mod testing;
 
 #[cfg(feature = "capi")]
 pub use api::capi;

@@ -8,14 +8,17 @@
 compile_error!("this target has no compare-and-swap: enable the feature `critical-section`");
 
 #[cfg(all(not(loom), target_has_atomic = "ptr"))]
+#[allow(unused_imports, reason = "not every engine uses all of them")]
 pub use core::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering, fence,
 };
 #[cfg(loom)]
+#[allow(unused_imports, reason = "not every engine uses all of them")]
 pub use loom::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering, fence,
 };
 #[cfg(all(not(target_has_atomic = "ptr"), feature = "critical-section"))]
+#[allow(unused_imports, reason = "not every engine uses all of them")]
 pub use portable_atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering, fence,
 };

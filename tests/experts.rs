@@ -68,7 +68,7 @@ fn a_forgotten_scope_ends_with_its_expert() {
         std::mem::forget(expert.enter());
         let kept = Box::new([5_u64; 30]);
         assert_eq!(owner(&*kept), Some(expert.key()));
-        expert.finish();
+        let _ = expert.finish();
         assert_eq!(owner(&*kept), host());
         for size in 1..2000 {
             let block = vec![1_u8; size];
@@ -203,7 +203,7 @@ fn run_catches_what_an_expert_throws() {
     assert_eq!(owner(&*Box::new(1_u64)), host(), "its scope has ended");
     assert_eq!(expert.run(|| owner(&*Box::new(1_u64))).unwrap(), Some(expert.key()));
     let payload = failure.into_payload();
-    expert.finish();
+    let _ = expert.finish();
     assert_eq!(payload.downcast_ref::<String>().unwrap(), "frame 7 is odd", "adopted");
 }
 
@@ -298,6 +298,23 @@ fn reports_and_snapshots_show_everyone() {
     let old = child.key();
     drop(child);
     assert_eq!(ALLOC.terminate(old), Err(Error::InvalidKey));
+}
+
+#[test]
+fn figures_are_serialised_for_other_programs() {
+    let parent = ALLOC.expert("serialised").quota(1 << 20).register().unwrap();
+    let child = ALLOC.expert("child").parent(&parent).register().unwrap();
+    child.alloc(100).unwrap();
+    let row = serde_json::to_value(child.snapshot()).unwrap();
+    assert_eq!(row["name"], "child");
+    assert_eq!((&row["state"], &row["stats"]["live_blocks"]), (&"live".into(), &1.into()));
+    assert_eq!(row["parent"], parent.key().to_string());
+    let all = serde_json::to_value(ALLOC.snapshot()).unwrap();
+    let rows = all["experts"].as_array().unwrap();
+    let parent = rows.iter().find(|row| row["name"] == "serialised").unwrap();
+    assert_eq!(parent["stats"]["quota"], 1 << 20);
+    let reclaimed = serde_json::to_value(child.finish()).unwrap();
+    assert_eq!((&reclaimed["blocks"], reclaimed["elapsed_ns"].is_u64()), (&1.into(), true));
 }
 
 #[test]

@@ -81,8 +81,9 @@ fn pointers_that_are_no_blocks_are_errors() {
     assert_eq!(other.realloc(block, 8), Err(Error::AccessDenied));
     assert_eq!((other.size(block), one.size(block)), (0, 200));
     // Interior, unaligned, wild; a copy of a header does not make a block.
+    let (header, inside) = (block.wrapping_sub(8), block.wrapping_add(56));
     // SAFETY: both ranges are in the block, or its header, and do not overlap.
-    unsafe { block.sub(8).copy_to_nonoverlapping(block.add(56), 8) };
+    unsafe { header.copy_to_nonoverlapping(inside, 8) };
     for offset in [1, 8, 16, 64, 192] {
         assert_eq!(one.free(block.wrapping_add(offset)), Err(Error::InvalidPointer));
         assert_eq!(heap.owner_of(block.wrapping_add(offset)), Some(one.key()), "{offset}");
@@ -185,8 +186,9 @@ fn what_goes_to_the_host_outlives_the_expert() {
 fn regions_lie_anywhere_and_are_all_used() {
     let heap: &'static ExpertHeap = Box::leak(Box::new(ExpertHeap::empty()));
     static mut SMALL: [u64; 32] = [0; 32];
+    let small = &raw mut SMALL;
     // SAFETY: nothing else uses the static.
-    assert!(unsafe { heap.add_region((&raw mut SMALL).cast(), 256) } > 0);
+    assert!(unsafe { heap.add_region(small.cast(), 256) } > 0);
     let large = add_region(heap, 4 << 20);
     let odd = add_region(heap, 1001);
     // SAFETY: too small a region is not touched.
@@ -238,6 +240,7 @@ fn every_alignment_is_kept() {
 }
 
 #[test]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
 fn a_realloc_grows_in_place_and_backwards_where_there_is_no_other_way() {
     let heap = heap(4096);
     let free = heap.check().unwrap().largest_free;

@@ -296,6 +296,21 @@ fn fresh_memory_is_zero_also_when_it_was_used_before() {
 }
 
 #[test]
+fn memory_that_another_was_refused_is_still_zero_filled_later() {
+    let (key, poor) = (register("zeroes", 0), register("poor", 4096));
+    for size in [40_000, 130_000, 1 << 20] {
+        let block = alloc(key, size).unwrap();
+        bytes(block, size).fill(0xFF);
+        assert_eq!(free(key, block), SUCCESS);
+        assert_eq!(alloc(poor, size), Err(OUT_OF_MEMORY));
+        let block = alloc(key, size).unwrap();
+        assert!(bytes(block, size).iter().all(|&byte| byte == 0), "{size}");
+    }
+    reclaim(poor);
+    reclaim(key);
+}
+
+#[test]
 fn the_grown_tail_of_a_realloc_is_zero_and_the_rest_is_kept() {
     let key = register("tails", 0);
     for from in SIZES {
@@ -391,6 +406,7 @@ fn a_failed_realloc_leaves_the_block_as_it_was() {
 }
 
 #[test]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
 fn perror_may_be_null() {
     let key = register("silent", 1 << 20);
     let none = null_mut::<u32>();

@@ -242,7 +242,7 @@ impl Plan<'_> {
     }
 
     fn small(&self) -> Vec<Row> {
-        let ours = false;
+        let ours = self.has(OURS);
         let worker = Worker::on("glibc").with(if ours { "small-expert" } else { "small" });
         let skipped = usize::from(!ours);
         let row = |name: &str, unit, words: &[&str], figure: Option<&'static str>| {

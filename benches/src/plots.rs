@@ -1,9 +1,216 @@
-//! The plots of the README.
+//! The plots of the README, as SVG.
 
 use std::path::Path;
 
-use crate::results::Results;
+use plotters::coord::combinators::LogCoord;
+use plotters::prelude::*;
 
-pub fn draw(_results: &Results, _directory: &Path) -> Result<(), String> {
+use crate::groups::Group;
+use crate::peers::OURS;
+use crate::plan::{ALIVE, THREADS_TO_64};
+use crate::results::{Cell, Measured, Results};
+
+type Failure = Box<dyn std::error::Error>;
+type Log2D<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<LogCoord<f64>, LogCoord<f64>>>;
+
+/// A line: its name and its points.
+struct Line {
+    name: String,
+    points: Vec<(f64, f64)>,
+}
+
+/// Draws what the results have the rows for.
+pub fn draw(results: &Results, directory: &Path) -> Result<(), String> {
+    let plots: [(&str, fn(&Results, &Path) -> Result<(), Failure>); 5] = [
+        ("speed.svg", speed),
+        ("finish-blocks.svg", finish_blocks),
+        ("finish-pages.svg", finish_pages),
+        ("experts.svg", experts),
+        ("threads.svg", threads),
+    ];
+    for (name, plot) in plots {
+        plot(results, &directory.join(name)).map_err(|error| format!("{name}: {error}"))?;
+    }
     Ok(())
+}
+
+/// Each row's times over the best peer's, a dot per allocator.
+fn speed(results: &Results, file: &Path) -> Result<(), Failure> {
+    let rows: Vec<&Measured> = results.group(Group::Single).chain(results.group(Group::Threads)).collect();
+    let Some(first) = rows.first() else { return Ok(()) };
+    let columns: Vec<&str> =
+        first.cells.iter().map(|cell| cell.column.as_str()).filter(|&name| name != "tracking-allocator").collect();
+    let height = 120 + 26 * rows.len() as u32;
+    let area = SVGBackend::new(file, (900, height)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let count = rows.len() as f64;
+    let mut chart = ChartBuilder::on(&area)
+        .caption(caption("Time over that of the best peer: left is faster", results), ("sans-serif", 15))
+        .margin(12)
+        .x_label_area_size(36)
+        .y_label_area_size(150)
+        .build_cartesian_2d((0.4..8.0).log_scale(), -0.6..count - 0.4)?;
+    chart
+        .configure_mesh()
+        .disable_y_mesh()
+        .x_labels(9)
+        .y_labels(rows.len())
+        .x_desc("ratio (beyond 8: at the edge)")
+        .x_label_formatter(&|ratio| format!("{ratio:.1}"))
+        .y_label_formatter(&|place| {
+            let index = place.round();
+            let name = (count - 1.0 - index) as usize;
+            if (place - index).abs() < 0.01 && name < rows.len() { rows[name].row.clone() } else { String::new() }
+        })
+        .draw()?;
+    chart.draw_series(LineSeries::new([(1.0, -0.6), (1.0, count - 0.4)], BLACK.mix(0.4)))?;
+    for (number, &column) in columns.iter().enumerate() {
+        let ours = column == OURS.name;
+        let style = if ours { RED.filled() } else { Palette99::pick(number + 1).mix(0.75).filled() };
+        let points = rows.iter().enumerate().filter_map(|(index, row)| {
+            let peers = row.cells.iter().filter(|cell| cell.column != OURS.name);
+            let best = peers.map(Cell::figure).min_by(f64::total_cmp)?;
+            Some(((row.figure(column)? / best).clamp(0.4, 8.0), count - 1.0 - index as f64))
+        });
+        let dots = points.map(|point| Circle::new(point, if ours { 6 } else { 4 }, style));
+        chart
+            .draw_series(dots)?
+            .label(column)
+            .legend(move |(x, y)| Circle::new((x + 8, y), if ours { 6 } else { 4 }, style));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperRight)
+        .background_style(WHITE.mix(0.9))
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
+    area.present()?;
+    Ok(())
+}
+
+/// Blocks, bytes per block, and microseconds of each `finish`.
+fn finishes(results: &Results) -> Vec<(f64, f64, f64)> {
+    let parse = |row: &Measured| -> Option<(f64, f64, f64)> {
+        let words: Vec<&str> = row.row.strip_prefix("finish, ")?.split(' ').collect();
+        let (blocks, size) = (words.first()?.parse::<f64>().ok()?, words.get(3)?.parse().ok()?);
+        Some((blocks, size, row.figure(OURS.name)? * blocks / 1000.0))
+    };
+    results.group(Group::Scaling).filter_map(parse).collect()
+}
+
+/// A line per block size, `x` chosen from blocks and bytes.
+fn finish_lines(results: &Results, x: impl Fn(f64, f64) -> f64) -> Vec<Line> {
+    let all = finishes(results);
+    let line = |size: f64| {
+        let of_size = all.iter().filter(|finish| finish.1 == size);
+        let points = of_size.map(|&(blocks, size, time)| (x(blocks, size), time)).collect();
+        Line::new(format!("blocks of {size} B"), points)
+    };
+    [64.0, 512.0, 4096.0].map(line).into()
+}
+
+fn finish_blocks(results: &Results, file: &Path) -> Result<(), Failure> {
+    let lines = finish_lines(results, |blocks, _| blocks);
+    loglog(results, file, "finish against blocks", ["blocks", "microseconds"], &lines)
+}
+
+fn finish_pages(results: &Results, file: &Path) -> Result<(), Failure> {
+    let lines = finish_lines(results, |blocks, size| (blocks * size / 4096.0).max(1.0));
+    loglog(results, file, "finish against pages", ["pages of 4 KiB", "microseconds"], &lines)
+}
+
+/// What each step of an expert's life costs against the experts alive.
+fn experts(results: &Results, file: &Path) -> Result<(), Failure> {
+    let figures = [
+        ("register_ns", "register"),
+        ("first_block_ns", "first block"),
+        ("finish_ns", "finish"),
+        ("finish_oldest_ns", "finish the oldest"),
+    ];
+    let lines = figures.map(|(figure, name)| {
+        let at = |alive: usize| {
+            let row = results.group(Group::Scaling).find(|row| row.row == format!("{figure}, {alive} alive"));
+            Some((alive as f64, row?.figure(OURS.name)?))
+        };
+        Line::new(name.to_owned(), ALIVE.into_iter().filter_map(at).collect())
+    });
+    loglog(results, file, "cost against experts alive", ["experts alive", "nanoseconds"], &lines)
+}
+
+/// Operations per microsecond against threads that share eight experts.
+fn threads(results: &Results, file: &Path) -> Result<(), Failure> {
+    let lines = [OURS.name, "mimalloc 3"].map(|column| {
+        let at = |threads: usize| {
+            let name = format!("throughput, {threads} threads");
+            let row = results.group(Group::Scaling).find(|row| row.row == name);
+            Some((threads as f64, 1000.0 / row?.figure(column)?))
+        };
+        Line::new(column.to_owned(), THREADS_TO_64.into_iter().filter_map(at).collect())
+    });
+    loglog(results, file, "throughput against threads", ["threads", "operations per microsecond"], &lines)
+}
+
+impl Line {
+    fn new(name: String, mut points: Vec<(f64, f64)>) -> Self {
+        points.sort_by(|one, other| one.0.total_cmp(&other.0));
+        Self { name, points }
+    }
+
+    /// The exponent: 0 where nothing grows, 1 where cost is proportional.
+    fn slope(&self) -> f64 {
+        slope(&self.points)
+    }
+}
+
+/// The slope of the line through the logarithms, by least squares.
+pub fn slope(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let logs: Vec<_> = points.iter().map(|(x, y)| (x.ln(), y.ln())).collect();
+    let mean_x = logs.iter().map(|point| point.0).sum::<f64>() / count;
+    let mean_y = logs.iter().map(|point| point.1).sum::<f64>() / count;
+    let above: f64 = logs.iter().map(|(x, y)| (x - mean_x) * (y - mean_y)).sum();
+    let below: f64 = logs.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
+    above / below
+}
+
+/// Lines on two logarithmic scales, each with its slope.
+fn loglog(results: &Results, file: &Path, title: &str, axes: [&str; 2], lines: &[Line]) -> Result<(), Failure> {
+    let points = || lines.iter().flat_map(|line| &line.points);
+    if points().next().is_none() {
+        return Ok(());
+    }
+    let range = |of: fn(&(f64, f64)) -> f64| {
+        let low = points().map(of).fold(f64::INFINITY, f64::min);
+        let high = points().map(of).fold(0.0, f64::max);
+        low * 0.7..high * 1.5
+    };
+    let area = SVGBackend::new(file, (760, 440)).into_drawing_area();
+    area.fill(&WHITE)?;
+    let mut chart: Log2D = ChartBuilder::on(&area)
+        .caption(caption(title, results), ("sans-serif", 15))
+        .margin(12)
+        .x_label_area_size(36)
+        .y_label_area_size(64)
+        .build_cartesian_2d(range(|point| point.0).log_scale(), range(|point| point.1).log_scale())?;
+    chart.configure_mesh().x_desc(axes[0]).y_desc(axes[1]).draw()?;
+    for (number, line) in lines.iter().enumerate().filter(|(_, line)| !line.points.is_empty()) {
+        let style = Palette99::pick(number).stroke_width(2);
+        chart
+            .draw_series(LineSeries::new(line.points.iter().copied(), style).point_size(3))?
+            .label(format!("{}: slope {:.2}", line.name, line.slope()))
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
+    }
+    chart
+        .configure_series_labels()
+        .position(SeriesLabelPosition::UpperLeft)
+        .background_style(WHITE.mix(0.9))
+        .border_style(BLACK.mix(0.3))
+        .draw()?;
+    area.present()?;
+    Ok(())
+}
+
+fn caption(title: &str, results: &Results) -> String {
+    let machine = &results.machine;
+    format!("{title} ({}, {} cores, {}, {})", machine.cpu, machine.cores, machine.commit, machine.date)
 }

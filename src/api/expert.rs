@@ -8,6 +8,7 @@
 
 use core::fmt;
 use core::mem::ManuallyDrop;
+use core::panic::{RefUnwindSafe, UnwindSafe};
 use core::ptr::NonNull;
 
 use crate::api::ExpertHandle;
@@ -54,14 +55,40 @@ unsafe impl<H: Home> Send for Expert<H> {}
 // SAFETY: as above.
 unsafe impl<H: Home> Sync for Expert<H> {}
 
+// A panic leaves no call of an expert half done, so who catches one may go on
+// using the expert: that is what hosts do.
+impl<H: Home> UnwindSafe for Expert<H> {}
+impl<H: Home> RefUnwindSafe for Expert<H> {}
+
 impl<H: Home> Expert<H> {
     /// Its key, which tells it from all others there ever were.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let one = heap.expert("one").register()?;
+    /// let key = one.key();
+    /// assert!(heap.get(key).is_some());
+    /// let _ = one.finish();
+    /// assert!(heap.get(key).is_none(), "nobody ever has this key again");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn key(&self) -> ExpertKey {
         self.key
     }
 
     /// Its name, as far as the home keeps it: 63 bytes of it on hosts.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("top-users").register()?;
+    /// assert_eq!(expert.name(), "top-users");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn name(&self) -> &str {
         // SAFETY: S1: E1 keeps the slot's generation odd, so T5 keeps the name.
@@ -70,6 +97,17 @@ impl<H: Home> Expert<H> {
 
     /// An allocator for collections that live in the expert's memory. They
     /// borrow the expert, so none outlives it.
+    ///
+    /// ```
+    /// use allocator_api2::vec::Vec;
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let expert = ExpertAlloc::new().expert("frames").register()?;
+    /// let mut frames = Vec::new_in(expert.allocator());
+    /// frames.push(7_u32);
+    /// assert_eq!(expert.stats().live_blocks, 1);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     #[inline]
     pub fn allocator(&self) -> ExpertHandle<'_, H> {
@@ -84,6 +122,20 @@ impl<H: Home> Expert<H> {
     /// Clean-ups are kept in the host's memory and run as the host, so that an
     /// expert that has used up its quota is cleaned up as well.
     ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    ///
+    /// static CLOSED: AtomicBool = AtomicBool::new(false);
+    /// let expert = heap.expert("with a socket").register()?;
+    /// expert.on_reclaim(|| CLOSED.store(true, Relaxed))?;
+    /// assert_eq!(expert.finish().cleanups_run, 1);
+    /// assert!(CLOSED.load(Relaxed));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::OutOfMemory`] where the host has no memory to keep it in.
@@ -95,23 +147,69 @@ impl<H: Home> Expert<H> {
     /// handles and its children's are refused with [`Error::Terminated`].
     /// What the global allocator hands out in a scope is not refused, because
     /// that would abort the process.
+    ///
+    /// ```
+    /// use expert_alloc::{Error, ExpertAlloc};
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("slow").register()?;
+    /// let block = expert.alloc(100)?;
+    /// expert.terminate();
+    /// assert_eq!(expert.alloc(100), Err(Error::Terminated));
+    /// assert_eq!(expert.free(block.as_ptr()), Ok(()));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn terminate(&self) {
         life::terminate::<H>(self.slot());
     }
 
     /// Whether it may allocate, and if not, why.
+    ///
+    /// ```
+    /// use expert_alloc::{ExpertAlloc, State};
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("one").register()?;
+    /// assert_eq!(expert.state(), State::Live);
+    /// expert.terminate();
+    /// assert_eq!(expert.state(), State::Terminated);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn state(&self) -> State {
         State::of(self.slot().word(), self.slot().account())
     }
 
     /// What it holds.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("one").register()?;
+    /// expert.alloc(100)?;
+    /// let stats = expert.stats();
+    /// assert_eq!((stats.live_blocks, stats.allocations), (1, 1));
+    /// assert!(stats.live_bytes >= 100 && stats.charged_bytes >= stats.live_bytes);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats::of(self.home.engine(), self.who())
     }
 
     /// Its row of the report.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("one").soft_quota(1 << 20).register()?;
+    /// let row = expert.snapshot();
+    /// assert_eq!((row.key, row.name.as_str()), (expert.key(), "one"));
+    /// assert!(!row.is_over_soft_quota());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn snapshot(&self) -> Row<H> {
         report::row(self.home, self.key).expect("E1: a borrowed expert has not ended")
@@ -122,12 +220,39 @@ impl<H: Home> Expert<H> {
     /// allocator handed out in its scopes. Dropping it does the same.
     ///
     /// The cost grows with the expert's pages, not with its blocks.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("forgetful").register()?;
+    /// for size in 1..=1000 {
+    ///     expert.alloc(size)?;
+    /// }
+    /// assert_eq!(expert.finish().blocks, 1000);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub fn finish(self) -> Reclaimed {
         // SAFETY: S1 does not concern `Adopt`.
         unsafe { self.into_end(Fate::Adopt) }
     }
 
     /// As [`finish`](Self::finish), and takes back the ambient blocks too.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// let expert = ALLOC.expert("gone").register()?;
+    /// let lost = expert.run(|| std::mem::forget(vec![0_u8; 1000]));
+    /// assert!(lost.is_ok());
+    /// // SAFETY: nothing refers to the forgotten vector, and no thread is in a scope.
+    /// let reclaimed = unsafe { expert.reclaim_all() };
+    /// assert_eq!((reclaimed.blocks, reclaimed.adopted_blocks), (1, 0));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     ///
     /// # Safety
     ///
@@ -215,6 +340,15 @@ impl<H: Home> fmt::Debug for Expert<H> {
 }
 
 /// An expert about to be registered.
+///
+/// ```
+/// use expert_alloc::ExpertAlloc;
+///
+/// let heap = ExpertAlloc::new();
+/// let expert = heap.expert("top-users").quota(64 << 20).soft_quota(48 << 20).register()?;
+/// assert_eq!(expert.stats().quota, 64 << 20);
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[must_use = "an expert exists once it is registered"]
 pub struct ExpertBuilder<'b, H: Home = DefaultHome> {
     home: H,
@@ -233,6 +367,16 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
     /// Limits what may be charged to the expert, in bytes; 0 for no limit.
     /// Memory is charged by the page as it is put to use, so a little more
     /// than the blocks themselves.
+    ///
+    /// ```
+    /// use expert_alloc::{Error, ExpertAlloc};
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("small").quota(64 << 10).register()?;
+    /// assert_eq!(expert.alloc(100 << 10), Err(Error::QuotaExceeded));
+    /// assert_eq!(expert.stats().refusals, 1);
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn quota(mut self, bytes: usize) -> Self {
         self.quota = bytes;
         self
@@ -240,6 +384,16 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
 
     /// Sets the number of charged bytes beyond which reports say so; 0 for
     /// none. Nothing is refused.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("growing").soft_quota(64 << 10).register()?;
+    /// expert.alloc(100 << 10)?;
+    /// assert!(expert.snapshot().is_over_soft_quota());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub fn soft_quota(mut self, bytes: usize) -> Self {
         self.soft_quota = bytes;
         self
@@ -248,6 +402,18 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
     /// Makes the expert a child: its memory is charged to `parent` as well,
     /// whose quota it cannot escape, and it is to stop when the parent is told
     /// to stop or ends. Its memory stays its own.
+    ///
+    /// ```
+    /// use expert_alloc::{Error, ExpertAlloc};
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let plugin = heap.expert("plug-in").quota(64 << 10).register()?;
+    /// let query = heap.expert("query").parent(&plugin).register()?;
+    /// assert_eq!(query.alloc(100 << 10), Err(Error::QuotaExceeded), "the parent's");
+    /// plugin.terminate();
+    /// assert_eq!(query.alloc(1), Err(Error::Terminated));
+    /// # Ok::<(), Error>(())
+    /// ```
     pub fn parent(mut self, parent: &'b Expert<H>) -> Self {
         self.parent = Some(parent);
         self
@@ -257,6 +423,19 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
     /// its quota has no room, which most programs answer by aborting the
     /// process. By default the memory is granted, counted, and the expert is
     /// told to stop ([`State::Overdrawn`]).
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// let expert = ALLOC.expert("careful").quota(64 << 10).refuse_overdraft().register()?;
+    /// let _scope = expert.enter();
+    /// let mut bytes: Vec<u8> = Vec::new();
+    /// assert!(bytes.try_reserve(1 << 20).is_err());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub fn refuse_overdraft(mut self) -> Self {
         self.overdraft = false;
         self

@@ -50,11 +50,33 @@ impl ExpertAlloc {
 
     /// Begins to make an expert. Its name is for reports, is kept up to 63
     /// bytes, and need not be unique: the key identifies.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("top-users").register()?;
+    /// let namesake = heap.expert("top-users").register()?;
+    /// assert_ne!(expert.key(), namesake.key());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub fn expert(self, name: &str) -> ExpertBuilder<'_> {
         ExpertBuilder::new(self, name)
     }
 
     /// The host: its raw calls and its figures.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("configured").register()?;
+    /// let settings = expert.transfer(expert.alloc(64)?.as_ptr(), &heap.host())?;
+    /// let _ = expert.finish();
+    /// assert_eq!(heap.host().size(settings.as_ptr()), 64, "it outlives the expert");
+    /// heap.host().free(settings.as_ptr())?;
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub const fn host(self) -> Host<Self> {
         Host::new(self)
@@ -63,6 +85,18 @@ impl ExpertAlloc {
     /// Whose live block `address` points to or into; the host's key for what
     /// belongs to no expert; `None` for what is not a block of this heap. Any
     /// address may be given, and nothing is read there.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("one").register()?;
+    /// let block = expert.alloc(100)?.as_ptr();
+    /// assert_eq!(heap.owner_of(block.wrapping_add(99)), Some(expert.key()));
+    /// assert_eq!(heap.owner_of(&raw const heap), None, "on the stack");
+    /// assert_eq!(heap.owner_of(0x5EED as *const u8), None, "nowhere");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn owner_of<T: ?Sized>(self, address: *const T) -> Option<ExpertKey> {
         HostEngine.owner_of(address.cast())
@@ -71,6 +105,17 @@ impl ExpertAlloc {
     /// What the host and all experts hold together. Charges and peaks are
     /// summed over those without a parent, in whose figures their children's
     /// are; the sum of peaks is at least the peak of the sum.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let before = heap.stats().live_blocks;
+    /// let expert = heap.expert("one").register()?;
+    /// expert.alloc(100)?;
+    /// assert_eq!(heap.stats().live_blocks, before + 1);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn stats(self) -> Stats {
         report::total(self)
@@ -78,12 +123,32 @@ impl ExpertAlloc {
 
     /// A table with a row for each expert, made when it is printed. Printing
     /// allocates nothing.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("top-users").register()?;
+    /// assert!(heap.report().to_string().contains("top-users"));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn report(self) -> Report<Self> {
         Report(self)
     }
 
     /// The figures of the host and of every expert, as data.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("top-users").register()?;
+    /// let snapshot = heap.snapshot();
+    /// assert_eq!(snapshot.get(expert.key()).unwrap().name.as_str(), "top-users");
+    /// assert_eq!(snapshot.host().unwrap().name.as_str(), "host");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn snapshot(self) -> Snapshot {
         // What is kept for the reader is not to be charged to an expert.
@@ -92,6 +157,16 @@ impl ExpertAlloc {
 
     /// The figures of one expert, or of the host; `None` for a key that is
     /// nobody's.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("top-users").register()?;
+    /// expert.alloc(100)?;
+    /// assert_eq!(heap.get(expert.key()).unwrap().stats.live_blocks, 1);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn get(self, key: ExpertKey) -> Option<ExpertSnapshot<NameCopy>> {
         report::row(self, key).ok()
@@ -100,6 +175,17 @@ impl ExpertAlloc {
     /// Tells the expert of `key` to stop, as
     /// [`Expert::terminate`](crate::Expert::terminate) does, from wherever
     /// only its key is known.
+    ///
+    /// ```
+    /// use expert_alloc::{Error, ExpertAlloc, State};
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("slow").register()?;
+    /// heap.terminate(expert.key())?;
+    /// assert_eq!(expert.state(), State::Terminated);
+    /// assert_eq!(heap.terminate(heap.host().key()), Err(Error::AccessDenied));
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -112,23 +198,66 @@ impl ExpertAlloc {
     }
 
     /// What the heap has mapped, for all owners together.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("large").register()?;
+    /// expert.alloc(1 << 20)?;
+    /// assert!(heap.memory().mapped_bytes >= 1 << 20);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn memory(self) -> HeapStats {
         heap::stats()
     }
 
     /// Gives free physical memory back to the system at once.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("large").register()?;
+    /// expert.alloc(1 << 20)?;
+    /// let _ = expert.finish();
+    /// heap.purge();
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub fn purge(self) {
         heap::purge();
     }
 }
 
 /// The figures of the host and of all experts at about the same time.
+///
+/// ```
+/// use expert_alloc::ExpertAlloc;
+///
+/// let heap = ExpertAlloc::new();
+/// let expert = heap.expert("hungry").register()?;
+/// expert.alloc(10 << 20)?;
+/// let snapshot = heap.snapshot();
+/// let largest = snapshot.experts.iter().max_by_key(|row| row.stats.charged_bytes);
+/// assert_eq!(largest.unwrap().key, expert.key());
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Snapshot {
     /// The host first, then the experts in the order of their slots.
     pub experts: Vec<ExpertSnapshot<NameCopy>>,
+}
+
+#[cfg(feature = "serde")]
+impl serde::Serialize for Snapshot {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeStruct;
+        let mut fields = serializer.serialize_struct("Snapshot", 1)?;
+        fields.serialize_field("experts", &self.experts[..])?;
+        fields.end()
+    }
 }
 
 impl Snapshot {

@@ -11,6 +11,17 @@ use crate::key::ExpertKey;
 /// transferred to the host, and from the host to the next expert.
 ///
 /// The host has a key like any expert, no quota, and never ends.
+///
+/// ```
+/// use expert_alloc::ExpertAlloc;
+///
+/// let heap = ExpertAlloc::new();
+/// let host = heap.host();
+/// let block = host.alloc(100)?;
+/// assert_eq!(heap.owner_of(block.as_ptr()), Some(host.key()));
+/// host.free(block.as_ptr())?;
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Host<H: Home> {
     home: H,

@@ -40,10 +40,19 @@ fn visit_live<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error
     Ok(visit)
 }
 
+/// The result, but where the quota refused because the expert was told to stop
+/// during the call: then that is the reason.
+fn or_told_to_stop<T, H: Home>(visit: &Visit<'_, H>, result: Result<T, Error>) -> Result<T, Error> {
+    match result {
+        Err(Error::QuotaExceeded) if visit.state() != State::Live => Err(Error::Terminated),
+        result => result,
+    }
+}
+
 /// A raw block of `size` bytes, zero-filled.
 pub(crate) fn alloc<H: Home>(home: H, key: Key, size: usize) -> Result<NonNull<u8>, Error> {
     let visit = visit_live(home, key)?;
-    home.engine().raw_allocate(visit.who(), size)
+    or_told_to_stop(&visit, home.engine().raw_allocate(visit.who(), size))
 }
 
 /// Resizes a raw block of the key's; null is answered by a new block.
@@ -54,10 +63,12 @@ pub(crate) fn realloc<H: Home>(
     size: usize,
 ) -> Result<NonNull<u8>, Error> {
     let visit = visit_live(home, key)?;
-    if block.is_null() {
-        return home.engine().raw_allocate(visit.who(), size);
-    }
-    home.engine().raw_reallocate(visit.who(), block, size)
+    let result = if block.is_null() {
+        home.engine().raw_allocate(visit.who(), size)
+    } else {
+        home.engine().raw_reallocate(visit.who(), block, size)
+    };
+    or_told_to_stop(&visit, result)
 }
 
 /// Frees a raw block of the key's. One who is to stop is told so afterwards.
@@ -89,7 +100,8 @@ pub(crate) fn transfer<H: Home>(
         return NonNull::new(block).ok_or(Error::InvalidPointer);
     }
     let taker = visit_live(home, to)?;
-    home.engine().raw_transfer(giver.who(), block, taker.who())
+    let result = home.engine().raw_transfer(giver.who(), block, taker.who());
+    or_told_to_stop(&taker, result)
 }
 
 /// Tells an expert to stop, for good. The host cannot be told.

@@ -15,6 +15,22 @@ use crate::error::Error;
 use crate::expert::home::{Home, OwnerOf};
 
 /// Whoever can hold raw blocks: an [`Expert`], or the [`Host`].
+///
+/// ```
+/// use expert_alloc::{Error, Expert, ExpertAlloc, Holder};
+///
+/// /// Gives a new block to an expert, or to the host.
+/// fn give(from: &Expert, to: &impl Holder<ExpertAlloc>) -> Result<(), Error> {
+///     from.transfer(from.alloc(8)?.as_ptr(), to).map(|_| ())
+/// }
+///
+/// let heap = ExpertAlloc::new();
+/// let (one, two) = (heap.expert("one").register()?, heap.expert("two").register()?);
+/// give(&one, &two)?;
+/// give(&one, &heap.host())?;
+/// assert_eq!((one.stats().live_blocks, two.stats().live_blocks), (0, 1));
+/// # Ok::<(), Error>(())
+/// ```
 pub trait Holder<H: Home>: sealed::Holder<H> {}
 
 impl<H: Home> Holder<H> for Expert<H> {}
@@ -70,7 +86,19 @@ impl<H: Home> sealed::Holder<H> for Host<H> {
 
 fn alloc<H: Home>(holder: &impl Holder<H>, size: usize) -> Result<NonNull<u8>, Error> {
     holder.check_open()?;
-    holder.home().engine().raw_allocate(holder.who(), size)
+    or_told_to_stop(holder, holder.home().engine().raw_allocate(holder.who(), size))
+}
+
+/// The result, but where the quota refused because the holder was told to stop
+/// during the call: then that is the reason.
+fn or_told_to_stop<T, H: Home>(
+    holder: &impl Holder<H>,
+    result: Result<T, Error>,
+) -> Result<T, Error> {
+    match result {
+        Err(Error::QuotaExceeded) if !holder.who().account.is_open() => Err(Error::Terminated),
+        result => result,
+    }
 }
 
 fn realloc<H: Home>(
@@ -82,7 +110,7 @@ fn realloc<H: Home>(
         return alloc(holder, size);
     }
     holder.check_open()?;
-    holder.home().engine().raw_reallocate(holder.who(), block, size)
+    or_told_to_stop(holder, holder.home().engine().raw_reallocate(holder.who(), block, size))
 }
 
 fn free<H: Home>(holder: &impl Holder<H>, block: *mut u8) -> Result<(), Error> {
@@ -105,7 +133,7 @@ fn transfer<H: Home>(
         return Err(Error::InvalidKey);
     }
     to.check_open()?;
-    from.home().engine().raw_transfer(from.who(), block, to.who())
+    or_told_to_stop(to, from.home().engine().raw_transfer(from.who(), block, to.who()))
 }
 
 macro_rules! raw_calls {
@@ -113,6 +141,19 @@ macro_rules! raw_calls {
         impl<H: Home> $holder<H> {
             /// A raw block of `size` bytes, zero-filled and 16-byte aligned.
             /// A size of 0 gives a block of its own as well.
+            ///
+            /// ```
+            /// use expert_alloc::ExpertAlloc;
+            ///
+            /// let heap = ExpertAlloc::new();
+            /// let expert = heap.expert("one").register()?;
+            /// let block = expert.alloc(100)?;
+            /// // SAFETY: a live block of 100 bytes.
+            /// let bytes = unsafe { std::slice::from_raw_parts(block.as_ptr(), 100) };
+            /// assert!(bytes.iter().all(|&byte| byte == 0));
+            /// assert_eq!(block.addr().get() % 16, 0);
+            /// # Ok::<(), expert_alloc::Error>(())
+            /// ```
             ///
             /// # Errors
             ///
@@ -125,6 +166,17 @@ macro_rules! raw_calls {
             /// Resizes a raw block of this holder, keeps its content, and fills
             /// what is new with 0. Null is answered by a new block.
             ///
+            /// ```
+            /// use expert_alloc::ExpertAlloc;
+            ///
+            /// let heap = ExpertAlloc::new();
+            /// let expert = heap.expert("one").register()?;
+            /// let block = expert.realloc(std::ptr::null_mut(), 100)?;     // null: an alloc
+            /// let block = expert.realloc(block.as_ptr(), 5000)?;
+            /// assert_eq!(expert.size(block.as_ptr()), 5000);
+            /// # Ok::<(), expert_alloc::Error>(())
+            /// ```
+            ///
             /// # Errors
             ///
             /// As [`alloc`](Self::alloc) and [`free`](Self::free); the block is
@@ -136,6 +188,19 @@ macro_rules! raw_calls {
             /// Frees a raw block of this holder, also when it is to stop. Null
             /// is no block, and fine.
             ///
+            /// ```
+            /// use expert_alloc::{Error, ExpertAlloc};
+            ///
+            /// let heap = ExpertAlloc::new();
+            /// let (one, other) = (heap.expert("one").register()?, heap.expert("other").register()?);
+            /// let block = one.alloc(100)?.as_ptr();
+            /// assert_eq!(other.free(block), Err(Error::AccessDenied));
+            /// assert_eq!(one.free(block.wrapping_add(16)), Err(Error::InvalidPointer));
+            /// assert_eq!(one.free(block), Ok(()));
+            /// assert_eq!(one.free(block), Err(Error::InvalidPointer));
+            /// # Ok::<(), Error>(())
+            /// ```
+            ///
             /// # Errors
             ///
             /// [`Error::InvalidPointer`] where no live raw block starts there,
@@ -146,6 +211,17 @@ macro_rules! raw_calls {
 
             /// The bytes asked for of a raw block of this holder; 0 for
             /// anything else.
+            ///
+            /// ```
+            /// use expert_alloc::ExpertAlloc;
+            ///
+            /// let heap = ExpertAlloc::new();
+            /// let expert = heap.expert("one").register()?;
+            /// let block = expert.alloc(100)?.as_ptr();
+            /// assert_eq!(expert.size(block), 100);
+            /// assert_eq!(expert.size(block.wrapping_add(1)), 0);
+            /// # Ok::<(), expert_alloc::Error>(())
+            /// ```
             #[must_use]
             pub fn size(&self, block: *const u8) -> usize {
                 size(self, block)
@@ -153,6 +229,17 @@ macro_rules! raw_calls {
 
             /// Gives a raw block of this holder to another, with its charge.
             /// The block may move: the result is where it is now.
+            ///
+            /// ```
+            /// use expert_alloc::ExpertAlloc;
+            ///
+            /// let heap = ExpertAlloc::new();
+            /// let (one, two) = (heap.expert("one").register()?, heap.expert("two").register()?);
+            /// let block = one.transfer(one.alloc(100)?.as_ptr(), &two)?;
+            /// assert_eq!(heap.owner_of(block.as_ptr()), Some(two.key()));
+            /// assert_eq!(one.finish().blocks, 0);
+            /// # Ok::<(), expert_alloc::Error>(())
+            /// ```
             ///
             /// # Errors
             ///

@@ -50,6 +50,21 @@ pub struct Scope<'e, H: Ambient = DefaultHome> {
 impl<H: Ambient> Expert<H> {
     /// Makes this expert the owner of what this thread allocates through the
     /// global allocator, until the result is dropped.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// let expert = ALLOC.expert("one").register()?;
+    /// let text = {
+    ///     let _scope = expert.enter();
+    ///     String::from("the expert's")
+    /// };
+    /// assert_eq!(ALLOC.owner_of(text.as_ptr()), Some(expert.key()));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[inline]
     pub fn enter(&self) -> Scope<'_, H> {
         let previous = self.home().enter(self.ambient());
@@ -57,6 +72,23 @@ impl<H: Ambient> Expert<H> {
     }
 
     /// Polls `future` in a scope of this expert, on whatever thread that is.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    /// use std::pin::pin;
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// let task = ALLOC.expert("task").register()?;
+    /// let mut future = pin!(task.in_scope(async { String::from("the task's") }));
+    /// let Poll::Ready(text) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) else {
+    ///     unreachable!("nothing to wait for");
+    /// };
+    /// assert_eq!(ALLOC.owner_of(text.as_ptr()), Some(task.key()));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub fn in_scope<F: Future>(&self, future: F) -> InScope<'_, F, H> {
         InScope { expert: self, future }
     }
@@ -120,6 +152,17 @@ mod run {
         /// What `f` borrows mutably may be left half changed by a panic; look
         /// at it with that in mind, as after a thread that panicked.
         ///
+        /// ```
+        /// use expert_alloc::ExpertAlloc;
+        ///
+        /// let heap = ExpertAlloc::new();
+        /// let expert = heap.expert("careless").register()?;
+        /// assert_eq!(expert.run(|| 6 * 7).unwrap(), 42);
+        /// let failure = expert.run(|| panic!("out of cheese")).unwrap_err();
+        /// assert_eq!(failure.message(), Some("out of cheese"));
+        /// # Ok::<(), expert_alloc::Error>(())
+        /// ```
+        ///
         /// # Errors
         ///
         /// [`Failure`] with what the panic carried.
@@ -130,6 +173,16 @@ mod run {
     }
 
     /// What an expert's panic carried. See [`Expert::run`].
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("careless").register()?;
+    /// let failure = expert.run(|| panic!("frame {} is odd", 7)).unwrap_err();
+    /// assert_eq!(failure.to_string(), "panicked: frame 7 is odd");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub struct Failure(Box<dyn Any + Send>);
 
     impl Failure {

@@ -79,6 +79,12 @@ impl Cleanups {
         }
     }
 
+    /// Whether there is nothing to run.
+    pub(crate) fn is_empty(&self) -> bool {
+        // Relaxed: a null is a null; `run` orders what is read behind anything else.
+        self.0.load(Relaxed).is_null()
+    }
+
     /// Takes all clean-ups and runs them, last registered first. A panic in
     /// one ends that one only.
     pub(crate) fn run<E: Engine>(&self, engine: E) -> Outcome {

@@ -147,6 +147,9 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
     /// Runs the clean-ups. What they allocate is the host's, so that none
     /// fails for want of quota; the key still serves to free.
     fn clean_up(&mut self) {
+        if self.slot.cleanups().is_empty() {
+            return;
+        }
         let engine = self.home.engine();
         let outcome = self.home.as_host(|| self.slot.cleanups().run(engine));
         self.reclaimed.count_cleanups(outcome);

@@ -11,6 +11,7 @@
 //!  registry  slots by number, free slots, look-up by key
 //!  slot      one expert's account, engine state, name, clean-ups
 //!  name      names in place                owned_name  names copied
+//!  serialize figures for other programs
 //! ```
 
 pub(crate) mod cleanup;
@@ -23,6 +24,8 @@ pub(crate) mod name;
 pub(crate) mod owned_name;
 pub(crate) mod registry;
 pub(crate) mod report;
+#[cfg(feature = "serde")]
+mod serialize;
 pub(crate) mod slot;
 pub(crate) mod stats;
 pub(crate) mod visit;

@@ -57,6 +57,17 @@ unsafe impl Name for OwnedName {
 }
 
 /// A name of at most 63 bytes, by value: reading a report needs no memory.
+///
+/// ```
+/// use expert_alloc::ExpertAlloc;
+///
+/// let heap = ExpertAlloc::new();
+/// let expert = heap.expert("top-users").register()?;
+/// let name = expert.snapshot().name;
+/// let _ = expert.finish();
+/// assert_eq!(name.as_str(), "top-users");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NameCopy {
     bytes: [u8; NAME_BYTES + 1],

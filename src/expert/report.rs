@@ -16,6 +16,16 @@ use crate::sync::Ordering::Acquire;
 use crate::sync::fence;
 
 /// What is known of one expert at one moment. `N` is the name, by value.
+///
+/// ```
+/// use expert_alloc::ExpertAlloc;
+///
+/// let heap = ExpertAlloc::new();
+/// let expert = heap.expert("one").soft_quota(1 << 20).register()?;
+/// let row = expert.snapshot();
+/// assert_eq!((row.key, row.parent, row.soft_quota), (expert.key(), None, 1 << 20));
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ExpertSnapshot<N> {
@@ -101,6 +111,17 @@ pub(crate) fn total<H: Home>(home: H) -> Stats {
 
 /// A table with one row for the host, for each expert, and for the sum. Made
 /// when it is printed.
+///
+/// ```
+/// use expert_alloc::ExpertAlloc;
+///
+/// let heap = ExpertAlloc::new();
+/// let expert = heap.expert("top-users").quota(64 << 20).register()?;
+/// let table = heap.report().to_string();
+/// let row = table.lines().find(|line| line.contains("top-users")).unwrap();
+/// assert!(row.contains("live") && row.contains("64.0 MiB"));
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[derive(Clone, Copy)]
 pub struct Report<H>(pub(crate) H);
 

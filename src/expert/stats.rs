@@ -11,6 +11,20 @@ use crate::expert::cleanup::Outcome;
 ///
 /// Exact while no other thread allocates or frees for the expert; otherwise
 /// each figure is from some moment during the call.
+///
+/// ```
+/// use expert_alloc::ExpertAlloc;
+///
+/// let heap = ExpertAlloc::new();
+/// let expert = heap.expert("one").quota(1 << 20).register()?;
+/// let block = expert.alloc(100)?;
+/// expert.free(block.as_ptr())?;
+/// let stats = expert.stats();
+/// assert_eq!((stats.allocations, stats.frees, stats.live_blocks), (1, 1, 0));
+/// assert!(stats.peak_bytes >= 100);
+/// println!("{stats}");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
@@ -82,6 +96,18 @@ impl fmt::Display for Stats {
 }
 
 /// What the end of an expert brought back.
+///
+/// ```
+/// use expert_alloc::ExpertAlloc;
+///
+/// let heap = ExpertAlloc::new();
+/// let expert = heap.expert("forgetful").register()?;
+/// expert.alloc(100)?;
+/// let reclaimed = expert.finish();
+/// assert_eq!((reclaimed.blocks, reclaimed.cleanups_run), (1, 0));
+/// println!("{reclaimed}");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "it tells what the expert had not freed, and whether a clean-up failed"]

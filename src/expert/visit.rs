@@ -13,6 +13,18 @@ use crate::expert::slot::{CLOSING, OVERDRAFT, Word};
 use crate::key::ExpertKey;
 
 /// How an expert stands.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, State};
+///
+/// let heap = ExpertAlloc::new();
+/// let parent = heap.expert("parent").register()?;
+/// let child = heap.expert("child").parent(&parent).register()?;
+/// let _ = parent.finish();
+/// assert_eq!(child.state(), State::ParentStopped);
+/// assert_eq!(child.state().to_string(), "parent stopped");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum State {

@@ -58,7 +58,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         &self.directory
     }
 
-    /// Makes [`Engine::drain`] wait until the result is dropped.
+    /// Makes `Engine::drain` wait until the result is dropped.
     pub fn pin(&self) -> Pin<'_> {
         // SeqCst: either `drain` sees the pin, or what is read from here on is
         // from after what was written before `drain`.

@@ -12,6 +12,7 @@ use core::cell::Cell;
 pub use super::chunk::Chunk;
 use super::chunk_map;
 use super::geometry::{CHUNK, SLICE, SLICES};
+use super::paths::{self, Path};
 use super::span::Span;
 use super::tables::Pool;
 use super::thread;
@@ -25,7 +26,8 @@ const RUNS_PER_LOOK: u32 = 64;
 /// At most so many slices are purged at a time, so that no call takes long.
 const SLICES_PER_TICK: usize = 256;
 
-struct Arena {
+/// The arena, while its lock is held.
+pub struct Arena {
     /// Chunks with free slices (A1).
     first: Cell<Option<&'static Chunk>>,
     runs: Cell<u32>,
@@ -97,16 +99,9 @@ pub fn take(count: usize, align: usize) -> Option<Run> {
     Some(Run { chunk, first, slices: count, fresh })
 }
 
-/// Gives the slices of an ended span back; `touched` bytes of it from the
-/// start may have physical pages.
-pub fn give(chunk: &'static Chunk, first: usize, count: usize, touched: usize) {
-    let arena = ARENA.lock();
-    chunk.set_start(first, false);
-    chunk.give(first, count, touched.div_ceil(SLICE).min(count));
-    if !chunk.is_listed.get() {
-        arena.list(chunk);
-    }
-    arena.look_at_clock();
+/// Runs `f` with the arena, its lock taken once.
+pub fn with<T>(f: impl FnOnce(&Arena) -> T) -> T {
+    f(&ARENA.lock())
 }
 
 /// Gives the tail of a span's run back: `from` of its `count` slices on.
@@ -144,19 +139,6 @@ pub fn take_huge(bytes: usize, align: usize) -> Option<(&'static Chunk, usize)> 
     Some((chunk, chunk.base() + offset))
 }
 
-/// Unmaps a huge chunk, as soon as nobody can be looking at it.
-pub fn give_huge(chunk: &'static Chunk) {
-    chunk_map::remove(chunk);
-    let arena = ARENA.lock();
-    if thread::nobody_else_is_pinned() {
-        arena.unmap_chunk(chunk);
-        return;
-    }
-    // Somebody might just read a header of it: keep the addresses, listed as
-    // a chunk without free slices, until a purge finds the threads quiet.
-    arena.list(chunk);
-}
-
 /// Gives all free physical memory back to the system, and all empty chunks.
 pub fn purge() {
     let arena = ARENA.lock();
@@ -186,10 +168,37 @@ pub fn for_each_listed(mut f: impl FnMut(&'static Chunk)) {
 }
 
 fn note_purged(slices: usize) {
+    if slices > 0 {
+        paths::entered(Path::Purged);
+    }
     PURGED_SLICES.fetch_add(slices, Relaxed);
 }
 
 impl Arena {
+    /// Gives the slices of an ended span back; `touched` bytes of it from the
+    /// start may have physical pages.
+    pub fn give(&self, chunk: &'static Chunk, first: usize, count: usize, touched: usize) {
+        chunk.set_start(first, false);
+        chunk.give(first, count, touched.div_ceil(SLICE).min(count));
+        if !chunk.is_listed.get() {
+            self.list(chunk);
+        }
+        self.look_at_clock();
+    }
+
+    /// Unmaps a huge chunk, as soon as nobody can be looking at it.
+    pub fn give_huge(&self, chunk: &'static Chunk) {
+        chunk_map::remove(chunk);
+        if thread::nobody_else_is_pinned() {
+            self.unmap_chunk(chunk);
+            return;
+        }
+        paths::entered(Path::HugeKept);
+        // Somebody might just read a header of it: keep the addresses, listed
+        // as a chunk without free slices, until a purge finds the threads quiet.
+        self.list(chunk);
+    }
+
     fn chunks(&self) -> impl Iterator<Item = &'static Chunk> {
         // The next one is read before the caller can unlist this one.
         let mut next = self.first.get();
@@ -244,6 +253,7 @@ impl Arena {
         let mapping = unsafe { super::address::block_at(chunk.base()) };
         // SAFETY: its whole mapping; no span is in it and nobody looks at it.
         unsafe { source::unmap(mapping, bytes) };
+        paths::entered(Path::ChunkReleased);
         CHUNKS.fetch_sub(1, Relaxed);
         RECORDS.give(chunk);
     }

@@ -58,13 +58,13 @@ impl SliceSet {
         self.find(from, u64::MAX).unwrap_or(SLICES)
     }
 
-    /// The last slice at or before `from` that is in the set.
-    pub fn previous(&self, from: usize) -> Option<usize> {
-        let mut word = from / 64;
-        let mut bits = self.0[word] & (u64::MAX >> (63 - from % 64));
+    /// The last slice before `from` that is not in the set.
+    pub fn gap_before(&self, from: usize) -> Option<usize> {
+        let mut word = from.checked_sub(1)? / 64;
+        let mut bits = !self.0[word] & (u64::MAX >> (63 - (from - 1) % 64));
         while bits == 0 {
             word = word.checked_sub(1)?;
-            bits = self.0[word];
+            bits = !self.0[word];
         }
         Some(word * 64 + 63 - bits.leading_zeros() as usize)
     }
@@ -158,7 +158,7 @@ mod tests {
             assert_eq!(set.is_empty(), !truth.contains(&true));
             let at = next(SLICES);
             assert_eq!(set.next(at), (at..SLICES).find(|&slice| truth[slice]));
-            assert_eq!(set.previous(at), (0..=at).rev().find(|&slice| truth[slice]));
+            assert_eq!(set.gap_before(at), (0..at).rev().find(|&slice| !truth[slice]));
             assert_eq!(
                 set.next_gap(at),
                 (at..SLICES).find(|&slice| !truth[slice]).unwrap_or(SLICES)

@@ -15,6 +15,7 @@ use core::ptr::{self, NonNull};
 use super::address;
 use super::cache::{Cache, EMPTY};
 use super::geometry::SLICE;
+use super::paths::{self, Path};
 use super::record::Heap;
 use super::size_class::{self, CLASSED_MAX};
 use super::span::Span;
@@ -126,15 +127,18 @@ pub unsafe fn resize(
     let is_aligned = memory.addr().get() % new.align() == 0;
     // Blocks aligned beyond a slice are found in another way, by their layout.
     let stays = is_aligned && (new.align() > SLICE) == (old.align() > SLICE);
-    // SAFETY: S1: the live block of this span.
-    if let Some(done) =
-        stays.then(|| unsafe { resize_in_place(span, memory, old, new, zeroed) }).flatten()
-    {
-        return done.map(|()| memory);
+    if stays {
+        // SAFETY: S1: the live block of this span.
+        if let Some(done) = unsafe { resize_in_place(span, memory, old, new, zeroed) } {
+            return done.map(|()| memory);
+        }
     }
     let moved = match allocate_beside(span, new, zeroed) {
         // A block that is to shrink never fails: it stays as large as it is.
-        Err(_) if stays && new.size() <= old.size() => return Ok(memory),
+        Err(_) if stays && new.size() <= old.size() => {
+            paths::entered(Path::Stayed);
+            return Ok(memory);
+        }
         moved => moved?,
     };
     let kept = old.size().min(new.size());
@@ -339,6 +343,11 @@ fn ambient_large(layout: Layout, zeroed: bool) -> *mut u8 {
         let heap = cache.heap();
         // `None` and an invalid key: the host is adopting the cache.
         let Some(key) = heap.key() else { continue };
+        // What moves to the host's heap does not come back: the key was the
+        // owner's, and not that of the next who has the record.
+        if !ptr::eq(cache.heap(), heap) {
+            continue;
+        }
         match allocate_large(heap, key, layout, zeroed) {
             Err(Error::InvalidKey) => {}
             done => return pointer(done),

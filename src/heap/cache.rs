@@ -23,12 +23,13 @@ use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
 use super::free_block::{self, FreeBlock, FreeList};
+use super::paths::{self, Path};
 use super::record::{HOST, Heap};
 use super::size_class::CLASSES;
 use super::span::{NEVER, Span, SpanList, State};
 use super::tables::Pooled;
 use super::thread::Thread;
-use crate::sync::{AtomicPtr, AtomicU8, AtomicUsize, Ordering::Relaxed};
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// The list that the fast path pops.
 #[repr(C)]
@@ -38,6 +39,9 @@ pub struct Bin {
     /// locked instruction; read by whoever takes statistics.
     allocated: AtomicUsize,
 }
+
+/// See [`Cache::is_tight`].
+const TIGHT: u8 = 64;
 
 /// The spans behind a bin.
 pub struct Queue {
@@ -68,15 +72,23 @@ pub struct Cache {
     bins: [Bin; CLASSES],
     queues: [Queue; CLASSES],
     heap: AtomicPtr<Heap>,
+    /// The classes whose bins were ever filled, a bit each: a cache that was
+    /// hardly used is looked through quickly.
+    used_classes: [AtomicU32; 2],
     fate: AtomicU8,
+    /// How many carvings the quota has to grant until it counts as roomy again
+    /// after a refusal. Until then a single free block is enough for a span to
+    /// be looked at, and no span is kept empty.
+    tight: Cell<u8>,
     /// What the thread looks it up by; 0 while unused.
     id: Cell<usize>,
     thread: Cell<Option<&'static Thread>>,
     /// Neighbours on the heap's list; under its lock.
     pub heap_next: Cell<Option<&'static Cache>>,
     pub heap_prev: Cell<Option<&'static Cache>>,
-    /// The next on the thread's list.
+    /// Neighbours on the thread's list.
     pub thread_next: Cell<Option<&'static Cache>>,
+    pub thread_prev: Cell<Option<&'static Cache>>,
     /// The next in the thread's inbox.
     pub inbox_next: Cell<Option<&'static Cache>>,
     next_unused: Cell<Option<&'static Cache>>,
@@ -97,12 +109,15 @@ impl Cache {
                 CLASSES],
             queues: [const { Queue::new() }; CLASSES],
             heap: AtomicPtr::new((&raw const HOST).cast_mut()),
+            used_classes: [const { AtomicU32::new(0) }; 2],
             fate: AtomicU8::new(Fate::Alive as u8),
+            tight: Cell::new(0),
             id: Cell::new(0),
             thread: Cell::new(None),
             heap_next: Cell::new(None),
             heap_prev: Cell::new(None),
             thread_next: Cell::new(None),
+            thread_prev: Cell::new(None),
             inbox_next: Cell::new(None),
             next_unused: Cell::new(None),
         }
@@ -114,13 +129,14 @@ impl Cache {
         self.secret.set(free_block::secret());
         self.thread.set(Some(thread));
         self.fate.store(Fate::Alive as u8, Relaxed);
+        self.tight.set(0);
         self.set_heap(heap);
     }
 
     /// Empties the record, its spans taken over by somebody.
     pub fn close(&self) {
         self.id.set(0);
-        for class in 0..CLASSES {
+        for class in self.used_classes() {
             self.bins[class].head.set(None);
             self.bins[class].allocated.store(0, Relaxed);
             let queue = &self.queues[class];
@@ -129,6 +145,7 @@ impl Cache {
             queue.available.clear();
             queue.waiting.clear();
         }
+        self.used_classes.iter().for_each(|word| word.store(0, Relaxed));
     }
 
     /// What the thread looks the cache up by; 0 while the record is unused.
@@ -163,6 +180,45 @@ impl Cache {
         self.heap.store(ptr::from_ref(heap).cast_mut(), Relaxed);
     }
 
+    /// The classes that may have spans or a history.
+    pub fn used_classes(&self) -> impl Iterator<Item = usize> + use<> {
+        let [low, high] = [0, 1].map(|word| u64::from(self.used_classes[word].load(Relaxed)));
+        let mut left = low | high << 32;
+        core::iter::from_fn(move || {
+            let class = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            (class < CLASSES).then_some(class)
+        })
+    }
+
+    /// Notes that the class has a span from now on.
+    fn use_class(&self, class: usize) {
+        let word = &self.used_classes[class / 32];
+        // The thread alone writes it.
+        word.store(word.load(Relaxed) | 1 << (class % 32), Relaxed);
+    }
+
+    /// Whether the quota has refused lately.
+    pub fn is_tight(&self) -> bool {
+        self.tight.get() > 0
+    }
+
+    /// Notes that the quota has refused.
+    pub fn set_tight(&self) {
+        self.tight.set(TIGHT);
+    }
+
+    /// Notes that the quota has granted something.
+    pub fn ease(&self) {
+        self.tight.set(self.tight.get().saturating_sub(1));
+    }
+
+    /// How many free blocks make a span worth a visit: an eighth, so that what
+    /// waits is at most an eighth of the memory; one where the quota is tight.
+    pub fn enough(&self, span: &Span) -> u32 {
+        if self.is_tight() { 1 } else { (span.carved() / 8).max(1) }
+    }
+
     pub fn queue(&self, class: usize) -> &Queue {
         &self.queues[class]
     }
@@ -193,6 +249,7 @@ impl Cache {
     /// use until its owner ends.
     pub fn lose_bin(&self, class: usize) {
         if self.bins[class].head.take().is_some() {
+            paths::entered(Path::GuardMissed);
             super::local::refuse();
             self.set_limit(class, 0);
         }
@@ -224,7 +281,7 @@ impl Cache {
 
     /// How many blocks were ever taken from the bins.
     pub fn allocations(&self) -> u64 {
-        self.bins.iter().map(|bin| bin.allocated.load(Relaxed) as u64).sum()
+        self.used_classes().map(|class| self.bins[class].allocated.load(Relaxed) as u64).sum()
     }
 
     /// Puts what the bin holds back on the local list of the current span.
@@ -233,12 +290,7 @@ impl Cache {
         let count = self.bin_count(class);
         self.set_limit(class, 0);
         let Some(span) = self.queues[class].current.get() else { return };
-        // Counted, because a block that was freed twice makes a ring.
-        let is_sound = |block: &FreeBlock| block.is_guarded(self.secret.get());
-        let Some(last) = head.iter().take_while(is_sound).take(count).last() else { return };
-        last.set_next(span.local.get());
-        span.local.set(Some(head));
-        span.set_wait(span.local_count() + count as u32, NEVER);
+        span.take_back(Some(head), count as u32);
     }
 
     /// Makes `span` current and sets the one before aside.
@@ -247,6 +299,7 @@ impl Cache {
         span.set_state(State::Current);
         span.set_wait(span.local_count(), NEVER);
         self.queues[class].current.set(Some(span));
+        self.use_class(class);
     }
 
     /// Puts the current span, whose bin is empty, on the list it belongs on.
@@ -260,9 +313,11 @@ impl Cache {
     /// blocks brings it back (see [`noticed`](super::local::noticed)).
     pub fn enlist(&'static self, span: &'static Span) {
         let queue = &self.queues[span.class()];
-        let (local, enough) = (span.local_count(), span.enough());
-        if local >= enough || span.carved() < span.capacity() {
-            let outstanding = span.carved() - local;
+        self.use_class(span.class());
+        let (local, enough) = (span.local_count(), self.enough(span));
+        if span.own_free() >= enough || span.leftover().is_some() || span.carved() < span.capacity()
+        {
+            let outstanding = span.carved().saturating_sub(span.own_free());
             span.set_state(State::Available);
             span.set_wait(local, if outstanding == 0 { NEVER } else { outstanding });
             queue.available.push_back(span);

@@ -119,31 +119,28 @@ impl Chunk {
     /// Takes `count` free slices from `start` for a span. Returns whether all
     /// of them read as zero.
     pub fn take(&self, start: usize, count: usize) -> bool {
-        let (mut free, mut dirty, mut aged) = (self.free.get(), self.dirty.get(), self.aged.get());
-        debug_assert!(free.has_all(start, count));
-        let is_fresh = !dirty.has_any(start, count);
-        free.remove(start, count);
-        dirty.remove(start, count);
-        aged.remove(start, count);
-        self.free.set(free);
-        self.dirty.set(dirty);
-        self.aged.set(aged);
+        debug_assert!(self.free.get().has_all(start, count));
+        let is_fresh = edit(&self.dirty, |dirty| {
+            let is_fresh = !dirty.has_any(start, count);
+            dirty.remove(start, count);
+            is_fresh
+        });
+        edit(&self.free, |free| free.remove(start, count));
+        edit(&self.aged, |aged| aged.remove(start, count));
         is_fresh
     }
 
     /// Frees `count` slices from `start`, the first `touched` of which may
     /// have physical pages.
     pub fn give(&self, start: usize, count: usize, touched: usize) {
-        let (mut free, mut dirty) = (self.free.get(), self.dirty.get());
-        debug_assert!(!free.has_any(start, count));
-        free.insert(start, count);
-        dirty.insert(start, touched);
-        self.free.set(free);
-        self.dirty.set(dirty);
-        // The run that the slices are now part of.
-        let end = free.next_gap(start);
-        self.longest
-            .set(self.longest.get().max(end - start).max(count_back(&free, start) + end - start));
+        debug_assert!(!self.free.get().has_any(start, count));
+        edit(&self.dirty, |dirty| dirty.insert(start, touched));
+        // The run that the slices are now part of; slice 0 is never free.
+        let run = edit(&self.free, |free| {
+            free.insert(start, count);
+            free.next_gap(start) - free.gap_before(start).map_or(0, |gap| gap + 1)
+        });
+        self.longest.set(self.longest.get().max(run));
     }
 
     /// Notes that a span begins at `slice`, or no longer does (C4).
@@ -189,7 +186,9 @@ impl Chunk {
     }
 }
 
-/// How many slices in a row just before `start` are in the set.
-fn count_back(set: &SliceSet, start: usize) -> usize {
-    (0..start).rev().take_while(|&slice| set.has_all(slice, 1)).count()
+/// Changes a set where it lies: it is eight words long.
+fn edit<T>(set: &Cell<SliceSet>, change: impl FnOnce(&mut SliceSet) -> T) -> T {
+    // SAFETY: the sets belong to the holder of the arena's lock, and `change`,
+    // one of those above, looks at no other reference to this one.
+    change(unsafe { &mut *set.as_ptr() })
 }

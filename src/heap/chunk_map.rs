@@ -57,6 +57,29 @@ pub fn remove(chunk: &'static Chunk) {
     }
 }
 
+/// Calls `f` with each unit that holds part of a chunk, and the chunk, until
+/// it fails: for the walker.
+///
+/// # Errors
+///
+/// Those of `f`.
+#[cfg(feature = "testing")]
+pub fn for_each_unit<E>(
+    mut f: impl FnMut(usize, &'static Chunk) -> Result<(), E>,
+) -> Result<(), E> {
+    for root in (0..ROOTS).map(|root| root * LEAF) {
+        let Some(leaf) = leaf(root) else { continue };
+        for (place, entry) in leaf.iter().enumerate() {
+            // Acquire: as in `find`.
+            // SAFETY: entries are null or chunk records, which are never unmapped.
+            if let Some(chunk) = unsafe { entry.load(Ordering::Acquire).as_ref() } {
+                f(root + place, chunk)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The map has no room for a chunk.
 #[derive(Debug)]
 pub struct OutOfMap;

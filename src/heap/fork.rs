@@ -1,7 +1,8 @@
 //! `fork` in a process with threads: the child has one thread and a copy of
 //! every lock as it stood. All locks are taken before and released on both
 //! sides, so none is copied while another thread holds it. What other threads'
-//! caches held is lost to the child.
+//! caches held is lost to the child; their pins are taken off there, because
+//! nobody will.
 
 #[cfg(unix)]
 mod system {
@@ -36,10 +37,15 @@ mod system {
         unsafe { thread::unlock() };
     }
 
+    extern "C" fn after_in_child() {
+        thread::unpin_others();
+        after();
+    }
+
     pub fn prepare() {
         if !IS_SET.swap(true, Relaxed) {
             // SAFETY: the handlers are functions that never unwind.
-            unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after)) };
+            unsafe { libc::pthread_atfork(Some(before), Some(after), Some(after_in_child)) };
         }
     }
 }

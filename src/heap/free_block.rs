@@ -140,11 +140,6 @@ impl FreeBlock {
         self.0.as_ptr().cast()
     }
 
-    /// The block's memory.
-    pub fn memory(self) -> NonNull<u8> {
-        self.0.cast()
-    }
-
     /// The block's address.
     #[inline(always)]
     pub fn addr(self) -> usize {

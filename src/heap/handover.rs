@@ -6,9 +6,11 @@
 
 use core::ptr;
 
+use super::arena;
 use super::cache::{Cache, Fate};
-use super::record::{Heap, Lists};
-use super::size_class::{self, CLASSES};
+use super::paths::{self, Path};
+use super::record::{self, Heap, Lists};
+use super::size_class;
 use super::span::{Span, State};
 use super::thread;
 use crate::engine::{Taken, Usage};
@@ -29,7 +31,7 @@ pub fn abandon(cache: &'static Cache) -> bool {
 }
 
 fn abandon_spans(cache: &'static Cache, heap: &Heap, lists: &Lists) {
-    for class in 0..CLASSES {
+    for class in cache.used_classes() {
         cache.empty_bin(class);
         let queue = cache.queue(class);
         while let Some(span) = queue.spans().next() {
@@ -47,8 +49,9 @@ fn abandon_span(heap: &Heap, lists: &Lists, span: &'static Span) {
     // From here on whoever frees the last block ends the span; if that has
     // happened already, it is this thread's to do.
     let state = span.remote.set_abandoned(true);
-    let is_empty = span.local_count() + state.count() == span.carved();
+    let is_empty = span.own_free() + state.count() == span.carved();
     if !is_empty || !heap.end_span(lists, span) {
+        paths::entered(Path::Abandoned);
         heap.add_abandoned(lists, span);
     }
 }
@@ -62,15 +65,20 @@ fn leave(cache: &'static Cache, lists: &Lists) {
 /// The thread merges a cache that the host adopted with its own for the host;
 /// where it cannot have one, the spans are left to the next who allocates.
 pub fn merge(cache: &'static Cache) {
+    paths::entered(Path::CacheMerged);
     let Some(host) = thread::host_cache() else {
         let heap = cache.heap();
         return heap.with(|lists| abandon_spans(cache, heap, lists));
     };
-    for class in 0..CLASSES {
+    for class in cache.used_classes() {
         cache.empty_bin(class);
         let queue = cache.queue(class);
         while let Some(span) = queue.spans().next() {
             queue.remove(span);
+            if span.outstanding() == 0 {
+                cache.end_span(span);
+                continue;
+            }
             span.set_cache(Some(host));
             host.enlist(span);
         }
@@ -98,7 +106,7 @@ fn live(lists: &Lists) -> Taken {
         live.bytes += blocks * span.block_size();
     }
     for cache in lists.caches() {
-        for class in 0..CLASSES {
+        for class in cache.used_classes() {
             let count = cache.bin_count(class);
             live.blocks = live.blocks.saturating_sub(count);
             live.bytes = live.bytes.saturating_sub(count * size_class::size_of(class));
@@ -120,14 +128,17 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
             cache.set_fate(Fate::Dead);
             thread::notify(cache);
         }
-        let mut charged = 0;
-        for span in lists.spans() {
-            charged += span.charged();
-            if span.state() == State::Abandoned {
-                heap.remove_abandoned(lists, span);
+        let charged = arena::with(|arena| {
+            let mut charged = 0;
+            for span in lists.spans() {
+                charged += span.charged();
+                if span.state() == State::Abandoned {
+                    heap.remove_abandoned(lists, span);
+                }
+                record::release_slices_in(arena, span);
             }
-            super::record::release_slices(span);
-        }
+            charged
+        });
         heap.account().refund(charged);
         lists.clear();
         taken
@@ -140,6 +151,7 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
 pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
     from.with(|old| {
         to.with(|new| {
+            paths::entered(Path::HeapAdopted);
             let taken = live(old);
             for cache in old.caches() {
                 old.remove_cache(cache);

@@ -75,19 +75,22 @@ pub struct Entered {
 /// Makes `who` the owner of what this thread allocates through the global
 /// allocator. Where there is no memory for a cache, the owner stays as it was.
 pub fn enter(who: Who<'_, HostOwner>) -> Entered {
-    let before = thread::current();
-    let cache = match thread::find(who.key, Kind::Ambient) {
-        Some(cache) => Some(cache),
-        None => first_entry(who),
-    };
-    thread::set_current(cache.unwrap_or(before));
-    Entered { cache: before, id: before.id() }
+    let cache = thread::current();
+    // Before anything else: the first entry tends, and that may end the cache.
+    let before = Entered { cache, id: cache.id() };
+    let found = thread::find(who.key, Kind::Ambient);
+    if let Some(cache) = found.or_else(|| first_entry(who)) {
+        thread::set_current(cache);
+    }
+    before
 }
 
 #[cold]
 fn first_entry(who: Who<'_, HostOwner>) -> Option<&'static super::cache::Cache> {
     thread::tend();
-    thread::attach(heap_or_open(who, Kind::Ambient).ok()?, who.key).ok()
+    // Tending may have made the host's.
+    let found = thread::find(who.key, Kind::Ambient);
+    found.or_else(|| thread::attach(heap_or_open(who, Kind::Ambient).ok()?, who.key).ok())
 }
 
 /// Makes current what was so before; the host where that has ended meanwhile.
@@ -107,10 +110,7 @@ impl Engine for HostEngine {
     }
 
     fn table(self, layout: Layout) -> Option<NonNull<u8>> {
-        let memory = tables::allocate(layout)?;
-        // SAFETY: fresh memory of that layout.
-        unsafe { memory.write_bytes(0, layout.size()) };
-        Some(memory)
+        tables::allocate_zeroed(layout)
     }
 
     #[inline]

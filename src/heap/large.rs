@@ -10,6 +10,7 @@ use core::ptr::NonNull;
 use super::arena::{self, Run};
 use super::free_block;
 use super::geometry::{CHUNK, PAGE, SLICE, SLICES};
+use super::paths::{self, Path};
 use super::record::Heap;
 use super::span::{Span, State};
 use super::{address, chunk_map};
@@ -41,6 +42,7 @@ pub fn allocate(
         begin(heap, key, &run, State::Large, run.start(), bytes)?;
         return Ok(hand_out(run.header(), zeroed && !run.fresh));
     }
+    paths::entered(Path::Huge);
     let (chunk, start) = arena::take_huge(bytes, layout.align()).ok_or(Error::OutOfMemory)?;
     chunk.set_start(1, true);
     let run = Run { chunk, first: 1, slices: 0, fresh: true };
@@ -62,6 +64,7 @@ fn begin(
     span.set_heap(heap);
     heap.with(|lists| {
         if !heap.is_of(key) {
+            paths::entered(Path::HeapMoved);
             span.set_block_size(0);
             super::record::release_slices(span);
             return Err(Error::InvalidKey);
@@ -166,6 +169,7 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
             }
             return Some(charged);
         }
+        paths::entered(Path::GrewInPlace);
         span.set_block_size(bytes);
         if zeroed {
             let tail = span.block(before);
@@ -174,6 +178,7 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
         }
         return Some(Ok(()));
     }
+    paths::entered(Path::ShrankInPlace);
     span.with_heap(|heap, _| heap.refund(span, bytes))?;
     span.set_block_size(bytes);
     if wanted < slices {

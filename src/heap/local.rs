@@ -9,6 +9,7 @@ use core::ptr::NonNull;
 use super::address;
 use super::cache::Cache;
 use super::free_block::{self, FreeBlock};
+use super::paths::{self, Path};
 use super::span::{NEVER, Span, State};
 use super::{large, thread};
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
@@ -79,7 +80,7 @@ pub fn noticed(span: &'static Span) {
         State::Waiting => {
             queue.waiting.remove(span);
             cache.enlist(span);
-            if span.carved() == local {
+            if span.carved() == span.own_free() {
                 emptied(cache, span);
             }
         }
@@ -94,7 +95,7 @@ pub fn noticed(span: &'static Span) {
 fn emptied(cache: &'static Cache, span: &'static Span) {
     let available = &cache.queue(span.class()).available;
     let is_only = span.next.get().is_none() && span.prev.get().is_none();
-    if !(is_only && span.slices() == 1) {
+    if !(is_only && span.slices() == 1) || cache.is_tight() {
         available.remove(span);
         if cache.end_span(span) {
             return;
@@ -138,10 +139,6 @@ pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
 ///
 /// - S1, S2 as for [`free`]; `span` is the block's.
 unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
-    // SAFETY: S1: a block's start.
-    if unsafe { free_block::has_guard(memory) } {
-        return refuse();
-    }
     // SAFETY: S1: a block of this heap lies there.
     let memory = unsafe { address::block_at(memory.addr().get()) };
     let mut pin = None;
@@ -162,8 +159,10 @@ unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
         // SAFETY: the first block of the remote list: it was freed there.
         block.set_next(state.first().map(|first| unsafe { FreeBlock::listed(span.block(first)) }));
     });
-    if after.is_abandoned() {
-        end_if_empty(span);
+    match after {
+        Some(after) if after.is_abandoned() => end_if_empty(span),
+        Some(_) => (),
+        None => refuse(),
     }
 }
 
@@ -176,6 +175,7 @@ fn end_if_empty(span: &'static Span) {
                 return false;
             }
             if span.state() == State::Abandoned && span.outstanding() == 0 {
+                paths::entered(Path::AbandonedSpanEnded);
                 heap.remove_abandoned(lists, span);
                 if !heap.end_span(lists, span) {
                     heap.add_abandoned(lists, span);

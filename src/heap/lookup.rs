@@ -39,10 +39,17 @@ pub fn find(address: usize, _pin: &Pin) -> Option<Found<'_>> {
 /// The owner of the live block that `address` points to or into.
 pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
     let pin = thread::pin_anything();
-    let found = find(address.addr(), &pin)?;
-    // SAFETY: a block's start.
-    if found.span.state() == State::Free || unsafe { free_block::has_guard(found.start) } {
-        return None;
+    loop {
+        let found = find(address.addr(), &pin)?;
+        // SAFETY: a block's start.
+        if found.span.state() == State::Free || unsafe { free_block::has_guard(found.start) } {
+            return None;
+        }
+        let key = found.heap.key();
+        // The host may have adopted the span since, and somebody else may have
+        // the record. What the host has it keeps.
+        if found.span.heap().is_some_and(|now| core::ptr::eq(now, found.heap)) {
+            return key;
+        }
     }
-    found.heap.key()
 }

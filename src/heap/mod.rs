@@ -9,6 +9,8 @@ mod arena;
 mod bitmap;
 mod blocks;
 mod cache;
+#[cfg(feature = "testing")]
+pub mod check;
 mod chunk;
 mod chunk_map;
 mod exit;
@@ -20,6 +22,7 @@ mod host;
 mod large;
 mod local;
 mod lookup;
+mod paths;
 mod raw;
 mod record;
 mod refill;
@@ -32,9 +35,18 @@ mod tls;
 
 pub use blocks::{alloc, alloc_zeroed, dealloc, realloc};
 pub use host::{Entered, HostEngine, enter, leave};
+#[cfg(feature = "testing")]
+pub use paths::{Path, count};
+#[cfg(feature = "testing")]
+pub use tables::mapped_bytes as table_bytes;
 pub use thread::{Pin, pin};
 
 /// Totals of the process-wide heap.
+///
+/// ```
+/// let memory = expert_alloc::ExpertAlloc::new().memory();
+/// println!("{} MiB mapped in {} chunks", memory.mapped_bytes >> 20, memory.chunks);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeapStats {
     /// Bytes of address space had from the page source.

@@ -88,7 +88,7 @@ fn find<'p>(key: ExpertKey, address: *const u8, pin: &'p Pin) -> Result<RawBlock
     // SAFETY: W2, as above.
     let size = unsafe { start.cast::<AtomicUsize>().as_ref() }.load(Relaxed);
     // A plug-in may have written over the size; it stays inside the block.
-    let size = size.min(span.block_size() - PREFIX);
+    let size = size.min(span.block_size().saturating_sub(PREFIX));
     Ok(RawBlock { block: start, span, heap, size })
 }
 

@@ -19,8 +19,10 @@
 use core::cell::Cell;
 use core::ptr;
 
-use super::arena;
+use super::arena::{self, Arena};
 use super::cache::Cache;
+use super::geometry::SLICE;
+use super::paths::{self, Path};
 use super::size_class::CLASSES;
 use super::span::{Span, SpanList, State};
 use super::tables::{Pool, Pooled};
@@ -171,11 +173,11 @@ impl Lists {
         self.adopted.set(self.adopted.get() + blocks);
     }
 
-    /// Forgets all spans and caches.
+    /// Forgets all spans, none of them abandoned, and all caches.
     pub fn clear(&self) {
         self.spans.set(None);
         self.caches.set(None);
-        self.abandoned.iter().for_each(|list| while list.pop_front().is_some() {});
+        debug_assert!(self.abandoned.iter().all(SpanList::is_empty));
         self.allocations.set(0);
         self.adopted.set(0);
     }
@@ -310,10 +312,12 @@ impl Heap {
     /// [`Error::QuotaExceeded`].
     pub fn charge_beyond(&self, span: &Span, bytes: usize) -> Result<(), Error> {
         if self.is_kind(Kind::Ambient) && self.overdraft.load(Relaxed) {
+            paths::entered(Path::Overdrawn);
             self.account().overdraw(bytes);
             span.set_charged(span.charged() + bytes);
             return Ok(());
         }
+        paths::entered(Path::Refused);
         self.account().count_refusal();
         Err(Error::QuotaExceeded)
     }
@@ -354,6 +358,7 @@ impl Heap {
             is_open
         });
         if !is_open {
+            paths::entered(Path::HeapMoved);
             release_slices(span);
         }
         Ok(is_open.then_some(span))
@@ -407,19 +412,27 @@ impl Heap {
 
 /// Gives the slices of `span` back to its chunk, or its mapping to the system.
 pub fn release_slices(span: &'static Span) {
+    arena::with(|arena| release_slices_in(arena, span));
+}
+
+/// As [`release_slices`], for many spans under one lock.
+pub fn release_slices_in(arena: &Arena, span: &'static Span) {
     let chunk = super::chunk_map::find(span.start());
     debug_assert!(chunk.is_some(), "a span in use is in a live chunk");
     let Some(chunk) = chunk else { return };
     let (state, slices, start) = (span.state(), span.slices(), span.start());
-    let touched = if span.is_large() {
+    // What was dirty before and not carved still is (C2).
+    let touched = if !span.is_fresh() {
+        slices * SLICE
+    } else if span.is_large() {
         span.block_size()
     } else {
         span.carved() as usize * span.block_size()
     };
     span.end();
     if state == State::Huge {
-        arena::give_huge(chunk);
+        arena.give_huge(chunk);
     } else {
-        arena::give(chunk, super::address::slice_of(start), slices, touched);
+        arena.give(chunk, super::address::slice_of(start), slices, touched);
     }
 }

@@ -8,9 +8,10 @@
 
 use core::ptr::NonNull;
 
-use super::cache::Cache;
+use super::cache::{Cache, Fate};
 use super::free_block::{self, FreeBlock, FreeList};
 use super::geometry::PAGE;
+use super::paths::{self, Path};
 use super::record::Heap;
 use super::size_class::{self, CLASSES, SMALL_MAX};
 use super::span::{NEVER, Span, State};
@@ -30,7 +31,7 @@ impl Cache {
     pub fn reuse_current(&self, class: usize) -> Option<NonNull<u8>> {
         let current = self.queue(class).current.get()?;
         let local = current.local_count();
-        if local < current.enough() || self.bin(class).is_some() {
+        if local < self.enough(current) || self.bin(class).is_some() {
             return None;
         }
         self.fill(class, current.local.take(), local);
@@ -59,7 +60,7 @@ impl Cache {
     fn refill(&'static self, class: usize) -> Result<(), Error> {
         let queue = self.queue(class);
         if let Some(current) = queue.current.get() {
-            if self.fill_from(current, current.enough()) {
+            if self.fill_from(current, self.enough(current)) {
                 return Ok(());
             }
         }
@@ -81,7 +82,7 @@ impl Cache {
     }
 
     /// Fills the bin from the current span's local or remote list, whichever
-    /// has at least `enough` blocks.
+    /// has at least `enough` blocks, or with what is left over.
     fn fill_from(&self, span: &'static Span, enough: u32) -> bool {
         let local = span.local_count();
         if local >= enough {
@@ -89,9 +90,15 @@ impl Cache {
             span.set_wait(0, NEVER);
             return true;
         }
+        if span.leftover().is_some() {
+            self.fill(span.class(), span.leftover(), span.leftover_count());
+            span.set_leftover(None, 0);
+            return true;
+        }
         if span.remote.state().count() < enough {
             return false;
         }
+        paths::entered(Path::CollectedRemote);
         let taken = span.remote.take();
         let Some(first) = taken.first() else { return false };
         // SAFETY: the first of the remote list just taken.
@@ -105,7 +112,7 @@ impl Cache {
         let waiting = &self.queue(class).waiting;
         for _ in 0..LOOKS {
             let Some(span) = waiting.pop_front() else { return false };
-            if span.remote.state().count() >= span.enough() {
+            if span.remote.state().count() >= self.enough(span) {
                 self.make_current(class, span);
                 return self.fill_from(span, 1);
             }
@@ -129,6 +136,9 @@ impl Cache {
                 let span = list.first()?;
                 heap.remove_abandoned(lists, span);
                 if span.outstanding() < span.carved() {
+                    // Under the lock: whoever frees its last block meanwhile
+                    // finds that the span is not for him to end.
+                    span.set_state(State::Current);
                     return Some(span);
                 }
                 heap.add_abandoned(lists, span);
@@ -136,6 +146,7 @@ impl Cache {
             None
         });
         let Some(span) = adopted else { return false };
+        paths::entered(Path::AdoptedSpan);
         self.own(span);
         span.remote.set_abandoned(false);
         self.make_current(class, span);
@@ -175,6 +186,7 @@ impl Cache {
         let charge = span.charge_of(carved + count).saturating_sub(span.charged());
         self.charge(span, charge, Heap::charge)?;
         self.make_blocks(span, carved, count);
+        self.ease();
         Ok(())
     }
 
@@ -226,14 +238,15 @@ impl Cache {
         class: usize,
         why: Error,
     ) -> Result<NonNull<u8>, Error> {
-        if let Some(block) = self.scrape(class) {
-            return Ok(block);
+        paths::entered(Path::Pressure);
+        if !self.is_tight() {
+            self.set_tight();
+            // Once: from now on spans come up as soon as they have a block.
+            self.end_empty_spans();
         }
-        self.end_empty_spans();
-        if self.refill(class).is_ok() {
-            if let Some(block) = self.pop(class) {
-                return Ok(block);
-            }
+        if let Some(block) = self.scrape(class) {
+            paths::entered(Path::PressureRelieved);
+            return Ok(block);
         }
         let found = larger_classes(class).find_map(|class| {
             self.pop(class).or_else(|| {
@@ -241,22 +254,39 @@ impl Cache {
                 self.scrape(class)
             })
         });
-        match found {
-            Some(block) => Ok(block),
-            None => self.allocate_beyond(class, why),
+        if let Some(block) = found {
+            paths::entered(Path::LargerClass);
+            return Ok(block);
         }
+        self.end_empty_currents();
+        if self.refill(class).is_ok() {
+            if let Some(block) = self.pop(class) {
+                return Ok(block);
+            }
+        }
+        self.allocate_beyond(class, why)
     }
 
-    /// A block of `class` from any span of the queue that has one.
+    /// A block of `class` from a span of the queue that has one: the current
+    /// one, any available one, or one of a few waiting for other threads.
     fn scrape(&'static self, class: usize) -> Option<NonNull<u8>> {
-        let queue = self.queue(class);
-        let span = queue.spans().find(|span| span.outstanding() < span.carved());
-        let span = span.filter(|_| self.bin(class).is_none())?;
-        if span.state() != State::Current {
-            queue.remove(span);
-            self.make_current(class, span);
+        if self.bin(class).is_some() {
+            return None;
         }
-        if self.fill_from(span, 1) { self.pop(class) } else { None }
+        let queue = self.queue(class);
+        let candidates = queue.current.get().into_iter().chain(queue.available.iter());
+        let span = candidates.into_iter().find(|span| span.outstanding() < span.carved());
+        let is_filled = match span {
+            Some(span) => {
+                if span.state() != State::Current {
+                    queue.remove(span);
+                    self.make_current(class, span);
+                }
+                self.fill_from(span, 1)
+            }
+            None => self.poll_waiting(class),
+        };
+        if is_filled { self.pop(class) } else { None }
     }
 
     /// One block more than the quota allows, if the owner's heap allows that.
@@ -274,23 +304,55 @@ impl Cache {
             heap.charge(span, bytes).or_else(|_| heap.charge_beyond(span, bytes))
         });
         if charged.is_err() {
-            self.end_empty_spans();
+            self.end_empty_currents();
             return Err(why);
         }
         self.make_blocks(span, span.carved(), 1);
         self.pop(class).ok_or(Error::OutOfMemory)
     }
 
-    /// Gives back every span of this cache that has no block in use.
-    pub fn end_empty_spans(&'static self) {
-        for class in 0..CLASSES {
+    /// Gives back every span of this cache, whose owner's memory its thread is
+    /// using, that has no block in use.
+    fn end_empty_spans(&'static self) {
+        self.end_empty_spans_by(|span| self.end_span(span));
+    }
+
+    /// The same for current spans only: where the quota is tight, the others
+    /// are not kept.
+    fn end_empty_currents(&'static self) {
+        for class in self.used_classes() {
+            let queue = self.queue(class);
+            let Some(span) = queue.current.get() else { continue };
+            if span.outstanding() as usize == self.bin_count(class) {
+                self.empty_bin(class);
+                queue.remove(span);
+                if !self.end_span(span) {
+                    self.enlist(span);
+                }
+            }
+        }
+    }
+
+    /// The same where the thread is not using the owner's memory: under the
+    /// heap's lock, because the owner may be reclaimed at this moment.
+    pub fn purge(&'static self) {
+        let heap = self.heap();
+        heap.with(|lists| {
+            if self.fate() == Fate::Alive && core::ptr::eq(heap, self.heap()) {
+                self.end_empty_spans_by(|span| heap.end_span(lists, span));
+            }
+        });
+    }
+
+    fn end_empty_spans_by(&'static self, end: impl Fn(&'static Span) -> bool) {
+        for class in self.used_classes() {
             self.empty_bin(class);
             let queue = self.queue(class);
             // Each span once: those that stay go to another list and come back.
             let kept = super::span::SpanList::new();
             while let Some(span) = queue.spans().next() {
                 queue.remove(span);
-                if span.outstanding() != 0 || !self.end_span(span) {
+                if span.outstanding() != 0 || !end(span) {
                     kept.push_back(span);
                 }
             }

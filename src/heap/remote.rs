@@ -52,11 +52,6 @@ impl RemoteState {
 pub struct Remote(AtomicU32);
 
 impl Remote {
-    /// An empty list of an owned span.
-    pub fn new() -> Self {
-        Self(AtomicU32::new(0))
-    }
-
     /// Looks at the list.
     #[inline]
     pub fn state(&self) -> RemoteState {
@@ -66,18 +61,22 @@ impl Remote {
 
     /// Pushes the block at `offset` bytes from the span's start. `link` is
     /// told, each time before it is tried, the state that it comes on top of.
-    /// Returns the state after the push.
+    /// Returns the state after the push; `None` where the count is full, which
+    /// only blocks freed again and again can make it.
     #[inline]
-    pub fn push(&self, offset: usize, mut link: impl FnMut(RemoteState)) -> RemoteState {
+    pub fn push(&self, offset: usize, mut link: impl FnMut(RemoteState)) -> Option<RemoteState> {
         let place = (offset / 16 + 1) as u32;
         let mut old = self.0.load(Ordering::Relaxed);
         loop {
+            if old & COUNT == COUNT {
+                return None;
+            }
             link(RemoteState(old));
             let new = (old & !FIRST | place) + ONE;
             // Release: the block's link and guard, and all that its user wrote,
             // come before it can be taken (the Acquire in `take`).
             match self.0.compare_exchange_weak(old, new, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => return RemoteState(new),
+                Ok(_) => return Some(RemoteState(new)),
                 Err(current) => old = current,
             }
         }

@@ -10,7 +10,7 @@
 //!
 //! Invariants (walked by `check.rs` under these numbers)
 //!
-//! - S1 `carved == used + |local| + |remote| + |bin|`, where `used` are the
+//! - S1 `carved == used + |local| + |leftover| + |remote| + |bin|`, where `used` are the
 //!   blocks in programs' hands and `|bin|` is 0 unless the span is current.
 //! - S2 `|local| == base - wait`; nothing counts the list itself.
 //! - S3 `thread` is the owner thread's token iff the span is in one of that
@@ -27,7 +27,7 @@ use core::ptr::NonNull;
 
 use super::address;
 use super::cache::Cache;
-use super::free_block::{self, FreeList};
+use super::free_block::{self, FreeBlock, FreeList};
 use super::geometry::{HEADER, PAGE, SLICE};
 use super::record::{Heap, Lists};
 use super::remote::Remote;
@@ -89,11 +89,12 @@ pub struct Span {
     cache: Cell<Option<&'static Cache>>,
     block_size: AtomicUsize,
     /// How many blocks were made so far.
-    carved: AtomicU32,
+    carved: AtomicU16,
+    leftover_count: AtomicU16,
+    /// Whether the slices read as zero when the span began.
+    fresh: Cell<bool>,
     class: AtomicU8,
     state: AtomicU8,
-    /// Whether uncarved memory is known to be zero.
-    fresh: Cell<bool>,
 
     /// What other threads freed.
     pub remote: Remote,
@@ -108,6 +109,9 @@ pub struct Span {
     charged: AtomicUsize,
     /// The address of the first block.
     start: AtomicUsize,
+    /// What a bin still held when it was emptied and `local` was not empty:
+    /// kept apart, because to join two lists one would have to be walked.
+    leftover: Cell<FreeList>,
 }
 
 const _: () = assert!(size_of::<Span>() == HEADER);
@@ -131,6 +135,7 @@ impl Span {
     ) {
         debug_assert_eq!(self.thread.load(Relaxed), 0);
         self.local.set(None);
+        self.set_leftover(None, 0);
         self.set_wait(0, NEVER);
         self.secret.set(free_block::secret());
         self.carved.store(0, Relaxed);
@@ -141,9 +146,9 @@ impl Span {
         self.slices.set(slices as u16);
         self.charged.store(0, Relaxed);
         self.start.store(start, Relaxed);
+        self.fresh.set(fresh);
         self.set_cache(None);
         self.back.store(0, Relaxed);
-        self.fresh.set(fresh);
     }
 
     /// Ends the span: the header is as that of a free slice.
@@ -262,11 +267,11 @@ impl Span {
     }
 
     pub fn carved(&self) -> u32 {
-        self.carved.load(Relaxed)
+        u32::from(self.carved.load(Relaxed))
     }
 
     pub fn set_carved(&self, blocks: u32) {
-        self.carved.store(blocks, Relaxed);
+        self.carved.store(blocks as u16, Relaxed);
     }
 
     /// How many blocks the span can have in all.
@@ -286,11 +291,50 @@ impl Span {
         self.base.store(local + wait, Relaxed);
     }
 
-    /// Carved blocks that are neither on the local nor on the remote list: in
-    /// use, or in the bin.
+    /// How many blocks are left over.
+    pub fn leftover_count(&self) -> u32 {
+        u32::from(self.leftover_count.load(Relaxed))
+    }
+
+    /// What is left over.
+    pub fn leftover(&self) -> FreeList {
+        self.leftover.get()
+    }
+
+    /// Keeps `list`, of `count` blocks, as what is left over.
+    pub fn set_leftover(&self, list: FreeList, count: u32) {
+        self.leftover.set(list);
+        self.leftover_count.store(count as u16, Relaxed);
+    }
+
+    /// Takes back `count` blocks that a bin still held.
+    pub fn take_back(&self, list: FreeList, count: u32) {
+        if self.local.get().is_none() {
+            self.local.set(list);
+            self.set_wait(self.local_count() + count, NEVER);
+            return;
+        }
+        let before = self.leftover();
+        if let Some(before) = before {
+            // Counted, because a block that was freed twice makes a ring.
+            let is_sound = |block: &FreeBlock| block.is_guarded(self.secret.get());
+            let all = before.iter().take_while(is_sound).take(self.leftover_count() as usize);
+            let Some(last) = all.last() else { return };
+            last.set_next(list);
+        }
+        self.set_leftover(before.or(list), self.leftover_count() + count);
+    }
+
+    /// How many free blocks this thread has of the span, those of other
+    /// threads and of the bin not counted.
+    pub fn own_free(&self) -> u32 {
+        self.local_count() + self.leftover_count()
+    }
+
+    /// Carved blocks that are on no list of the span: in use, or in the bin.
     pub fn outstanding(&self) -> u32 {
         // Racing with frees, the counts may not fit each other.
-        self.carved().saturating_sub(self.local_count() + self.remote.state().count())
+        self.carved().saturating_sub(self.own_free() + self.remote.state().count())
     }
 
     /// Whether every carved block carries its guard: nothing that a program
@@ -301,12 +345,6 @@ impl Span {
             // SAFETY: a carved block's start.
             unsafe { free_block::has_guard(self.block(index * size)) }
         })
-    }
-
-    /// How many free blocks make the span worth a visit: an eighth, so that
-    /// what waits is at most an eighth of the memory.
-    pub fn enough(&self) -> u32 {
-        (self.carved() / 8).max(1)
     }
 
     /// The start of the carved block that holds `address`, if any does.
@@ -333,6 +371,7 @@ impl Span {
     }
 
     /// The address of the header, for comparing.
+    #[cfg(feature = "testing")]
     pub fn id(&self) -> usize {
         core::ptr::from_ref(self).addr()
     }

@@ -14,6 +14,8 @@ use allocator_api2::alloc::{AllocError, Allocator};
 use super::size_class::{self, CLASSES};
 use crate::source;
 use crate::sync::Lock;
+#[cfg(feature = "testing")]
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 /// How much is mapped at a time, in bytes.
 const REGION: usize = 1 << 20;
@@ -50,11 +52,28 @@ pub unsafe fn unlock() {
     unsafe { TABLES.force_unlock() };
 }
 
+/// Bytes mapped for tables now, for tests. A statistic: orders nothing.
+#[cfg(feature = "testing")]
+static MAPPED: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes mapped for tables now.
+#[cfg(feature = "testing")]
+pub fn mapped_bytes() -> usize {
+    MAPPED.load(Relaxed)
+}
+
+fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    let mapping = source::map(bytes, align)?;
+    #[cfg(feature = "testing")]
+    MAPPED.fetch_add(bytes, Relaxed);
+    Some(mapping)
+}
+
 /// Memory for `layout`, its content unknown; `None` where there is no more.
 pub fn allocate(layout: Layout) -> Option<NonNull<u8>> {
     let Some(class) = size_class::of_layout(layout) else {
         let bytes = layout.size().checked_next_multiple_of(super::geometry::SLICE)?;
-        return source::map(bytes, layout.align().max(super::geometry::PAGE));
+        return map(bytes, layout.align().max(super::geometry::PAGE));
     };
     let mut tables = TABLES.lock();
     if let Some(link) = tables.free[class] {
@@ -63,6 +82,17 @@ pub fn allocate(layout: Layout) -> Option<NonNull<u8>> {
         return Some(link.cast());
     }
     tables.bump(size_class::size_of(class), layout.align())
+}
+
+/// Zero-filled memory for `layout`; `None` where there is no more. What comes
+/// from the page source as a mapping of its own is not touched.
+pub fn allocate_zeroed(layout: Layout) -> Option<NonNull<u8>> {
+    let memory = allocate(layout)?;
+    if size_class::of_layout(layout).is_some() {
+        // SAFETY: fresh memory of that layout.
+        unsafe { memory.write_bytes(0, layout.size()) };
+    }
+    Some(memory)
 }
 
 /// Keeps a record for the next of its size.
@@ -74,6 +104,8 @@ pub fn allocate(layout: Layout) -> Option<NonNull<u8>> {
 pub unsafe fn free(memory: NonNull<u8>, layout: Layout) {
     let Some(class) = size_class::of_layout(layout) else {
         let bytes = layout.size().next_multiple_of(super::geometry::SLICE);
+        #[cfg(feature = "testing")]
+        MAPPED.fetch_sub(bytes, Relaxed);
         // SAFETY: S1: a mapping of its own; S2.
         return unsafe { source::unmap(memory, bytes) };
     };
@@ -97,7 +129,7 @@ impl Tables {
     fn bump(&mut self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
         let padding = self.region.map_or(0, |at| at.addr().get().wrapping_neg() & (align - 1));
         if self.region.is_none() || self.unused < bytes + padding {
-            self.region = Some(source::map(REGION, REGION)?);
+            self.region = Some(map(REGION, REGION)?);
             self.unused = REGION;
             return self.bump(bytes, align);
         }

@@ -19,6 +19,7 @@ use core::ptr;
 use hashbrown::HashMap;
 
 use super::cache::{Cache, EMPTY, Fate};
+use super::paths::{self, Path};
 use super::record::{HOST, Heap};
 use super::tables::{Pool, Pooled, TableAllocator};
 pub use super::tls::{current, set_current, token};
@@ -133,12 +134,13 @@ pub fn attach(heap: &'static Heap, key: ExpertKey) -> Result<&'static Cache, Err
         is_open
     });
     if !is_open {
+        paths::entered(Path::HeapMoved);
         cache.close();
         CACHES.give(cache);
         return Err(Error::InvalidKey);
     }
     thread.table.borrow_mut().insert(id, cache);
-    cache.thread_next.set(thread.caches.replace(Some(cache)));
+    thread.add(cache);
     remember(id, heap.kind(), cache);
     Ok(cache)
 }
@@ -239,22 +241,37 @@ impl Thread {
             next = cache.inbox_next.get();
             if cache.fate() == Fate::Adopted {
                 super::handover::merge(cache);
+            } else {
+                paths::entered(Path::CacheDropped);
             }
             self.drop_cache(cache);
+        }
+    }
+
+    fn add(&self, cache: &'static Cache) {
+        let first = self.caches.replace(Some(cache));
+        cache.thread_prev.set(None);
+        cache.thread_next.set(first);
+        if let Some(first) = first {
+            first.thread_prev.set(Some(cache));
+        }
+    }
+
+    fn remove(&self, cache: &'static Cache) {
+        let (prev, next) = (cache.thread_prev.take(), cache.thread_next.take());
+        match prev {
+            Some(prev) => prev.thread_next.set(next),
+            None => self.caches.set(next),
+        }
+        if let Some(next) = next {
+            next.thread_prev.set(prev);
         }
     }
 
     /// Forgets a cache that has no spans any more.
     fn drop_cache(&self, cache: &'static Cache) {
         self.table.borrow_mut().remove(&cache.id());
-        let mut place = &self.caches;
-        while let Some(this) = place.get() {
-            if ptr::eq(this, cache) {
-                place.set(this.thread_next.take());
-                break;
-            }
-            place = &this.thread_next;
-        }
+        self.remove(cache);
         if ptr::eq(current(), cache) {
             set_current(&EMPTY);
         }
@@ -268,6 +285,36 @@ impl Thread {
         cache.close();
         CACHES.give(cache);
     }
+}
+
+/// For the walker: the thread's own structures, while it is quiet.
+#[cfg(feature = "testing")]
+impl Thread {
+    pub fn is_pinned(&self) -> bool {
+        self.pinned.iter().any(|word| word.load(Relaxed) != 0)
+    }
+
+    pub fn caches(&self) -> impl Iterator<Item = &'static Cache> {
+        core::iter::successors(self.caches.get(), |cache| cache.thread_next.get())
+    }
+
+    pub fn lookup(&self, id: usize) -> Option<&'static Cache> {
+        self.table.borrow().get(&id).copied()
+    }
+
+    pub fn lookups(&self) -> usize {
+        self.table.borrow().len()
+    }
+}
+
+/// Calls `f` with every thread record ever made, until it fails.
+///
+/// # Errors
+///
+/// Those of `f`.
+#[cfg(feature = "testing")]
+pub fn for_each<E>(f: impl FnMut(&'static Thread) -> Result<(), E>) -> Result<(), E> {
+    made().try_for_each(f)
 }
 
 impl Pooled for Thread {
@@ -364,12 +411,21 @@ pub fn drain(key: ExpertKey) {
     }
 }
 
+/// Takes the pins of all other threads off: for the child of a `fork`, which
+/// has no other threads.
+pub fn unpin_others() {
+    let mine = LOCAL.with(|local| local.thread.get());
+    let others = made().filter(|thread| !mine.is_some_and(|mine| ptr::eq(mine, *thread)));
+    others.flat_map(|thread| &thread.pinned).for_each(|word| word.store(0, Relaxed));
+    PINS_WITHOUT_RECORD.store(0, Relaxed);
+}
+
 /// Gives back what is empty in this thread's caches.
 pub fn end_empty_spans() {
     tend();
     let Some(thread) = LOCAL.with(|local| local.thread.get()) else { return };
     core::iter::successors(thread.caches.get(), |cache| cache.thread_next.get())
-        .for_each(Cache::end_empty_spans);
+        .for_each(Cache::purge);
 }
 
 /// Keeps pools and records as they are: for `fork`.

@@ -1,9 +1,12 @@
 //! One allocator per feature, made the global one of the program that links
-//! this library, and what the benchmarks need to know of it: its name and how
-//! it is told to give free memory back to the system.
+//! this library, and what all programs of the benchmarks share: the
+//! allocator's name, how it is told to give free memory back to the system,
+//! what a run measures, and random numbers.
 //!
 //! Exactly one feature is on: a process has one global allocator.
 
+pub mod measure;
+pub mod random;
 #[cfg(any(feature = "tracking", feature = "tracking-mimalloc"))]
 pub mod tracking;
 

@@ -3,7 +3,7 @@
 //! work without any.
 
 use crate::Row;
-use crate::measure::Run;
+use bench_peers::measure::Run;
 use crate::memory::{Global, Memory};
 use crate::{real, single};
 

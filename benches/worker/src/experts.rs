@@ -7,9 +7,9 @@ use bench_peers::ALLOC;
 use bench_peers::expert_alloc::Expert;
 
 use crate::Row;
-use crate::measure::{Resident, Run, thread_time};
+use bench_peers::measure::{Resident, Run, thread_time};
 use crate::memory::layout;
-use crate::random::{Random, Sizes};
+use bench_peers::random::{Random, Sizes};
 
 pub const ROWS: &[Row] = &[
     Row { name: "expert", run: one_expert },
@@ -30,6 +30,10 @@ fn take(expert: &Expert, layout: Layout) -> *mut u8 {
     address
 }
 
+fn end(expert: Option<Expert>) {
+    let _ = expert.map(Expert::finish);
+}
+
 /// Register, allocate one block, finish.
 fn one_expert(run: &mut Run) {
     let rounds = run.arguments.get("rounds", 100_000);
@@ -37,7 +41,7 @@ fn one_expert(run: &mut Run) {
         for _ in 0..rounds {
             let expert = register();
             take(&expert, layout(64));
-            expert.finish();
+            let _ = expert.finish();
         }
     });
 }
@@ -68,13 +72,17 @@ fn alive(run: &mut Run) {
         let mut probes = Vec::with_capacity(PROBES);
         let steps = [
             step(PROBES, |_| probes.push(register())),
-            step(PROBES, |probe| drop(take(&probes[probe], layout(64)))),
             step(PROBES, |probe| {
-                (0..9).for_each(|_| drop(take(&probes[probe], layout(64))));
+                take(&probes[probe], layout(64));
+            }),
+            step(PROBES, |probe| {
+                for _ in 0..9 {
+                    take(&probes[probe], layout(64));
+                }
             }),
         ];
         let mut ending = probes.into_iter();
-        let finish = step(PROBES, |_| drop(ending.next().map(Expert::finish)));
+        let finish = step(PROBES, |_| end(ending.next()));
         if timed {
             run.note("register_ns", steps[0]);
             run.note("first_block_ns", steps[1]);
@@ -87,8 +95,8 @@ fn alive(run: &mut Run) {
     let young = experts.split_off(count.min(PROBES));
     let oldest = experts.len();
     let mut ending = experts.into_iter();
-    run.note("finish_oldest_ns", step(oldest, |_| drop(ending.next().map(Expert::finish))));
-    run.time(young.len(), || young.into_iter().rev().for_each(|expert| drop(expert.finish())));
+    run.note("finish_oldest_ns", step(oldest, |_| end(ending.next())));
+    run.time(young.len(), || young.into_iter().rev().for_each(|expert| end(Some(expert))));
 }
 
 /// Nanoseconds per call of `work`.
@@ -113,7 +121,7 @@ fn quota_churn(run: &mut Run) {
         let unlimited = register();
         fill(&unlimited);
         let charged = unlimited.stats().charged_bytes;
-        unlimited.finish();
+        let _ = unlimited.finish();
         builder = builder.quota(charged + charged / 99);
     }
     let expert = builder.register().expect("slots are left");
@@ -142,7 +150,7 @@ fn quota_churn(run: &mut Run) {
         }
     });
     run.note("refused_per_million", refused as f64 * 1e6 / operations as f64);
-    expert.finish();
+    let _ = expert.finish();
 }
 
 /// Blocks of the skewed mix until a quota of `quota` bytes refuses: how much
@@ -181,5 +189,5 @@ fn refusal(run: &mut Run) {
         }
     }
     run.note("live_after_churn", share(expert.stats().live_bytes));
-    expert.finish();
+    let _ = expert.finish();
 }

@@ -11,9 +11,7 @@
 mod attribution;
 #[cfg(feature = "expert")]
 mod experts;
-mod measure;
 mod memory;
-mod random;
 mod real;
 mod reclaim;
 mod single;
@@ -24,7 +22,7 @@ mod threads;
 
 use std::process::ExitCode;
 
-use measure::{Arguments, Report, Run};
+use bench_peers::measure::{Arguments, Report, Run};
 
 /// A workload by its name.
 struct Row {
@@ -72,6 +70,6 @@ fn main() -> ExitCode {
     let mut run = Run::start(arguments);
     (row.run)(&mut run);
     let report: Report = run.finish();
-    println!("{}", report.to_json(row.name, bench_peers::NAME));
+    println!("{}", report.to_json(row.name));
     ExitCode::SUCCESS
 }

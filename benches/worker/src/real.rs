@@ -8,9 +8,9 @@ use std::hint::black_box;
 use serde_json::{Value, json};
 
 use crate::Row;
-use crate::measure::Run;
+use bench_peers::measure::Run;
 use crate::memory::{Global, Memory};
-use crate::random::Random;
+use bench_peers::random::Random;
 
 pub const ROWS: &[Row] = &[
     Row { name: "growing vectors", run: |run| growing(run, &mut Global) },

@@ -12,9 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Row;
-use crate::measure::Run;
+use bench_peers::measure::Run;
 use crate::memory::layout;
-use crate::random::Sizes;
+use bench_peers::random::Sizes;
 
 /// An owner whose blocks can all be taken back at once.
 trait Bulk: Send {

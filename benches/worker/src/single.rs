@@ -3,9 +3,9 @@
 use std::hint::black_box;
 
 use crate::Row;
-use crate::measure::Run;
+use bench_peers::measure::Run;
 use crate::memory::{Block, Global, Memory, layout};
-use crate::random::{Random, Sizes};
+use bench_peers::random::{Random, Sizes};
 use crate::stepper::Stepper;
 
 pub const ROWS: &[Row] = &[

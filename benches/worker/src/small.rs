@@ -10,8 +10,8 @@ mod heaps;
 use std::alloc::{GlobalAlloc, Layout};
 
 use crate::Row;
-use crate::measure::Run;
-use crate::random::Random;
+use bench_peers::measure::Run;
+use bench_peers::random::Random;
 use crate::stepper::Stepper;
 use heaps::Region;
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::Row;
-use crate::measure::Run;
+use bench_peers::measure::Run;
 use crate::memory::{Block, Global, Memory, layout};
-use crate::random::{Random, Sizes};
+use bench_peers::random::{Random, Sizes};
 
 pub const ROWS: &[Row] = &[
     Row { name: "Larson", run: larson },
@@ -36,7 +36,7 @@ impl Slots {
 
 /// As a server would: each thread replaces blocks in its slots at random for
 /// a while, then hands the slots to a fresh thread and ends. An operation is
-/// one replacement, by one of the threads.
+/// one replacement.
 fn larson(run: &mut Run) {
     const SLOTS: usize = 2_000;
     let threads = run.arguments.get("threads", 2);
@@ -55,7 +55,7 @@ fn larson(run: &mut Run) {
         slots
     };
     let chain = &chain;
-    let all = run.time_threads(generations * replacements, || {
+    let all = run.time_threads(generations * replacements * threads, || {
         thread::scope(|scope| {
             let chains: Vec<_> =
                 all.into_iter().enumerate().map(|(seed, slots)| scope.spawn(move || chain(seed, slots))).collect();
@@ -211,7 +211,7 @@ fn false_sharing(run: &mut Run) {
         unsafe { Global.give(block) };
     };
     let first = [(); 2].map(|()| Slots(vec![Global.take(layout(8))]));
-    run.time_threads(count, || {
+    run.time_threads(count * 2, || {
         thread::scope(|scope| {
             for slots in first {
                 scope.spawn(|| work(slots));
@@ -222,7 +222,8 @@ fn false_sharing(run: &mut Run) {
 
 /// `threads` threads, each with a thousand slots of its own, that share
 /// `experts` experts (0 for none). Timed from when all have filled their
-/// slots to when the last is done. An operation is one replacement.
+/// slots to when the last is done, by the clock on the wall: it is about
+/// waiting. An operation is one replacement.
 fn many_threads(run: &mut Run) {
     const SLOTS: usize = 1_000;
     let threads = run.arguments.get("threads", 2);
@@ -256,6 +257,6 @@ fn many_threads(run: &mut Run) {
             scope.spawn(move || work(thread));
         }
         barrier.wait();
-        run.time_threads(operations * threads, || barrier.wait());
+        run.time_wall(operations * threads, || barrier.wait());
     });
 }

@@ -4,7 +4,7 @@
 use std::alloc::{GlobalAlloc, Layout};
 use std::ptr::{NonNull, null_mut};
 
-use crate::measure::Run;
+use bench_peers::measure::Run;
 
 /// Memory for one heap, page-aligned.
 pub struct Region {

@@ -1,9 +1,9 @@
 //! What a run measures: time per operation, peak memory, and what is still
 //! held after everything was freed and purged.
 //!
-//! Work of one thread is measured in that thread's processor time, which
-//! stands still while another process has the core; work of several threads
-//! by the clock on the wall.
+//! Work is measured in processor time, which stands still while another
+//! process has the core: that of the thread, or of all threads together. Only
+//! what is about waiting is measured by the clock on the wall.
 //!
 //! Memory is all anonymous resident memory of the process, from
 //! `/proc/self/status`: the program's text does not count, but what the
@@ -68,8 +68,19 @@ impl Run {
         result
     }
 
-    /// Measures `work` of several threads by the clock on the wall.
+    /// Measures `work` of several threads, in the processor time of all of
+    /// them together; what the clock on the wall said is noted beside it.
     pub fn time_threads<T>(&mut self, operations: usize, work: impl FnOnce() -> T) -> T {
+        let wall = Instant::now();
+        let start = process_time();
+        let result = work();
+        self.record(operations, process_time() - start);
+        self.note("wall_ns_per_operation", wall.elapsed().as_nanos() as f64 / operations as f64);
+        result
+    }
+
+    /// Measures `work` by the clock on the wall.
+    pub fn time_wall<T>(&mut self, operations: usize, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let result = work();
         self.record(operations, start.elapsed());
@@ -90,7 +101,7 @@ impl Run {
     /// Ends the run: everything that the workload allocated has been freed.
     pub fn finish(self) -> Report {
         let peak = Resident::now().peak;
-        bench_peers::purge();
+        crate::purge();
         let held = Resident::now().anonymous;
         Report {
             peak_bytes: peak,
@@ -102,10 +113,19 @@ impl Run {
 
 /// The processor time that this thread has used.
 pub fn thread_time() -> Duration {
+    clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// The processor time that all threads of this process have used.
+fn process_time() -> Duration {
+    clock(libc::CLOCK_PROCESS_CPUTIME_ID)
+}
+
+fn clock(which: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a structure of this function.
-    let code = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
-    assert_eq!(code, 0, "threads have a clock");
+    let code = unsafe { libc::clock_gettime(which, &raw mut time) };
+    assert_eq!(code, 0, "Linux has this clock");
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
@@ -118,10 +138,11 @@ pub struct Report {
 
 impl Report {
     /// One line of JSON. All names are plain words, so nothing needs escaping.
-    pub fn to_json(&self, row: &str, allocator: &str) -> String {
+    pub fn to_json(&self, row: &str) -> String {
         let nanoseconds = self.run.elapsed.as_nanos() as f64;
         let operations = self.run.operations;
         let per_operation = nanoseconds / operations.max(1) as f64;
+        let allocator = crate::NAME;
         let (peak, held) = (self.peak_bytes, self.held_bytes);
         let mut json = format!(
             r#"{{"row":"{row}","allocator":"{allocator}","operations":{operations},"elapsed_ns":{nanoseconds},"ns_per_operation":{per_operation:.4},"peak_bytes":{peak},"held_bytes":{held},"extra":{{"#

@@ -1,0 +1,113 @@
+//! Which of the engine's slow paths were entered, and how often: a test that
+//! never entered one has not tested it.
+//!
+//! Without the feature `testing` nothing is counted and nothing is compiled.
+
+/// The slow paths.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Path {
+    /// A thread took over a span that an ended one had left.
+    AdoptedSpan,
+    /// A thread took the remote list of a span.
+    CollectedRemote,
+    /// The quota or the system refused, and free blocks were looked for.
+    Pressure,
+    /// That look found a block.
+    PressureRelieved,
+    /// A block of a larger class stood in.
+    LargerClass,
+    /// More than the quota was granted.
+    Overdrawn,
+    /// A request was refused for want of quota.
+    Refused,
+    /// A thread ended and left spans with live blocks.
+    Abandoned,
+    /// The last block of an abandoned span came back, and the span ended.
+    AbandonedSpanEnded,
+    /// A large block grew where it was.
+    GrewInPlace,
+    /// A large block shrank where it was.
+    ShrankInPlace,
+    /// A block that could not move for want of memory stayed where it was.
+    Stayed,
+    /// A block was allocated in a mapping of its own.
+    Huge,
+    /// A huge mapping was kept because some thread was looking.
+    HugeKept,
+    /// The heap of an expert was adopted by the host.
+    HeapAdopted,
+    /// A thread merged an adopted cache with its own of the host.
+    CacheMerged,
+    /// A cache was dropped because its heap had been reclaimed.
+    CacheDropped,
+    /// A heap changed owners between a look at it and its lock.
+    HeapMoved,
+    /// Free slices went back to the system.
+    Purged,
+    /// A chunk went back to the system.
+    ChunkReleased,
+    /// A block without its guard came up to be handed out, and was not.
+    GuardMissed,
+}
+
+#[cfg(feature = "testing")]
+impl Path {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 21] = [
+        Self::AdoptedSpan,
+        Self::CollectedRemote,
+        Self::Pressure,
+        Self::PressureRelieved,
+        Self::LargerClass,
+        Self::Overdrawn,
+        Self::Refused,
+        Self::Abandoned,
+        Self::AbandonedSpanEnded,
+        Self::GrewInPlace,
+        Self::ShrankInPlace,
+        Self::Stayed,
+        Self::Huge,
+        Self::HugeKept,
+        Self::HeapAdopted,
+        Self::CacheMerged,
+        Self::CacheDropped,
+        Self::HeapMoved,
+        Self::Purged,
+        Self::ChunkReleased,
+        Self::GuardMissed,
+    ];
+}
+
+#[cfg(feature = "testing")]
+mod counts {
+    use super::Path;
+    use crate::sync::{AtomicUsize, Ordering::Relaxed};
+
+    /// Statistics: order nothing.
+    static COUNTS: [AtomicUsize; Path::ALL.len()] =
+        [const { AtomicUsize::new(0) }; Path::ALL.len()];
+
+    /// Counts an entry.
+    pub fn entered(path: Path) {
+        COUNTS[path as usize].fetch_add(1, Relaxed);
+    }
+
+    /// How often `path` was entered so far.
+    pub fn count(path: Path) -> usize {
+        COUNTS[path as usize].load(Relaxed)
+    }
+}
+
+#[cfg(not(feature = "testing"))]
+mod counts {
+    use super::Path;
+
+    /// Counts nothing.
+    #[inline(always)]
+    pub fn entered(_: Path) {}
+}
+
+#[cfg(feature = "testing")]
+pub use counts::count;
+pub use counts::entered;

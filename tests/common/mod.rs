@@ -1,0 +1,32 @@
+//! What all test programs share: the heap under test is the global allocator.
+
+use expert_alloc::ExpertAlloc;
+
+#[global_allocator]
+pub static ALLOC: ExpertAlloc = ExpertAlloc::new();
+
+/// Runs tests one after another on the main thread: the walker needs the
+/// process to itself, and the standard harness has a thread of its own.
+/// Arguments are parts of names, as in `cargo test NAME`.
+#[allow(dead_code, reason = "not all test programs have a main of their own")]
+pub fn run_alone(tests: &[(&str, fn())]) {
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    if std::env::args().any(|arg| arg == "--list") {
+        tests.iter().for_each(|(name, _)| println!("{name}: test"));
+        return;
+    }
+    // A test whose thread has panicked leaves others waiting for it.
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::exit(101);
+    }));
+    for (name, test) in tests {
+        if wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())) {
+            let began = std::time::Instant::now();
+            test();
+            println!("test {name} ... ok ({:.1?})", began.elapsed());
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Operations over all faces.
+
+use core::alloc::Layout;
+
+use super::dice::Dice;
+
+/// One step of one thread. `which` chooses among the blocks that the thread
+/// knows, `seat` among the experts.
+#[derive(Clone, Copy, Debug)]
+pub enum Op {
+    /// The global allocator, in a scope of an expert around this call.
+    AllocInScope { seat: usize, layout: Layout, zeroed: bool },
+    /// The global allocator, in whatever scope the thread is.
+    AllocAmbient { layout: Layout, zeroed: bool },
+    /// A handle.
+    AllocBound { seat: usize, layout: Layout, zeroed: bool },
+    /// A handle, many of a size: spans that are full.
+    Burst { seat: usize, size: usize, count: usize },
+    /// A raw call of an expert, or of the host.
+    AllocRaw { seat: usize, size: usize },
+    /// By the face that the block came from.
+    Realloc { which: usize, layout: Layout, zeroed: bool },
+    /// By the face that the block came from.
+    Free { which: usize },
+    /// The same; of a raw block, once more.
+    FreeTwice { which: usize },
+    /// The raw calls of another expert, with this one's block.
+    WrongOwner { which: usize, seat: usize },
+    /// The raw calls with a pointer that was good once.
+    Stale { which: usize, seat: usize },
+    /// The raw calls with a pointer that never was.
+    Wild { which: usize, kind: usize, offset: usize, seat: usize },
+    /// A raw block changes hands.
+    Transfer { which: usize, seat: usize },
+    /// Whose is it?
+    Look { which: usize, offset: usize },
+    /// Leaves a block to whichever thread takes it.
+    Give { which: usize },
+    /// Takes a block that some thread has left.
+    Take,
+    /// Begins a scope that lasts.
+    Enter { seat: usize },
+    /// Ends one of the scopes that last, or forgets it.
+    Leave { which: usize, forget: bool },
+    /// Registers an expert where there is none.
+    Register { seat: usize, quota: usize, parent: usize, refuse: bool },
+    /// Ends an expert.
+    Finish { seat: usize, all: bool },
+    /// Tells an expert to stop.
+    Terminate { seat: usize },
+    /// Compares figures.
+    Stats { seat: usize },
+    /// Makes the page source fail after so many mappings.
+    FailPages { grants: usize },
+    /// Makes it work again.
+    Heal,
+    /// Gives free memory back.
+    Purge,
+}
+
+impl Op {
+    /// The next operation. Sizes are at most about `largest`.
+    pub fn roll(dice: &mut Dice<'_>, seats: usize, largest: usize) -> Self {
+        let kind = dice.below(1000);
+        let (which, seat) = (dice.next() as usize >> 8, dice.below(seats));
+        match kind {
+            0..=99 => {
+                Self::AllocInScope { seat, layout: dice.layout(largest), zeroed: dice.once_in(4) }
+            }
+            100..=199 => {
+                Self::AllocAmbient { layout: dice.layout(largest), zeroed: dice.once_in(4) }
+            }
+            200..=204 => Self::Burst { seat, size: 16 << dice.below(7), count: dice.below(200) },
+            205..=319 => {
+                Self::AllocBound { seat, layout: dice.layout(largest), zeroed: dice.once_in(4) }
+            }
+            320..=409 => Self::AllocRaw {
+                // One beyond the seats is the host.
+                seat: dice.below(seats + 1),
+                size: if dice.once_in(50) { 0 } else { dice.size(largest) },
+            },
+            410..=529 => {
+                Self::Realloc { which, layout: dice.layout(largest), zeroed: dice.once_in(2) }
+            }
+            530..=799 => Self::Free { which },
+            800..=804 => Self::FreeTwice { which },
+            805..=814 => Self::WrongOwner { which, seat },
+            815..=824 => Self::Stale { which, seat },
+            825..=834 => {
+                Self::Wild { which, kind: dice.below(10), offset: dice.below(1 << 25), seat }
+            }
+            835..=849 => Self::Transfer { which, seat: dice.below(seats + 1) },
+            850..=879 => Self::Look { which, offset: dice.next() as usize },
+            880..=909 => Self::Give { which },
+            910..=939 => Self::Take,
+            940..=949 => Self::Enter { seat },
+            950..=957 => Self::Leave { which, forget: dice.once_in(4) },
+            958..=973 => Self::Register {
+                seat,
+                quota: if dice.once_in(3) { 0 } else { 1 << (14 + dice.below(9)) },
+                parent: dice.below(seats * 2),
+                refuse: dice.once_in(4),
+            },
+            974..=983 => Self::Finish { seat, all: dice.once_in(2) },
+            984..=985 => Self::Terminate { seat },
+            986..=990 => Self::Stats { seat },
+            991..=992 => Self::FailPages { grants: dice.below(3) },
+            993..=998 => Self::Heal,
+            _ => Self::Purge,
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Random operations over all faces, against a shadow that knows the truth.
+//!
+//! `EXPERT_ALLOC_OPS` is how many operations the free run performs (300,000 if
+//! it is not set), `EXPERT_ALLOC_SEED` where its dice begin.
+
+mod common;
+mod model;
+
+use expert_alloc::testing::{Path, count};
+use model::run::run;
+use model::world::Config;
+
+fn number(name: &str, otherwise: usize) -> usize {
+    let given = std::env::var(name).ok();
+    given.map_or(otherwise, |text| text.parse().expect("a number"))
+}
+
+fn seed() -> u64 {
+    number("EXPERT_ALLOC_SEED", 1) as u64
+}
+
+/// Small and slow: the walker after every operation.
+fn exact() {
+    let ops = number("EXPERT_ALLOC_OPS", 300_000) / 30;
+    for (number, threads) in [1, 2, 4].into_iter().enumerate() {
+        let config = Config {
+            seats: 4,
+            threads,
+            exact: true,
+            blocks: 300,
+            largest: 1 << 20,
+            failures: threads != 1,
+        };
+        run(config, seed() + number as u64, ops, 1000);
+    }
+}
+
+/// All threads at once, 16 experts.
+fn free() {
+    let ops = number("EXPERT_ALLOC_OPS", 300_000);
+    let config = Config {
+        seats: 16,
+        threads: 4,
+        exact: false,
+        blocks: 2000,
+        largest: 64 << 20,
+        failures: true,
+    };
+    run(config, seed(), ops, (ops / 200).clamp(1000, 10_000));
+}
+
+/// What was never entered was not tested.
+fn every_slow_path_was_entered() {
+    for path in Path::ALL {
+        println!("  {:>9} {path:?}", count(path));
+    }
+    // Second frees of blocks that are not raw break the program's contract,
+    // and with it lists that the walker checks: see tests/double_free.rs.
+    // Rare: a long run meets them, a short one need not.
+    let rare: &[Path] = match number("EXPERT_ALLOC_OPS", 0) >= 3_000_000 {
+        true => &[],
+        false => &[Path::PressureRelieved, Path::HeapMoved, Path::HugeKept],
+    };
+    let is_missed =
+        |path: &Path| count(*path) == 0 && *path != Path::GuardMissed && !rare.contains(path);
+    let missed: Vec<Path> = Path::ALL.into_iter().filter(is_missed).collect();
+    assert!(missed.is_empty(), "never entered: {missed:?}");
+}
+
+fn main() {
+    common::run_alone(&[
+        ("exact", exact),
+        ("free", free),
+        ("every_slow_path_was_entered", every_slow_path_was_entered),
+    ]);
+}

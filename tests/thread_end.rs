@@ -1,0 +1,163 @@
+//! Threads that end: what they had is taken over, and destructors of
+//! thread-locals may allocate and free to the last.
+
+mod common;
+mod model;
+
+use std::cell::RefCell;
+use std::sync::mpsc;
+
+use common::ALLOC;
+use expert_alloc::testing::{Path, count};
+use model::run::walk;
+
+/// Frees what it has, and allocates again, while its thread ends.
+#[expect(clippy::vec_box, reason = "many blocks")]
+struct Late(Vec<Box<[u8; 100]>>);
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        self.0.clear();
+        let again: Vec<String> = (0..100).map(|number| format!("late {number}")).collect();
+        assert_eq!(again[99], "late 99");
+        // Another thread-local, made while this thread ends.
+        LATER.with(|later| later.borrow_mut().extend(again));
+    }
+}
+
+struct Later(Vec<String>);
+
+impl Drop for Later {
+    fn drop(&mut self) {
+        assert!(self.0.iter().all(|text| text.starts_with("late")));
+        self.0.push("last".repeat(50));
+    }
+}
+
+thread_local! {
+    static LATE: RefCell<Late> = const { RefCell::new(Late(Vec::new())) };
+    static LATER: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+    static LAST: RefCell<Later> = const { RefCell::new(Later(Vec::new())) };
+}
+
+fn destructors_allocate_and_free() {
+    let before = walk();
+    for _ in 0..50 {
+        std::thread::spawn(|| {
+            LAST.with(|last| last.borrow_mut().0.push("late".into()));
+            LATE.with(|late| late.borrow_mut().0.extend((0..50).map(|_| Box::new([7; 100]))));
+        })
+        .join()
+        .unwrap();
+        walk();
+    }
+    assert_eq!(walk().blocks, before.blocks, "blocks of ended threads");
+}
+
+/// In a scope of an expert that ends with the thread, before, or after it.
+fn scopes_of_ending_threads() {
+    let before = walk();
+    for round in 0..50 {
+        let expert = ALLOC.expert("scoped").register().unwrap();
+        let (send, receive) = mpsc::channel();
+        std::thread::scope(|scope| {
+            scope
+                .spawn(|| {
+                    // Forgotten: the thread ends in the scope.
+                    std::mem::forget(expert.enter());
+                    LATE.with(|late| {
+                        late.borrow_mut().0.extend((0..50).map(|_| Box::new([7; 100])))
+                    });
+                    send.send(vec![1u8; 3000]).unwrap();
+                })
+                .join()
+                .unwrap();
+        });
+        let left = receive.recv().unwrap();
+        drop((send, receive));
+        walk();
+        assert_eq!(ALLOC.owner_of(left.as_ptr()), Some(expert.key()));
+        if round % 2 == 0 {
+            drop(expert);
+            walk();
+            assert_eq!(ALLOC.owner_of(left.as_ptr()), Some(ALLOC.host().key()));
+            drop(left);
+        } else {
+            drop(left);
+            let reclaimed = expert.finish();
+            assert_eq!(reclaimed.adopted_blocks, 0, "{reclaimed}");
+        }
+        walk();
+    }
+    assert_eq!(walk().blocks, before.blocks);
+}
+
+/// An expert ends on another thread while this one is in a forgotten scope of
+/// it, allocating: from then on it allocates for the host.
+fn an_expert_ends_under_a_scope() {
+    let before = walk();
+    for _ in 0..50 {
+        let expert = ALLOC.expert("moved").register().unwrap();
+        let key = expert.key();
+        let mut kept: Vec<Vec<u8>> = Vec::with_capacity(3000);
+        std::mem::forget(expert.enter());
+        let other = std::thread::spawn(move || {
+            std::thread::yield_now();
+            expert.finish()
+        });
+        for number in 0..2000usize {
+            kept.push(vec![number as u8; 1 + number * 13 % 900]);
+            if number % 3 == 0 {
+                let at = number * 7 % kept.len();
+                kept[at].reserve_exact(2000);
+            }
+            if number % 200 == 0 {
+                kept.push(vec![3; 300 << 10]);
+            }
+        }
+        let _ = other.join().unwrap();
+        let host = ALLOC.host().key();
+        assert!(kept.iter().all(|block| ALLOC.owner_of(block.as_ptr()) == Some(host)));
+        assert!(ALLOC.get(key).is_none());
+        drop(kept);
+        walk();
+    }
+    assert_eq!(walk().blocks, before.blocks);
+}
+
+/// What ended threads left is used again, and not only kept.
+fn spans_are_adopted() {
+    let adopted = count(Path::AdoptedSpan);
+    let (send, receive) = mpsc::channel();
+    let mut left = Vec::new();
+    for _ in 0..20 {
+        let send = send.clone();
+        let thread = std::thread::spawn(move || {
+            let mut blocks: Vec<Box<[u8; 200]>> = (0..1000).map(|_| Box::new([1; 200])).collect();
+            let mut number = 0;
+            blocks.retain(|_| {
+                number += 1;
+                number % 2 == 0
+            });
+            send.send(blocks).unwrap();
+        });
+        left.push(receive.recv().unwrap());
+        thread.join().unwrap();
+    }
+    let (charged, more) = (walk().charged, (0..9000).map(|_| Box::new([2u8; 200])));
+    let more: Vec<_> = more.collect();
+    assert!(count(Path::AdoptedSpan) > adopted, "no span was adopted");
+    let grown = walk().charged - charged;
+    assert!(grown < 9000 * 200 / 2, "{grown} bytes were carved anew");
+    drop((left, more));
+    walk();
+}
+
+fn main() {
+    common::run_alone(&[
+        ("destructors_allocate_and_free", destructors_allocate_and_free),
+        ("scopes_of_ending_threads", scopes_of_ending_threads),
+        ("an_expert_ends_under_a_scope", an_expert_ends_under_a_scope),
+        ("spans_are_adopted", spans_are_adopted),
+    ]);
+}
