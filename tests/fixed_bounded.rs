@@ -19,12 +19,11 @@ static HEAP: ExpertHeap = ExpertHeap::empty();
 #[inline(never)]
 extern "C" fn fixed_bounded_measured() {
     for _ in 0..ROUNDS {
-        // SAFETY: the layout is not of size 0, and the block is freed with it.
-        unsafe {
-            let block = HEAP.alloc(LAYOUT);
-            assert!(!block.is_null());
-            HEAP.dealloc(block, LAYOUT);
-        }
+        // SAFETY: the layout is not of size 0.
+        let block = unsafe { HEAP.alloc(LAYOUT) };
+        assert!(!block.is_null());
+        // SAFETY: the block is live, with this layout.
+        unsafe { HEAP.dealloc(block, LAYOUT) };
     }
 }
 
