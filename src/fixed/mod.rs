@@ -7,10 +7,12 @@
 //! one lock guards the whole heap.
 //!
 //! ```text
-//!  engine    the requests behind a lock, as the expert layer wants them
+//!  engine    the heap as the expert layer wants it
+//!  heap      the requests behind a lock
 //!  requests  blocks and owners together: every change is charged in the step
 //!  owner     counts of an owner; from a block's tag to the owner
-//!  store     blocks: find, take, release, resize, reclaim by a walk
+//!  store     blocks: find, take, release, resize
+//!  walk      from an address to its block, from an owner to all of its blocks
 //!  index     free blocks by size           region   memory tiled with blocks
 //!  block     headers, links and footers in memory
 //!  header    the same as words             lock     spin, critical section
@@ -75,6 +77,7 @@ mod block;
 mod check;
 mod engine;
 mod header;
+mod heap;
 mod index;
 mod lock;
 mod owner;
@@ -84,11 +87,12 @@ mod requests;
 #[doc(hidden)]
 pub mod shadow;
 mod store;
+mod walk;
 
 #[cfg(feature = "testing")]
 #[doc(hidden)]
 pub use check::Checked;
-pub(crate) use engine::{FixedEngine, Pin};
+pub(crate) use heap::{FixedEngine, Pin};
 #[cfg(feature = "critical-section")]
 pub use lock::CriticalSectionLock;
 pub use lock::SpinLock;
