@@ -2,8 +2,8 @@
 
 use lock_api::RawMutex;
 
-use super::engine::FixedEngine;
 use super::header::{HEADER, Tag};
+use super::heap::FixedEngine;
 use super::owner::{Directory, Owner};
 use super::region::Span;
 
@@ -35,12 +35,11 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     /// The first invariant found broken.
     pub fn check(&self) -> Result<Checked, Broken> {
         let store = self.lock();
-        let (index, regions) = store.parts();
         let mut seen = Checked::default();
-        for span in regions.iter() {
+        for span in store.regions.iter() {
             check_region(span, &mut seen)?;
         }
-        if index.check()? != seen.free_blocks {
+        if store.index.check()? != seen.free_blocks {
             return Err("X2: the lists do not hold all free blocks");
         }
         let (mut blocks, mut bytes) = (0, 0);

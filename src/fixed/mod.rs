@@ -1,23 +1,98 @@
-//! The fixed engine: a heap in the memory that it is given, for systems
-//! without an operating system.
+//! The fixed engine: a heap in memory that the program gives it, for systems
+//! without an operating system. [`ExpertHeap`](crate::ExpertHeap) is its face;
+//! here are the locks that it can have.
+//!
+//! It is a TLSF heap (Masmano and others, 2004: two-level segregated fit) whose
+//! every block says in its header whose it is. It is not made for many cores:
+//! one lock guards the whole heap.
+//!
+//! ```text
+//!  engine    the heap as the expert layer wants it
+//!  heap      the requests behind a lock
+//!  requests  blocks and owners together: every change is charged in the step
+//!  owner     counts of an owner; from a block's tag to the owner
+//!  store     blocks: find, take, release, resize
+//!  walk      from an address to its block, from an owner to all of its blocks
+//!  index     free blocks by size           region   memory tiled with blocks
+//!  block     headers, links and footers in memory
+//!  header    the same as words             lock     spin, critical section
+//! ```
+//!
+//! What it costs, asserted when it is compiled: 8 bytes before each block, on
+//! every target; at most 1 KiB for a heap without memory; at most 64 bytes for
+//! an expert on 32-bit targets; up to 47 bytes of each region.
+//!
+//! What is bounded: allocating, freeing, and resizing in place take a number of
+//! steps that does not depend on the number of blocks (113 instructions for
+//! `alloc` and `dealloc` of 64 bytes into a hole on x86-64, among 10 blocks as
+//! among 100,000). Ending an expert, and asking for the owner of an address
+//! inside a block, walk over the blocks. Filling and copying take the time that
+//! the bytes take, mostly outside of the lock. No call panics, which a program
+//! in `examples/firmware` proves by linking.
+//!
+//! # Whose address is it
+//!
+//! The raw calls trust no pointer. An address is compared with the bounds of
+//! the regions, and only then the words before it are read. Those words are a
+//! header if they have the check that goes with their address, if the size they
+//! say stays within the region, and if there is a header behind them too; where
+//! a header stops being one, it is overwritten. So wild, interior and stale
+//! pointers are found out in a bounded number of steps. What was not written by
+//! the heap passes all this by chance only, once in many millions; what an
+//! attacker writes who knows how is another matter.
+//!
+//! # From `Cargo.toml` to a table, in firmware
+//!
+//! ```toml
+//! [dependencies]
+//! expert-alloc = { version = "0.1", default-features = false, features = ["critical-section"] }
+//! cortex-m = { version = "0.7", features = ["critical-section-single-core"] }
+//! ```
+//!
+//! ```
+//! use expert_alloc::{ExpertHeap, fixed::SpinLock};
+//!
+//! // In firmware: #[global_allocator], and CriticalSectionLock instead of SpinLock.
+//! static HEAP: ExpertHeap<SpinLock> = ExpertHeap::empty();
+//! static mut REGION: [u64; 2048] = [0; 2048];   // 16 KiB
+//!
+//! // SAFETY: nothing else uses the region.
+//! unsafe { HEAP.add_region((&raw mut REGION).cast(), 16 << 10) };
+//! let radio = HEAP.expert("radio").quota(4 << 10).register()?;
+//! let frame = radio.alloc(100)?;                // or collections over radio.allocator()
+//! assert_eq!(HEAP.owner_of(frame.as_ptr()), Some(radio.key()));
+//! println!("{}", HEAP.report());                // hprintln! on a board
+//! println!("{}", radio.finish());               // what it had not freed is back
+//! # Ok::<(), expert_alloc::Error>(())
+//! ```
+//!
+//! `examples/firmware` is this for a Cortex-M3 board, with a module that leaks,
+//! one that overruns its quota, and one that is interrupted by a handler which
+//! allocates too. Targets without compare-and-swap (Cortex-M0) need the feature
+//! `critical-section`. An expert is not to be ended by an interrupt handler:
+//! ending waits for those who print a report.
 
 mod block;
 #[cfg(feature = "testing")]
 mod check;
 mod engine;
 mod header;
+mod heap;
 mod index;
 mod lock;
 mod owner;
 mod region;
 mod requests;
 #[cfg(feature = "testing")]
+#[doc(hidden)]
 pub mod shadow;
 mod store;
+mod walk;
 
 #[cfg(feature = "testing")]
+#[doc(hidden)]
 pub use check::Checked;
-pub(crate) use engine::{FixedEngine, Pin};
+pub(crate) use heap::{FixedEngine, Pin};
 #[cfg(feature = "critical-section")]
 pub use lock::CriticalSectionLock;
 pub use lock::SpinLock;

@@ -2,8 +2,7 @@
 //! block says whose it is. It knows tags, no accounts and no locks.
 //!
 //! Allocating, freeing and resizing take a bounded number of steps, however
-//! many blocks there are; [`reclaim`](Store::reclaim) and the other walks look
-//! at each block once.
+//! many blocks there are. What walks over blocks is in `walk.rs`.
 //!
 //! - F1 each region is tiled: from its first block to its end mark, each
 //!   block begins where the one before it ends, and has a valid header.
@@ -16,10 +15,10 @@
 use core::ptr::NonNull;
 
 use super::block::Block;
-use super::header::{Extent, GRANULE, HEADER, MIN_BLOCK, Tag};
+use super::header::{Extent, GRANULE, MIN_BLOCK, Tag};
 use super::index::{Found, Index};
 use super::region::Regions;
-use crate::engine::{Kind, Taken};
+use crate::engine::Kind;
 
 /// What a live block's header says besides its size.
 #[derive(Clone, Copy)]
@@ -53,8 +52,8 @@ impl Fit {
 
 /// All blocks of a heap.
 pub struct Store {
-    index: Index,
-    regions: Regions,
+    pub(super) index: Index,
+    pub(super) regions: Regions,
 }
 
 // SAFETY: blocks are reached through the store only (B2), and the regions'
@@ -218,7 +217,7 @@ impl Store {
 
     /// Takes a free block out of the index, to become a part of another.
     #[inline(never)]
-    fn swallow(&mut self, block: Block) -> usize {
+    pub(super) fn swallow(&mut self, block: Block) -> usize {
         let size = block.size();
         self.index.remove(block, size);
         block.erase();
@@ -231,7 +230,7 @@ impl Store {
     }
 
     #[inline(never)]
-    fn release_run_slow(&mut self, block: Block, size: usize) -> Block {
+    pub(super) fn release_run_slow(&mut self, block: Block, size: usize) -> Block {
         self.release_run(block, size)
     }
 
@@ -251,109 +250,6 @@ impl Store {
             behind.set_free(rest);
             self.index.insert(behind, rest);
         }
-    }
-
-    /// The live block whose payload begins at `address`, whatever address is
-    /// passed: in bounded time, and without a look outside of the regions.
-    /// The block's own header has to pass its check, and so has the next.
-    pub fn at(&self, address: usize) -> Option<Block> {
-        let header = address.checked_sub(HEADER)?;
-        let span = self.regions.around(header)?;
-        if address % GRANULE != 0 {
-            return None;
-        }
-        // SAFETY: the address is in a region, before the end mark, and aligned.
-        let block = unsafe { Block::at(header) };
-        let size = block.size();
-        if !block.is_genuine() || size > span.end.address() - header {
-            return None;
-        }
-        let next = block.next();
-        let fits = next == span.end
-            || next.is_genuine()
-            || next.is_free() && {
-                let room = span.end.address() - next.address();
-                let possible = next.extent().is_possible() && next.size() <= room;
-                possible && next.next().previous_free() == Some(next)
-            };
-        (fits && !next.extent().is_previous_free()).then_some(block)
-    }
-
-    /// The live block whose payload `address` points to or into, whatever
-    /// address is passed. Walks the region up to there, unless a payload
-    /// begins at the address.
-    pub fn around(&self, address: usize) -> Option<Block> {
-        if let Some(block) = self.at(address) {
-            return Some(block);
-        }
-        let span = self.regions.around(address)?;
-        let mut block = span.first;
-        while block.next().address() <= address {
-            block = block.next();
-        }
-        (!block.is_free() && block.address() + HEADER <= address).then_some(block)
-    }
-
-    /// Frees every block of `kind` that carries `tag`; adds the sizes of the
-    /// blocks, headers included, to what it returns.
-    pub fn reclaim(&mut self, tag: Tag, kind: Kind) -> Taken {
-        let mut taken = Taken::default();
-        for span in self.regions.iter() {
-            let mut block = span.first;
-            while block != span.end {
-                if block.is_of(tag, kind) {
-                    block = self.release_all(block, tag, kind, &mut taken);
-                }
-                block = block.next();
-            }
-        }
-        taken
-    }
-
-    /// Frees the run of blocks from `first` on that are of this owner and
-    /// kind, with the free ones between them, as one.
-    fn release_all(&mut self, first: Block, tag: Tag, kind: Kind, taken: &mut Taken) -> Block {
-        let mut size = 0;
-        loop {
-            let block = first.skip(size);
-            let more = block.size();
-            if block.is_of(tag, kind) {
-                taken.blocks += 1;
-                taken.bytes += more;
-                if size != 0 {
-                    block.erase();
-                }
-            } else if block.is_free() {
-                self.swallow(block);
-            } else {
-                return self.release_run_slow(first, size);
-            }
-            size += more;
-        }
-    }
-
-    /// Writes `to` over the tag of every block of `kind` that carries `from`.
-    pub fn retag(&mut self, from: Tag, to: Tag, kind: Kind) -> Taken {
-        let mut taken = Taken::default();
-        for span in self.regions.iter() {
-            let mut block = span.first;
-            while block != span.end {
-                if block.is_of(from, kind) {
-                    let extent = block.extent();
-                    block.set_live(extent, to, block.label().slack());
-                    taken.blocks += 1;
-                    taken.bytes += extent.size();
-                }
-                block = block.next();
-            }
-        }
-        taken
-    }
-
-    /// All regions, for the walks of `check.rs`.
-    #[cfg(feature = "testing")]
-    pub fn parts(&self) -> (&Index, &Regions) {
-        (&self.index, &self.regions)
     }
 }
 

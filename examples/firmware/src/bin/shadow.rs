@@ -26,7 +26,11 @@ fn main() -> ! {
         match shadow::run(seed, OPERATIONS, memory) {
             Ok(counts) => hprintln!(
                 "seed {}, {} bytes: {} allocated, {} moved, {} reclaimed, {} refused",
-                seed, size, counts.allocated, counts.moved, counts.reclaimed,
+                seed,
+                size,
+                counts.allocated,
+                counts.moved,
+                counts.reclaimed,
                 counts.out_of_memory + counts.over_quota
             ),
             Err(failure) => {

@@ -1,0 +1,217 @@
+//! The heap behind its lock: each function here takes the lock once, or says
+//! why it takes it again.
+//!
+//! - E1 a block is read and written under the lock only, but for its payload,
+//!   which is its owner's from the moment a call returns it.
+//! - E2 nothing is called back, and nothing large copied or filled, while the
+//!   lock is held; the exception is a block that has to move although the
+//!   quota has no room for two of it.
+//! - E3 a raw block is a bound one while a call fills or moves it, so that a
+//!   pointer that is freed at the wrong time finds no raw block there.
+
+use core::ptr::NonNull;
+
+use lock_api::{Mutex, MutexGuard, RawMutex};
+
+use super::block::Block;
+use super::header::HEADER;
+use super::owner::{Directory, Owner};
+use super::requests::Request;
+use super::store::Store;
+use crate::account::Account;
+use crate::engine::{HOST_KEY, Kind, Who};
+use crate::error::Error;
+use crate::key::ExpertKey;
+use crate::sync::AtomicUsize;
+use crate::sync::Ordering::{Release, SeqCst};
+
+/// A heap in memory that it is given, in bounded time, behind the lock `R`,
+/// for the host and for those in the directory `D`.
+pub struct FixedEngine<R, D> {
+    store: Mutex<R, Store>,
+    account: Account,
+    owner: Owner,
+    /// How many pins there are.
+    pub(super) pins: AtomicUsize,
+    pub(super) directory: D,
+}
+
+impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
+    /// A heap without memory: every request is refused.
+    #[must_use]
+    pub const fn empty(directory: D) -> Self {
+        Self {
+            store: Mutex::const_new(R::INIT, Store::new()),
+            account: Account::new(),
+            owner: Owner::new(),
+            pins: AtomicUsize::new(0),
+            directory,
+        }
+    }
+
+    /// Who has which slot.
+    #[inline]
+    pub fn directory(&self) -> &D {
+        &self.directory
+    }
+
+    /// Makes `Engine::drain` wait until the result is dropped.
+    pub fn pin(&self) -> Pin<'_> {
+        // SeqCst: either `drain` sees the pin, or what is read from here on is
+        // from after what was written before `drain`.
+        self.pins.fetch_add(1, SeqCst);
+        Pin(&self.pins)
+    }
+
+    /// Gives the heap `len` bytes from `start`. Any number of regions may be
+    /// added, at any time, in any order. Returns how many bytes blocks can
+    /// use, headers included; 0 where the region is too small for one.
+    ///
+    /// # Safety
+    ///
+    /// - S1 the region is memory that may be read and written, and is used by
+    ///   nothing else from now on and for as long as the heap is in use.
+    pub unsafe fn add_region(&self, start: *mut u8, len: usize) -> usize {
+        let Some(start) = NonNull::new(start) else { return 0 };
+        // SAFETY: S1.
+        unsafe { self.lock().add_region(start, len) }
+    }
+
+    /// The blocks, while nobody else has them.
+    #[inline]
+    pub(super) fn lock(&self) -> MutexGuard<'_, R, Store> {
+        self.store.lock()
+    }
+
+    /// The host, as an owner.
+    #[inline]
+    pub(super) fn who(&self) -> Who<'_, Owner> {
+        Who { key: HOST_KEY, account: &self.account, owner: &self.owner, overdraft: true }
+    }
+
+    /// Allocates a block, if that is as simple as it mostly is.
+    #[inline(always)]
+    pub(super) fn obtain_fast(
+        &self,
+        who: Who<'_, Owner>,
+        kind: Kind,
+        asked: usize,
+        align: usize,
+    ) -> Option<NonNull<u8>> {
+        let mut store = self.lock();
+        let block = store.allocate_fast(who, kind, asked, align)?;
+        Some(block.payload())
+    }
+
+    /// Allocates a block.
+    #[inline(never)]
+    pub(super) fn obtain(&self, request: Request<'_>) -> Result<NonNull<u8>, Error> {
+        let done = self.lock().allocate_slow(request);
+        self.counted(request, done)
+    }
+
+    /// Allocates an ambient block for the host; null where there is no memory.
+    #[inline(never)]
+    pub fn allocate_for_host(&self, asked: usize, align: usize) -> *mut u8 {
+        match self.obtain_fast(self.who(), Kind::Ambient, asked, align) {
+            Some(payload) => payload.as_ptr(),
+            None => self.allocate_for_host_slow(asked, align),
+        }
+    }
+
+    #[inline(never)]
+    fn allocate_for_host_slow(&self, asked: usize, align: usize) -> *mut u8 {
+        let request = Request { who: self.who(), kind: Kind::Ambient, asked, align };
+        self.obtain(request).map_or(core::ptr::null_mut(), NonNull::as_ptr)
+    }
+
+    /// Frees a live block.
+    #[inline(never)]
+    pub(super) fn free(&self, address: NonNull<u8>) {
+        let mut store = self.lock();
+        // SAFETY: the callers pass the payload of a block of this heap, and
+        // hold its lock.
+        let block = unsafe { Block::of_payload(address.addr().get()) };
+        // A block that is not live was freed before: leave it.
+        if !block.is_free() {
+            store.free(self.who(), &self.directory, block);
+        }
+    }
+
+    /// Resizes a live block; see [`Engine::reallocate`]. Neither size is 0.
+    pub(super) fn resize(
+        &self,
+        request: Request<'_>,
+        from: NonNull<u8>,
+        kept: usize,
+    ) -> Result<NonNull<u8>, Error> {
+        let mut store = self.lock();
+        // SAFETY: as in `free`.
+        let block = unsafe { Block::of_payload(from.addr().get()) };
+        if let Some(done) = store.resize_for(request, block) {
+            return self.counted(request, done);
+        }
+        drop(store);
+        let to = if request.who.key == HOST_KEY && request.kind == Kind::Ambient {
+            NonNull::new(self.allocate_for_host(request.asked, request.align))
+        } else {
+            self.lock().allocate_slow(request).ok().map(Block::payload)
+        };
+        let Some(to) = to else {
+            return self.counted(request, self.lock().relocate(request, block, kept));
+        };
+        // SAFETY: both blocks are the caller's, live, and at least this long.
+        unsafe { from.copy_to_nonoverlapping(to, kept) };
+        self.free(from);
+        Ok(to)
+    }
+
+    /// Counts a request that was refused for want of quota.
+    fn counted(
+        &self,
+        request: Request<'_>,
+        done: Result<Block, Error>,
+    ) -> Result<NonNull<u8>, Error> {
+        if done == Err(Error::QuotaExceeded) {
+            request.who.account.count_refusal();
+        }
+        done.map(Block::payload)
+    }
+
+    /// Makes a bound block of `asked` bytes a raw one (E3).
+    pub(super) fn publish(&self, payload: NonNull<u8>, asked: usize) {
+        let mut store = self.lock();
+        // SAFETY: as in `free`.
+        let block = unsafe { Block::of_payload(payload.addr().get()) };
+        store.set_kind(block, Kind::Raw, asked);
+    }
+
+    /// Makes a raw block a bound one (E3); its payload and the size asked for.
+    pub(super) fn withdraw(
+        &self,
+        key: ExpertKey,
+        address: usize,
+    ) -> Result<(NonNull<u8>, usize), Error> {
+        let mut store = self.lock();
+        let block = store.raw(&self.directory, key, address)?;
+        let asked = asked_for(block);
+        store.set_kind(block, Kind::Bound, asked);
+        Ok((block.payload(), asked))
+    }
+}
+
+/// Someone who reaches an expert by its key alone: see
+/// [`pin`](FixedEngine::pin).
+pub struct Pin<'h>(&'h AtomicUsize);
+
+impl Drop for Pin<'_> {
+    fn drop(&mut self) {
+        // Release: `drain` sees all that was done under the pin.
+        self.0.fetch_sub(1, Release);
+    }
+}
+
+/// The size that a raw block was asked for with.
+pub fn asked_for(block: Block) -> usize {
+    block.size() - HEADER - block.label().slack()
+}

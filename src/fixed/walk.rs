@@ -1,0 +1,107 @@
+//! From an address to its block, and from an owner to all of its blocks: the
+//! store has no lists of either, so an untrusted address is tested, and an
+//! owner's blocks are found by a walk in address order.
+
+use super::block::Block;
+use super::header::{GRANULE, HEADER, Tag};
+use super::store::Store;
+use crate::engine::{Kind, Taken};
+
+impl Store {
+    /// The live block whose payload begins at `address`, whatever address is
+    /// passed: in bounded time, and without a look outside of the regions.
+    /// The block's own header has to pass its check, and so has the next.
+    pub fn at(&self, address: usize) -> Option<Block> {
+        let header = address.checked_sub(HEADER)?;
+        let span = self.regions.around(header)?;
+        if address % GRANULE != 0 {
+            return None;
+        }
+        // SAFETY: the address is in a region, before the end mark, and aligned.
+        let block = unsafe { Block::at(header) };
+        let size = block.size();
+        if !block.is_genuine() || size > span.end.address() - header {
+            return None;
+        }
+        let next = block.next();
+        let fits = next == span.end
+            || next.is_genuine()
+            || next.is_free() && {
+                let room = span.end.address() - next.address();
+                let possible = next.extent().is_possible() && next.size() <= room;
+                possible && next.next().previous_free() == Some(next)
+            };
+        (fits && !next.extent().is_previous_free()).then_some(block)
+    }
+
+    /// The live block whose payload `address` points to or into, whatever
+    /// address is passed. Walks the region up to there, unless a payload
+    /// begins at the address.
+    pub fn around(&self, address: usize) -> Option<Block> {
+        if let Some(block) = self.at(address) {
+            return Some(block);
+        }
+        let span = self.regions.around(address)?;
+        let mut block = span.first;
+        while block.next().address() <= address {
+            block = block.next();
+        }
+        (!block.is_free() && block.address() + HEADER <= address).then_some(block)
+    }
+
+    /// Frees every block of `kind` that carries `tag`; adds the sizes of the
+    /// blocks, headers included, to what it returns.
+    pub fn reclaim(&mut self, tag: Tag, kind: Kind) -> Taken {
+        let mut taken = Taken::default();
+        for span in self.regions.iter() {
+            let mut block = span.first;
+            while block != span.end {
+                if block.is_of(tag, kind) {
+                    block = self.release_all(block, tag, kind, &mut taken);
+                }
+                block = block.next();
+            }
+        }
+        taken
+    }
+
+    /// Frees the run of blocks from `first` on that are of this owner and
+    /// kind, with the free ones between them, as one.
+    fn release_all(&mut self, first: Block, tag: Tag, kind: Kind, taken: &mut Taken) -> Block {
+        let mut size = 0;
+        loop {
+            let block = first.skip(size);
+            let more = block.size();
+            if block.is_of(tag, kind) {
+                taken.blocks += 1;
+                taken.bytes += more;
+                if size != 0 {
+                    block.erase();
+                }
+            } else if block.is_free() {
+                self.swallow(block);
+            } else {
+                return self.release_run_slow(first, size);
+            }
+            size += more;
+        }
+    }
+
+    /// Writes `to` over the tag of every block of `kind` that carries `from`.
+    pub fn retag(&mut self, from: Tag, to: Tag, kind: Kind) -> Taken {
+        let mut taken = Taken::default();
+        for span in self.regions.iter() {
+            let mut block = span.first;
+            while block != span.end {
+                if block.is_of(from, kind) {
+                    let extent = block.extent();
+                    block.set_live(extent, to, block.label().slack());
+                    taken.blocks += 1;
+                    taken.bytes += extent.size();
+                }
+                block = block.next();
+            }
+        }
+        taken
+    }
+}
