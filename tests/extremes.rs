@@ -13,16 +13,28 @@ fn layout(size: usize, align: usize) -> Layout {
     Layout::from_size_align(size, align).unwrap()
 }
 
+/// The byte at `offset` of a block.
+///
+/// # Safety
+///
+/// - S1 the offset is inside the live block at `start`.
+unsafe fn byte_at<'a>(start: *mut u8, offset: usize) -> &'a mut u8 {
+    // SAFETY: S1.
+    let place = unsafe { start.add(offset) };
+    // SAFETY: S1: bytes of a block that only this test has.
+    unsafe { &mut *place }
+}
+
 /// Writes and reads the ends of a block, and frees it.
 fn use_and_free(start: *mut u8, layout: Layout) {
     assert_eq!(start.addr() % layout.align(), 0, "{layout:?}");
     assert_eq!(ALLOC.owner_of(start), Some(ALLOC.host().key()));
     for offset in [0, layout.size() / 2, layout.size() - 1] {
         // SAFETY: inside the block.
-        unsafe { start.add(offset).write(offset as u8 | 1) };
+        *unsafe { byte_at(start, offset) } = offset as u8 | 1;
     }
     // SAFETY: inside the block.
-    assert_eq!(unsafe { start.add(layout.size() - 1).read() }, (layout.size() - 1) as u8 | 1);
+    assert_eq!(*unsafe { byte_at(start, layout.size() - 1) }, (layout.size() - 1) as u8 | 1);
     // SAFETY: allocated with this layout.
     unsafe { ALLOC.dealloc(start, layout) };
 }
@@ -40,7 +52,7 @@ fn every_alignment_to_far_beyond_a_chunk() {
             // SAFETY: the size is not 0.
             let zeroed = unsafe { ALLOC.alloc_zeroed(layout) };
             // SAFETY: inside the block.
-            assert_eq!(unsafe { zeroed.add(size - 1).read() }, 0);
+            assert_eq!(*unsafe { byte_at(zeroed, size - 1) }, 0);
             use_and_free(zeroed, layout);
         }
     }
@@ -68,7 +80,7 @@ fn an_alignment_may_change_with_the_size() {
             let shrunk = unsafe { allocator.shrink(grown, new, old) }.unwrap().cast::<u8>();
             assert_eq!(shrunk.addr().get() % from, 0);
             // SAFETY: inside the block.
-            assert_eq!(unsafe { shrunk.add(small - 1).read() }, 7);
+            assert_eq!(*unsafe { byte_at(shrunk.as_ptr(), small - 1) }, 7);
             // SAFETY: a live block of this layout.
             unsafe { allocator.deallocate(shrunk, old) };
         }
