@@ -246,7 +246,7 @@ impl Model {
             self.ended.push(key);
             let gone: Vec<usize> =
                 self.blocks.iter().filter(|(_, block)| block.0 == key).map(|(&at, _)| at).collect();
-            gone.iter().for_each(|at| drop(self.blocks.remove(at)));
+            self.blocks.retain(|_, block| block.0 != key);
             self.stale.extend(gone);
         }
     }

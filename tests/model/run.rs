@@ -98,7 +98,8 @@ struct Baton {
 fn exact_round(world: &World, actors: &mut [Actor<'_>], seed: u64, round: usize) {
     let threads = actors.len();
     let dice = Mutex::new(Dice::Seed(seed));
-    let started = Barrier::new(threads);
+    // This thread allocates for the last time before it waits with them.
+    let started = Barrier::new(threads + 1);
     let baton = Baton { turn: Mutex::new((0, round * threads)), passed: Condvar::new() };
     std::thread::scope(|scope| {
         let mut handles = Vec::new();
@@ -128,6 +129,7 @@ fn exact_round(world: &World, actors: &mut [Actor<'_>], seed: u64, round: usize)
                 testing::heal();
             }));
         }
+        started.wait();
         join(handles);
     });
 }
