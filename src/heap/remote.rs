@@ -61,8 +61,9 @@ impl Remote {
     /// Looks at the list.
     #[inline]
     pub fn state(&self) -> RemoteState {
-        // Relaxed: a count to decide by; `take` orders what is used.
-        RemoteState(self.0.load(Ordering::Relaxed))
+        // Acquire: the pushed blocks (the Release in `push`): a span may be ended
+        // and its memory used again because of the count alone.
+        RemoteState(self.0.load(Ordering::Acquire))
     }
 
     /// Pushes the block at `offset` bytes from the span's start. `link` is
