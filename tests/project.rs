@@ -2,6 +2,8 @@
 //! the changelog say of versions, features, files and constants is compared
 //! with what the package has.
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
