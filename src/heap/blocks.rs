@@ -20,6 +20,7 @@ use super::record::Heap;
 use super::size_class::{self, CLASSED_MAX};
 use super::span::Span;
 use super::{large, local, thread};
+use crate::engine::Kind;
 use crate::error::Error;
 use crate::key::ExpertKey;
 
@@ -157,11 +158,14 @@ fn allocate_beside(
 ) -> Result<NonNull<u8>, Error> {
     loop {
         let heap = span.heap().ok_or(Error::InvalidPointer)?;
-        let key = heap.key();
+        let (key, kind) = (heap.key(), heap.kind());
+        // What moves to the host's heap does not come back: both were the
+        // owner's, and not those of the next who has the record.
         if !span.heap().is_some_and(|now| ptr::eq(now, heap)) {
+            paths::entered(Path::HeapMoved);
             continue;
         }
-        match key.map(|key| allocate_in(heap, key, layout, zeroed)) {
+        match key.map(|key| allocate_in(heap, key, kind, layout, zeroed)) {
             None | Some(Err(Error::InvalidKey)) => core::hint::spin_loop(),
             Some(done) => return done,
         }
@@ -224,7 +228,9 @@ pub unsafe fn span_of(memory: NonNull<u8>) -> &'static Span {
     unsafe { address::header_of(address - header.back() * SLICE) }
 }
 
-/// Allocates for `key`, the owner of `heap`, whatever the thread's scope.
+/// Allocates for `key`, the owner of `heap`, a heap of `kind`, whatever the
+/// thread's scope. The kind is told, because the record may be another's by
+/// now, and a cache of that kind may be one that has been reclaimed.
 ///
 /// # Errors
 ///
@@ -233,6 +239,7 @@ pub unsafe fn span_of(memory: NonNull<u8>) -> &'static Span {
 pub fn allocate_in(
     heap: &'static Heap,
     key: ExpertKey,
+    kind: Kind,
     layout: Layout,
     zeroed: bool,
 ) -> Result<NonNull<u8>, Error> {
@@ -240,7 +247,7 @@ pub fn allocate_in(
         return allocate_large(heap, key, layout, zeroed);
     };
     thread::tend();
-    let cache = match thread::find(key, heap.kind()) {
+    let cache = match thread::find(key, kind) {
         Some(cache) => cache,
         None => thread::attach(heap, key)?,
     };

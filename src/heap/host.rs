@@ -248,5 +248,5 @@ fn allocate_slow(
     if let (Some(class), Some(cache)) = (blocks::class_of(layout), thread::find(who.key, kind)) {
         return blocks::allocate_from(cache, class, layout, zeroed);
     }
-    blocks::allocate_in(heap_or_open(who, kind)?, who.key, layout, zeroed)
+    blocks::allocate_in(heap_or_open(who, kind)?, who.key, kind, layout, zeroed)
 }

@@ -48,7 +48,7 @@ fn layout_of(size: usize) -> Option<Layout> {
 pub fn allocate(heap: &'static Heap, size: usize) -> Result<NonNull<u8>, Error> {
     let layout = layout_of(size).ok_or(Error::OutOfMemory)?;
     let key = heap.key().ok_or(Error::InvalidKey)?;
-    let block = blocks::allocate_in(heap, key, layout, true)?;
+    let block = blocks::allocate_in(heap, key, Kind::Raw, layout, true)?;
     Ok(hand_out(block, size))
 }
 
