@@ -5,7 +5,7 @@ mod common;
 mod model;
 
 use std::cell::RefCell;
-use std::sync::mpsc;
+use std::sync::{Arc, Barrier, mpsc};
 
 use common::ALLOC;
 use expert_alloc::testing::{Path, count};
@@ -127,23 +127,27 @@ fn an_expert_ends_under_a_scope() {
 
 /// What ended threads left is used again, and not only kept.
 fn spans_are_adopted() {
+    const THREADS: usize = 20;
     let adopted = count(Path::AdoptedSpan);
+    // All at once: those that came later would use what the first had left.
     let (send, receive) = mpsc::channel();
-    let mut left = Vec::new();
-    for _ in 0..20 {
-        let send = send.clone();
-        let thread = std::thread::spawn(move || {
+    let all = Arc::new(Barrier::new(THREADS));
+    let leave = |number: usize| {
+        let (send, all) = (send.clone(), Arc::clone(&all));
+        std::thread::spawn(move || {
             let mut blocks: Vec<Box<[u8; 200]>> = (0..1000).map(|_| Box::new([1; 200])).collect();
-            let mut number = 0;
+            all.wait();
+            let mut place = number;
             blocks.retain(|_| {
-                number += 1;
-                number % 2 == 0
+                place += 1;
+                place % 2 == 0
             });
             send.send(blocks).unwrap();
-        });
-        left.push(receive.recv().unwrap());
-        thread.join().unwrap();
-    }
+        })
+    };
+    let threads: Vec<_> = (0..THREADS).map(leave).collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    let left: Vec<_> = receive.try_iter().collect();
     let (charged, more) = (walk().charged, (0..9000).map(|_| Box::new([2u8; 200])));
     let more: Vec<_> = more.collect();
     assert!(count(Path::AdoptedSpan) > adopted, "no span was adopted");

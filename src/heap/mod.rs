@@ -23,6 +23,7 @@ mod large;
 mod local;
 mod lookup;
 mod paths;
+mod pins;
 mod raw;
 mod record;
 mod refill;

@@ -52,11 +52,25 @@ impl RemoteState {
 pub struct Remote(AtomicU32);
 
 impl Remote {
+    /// An empty list of an owned span; elsewhere that is a word of zero.
+    #[cfg(loom)]
+    pub fn new() -> Self {
+        Self(AtomicU32::new(0))
+    }
+
     /// Looks at the list.
     #[inline]
     pub fn state(&self) -> RemoteState {
         // Relaxed: a count to decide by; `take` orders what is used.
         RemoteState(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Sees the blocks that the caller has counted in [`state`](Self::state),
+    /// with all that their users wrote, before they are anybody else's.
+    pub fn see_pushed(&self) {
+        // Acquire: the pushed blocks (the Release in `push`). The word is read
+        // again, so it is the one counted or a later one.
+        self.0.load(Ordering::Acquire);
     }
 
     /// Pushes the block at `offset` bytes from the span's start. `link` is

@@ -10,8 +10,7 @@
 //!   ended, no span and no cache has it any more.
 //! - T2 a thread's list of caches and its hash table hold the same caches, the
 //!   empty one excepted.
-//! - T3 while a word of `pinned` is not 0, no chunk is released and no expert
-//!   whose key it holds is reclaimed.
+//! - T3 while the thread has pins, P1 and P2 hold (see `pins.rs`).
 
 use core::cell::{Cell, RefCell};
 use core::ptr;
@@ -20,17 +19,16 @@ use hashbrown::HashMap;
 
 use super::cache::{Cache, EMPTY, Fate};
 use super::paths::{self, Path};
+use super::pins::{ANYTHING, Pins, Taken};
 use super::record::{HOST, Heap};
 use super::tables::{Pool, Pooled, TableAllocator};
 pub use super::tls::{current, set_current, token};
+use super::tls::{found, set_found};
 use super::{exit, fork};
 use crate::engine::{HOST_KEY, Kind};
 use crate::error::Error;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Ordering::Relaxed, fence};
-
-/// What `pinned` holds where no key is meant.
-const ANYTHING: usize = 1;
 
 type Table = HashMap<usize, &'static Cache, IdHasher, TableAllocator>;
 
@@ -40,9 +38,7 @@ pub struct Thread {
     table: RefCell<Table>,
     /// Caches that were reclaimed or adopted behind the thread's back.
     inbox: AtomicPtr<Cache>,
-    /// Keys (a transfer has two), or `ANYTHING`, while the thread looks at what
-    /// it does not own.
-    pinned: [AtomicUsize; 2],
+    pins: Pins,
     next_made: AtomicPtr<Thread>,
     next_unused: Cell<Option<&'static Thread>>,
 }
@@ -58,8 +54,6 @@ static PINS_WITHOUT_RECORD: AtomicUsize = AtomicUsize::new(0);
 
 struct Local {
     thread: Cell<Option<&'static Thread>>,
-    /// The cache found last, for handles and for raw calls.
-    memo: [Cell<(usize, *const Cache)>; 2],
 }
 
 thread_local! {
@@ -68,7 +62,6 @@ thread_local! {
     static LOCAL: Local = const {
         Local {
             thread: Cell::new(None),
-            memo: [const { Cell::new((0, ptr::null())) }; 2],
         }
     };
 }
@@ -87,15 +80,12 @@ pub fn id(key: ExpertKey, kind: Kind) -> usize {
     key.into_raw().rotate_left(2) ^ kind as usize
 }
 
-/// This thread's cache for bound or raw blocks of `key`, if it was the last
-/// one found.
+/// This thread's cache for `key`, if it was the last one found.
 #[inline(always)]
 pub fn remembered(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
-    let place = usize::from(kind as u8 == Kind::Raw as u8);
-    let (id_then, cache) = LOCAL.with(|local| local.memo[place].get());
-    // SAFETY: no key has the id 0, so the pointer was set with this id, to a
-    // cache, and those are never freed.
-    (id_then == id(key, kind)).then(|| unsafe { &*cache })
+    let cache = found();
+    // No key has the id of the empty cache, or of one that was given up.
+    (cache.id() == id(key, kind)).then_some(cache)
 }
 
 /// This thread's cache for `key`, if it has one. Remembers it.
@@ -103,14 +93,14 @@ pub fn find(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
     let thread = LOCAL.with(|local| local.thread.get())?;
     let id = id(key, kind);
     let cache = *thread.table.borrow().get(&id)?;
-    remember(id, kind, cache);
+    remember(kind, cache);
     Some(cache)
 }
 
-fn remember(id: usize, kind: Kind, cache: &'static Cache) {
+/// Remembers a cache for the next call; ambient ones are current instead.
+fn remember(kind: Kind, cache: &'static Cache) {
     if kind != Kind::Ambient {
-        let place = usize::from(kind == Kind::Raw);
-        LOCAL.with(|local| local.memo[place].set((id, ptr::from_ref(cache))));
+        set_found(cache);
     }
 }
 
@@ -141,7 +131,7 @@ pub fn attach(heap: &'static Heap, key: ExpertKey) -> Result<&'static Cache, Err
     }
     thread.table.borrow_mut().insert(id, cache);
     thread.add(cache);
-    remember(id, heap.kind(), cache);
+    remember(heap.kind(), cache);
     Ok(cache)
 }
 
@@ -275,13 +265,9 @@ impl Thread {
         if ptr::eq(current(), cache) {
             set_current(&EMPTY);
         }
-        LOCAL.with(|local| {
-            local
-                .memo
-                .iter()
-                .filter(|memo| ptr::eq(memo.get().1, cache))
-                .for_each(|memo| memo.set((0, ptr::null())));
-        });
+        if ptr::eq(found(), cache) {
+            set_found(&EMPTY);
+        }
         cache.close();
         CACHES.give(cache);
     }
@@ -291,7 +277,7 @@ impl Thread {
 #[cfg(feature = "testing")]
 impl Thread {
     pub fn is_pinned(&self) -> bool {
-        self.pinned.iter().any(|word| word.load(Relaxed) != 0)
+        self.pins.are_any()
     }
 
     pub fn caches(&self) -> impl Iterator<Item = &'static Cache> {
@@ -323,7 +309,7 @@ impl Pooled for Thread {
             caches: Cell::new(None),
             table: RefCell::new(HashMap::with_hasher_in(IdHasher, TableAllocator)),
             inbox: AtomicPtr::new(ptr::null_mut()),
-            pinned: [const { AtomicUsize::new(0) }; 2],
+            pins: Pins::new(),
             next_made: AtomicPtr::new(ptr::null_mut()),
             next_unused: Cell::new(None),
         }
@@ -337,8 +323,8 @@ impl Pooled for Thread {
 /// Keeps, while it lives, chunks from being released, and the expert of its
 /// key from being reclaimed (T3). Stays on its thread.
 pub struct Pin {
-    pinned: &'static AtomicUsize,
-    before: usize,
+    /// `None` for a thread without a record.
+    taken: Option<(&'static Pins, Taken)>,
     not_send: core::marker::PhantomData<*const ()>,
 }
 
@@ -353,35 +339,26 @@ pub fn pin_anything() -> Pin {
 }
 
 fn pin_word(word: usize) -> Pin {
-    let Some(thread) = this() else {
-        // SeqCst: as below.
-        PINS_WITHOUT_RECORD.fetch_add(1, Ordering::SeqCst);
-        return Pin {
-            pinned: &PINS_WITHOUT_RECORD,
-            before: 0,
-            not_send: core::marker::PhantomData,
-        };
+    let taken = match this() {
+        Some(thread) => Some((&thread.pins, thread.pins.pin(word))),
+        None => {
+            PINS_WITHOUT_RECORD.fetch_add(1, Relaxed);
+            // SeqCst: as in `Pins::pin`.
+            fence(Ordering::SeqCst);
+            None
+        }
     };
-    // A pin inside a pin of the same key, or of anything, is covered by that;
-    // one of a second key (a transfer has two) takes the second place.
-    let first = thread.pinned[0].load(Relaxed);
-    let is_second = first > ANYTHING && word > ANYTHING && word != first;
-    let pinned = &thread.pinned[usize::from(is_second)];
-    let before = pinned.load(Relaxed);
-    let word = if before > ANYTHING { before } else { word };
-    // SeqCst: before what follows is looked at; `drain` and the release of a
-    // chunk change first and look for pins afterwards.
-    pinned.swap(word, Ordering::SeqCst);
-    Pin { pinned, before, not_send: core::marker::PhantomData }
+    Pin { taken, not_send: core::marker::PhantomData }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        if ptr::eq(self.pinned, &PINS_WITHOUT_RECORD) {
-            self.pinned.fetch_sub(1, Ordering::Release);
-        } else {
-            // Release: what was done under the pin (the SeqCst loads below).
-            self.pinned.store(self.before, Ordering::Release);
+        match self.taken {
+            Some((pins, taken)) => pins.unpin(taken),
+            // Release: what was done under the pin (the Acquires below).
+            None => {
+                PINS_WITHOUT_RECORD.fetch_sub(1, Ordering::Release);
+            }
         }
     }
 }
@@ -391,11 +368,9 @@ impl Drop for Pin {
 pub fn nobody_else_is_pinned() -> bool {
     fence(Ordering::SeqCst);
     let mine = LOCAL.with(|local| local.thread.get());
-    PINS_WITHOUT_RECORD.load(Ordering::SeqCst) == 0
-        && made().all(|thread| {
-            thread.pinned.iter().all(|word| word.load(Ordering::SeqCst) == 0)
-                || mine.is_some_and(|mine| ptr::eq(mine, thread))
-        })
+    let is_mine = |thread: &Thread| mine.is_some_and(|mine| ptr::eq(mine, thread));
+    PINS_WITHOUT_RECORD.load(Ordering::Acquire) == 0
+        && made().all(|thread| !thread.pins.are_any() || is_mine(thread))
 }
 
 /// Waits until no other thread is pinned by `key`.
@@ -403,10 +378,9 @@ pub fn drain(key: ExpertKey) {
     fence(Ordering::SeqCst);
     let mine = LOCAL.with(|local| local.thread.get());
     let is_pinned = |thread: &Thread| {
-        thread.pinned.iter().any(|word| word.load(Ordering::SeqCst) == key.into_raw())
-            && !mine.is_some_and(|mine| ptr::eq(mine, thread))
+        thread.pins.have(key.into_raw()) && !mine.is_some_and(|mine| ptr::eq(mine, thread))
     };
-    while PINS_WITHOUT_RECORD.load(Ordering::SeqCst) != 0 || made().any(is_pinned) {
+    while PINS_WITHOUT_RECORD.load(Ordering::Acquire) != 0 || made().any(is_pinned) {
         std::thread::yield_now();
     }
 }
@@ -416,7 +390,7 @@ pub fn drain(key: ExpertKey) {
 pub fn unpin_others() {
     let mine = LOCAL.with(|local| local.thread.get());
     let others = made().filter(|thread| !mine.is_some_and(|mine| ptr::eq(mine, *thread)));
-    others.flat_map(|thread| &thread.pinned).for_each(|word| word.store(0, Relaxed));
+    others.for_each(|thread| thread.pins.clear());
     PINS_WITHOUT_RECORD.store(0, Relaxed);
 }
 
