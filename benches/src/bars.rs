@@ -101,7 +101,8 @@ fn memory(results: &Results, bars: &mut Vec<Bar>) {
     const SMALL: [&str; 4] = ["mimalloc 3", "mimalloc 2", "jemalloc", "snmalloc"];
     for row in results.group(Group::Single).chain(results.group(Group::Threads)) {
         let Some(ours) = row.cell(OURS.name) else { continue };
-        let peak = |column: &str| row.cell(column).map(|cell| cell.median(|sample| sample.peak_bytes));
+        let peak =
+            |column: &str| row.cell(column).map(|cell| cell.median(|sample| sample.peak_bytes));
         if let Some(best) = SMALL.iter().filter_map(|&column| peak(column)).min_by(f64::total_cmp) {
             bars.push(Bar {
                 group: "Memory",

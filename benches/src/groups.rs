@@ -94,7 +94,12 @@ pub struct Row {
 }
 
 impl Row {
-    pub fn new(group: Group, name: &str, unit: &'static str, jobs: impl IntoIterator<Item = Job>) -> Self {
+    pub fn new(
+        group: Group,
+        name: &str,
+        unit: &'static str,
+        jobs: impl IntoIterator<Item = Job>,
+    ) -> Self {
         Self { group, name: name.to_owned(), unit, jobs: jobs.into_iter().collect() }
     }
 

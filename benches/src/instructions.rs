@@ -18,7 +18,8 @@ pub fn rows(peers: &[Peer]) -> Vec<Row> {
         how: How::Counted,
         ..Job::timed(peer.name, Worker::on(peer.feature), &[])
     };
-    let row = |name: &str, jobs: Vec<Job>| Row::new(Group::Instructions, name, "instructions", jobs);
+    let row =
+        |name: &str, jobs: Vec<Job>| Row::new(Group::Instructions, name, "instructions", jobs);
     let stepped = |peer: &Peer| Job {
         how: How::Noted("instructions"),
         ..Job::timed(peer.name, Worker::on(peer.feature), &["stepped pair"])
@@ -52,5 +53,7 @@ fn collected(job: &Job, row: &str, rounds: u64) -> Result<u64, String> {
     let errors = String::from_utf8_lossy(&output.stderr);
     let count = errors.lines().find_map(|line| line.split_once("Collected : "));
     let count = count.and_then(|(_, count)| count.trim().parse().ok());
-    count.filter(|_| output.status.success()).ok_or_else(|| format!("callgrind cannot run {}", job.column))
+    count
+        .filter(|_| output.status.success())
+        .ok_or_else(|| format!("callgrind cannot run {}", job.column))
 }

@@ -25,7 +25,9 @@ pub struct Machine {
 /// This machine, now.
 pub fn describe() -> Machine {
     Machine {
-        command: std::env::args().skip(1).fold("expert-alloc-bench".to_owned(), |line, word| line + " " + &word),
+        command: std::env::args()
+            .skip(1)
+            .fold("expert-alloc-bench".to_owned(), |line, word| line + " " + &word),
         date: output("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
         commit: commit(),
         compiler: output("rustc", &["--version"]),

@@ -100,8 +100,11 @@ impl Plan<'_> {
     /// them.
     fn global(&self, group: Group, names: &[&str]) -> Vec<Row> {
         let columns = || self.peers.iter().filter(|&&peer| peer.is_global() || peer == TRACKING);
-        let job = |peer: &Peer, name: &str| Job::timed(peer.name, Worker::on(peer.feature), &[name]);
-        let row = |name: &&str| Row::new(group, name, "ns per operation", columns().map(|peer| job(peer, name)));
+        let job =
+            |peer: &Peer, name: &str| Job::timed(peer.name, Worker::on(peer.feature), &[name]);
+        let row = |name: &&str| {
+            Row::new(group, name, "ns per operation", columns().map(|peer| job(peer, name)))
+        };
         names.iter().map(row).collect()
     }
 
@@ -130,7 +133,11 @@ impl Plan<'_> {
             for &owners in owners {
                 add(format!("tracking, {owners}"), TRACKING, scopes.clone(), owners);
             }
-            for &peer in self.peers.iter().filter(|peer| peer.role == Role::Attribution && **peer != TRACKING) {
+            for &peer in self
+                .peers
+                .iter()
+                .filter(|peer| peer.role == Role::Attribution && **peer != TRACKING)
+            {
                 if peer.feature == "tracking-mimalloc" {
                     add(format!("{}, 10", peer.name), peer, scopes.clone(), 10);
                 } else {
@@ -151,7 +158,9 @@ impl Plan<'_> {
                     columns.push((OURS.name, Worker::on("expert"), "free all"));
                     columns.push(("ours, one by one", Worker::on("expert"), "free one by one"));
                 }
-                "mimalloc3" | "mimalloc2" => columns.push((peer.name, Worker::on(peer.feature), "free all")),
+                "mimalloc3" | "mimalloc2" => {
+                    columns.push((peer.name, Worker::on(peer.feature), "free all"))
+                }
                 "rpmalloc" => columns.push((peer.name, rpmalloc_heaps(), "free all")),
                 "glibc" => {
                     let arenas = Worker::on("glibc").with("arenas");
@@ -166,13 +175,22 @@ impl Plan<'_> {
 
     fn reclaim(&self) -> Vec<Row> {
         let mut rows = Vec::new();
-        let few = BLOCKS.into_iter().filter(|&blocks| !self.quick || blocks == 10_000 || blocks == 1_000_000);
+        let few = BLOCKS
+            .into_iter()
+            .filter(|&blocks| !self.quick || blocks == 10_000 || blocks == 1_000_000);
         for blocks in few {
             for (size, sizes) in [(64, "64 B"), (0, "mix")] {
                 for (other, thread) in [(0, "own thread"), (1, "other thread")] {
-                    let arguments = [format!("blocks={blocks}"), format!("size={size}"), format!("other={other}")];
+                    let arguments = [
+                        format!("blocks={blocks}"),
+                        format!("size={size}"),
+                        format!("other={other}"),
+                    ];
                     // A heap of mimalloc 2 belongs to its thread.
-                    let columns = self.bulk().into_iter().filter(|column| other == 0 || column.0 != "mimalloc 2");
+                    let columns = self
+                        .bulk()
+                        .into_iter()
+                        .filter(|column| other == 0 || column.0 != "mimalloc 2");
                     let job = |(column, worker, row): (&str, Worker, &'static str)| {
                         let mut job = Job::timed(column, worker, &[row]);
                         job.arguments.extend(arguments.iter().cloned());
@@ -186,7 +204,14 @@ impl Plan<'_> {
         rows
     }
 
-    fn ours(&self, group: Group, name: &str, unit: &'static str, words: &[&str], figure: Option<&'static str>) -> Row {
+    fn ours(
+        &self,
+        group: Group,
+        name: &str,
+        unit: &'static str,
+        words: &[&str],
+        figure: Option<&'static str>,
+    ) -> Row {
         let mut job = Job::timed(OURS.name, Worker::on(OURS.feature), words);
         if let Some(figure) = figure {
             job.how = How::Noted(figure);
@@ -196,7 +221,8 @@ impl Plan<'_> {
 
     fn experts(&self) -> Vec<Row> {
         let group = Group::Experts;
-        let mut rows = vec![self.ours(group, "register, allocate a block, finish", "ns", &["expert"], None)];
+        let mut rows =
+            vec![self.ours(group, "register, allocate a block, finish", "ns", &["expert"], None)];
         let steps = [
             ("register", "register_ns"),
             ("first block", "first_block_ns"),
@@ -207,11 +233,23 @@ impl Plan<'_> {
         for (step, figure) in steps {
             for alive in [1_000, 100_000] {
                 let name = format!("{step}, {alive} alive");
-                rows.push(self.ours(group, &name, "ns", &["alive", &format!("experts={alive}")], Some(figure)));
+                rows.push(self.ours(
+                    group,
+                    &name,
+                    "ns",
+                    &["alive", &format!("experts={alive}")],
+                    Some(figure),
+                ));
             }
         }
         let words = ["alive", "experts=100000", "blocks=0"];
-        rows.push(self.ours(group, "memory of an idle expert, bytes", "bytes", &words, Some("idle_bytes")));
+        rows.push(self.ours(
+            group,
+            "memory of an idle expert, bytes",
+            "bytes",
+            &words,
+            Some("idle_bytes"),
+        ));
         rows
     }
 
@@ -229,11 +267,23 @@ impl Plan<'_> {
     fn quota(&self) -> Vec<Row> {
         let group = Group::Quota;
         let live = |name: &str, quota: usize, figure| {
-            self.ours(group, name, "of the quota", &["refusal", &format!("quota={quota}")], Some(figure))
+            self.ours(
+                group,
+                name,
+                "of the quota",
+                &["refusal", &format!("quota={quota}")],
+                Some(figure),
+            )
         };
         vec![
             self.ours(group, "churn without a quota, ns", "ns", &["quota churn", "quota=0"], None),
-            self.ours(group, "churn at 99 % of the quota, ns", "ns", &["quota churn", "quota=1"], None),
+            self.ours(
+                group,
+                "churn at 99 % of the quota, ns",
+                "ns",
+                &["quota churn", "quota=1"],
+                None,
+            ),
             live("live at refusal, quota 1 MiB", 1 << 20, "live"),
             live("live at refusal, quota 64 MiB", 64 << 20, "live"),
             live("live at refusal after churn, quota 1 MiB", 1 << 20, "live_after_churn"),
@@ -267,7 +317,12 @@ impl Plan<'_> {
             actions("random actions, blocks to 16 KiB, ns", 16 << 10),
             efficiency("heap efficiency, 16 KiB, blocks to 256 B", 16 << 10, 256),
             efficiency("heap efficiency, 1 MiB, blocks to 1 KiB", 1 << 20, 1 << 10),
-            row("longest operation, instructions", "instructions", &["longest operation"], Some("instructions")),
+            row(
+                "longest operation, instructions",
+                "instructions",
+                &["longest operation"],
+                Some("instructions"),
+            ),
         ]
     }
 
@@ -287,14 +342,25 @@ impl Plan<'_> {
         for alive in ALIVE {
             for figure in ["register_ns", "first_block_ns", "finish_ns", "finish_oldest_ns"] {
                 let name = format!("{figure}, {alive} alive");
-                rows.push(self.ours(group, &name, "ns", &["alive", &format!("experts={alive}")], Some(figure)));
+                rows.push(self.ours(
+                    group,
+                    &name,
+                    "ns",
+                    &["alive", &format!("experts={alive}")],
+                    Some(figure),
+                ));
             }
         }
         for threads in THREADS_TO_64 {
             let words = ["many threads", &format!("threads={threads}")];
             let chosen = self.peers.iter().filter(|&&peer| peer == OURS || peer == MIMALLOC_3);
             let jobs = chosen.map(|peer| Job::timed(peer.name, Worker::on(peer.feature), &words));
-            rows.push(Row::new(group, &format!("throughput, {threads} threads"), "ns per operation", jobs));
+            rows.push(Row::new(
+                group,
+                &format!("throughput, {threads} threads"),
+                "ns per operation",
+                jobs,
+            ));
         }
         rows
     }

@@ -11,6 +11,7 @@ use crate::plan::{ALIVE, THREADS_TO_64};
 use crate::results::{Cell, Measured, Results};
 
 type Failure = Box<dyn std::error::Error>;
+type Plot = fn(&Results, &Path) -> Result<(), Failure>;
 type Log2D<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<LogCoord<f64>, LogCoord<f64>>>;
 
 /// A line: its name and its points.
@@ -21,7 +22,7 @@ struct Line {
 
 /// Draws what the results have the rows for.
 pub fn draw(results: &Results, directory: &Path) -> Result<(), String> {
-    let plots: [(&str, fn(&Results, &Path) -> Result<(), Failure>); 5] = [
+    let plots: [(&str, Plot); 5] = [
         ("speed.svg", speed),
         ("finish-blocks.svg", finish_blocks),
         ("finish-pages.svg", finish_pages),
@@ -36,16 +37,24 @@ pub fn draw(results: &Results, directory: &Path) -> Result<(), String> {
 
 /// Each row's times over the best peer's, a dot per allocator.
 fn speed(results: &Results, file: &Path) -> Result<(), Failure> {
-    let rows: Vec<&Measured> = results.group(Group::Single).chain(results.group(Group::Threads)).collect();
+    let rows: Vec<&Measured> =
+        results.group(Group::Single).chain(results.group(Group::Threads)).collect();
     let Some(first) = rows.first() else { return Ok(()) };
-    let columns: Vec<&str> =
-        first.cells.iter().map(|cell| cell.column.as_str()).filter(|&name| name != "tracking-allocator").collect();
+    let columns: Vec<&str> = first
+        .cells
+        .iter()
+        .map(|cell| cell.column.as_str())
+        .filter(|&name| name != "tracking-allocator")
+        .collect();
     let height = 120 + 26 * rows.len() as u32;
     let area = SVGBackend::new(file, (900, height)).into_drawing_area();
     area.fill(&WHITE)?;
     let count = rows.len() as f64;
     let mut chart = ChartBuilder::on(&area)
-        .caption(caption("Time over that of the best peer: left is faster", results), ("sans-serif", 15))
+        .caption(
+            caption("Time over that of the best peer: left is faster", results),
+            ("sans-serif", 15),
+        )
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(150)
@@ -60,13 +69,18 @@ fn speed(results: &Results, file: &Path) -> Result<(), Failure> {
         .y_label_formatter(&|place| {
             let index = place.round();
             let name = (count - 1.0 - index) as usize;
-            if (place - index).abs() < 0.01 && name < rows.len() { rows[name].row.clone() } else { String::new() }
+            if (place - index).abs() < 0.01 && name < rows.len() {
+                rows[name].row.clone()
+            } else {
+                String::new()
+            }
         })
         .draw()?;
     chart.draw_series(LineSeries::new([(1.0, -0.6), (1.0, count - 0.4)], BLACK.mix(0.4)))?;
     for (number, &column) in columns.iter().enumerate() {
         let ours = column == OURS.name;
-        let style = if ours { RED.filled() } else { Palette99::pick(number + 1).mix(0.75).filled() };
+        let style =
+            if ours { RED.filled() } else { Palette99::pick(number + 1).mix(0.75).filled() };
         let points = rows.iter().enumerate().filter_map(|(index, row)| {
             let peers = row.cells.iter().filter(|cell| cell.column != OURS.name);
             let best = peers.map(Cell::figure).min_by(f64::total_cmp)?;
@@ -129,7 +143,9 @@ fn experts(results: &Results, file: &Path) -> Result<(), Failure> {
     ];
     let lines = figures.map(|(figure, name)| {
         let at = |alive: usize| {
-            let row = results.group(Group::Scaling).find(|row| row.row == format!("{figure}, {alive} alive"));
+            let row = results
+                .group(Group::Scaling)
+                .find(|row| row.row == format!("{figure}, {alive} alive"));
             Some((alive as f64, row?.figure(OURS.name)?))
         };
         Line::new(name.to_owned(), ALIVE.into_iter().filter_map(at).collect())
@@ -147,7 +163,13 @@ fn threads(results: &Results, file: &Path) -> Result<(), Failure> {
         };
         Line::new(column.to_owned(), THREADS_TO_64.into_iter().filter_map(at).collect())
     });
-    loglog(results, file, "throughput against threads", ["threads", "operations per microsecond"], &lines)
+    loglog(
+        results,
+        file,
+        "throughput against threads",
+        ["threads", "operations per microsecond"],
+        &lines,
+    )
 }
 
 impl Line {
@@ -174,7 +196,13 @@ pub fn slope(points: &[(f64, f64)]) -> f64 {
 }
 
 /// Lines on two logarithmic scales, each with its slope.
-fn loglog(results: &Results, file: &Path, title: &str, axes: [&str; 2], lines: &[Line]) -> Result<(), Failure> {
+fn loglog(
+    results: &Results,
+    file: &Path,
+    title: &str,
+    axes: [&str; 2],
+    lines: &[Line],
+) -> Result<(), Failure> {
     let points = || lines.iter().flat_map(|line| &line.points);
     if points().next().is_none() {
         return Ok(());
@@ -191,7 +219,10 @@ fn loglog(results: &Results, file: &Path, title: &str, axes: [&str; 2], lines: &
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(64)
-        .build_cartesian_2d(range(|point| point.0).log_scale(), range(|point| point.1).log_scale())?;
+        .build_cartesian_2d(
+            range(|point| point.0).log_scale(),
+            range(|point| point.1).log_scale(),
+        )?;
     chart.configure_mesh().x_desc(axes[0]).y_desc(axes[1]).draw()?;
     for (number, line) in lines.iter().enumerate().filter(|(_, line)| !line.points.is_empty()) {
         let style = Palette99::pick(number).stroke_width(2);
@@ -212,5 +243,8 @@ fn loglog(results: &Results, file: &Path, title: &str, axes: [&str; 2], lines: &
 
 fn caption(title: &str, results: &Results) -> String {
     let machine = &results.machine;
-    format!("{title} ({}, {} cores, {}, {})", machine.cpu, machine.cores, machine.commit, machine.date)
+    format!(
+        "{title} ({}, {} cores, {}, {})",
+        machine.cpu, machine.cores, machine.commit, machine.date
+    )
 }

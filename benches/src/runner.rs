@@ -86,7 +86,9 @@ fn run(options: &Options) -> Result<bool, String> {
             let results = results::read(file)?;
             if !options.json {
                 tables::print_machine(&results);
-                Group::value_variants().iter().for_each(|&group| tables::print_group(&results, group));
+                Group::value_variants()
+                    .iter()
+                    .for_each(|&group| tables::print_group(&results, group));
             }
             results
         }
@@ -116,7 +118,9 @@ fn measure(options: &Options) -> Result<Results, String> {
     let plan = plan::Plan { peers: &peers, quick: options.quick };
     let plans: Vec<Vec<Row>> = groups
         .iter()
-        .map(|&group| plan.rows(group).into_iter().filter(|row| row.matches(&options.row)).collect())
+        .map(|&group| {
+            plan.rows(group).into_iter().filter(|row| row.matches(&options.row)).collect()
+        })
         .collect();
     if plans.iter().all(Vec::is_empty) {
         return Err("no row matches".to_owned());

@@ -26,7 +26,11 @@ pub fn print_machine(results: &Results) {
 pub fn print_group(results: &Results, group: Group) {
     let rows: Vec<_> = results.group(group).collect();
     if let Some(first) = rows.first() {
-        let unit = if rows.iter().all(|row| row.unit == first.unit) { first.unit.as_str() } else { "units as named" };
+        let unit = if rows.iter().all(|row| row.unit == first.unit) {
+            first.unit.as_str()
+        } else {
+            "units as named"
+        };
         println!("### {}\n\n{unit}:\n", group.name());
         println!("{}\n", table(&rows, group.has_best(), &Cell::figure));
     }
@@ -39,9 +43,15 @@ pub fn print_memory(results: &Results) {
         return;
     }
     println!("### Memory\n\npeak, MiB:\n");
-    println!("{}\n", table(&rows, false, &|cell| mebibytes(cell.median(|sample| sample.peak_bytes))));
+    println!(
+        "{}\n",
+        table(&rows, false, &|cell| mebibytes(cell.median(|sample| sample.peak_bytes)))
+    );
     println!("held after everything was freed and purged, MiB:\n");
-    println!("{}\n", table(&rows, false, &|cell| mebibytes(cell.median(|sample| sample.held_bytes))));
+    println!(
+        "{}\n",
+        table(&rows, false, &|cell| mebibytes(cell.median(|sample| sample.held_bytes)))
+    );
 }
 
 fn mebibytes(bytes: f64) -> f64 {

@@ -23,11 +23,7 @@ pub struct Worker {
 impl Worker {
     /// A worker on this allocator.
     pub fn on(feature: &'static str) -> Self {
-        Self {
-            package: "bench-worker",
-            features: vec![feature],
-            c_flags: "",
-        }
+        Self { package: "bench-worker", features: vec![feature], c_flags: "" }
     }
 
     /// The same with another feature.
@@ -58,7 +54,11 @@ impl Worker {
             .arg(&directory);
         let status = cargo.status().map_err(|error| format!("cannot run cargo: {error}"))?;
         if !status.success() {
-            return Err(format!("{} with {} does not build", self.package, self.features.join(", ")));
+            return Err(format!(
+                "{} with {} does not build",
+                self.package,
+                self.features.join(", ")
+            ));
         }
         let built = directory.join("release").join(self.package);
         let kept = self.path();
@@ -79,7 +79,8 @@ fn target() -> PathBuf {
 
 /// Builds what `rows` run.
 pub fn build<'r>(rows: impl Iterator<Item = &'r Row>) -> Result<(), String> {
-    let workers: BTreeSet<&Worker> = rows.flat_map(|row| &row.jobs).map(|job| &job.worker).collect();
+    let workers: BTreeSet<&Worker> =
+        rows.flat_map(|row| &row.jobs).map(|job| &job.worker).collect();
     for worker in workers {
         eprint!("\r\x1b[Kbuilding {} ({})", worker.package, worker.features.join(", "));
         worker.build()?;

@@ -71,13 +71,7 @@ mod peer {
             // SAFETY: the name is a C string; neither control reads or writes
             // a value.
             let code = unsafe {
-                tikv_jemalloc_sys::mallctl(
-                    name.as_ptr(),
-                    null_mut(),
-                    null_mut(),
-                    null_mut(),
-                    0,
-                )
+                tikv_jemalloc_sys::mallctl(name.as_ptr(), null_mut(), null_mut(), null_mut(), 0)
             };
             assert_eq!(code, 0, "jemalloc refused to purge");
         }

@@ -51,12 +51,7 @@ pub struct Run {
 impl Run {
     pub fn start(arguments: Arguments) -> Self {
         let extra = Vec::with_capacity(16);
-        Self {
-            arguments,
-            operations: 0,
-            elapsed: Duration::ZERO,
-            extra,
-        }
+        Self { arguments, operations: 0, elapsed: Duration::ZERO, extra }
     }
 
     /// Measures `work` of this thread, which does `operations` operations.
@@ -103,11 +98,7 @@ impl Run {
         let peak = Resident::now().peak;
         crate::purge();
         let held = Resident::now().anonymous;
-        Report {
-            peak_bytes: peak,
-            held_bytes: held,
-            run: self,
-        }
+        Report { peak_bytes: peak, held_bytes: held, run: self }
     }
 }
 
@@ -178,9 +169,6 @@ impl Resident {
             kib.expect("the kernel reports this field") << 10
         };
         let files = field("RssFile:") + field("RssShmem:");
-        Self {
-            anonymous: field("RssAnon:"),
-            peak: field("VmHWM:").saturating_sub(files),
-        }
+        Self { anonymous: field("RssAnon:"), peak: field("VmHWM:").saturating_sub(files) }
     }
 }

@@ -5,8 +5,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tracking_allocator::{
-    AllocationGroupId, AllocationGroupToken, AllocationGuard, AllocationRegistry,
-    AllocationTracker,
+    AllocationGroupId, AllocationGroupToken, AllocationGuard, AllocationRegistry, AllocationTracker,
 };
 
 /// Groups beyond this share the last counter.
@@ -66,11 +65,7 @@ impl Groups {
                 Box::into_raw(Box::new(token))
             })
             .collect();
-        Self {
-            current: None,
-            tokens,
-            next: 0,
-        }
+        Self { current: None, tokens, next: 0 }
     }
 
     /// Makes the next group the current one of this thread.

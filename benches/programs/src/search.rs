@@ -12,7 +12,9 @@ pub fn run(run: &mut Run) {
     let documents = run.arguments.get("documents", 4_000);
     let queries = run.arguments.get("queries", 400);
     let texts: Vec<String> = (0..documents).map(text).collect();
-    let hits = run.time_threads(documents + queries, || work(&texts, queries).expect("the index is in memory"));
+    let hits = run.time_threads(documents + queries, || {
+        work(&texts, queries).expect("the index is in memory")
+    });
     assert!(hits > queries, "queries find something");
 }
 
@@ -35,7 +37,8 @@ fn work(texts: &[String], queries: usize) -> tantivy::Result<usize> {
     let mut random = Random::new(43);
     let mut hits = 0;
     for _ in 0..queries {
-        let query = format!("{} AND ({} OR {})", word(&mut random), word(&mut random), word(&mut random));
+        let query =
+            format!("{} AND ({} OR {})", word(&mut random), word(&mut random), word(&mut random));
         let query = parser.parse_query(&query).expect("the query is right");
         let found = searcher.search(&query, &TopDocs::with_limit(10).order_by_score())?;
         for &(_, address) in &found {

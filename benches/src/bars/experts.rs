@@ -46,7 +46,12 @@ fn reclaim(results: &Results, bars: &mut Vec<Bar>) {
         let Some(ours) = row.figure(OURS.name) else { continue };
         for peer in ["mimalloc 3", "mimalloc 2", "rpmalloc"] {
             if let Some(theirs) = row.figure(peer) {
-                bars.push(Bar::at_most(group, &format!("{}, ours / {peer}", row.row), ours / theirs, 1.0));
+                bars.push(Bar::at_most(
+                    group,
+                    &format!("{}, ours / {peer}", row.row),
+                    ours / theirs,
+                    1.0,
+                ));
             }
         }
         if let Some(single) = row.figure("ours, one by one") {
@@ -67,7 +72,9 @@ fn linear_in_pages(results: &Results, bars: &mut Vec<Bar>) {
         Some(cell.figure() * operations / cell.extra("pages")?)
     };
     for kind in ["64 B, own thread", "64 B, other thread", "mix, own thread", "mix, other thread"] {
-        let of = |blocks: usize| rows().find(|row| row.row == format!("{blocks} blocks, {kind}")).and_then(per_page);
+        let of = |blocks: usize| {
+            rows().find(|row| row.row == format!("{blocks} blocks, {kind}")).and_then(per_page)
+        };
         if let (Some(few), Some(many)) = (of(10_000), of(1_000_000)) {
             let what = format!("{kind}, time per page of a million blocks / of ten thousand");
             bars.push(Bar::at_most(Group::Reclaim, &what, many / few, 2.0));
@@ -91,7 +98,12 @@ fn experts(results: &Results, bars: &mut Vec<Bar>) {
         if let (Some(few), Some(many)) = (of(1_000), of(100_000)) {
             // A hundred times as many: what grows with their number would be
             // a hundred times slower; a factor of 2 is the caches'.
-            bars.push(Bar::at_most(group, &format!("{step}, 100,000 alive / 1,000 alive"), many / few, 2.0));
+            bars.push(Bar::at_most(
+                group,
+                &format!("{step}, 100,000 alive / 1,000 alive"),
+                many / few,
+                2.0,
+            ));
         }
     }
 }
@@ -109,10 +121,14 @@ fn beyond(results: &Results, bars: &mut Vec<Bar>) {
 fn quota(results: &Results, bars: &mut Vec<Bar>) {
     let group = Group::Quota;
     let of = |name: &str| results.group(group).find(|row| row.row == name)?.figure(OURS.name);
-    if let (Some(without), Some(with)) = (of("churn without a quota, ns"), of("churn at 99 % of the quota, ns")) {
+    if let (Some(without), Some(with)) =
+        (of("churn without a quota, ns"), of("churn at 99 % of the quota, ns"))
+    {
         bars.push(Bar::at_most(group, "churn at 99 % of the quota / without", with / without, 1.1));
     }
-    for (name, limit) in [("live at refusal, quota 1 MiB", 0.9), ("live at refusal, quota 64 MiB", 0.98)] {
+    for (name, limit) in
+        [("live at refusal, quota 1 MiB", 0.9), ("live at refusal, quota 64 MiB", 0.98)]
+    {
         if let Some(live) = of(name) {
             bars.push(Bar::at_least(group, name, live, limit));
         }
@@ -124,13 +140,25 @@ fn small(results: &Results, bars: &mut Vec<Bar>) {
     let group = Group::Small;
     for row in results.group(group) {
         let Some(ours) = row.figure("ExpertHeap") else { continue };
-        let peers = || row.cells.iter().filter(|cell| cell.column != "ExpertHeap").map(|cell| cell.figure());
+        let peers = || {
+            row.cells.iter().filter(|cell| cell.column != "ExpertHeap").map(|cell| cell.figure())
+        };
         if row.unit == "of the region" {
             let best = peers().fold(f64::NEG_INFINITY, f64::max);
-            bars.push(Bar::at_least(group, &format!("{}, ours / best peer", row.row), ours / best, 0.99));
+            bars.push(Bar::at_least(
+                group,
+                &format!("{}, ours / best peer", row.row),
+                ours / best,
+                0.99,
+            ));
         } else {
             let best = peers().fold(f64::INFINITY, f64::min);
-            bars.push(Bar::at_most(group, &format!("{}, ours / best peer", row.row), ours / best, 1.0));
+            bars.push(Bar::at_most(
+                group,
+                &format!("{}, ours / best peer", row.row),
+                ours / best,
+                1.0,
+            ));
         }
     }
 }

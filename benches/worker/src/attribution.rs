@@ -3,9 +3,9 @@
 //! work without any.
 
 use crate::Row;
-use bench_peers::measure::Run;
 use crate::memory::{Global, Memory};
 use crate::{real, single};
+use bench_peers::measure::Run;
 
 /// A workload over any memory.
 macro_rules! work {
@@ -135,7 +135,8 @@ mod expert {
 
         #[inline(always)]
         fn switch(&mut self) {
-            self.current = if self.current + 1 == self.handles.len() { 0 } else { self.current + 1 };
+            self.current =
+                if self.current + 1 == self.handles.len() { 0 } else { self.current + 1 };
         }
     }
 }

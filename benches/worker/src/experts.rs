@@ -7,8 +7,8 @@ use bench_peers::ALLOC;
 use bench_peers::expert_alloc::Expert;
 
 use crate::Row;
-use bench_peers::measure::{Resident, Run, thread_time};
 use crate::memory::layout;
+use bench_peers::measure::{Resident, Run, thread_time};
 use bench_peers::random::{Random, Sizes};
 
 pub const ROWS: &[Row] = &[

@@ -36,11 +36,7 @@ pub const ALIGN: usize = 8;
 
 impl Block {
     /// No block: the address is null.
-    pub const NONE: Self = Self {
-        address: std::ptr::null_mut(),
-        size: 0,
-        owner: 0,
-    };
+    pub const NONE: Self = Self { address: std::ptr::null_mut(), size: 0, owner: 0 };
 
     /// Takes note of a block that was just handed out, and writes its first
     /// byte, as every program does with its memory.
@@ -55,11 +51,7 @@ impl Block {
         assert!(!address.is_null(), "out of memory");
         // SAFETY: S1, and it is not null.
         unsafe { address.write_volatile(1) };
-        Self {
-            address,
-            size: layout.size() as u32,
-            owner,
-        }
+        Self { address, size: layout.size() as u32, owner }
     }
 
     pub const fn is_none(self) -> bool {

@@ -8,8 +8,8 @@ use std::hint::black_box;
 use serde_json::{Value, json};
 
 use crate::Row;
-use bench_peers::measure::Run;
 use crate::memory::{Global, Memory};
+use bench_peers::measure::Run;
 use bench_peers::random::Random;
 
 pub const ROWS: &[Row] = &[

@@ -12,8 +12,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Row;
-use bench_peers::measure::Run;
 use crate::memory::layout;
+use bench_peers::measure::Run;
 use bench_peers::random::Sizes;
 
 /// An owner whose blocks can all be taken back at once.
@@ -38,7 +38,13 @@ fn free_all<B: Bulk>(run: &mut Run) {
     let repeats = (300_000 / blocks).clamp(3, 51);
     let other = run.arguments.get("other", 0) == 1;
     let mut times: Vec<Duration> = (0..repeats)
-        .map(|_| if other { from_another_thread::<B>(blocks, &sizes) } else { timed(filled::<B>(blocks, &sizes)) })
+        .map(|_| {
+            if other {
+                from_another_thread::<B>(blocks, &sizes)
+            } else {
+                timed(filled::<B>(blocks, &sizes))
+            }
+        })
         .collect();
     times.sort();
     run.record(blocks, times[repeats / 2]);

@@ -3,10 +3,10 @@
 use std::hint::black_box;
 
 use crate::Row;
-use bench_peers::measure::Run;
 use crate::memory::{Block, Global, Memory, layout};
-use bench_peers::random::{Random, Sizes};
 use crate::stepper::Stepper;
+use bench_peers::measure::Run;
+use bench_peers::random::{Random, Sizes};
 
 pub const ROWS: &[Row] = &[
     Row { name: "pair", run: |run| pair(run, &mut Global) },

@@ -10,9 +10,9 @@ mod heaps;
 use std::alloc::{GlobalAlloc, Layout};
 
 use crate::Row;
+use crate::stepper::Stepper;
 use bench_peers::measure::Run;
 use bench_peers::random::Random;
-use crate::stepper::Stepper;
 use heaps::Region;
 
 pub const ROWS: &[Row] = &[

@@ -26,7 +26,8 @@ impl Stepper {
         action.sa_sigaction = on_step as *const () as usize;
         // SAFETY: the action is initialised, the handler only touches an
         // atomic, and nothing else in this program uses this signal.
-        let code = unsafe { libc::sigaction(libc::SIGTRAP, &raw const action, std::ptr::null_mut()) };
+        let code =
+            unsafe { libc::sigaction(libc::SIGTRAP, &raw const action, std::ptr::null_mut()) };
         assert_eq!(code, 0, "the signal can be taken over");
         let mut stepper = Self { empty: 0 };
         stepper.empty = stepper.count(|| ()).1;

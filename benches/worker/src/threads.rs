@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::thread;
 
 use crate::Row;
-use bench_peers::measure::Run;
 use crate::memory::{Block, Global, Memory, layout};
+use bench_peers::measure::Run;
 use bench_peers::random::{Random, Sizes};
 
 pub const ROWS: &[Row] = &[
@@ -57,9 +57,15 @@ fn larson(run: &mut Run) {
     let chain = &chain;
     let all = run.time_threads(generations * replacements * threads, || {
         thread::scope(|scope| {
-            let chains: Vec<_> =
-                all.into_iter().enumerate().map(|(seed, slots)| scope.spawn(move || chain(seed, slots))).collect();
-            chains.into_iter().map(|chain| chain.join().expect("no thread panics")).collect::<Vec<_>>()
+            let chains: Vec<_> = all
+                .into_iter()
+                .enumerate()
+                .map(|(seed, slots)| scope.spawn(move || chain(seed, slots)))
+                .collect();
+            chains
+                .into_iter()
+                .map(|chain| chain.join().expect("no thread panics"))
+                .collect::<Vec<_>>()
         })
     });
     all.into_iter().for_each(Slots::free);
@@ -137,7 +143,9 @@ fn producer_consumer(run: &mut Run) {
     let sizes = Sizes::skewed();
     run.time_threads(count, || {
         thread::scope(|scope| {
-            scope.spawn(|| ring.produce(count, |index| Global.take(layout(sizes.get(index))).address));
+            scope.spawn(|| {
+                ring.produce(count, |index| Global.take(layout(sizes.get(index))).address)
+            });
             scope.spawn(|| {
                 ring.consume(count, |index, address| {
                     // SAFETY: the producer wrote this block's first byte.

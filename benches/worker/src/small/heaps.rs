@@ -57,7 +57,6 @@ pub fn with(run: &mut Run, experiment: fn(&mut Run, Make)) {
     experiment(run, make);
 }
 
-
 #[cfg(feature = "small-expert")]
 fn expert_heap(region: &mut Region) -> Box<dyn GlobalAlloc> {
     let heap = expert_alloc::ExpertHeap::<spin::Mutex<()>>::empty();
