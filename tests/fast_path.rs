@@ -15,12 +15,12 @@ use std::{env, fs};
 /// Instructions of each path, a mean of a thousand calls: a span that runs out
 /// of free blocks now and then makes the fractions.
 const PINNED: [(&str, f64); 6] = [
-    ("pair_64", 36.0),
-    ("alloc_64", 12.784),
-    ("free_64", 20.0),
-    ("pair_of", 54.752),
-    ("handle_alloc_64", 32.024),
-    ("handle_free_64", 20.0),
+    ("pair_64", 35.82),
+    ("alloc_64", 14.784),
+    ("free_64", 22.0),
+    ("pair_of", 56.705),
+    ("handle_alloc_64", 34.024),
+    ("handle_free_64", 22.0),
 ];
 
 /// How far a mean may move: less than one instruction.

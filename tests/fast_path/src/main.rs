@@ -36,10 +36,10 @@ fn main() {
     };
     print("pair_64", with_pairs, turns);
 
-    let (call, _) = pairs(&stepper, || nothing(), |()| nothing());
+    let (call, _) = pairs(&stepper, nothing, |()| nothing());
     let print = |name: &str, total: u64| print(name, total, call);
 
-    let (alloc, free) = pairs(&stepper, || alloc_64(), |block| free_64(block));
+    let (alloc, free) = pairs(&stepper, alloc_64, free_64);
     print("alloc_64", alloc);
     print("free_64", free);
 
