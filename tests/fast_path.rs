@@ -108,7 +108,8 @@ fn code(name: &str) -> Vec<String> {
 }
 
 /// `jne 7c10 <free_64+0x90>` becomes `jne <free_64+0x90>`, and what is relative
-/// to the instruction pointer is named by its symbol.
+/// to the instruction pointer is named by its symbol. An entry of the table of
+/// addresses, through which the cold halves are called, has none.
 fn without_addresses(instruction: &str) -> String {
     let mut text = instruction.trim_end().to_string();
     if let Some((before, symbol)) = instruction.split_once(" <") {
@@ -117,7 +118,9 @@ fn without_addresses(instruction: &str) -> String {
     }
     if let Some((before, after)) = text.split_once("[rip") {
         let after = after.split_once(']').unwrap_or_default().1;
-        text = format!("{before}[rip]{after}");
+        let (after, comment) = after.split_once('#').unwrap_or((after, "_DYNAMIC"));
+        let symbol = if comment.contains("_DYNAMIC") { "" } else { comment };
+        text = format!("{before}[rip]{} {symbol}", after.trim_end()).trim_end().to_string();
     }
     // The hash at the end of a mangled name differs from build to build.
     match text.rfind("::h").filter(|&place| text[place..].len() >= 19) {
