@@ -95,6 +95,14 @@ pub trait Engine: Copy + Send + Sync {
     /// never given back, charged to nobody. `None` where there is no more.
     fn table(self, layout: Layout) -> Option<NonNull<u8>>;
 
+    /// A block for `key`, if one can be had at once by knowing the key alone;
+    /// `None` says nothing: ask [`allocate`](Self::allocate).
+    #[inline(always)]
+    fn allocate_at_once(self, key: ExpertKey, kind: Kind, layout: Layout) -> Option<NonNull<u8>> {
+        let _ = (key, kind, layout);
+        None
+    }
+
     /// Allocates for `who`. A size of 0 gives a dangling, aligned pointer
     /// that [`deallocate`](Self::deallocate) ignores. `zeroed` fills with 0.
     ///

@@ -37,3 +37,8 @@ pub use expert::visit::State;
 #[cfg(feature = "std")]
 pub use heap::HeapStats;
 pub use key::ExpertKey;
+
+/// The unit tests run on the heap that they test.
+#[cfg(all(test, feature = "std"))]
+#[global_allocator]
+static HEAP_UNDER_TEST: ExpertAlloc = ExpertAlloc::new();

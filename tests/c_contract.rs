@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::mem::offset_of;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::{env, fs};
 
 use expert_alloc::capi::{EXPERTMEMORYSTATS, EXPERTRECLAIMED};
@@ -167,21 +168,49 @@ fn structs_and_constants_of_the_header_are_those_of_the_code() {
     run(cc().arg("-c").arg(&file).arg("-o").arg(folder.join("layout.o")));
 }
 
+/// Builds the shared object, once, and gives the folder that it is in.
+fn shared_object() -> &'static Path {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    FOLDER.get_or_init(|| {
+        let folder = work_folder();
+        fs::create_dir_all(&folder).unwrap();
+        run(Command::new(env!("CARGO"))
+            .current_dir(root())
+            .args(["rustc", "--release", "--lib", "--crate-type", "cdylib", "--features", "capi"])
+            .arg("--target-dir")
+            .arg(&folder));
+        folder.join("release")
+    })
+}
+
+/// Links what the command compiles with the shared object.
+fn link(compiler: &mut Command) {
+    let libraries = shared_object();
+    compiler.arg("-L").arg(libraries).arg("-lexpert_alloc");
+    compiler.arg(format!("-Wl,-rpath,{}", libraries.display()));
+}
+
+/// Where there is a C++ compiler; the C program throws in its own way.
+#[test]
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn a_clean_up_may_throw_as_cpp_does() {
+    let compiler = env::var_os("CXX").unwrap_or_else(|| "c++".into());
+    if Command::new(&compiler).arg("--version").output().is_err() {
+        return;
+    }
+    let program = work_folder().join("throws");
+    let mut build = Command::new(compiler);
+    build.args(["-std=c++11", "-Wall", "-Wextra", "-Werror", "-I"]).arg(root().join("include"));
+    build.arg(root().join("tests/c/throws.cpp")).arg("-o").arg(&program);
+    link(&mut build);
+    run(&mut build);
+    assert_eq!(run(&mut Command::new(&program)).trim(), "the host's own");
+}
+
 #[test]
 fn a_c_program_runs_the_contract() {
     let folder = work_folder();
-    fs::create_dir_all(&folder).unwrap();
-    run(Command::new(env!("CARGO"))
-        .current_dir(root())
-        .args(["rustc", "--release", "--lib", "--crate-type", "cdylib", "--features", "capi"])
-        .arg("--target-dir")
-        .arg(&folder));
-    let libraries = folder.join("release");
     let c = root().join("tests/c");
-    let link = |cc: &mut Command| {
-        cc.arg("-L").arg(&libraries).arg("-lexpert_alloc");
-        cc.arg(format!("-Wl,-rpath,{}", libraries.display()));
-    };
     let plugin = folder.join("plugin.so");
     let mut build = cc();
     build.args(["-shared", "-fPIC"]).arg(c.join("plugin.c")).arg("-o").arg(&plugin);

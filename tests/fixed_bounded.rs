@@ -2,6 +2,8 @@
 //! there are: instructions counted by Valgrind, for 10, 1,000 and 100,000 live
 //! blocks. Where there is no Valgrind, nothing is tested, and a line says so.
 
+mod common;
+
 use std::alloc::{GlobalAlloc, Layout};
 use std::mem::MaybeUninit;
 use std::process::Command;

@@ -1,6 +1,8 @@
 //! Experts in a fixed heap, through the public face: the contract of the
 //! Netmon calls, and what else can be asked of a heap.
 
+mod common;
+
 use std::alloc::{GlobalAlloc, Layout};
 use std::mem::MaybeUninit;
 

@@ -3,6 +3,8 @@
 //! `FIXED_OPERATIONS` says how many operations in all; 10,000,000 is what CI
 //! runs with `--release`. `FIXED_SEED` shifts the seeds.
 
+mod common;
+
 use std::mem::MaybeUninit;
 
 use expert_alloc::fixed::shadow::{Counts, run};

@@ -6,6 +6,8 @@
 //! `self` is resolved to the top-level module it leads to. Comments and strings
 //! are left out, so a doc comment may point anywhere.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -2,6 +2,8 @@
 //! the changelog say of versions, features, files and constants is compared
 //! with what the package has.
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -128,7 +130,7 @@ fn files_that_the_documents_name_exist() {
         let text = read(document);
         let names: BTreeSet<&str> = quoted(&text)
             .filter(|name| {
-                ["src/", "tests/", "examples/", "benches/", "include/", ".ci/"]
+                ["src/", "tests/", "examples/", "benches/", "include/", "loom/", ".ci/"]
                     .iter()
                     .any(|folder| name.starts_with(folder))
             })

@@ -11,8 +11,20 @@ use crate::expert::home::Home;
 /// The operations of the several `Allocator` traits, which differ in the type
 /// of their error only. Blocks of size 0 are no blocks: nothing is allocated.
 impl<H: Home> ExpertHandle<'_, H> {
-    #[inline]
+    #[inline(always)]
     fn obtain(self, layout: Layout, zeroed: bool) -> Option<NonNull<[u8]>> {
+        let expert = self.expert();
+        if !zeroed && expert.is_open() {
+            let engine = expert.home().engine();
+            if let Some(block) = engine.allocate_at_once(expert.key(), Kind::Bound, layout) {
+                return Some(sized(block, layout.size()));
+            }
+        }
+        self.obtain_slow(layout, zeroed)
+    }
+
+    #[inline(never)]
+    fn obtain_slow(self, layout: Layout, zeroed: bool) -> Option<NonNull<[u8]>> {
         if layout.size() == 0 {
             return Some(sized(dangling(layout), 0));
         }

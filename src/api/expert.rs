@@ -303,6 +303,12 @@ impl<H: Home> Expert<H> {
         life::borrowed::<H>(self.slot(), self.key)
     }
 
+    /// Whether nobody has told the expert to stop, and it has not overdrawn.
+    #[inline(always)]
+    pub(crate) fn is_open(&self) -> bool {
+        self.slot().account().is_open()
+    }
+
     /// Refuses, and counts it, where the expert is to stop.
     #[inline]
     pub(crate) fn check_open(&self) -> Result<(), Error> {

@@ -28,7 +28,11 @@ const WORDS: usize = CLASSES.div_ceil(BITS);
 
 /// How many blocks of the class that a size falls into are looked at before a
 /// block of a larger class is taken, which any size in the class fits.
-const LOOKS: usize = 4;
+const LOOKS: usize = 8;
+
+/// From this size on, in bytes, a class is worth a search: larger blocks are
+/// few, and a bad fit costs more.
+const LARGE: usize = 4096;
 
 /// Keeps the constructor of classes, and with it X1, to itself.
 mod class {
@@ -132,6 +136,7 @@ impl Index {
     pub fn find_fast(&self, size: usize) -> Option<Found> {
         let class = Class::of(size);
         match self.head(class) {
+            _ if size >= LARGE => None,
             Some(block) if block.size() >= size => Some(Found { block, class }),
             _ => self.first_above(class),
         }
@@ -142,8 +147,12 @@ impl Index {
     /// list.
     pub fn find(&mut self, size: usize) -> Option<Found> {
         let class = Class::of(size);
-        let found = self.look(class, |block| block.size() >= size);
-        found.or_else(|| self.first_above(class))
+        let fits = |block: Block| block.size() >= size;
+        if let Some(found) = self.look(class, fits) {
+            return Some(found);
+        }
+        let above = self.first_above(class)?;
+        self.look(above.class, fits)
     }
 
     /// A free block that holds `size` bytes behind a gap that makes the payload
@@ -168,17 +177,19 @@ impl Index {
     /// Looks for a block that fits among the first of a list, and brings it to
     /// the head.
     fn look(&mut self, class: Class, fits: impl Fn(Block) -> bool) -> Option<Found> {
+        let mut best: Link = None;
         let mut link = self.head(class);
         for _ in 0..LOOKS {
-            let block = link?;
-            if fits(block) {
-                self.unlink(block, class);
-                self.link(block, class);
-                return Some(Found { block, class });
+            let Some(block) = link else { break };
+            if fits(block) && best.is_none_or(|best| block.size() < best.size()) {
+                best = link;
             }
             link = block.links()[1];
         }
-        None
+        let block = best?;
+        self.unlink(block, class);
+        self.link(block, class);
+        Some(Found { block, class })
     }
 
     #[inline(always)]

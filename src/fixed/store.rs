@@ -143,7 +143,6 @@ impl Store {
         if next.is_free() {
             let more = next.size();
             self.index.remove(next, more);
-            next.erase();
             size += more;
         }
         if let Some(previous) = block.previous_free() {

@@ -87,10 +87,12 @@ impl FreeBlock {
     ///   provenance, and the caller gives up its use.
     #[inline(always)]
     pub unsafe fn new(memory: NonNull<u8>, next: FreeList, guard: usize) -> Self {
+        // SAFETY: S1: room and alignment. Relaxed: a raw call with a stale
+        // address may be looking at this word; what it reads is only compared.
+        (unsafe { second_word(memory) }).store(guard, Relaxed);
         let block: NonNull<Links> = memory.cast();
-        let links = Links { next, guard };
         // SAFETY: S1: room, alignment and exclusive use.
-        unsafe { block.write(links) };
+        unsafe { (*block.as_ptr()).next = next };
         Self(block)
     }
 
@@ -129,8 +131,8 @@ impl FreeBlock {
     /// Hands the block out: wipes the guard.
     #[inline(always)]
     pub fn take(self) -> NonNull<u8> {
-        // SAFETY: F1 and F2.
-        unsafe { (*self.0.as_ptr()).guard = 0 };
+        // SAFETY: F1. Relaxed: as in `new`.
+        (unsafe { second_word(self.0.cast()) }).store(0, Relaxed);
         self.0.cast()
     }
 

@@ -113,6 +113,12 @@ impl Engine for HostEngine {
         tables::allocate_zeroed(layout)
     }
 
+    #[inline(always)]
+    fn allocate_at_once(self, key: ExpertKey, kind: Kind, layout: Layout) -> Option<NonNull<u8>> {
+        let class = size_class::looked_up(layout)?;
+        thread::remembered(key, kind)?.pop(class)
+    }
+
     #[inline]
     fn allocate(
         self,

@@ -369,6 +369,7 @@ impl Heap {
     /// counts a refused free, where a block is in use after all, because
     /// another one was freed twice.
     pub fn end_span(&self, lists: &Lists, span: &'static Span) -> bool {
+        span.remote.see_pushed();
         if !span.is_large() && !span.is_all_free() {
             super::local::refuse();
             return false;

@@ -65,6 +65,14 @@ impl Remote {
         RemoteState(self.0.load(Ordering::Relaxed))
     }
 
+    /// Sees the blocks that the caller has counted in [`state`](Self::state),
+    /// with all that their users wrote, before they are anybody else's.
+    pub fn see_pushed(&self) {
+        // Acquire: the pushed blocks (the Release in `push`). The word is read
+        // again, so it is the one counted or a later one.
+        self.0.load(Ordering::Acquire);
+    }
+
     /// Pushes the block at `offset` bytes from the span's start. `link` is
     /// told, each time before it is tried, the state that it comes on top of.
     /// Returns the state after the push; `None` where the count is full, which

@@ -3,6 +3,8 @@
 //! that are wrong themselves.
 
 mod captures;
+#[path = "../common/mod.rs"]
+mod common;
 #[path = "../../examples/expert_host/conversation.rs"]
 mod conversation;
 mod edges;
