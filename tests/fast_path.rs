@@ -19,7 +19,7 @@ const PINNED: [(&str, f64); 6] = [
     ("alloc_64", 14.784),
     ("free_64", 22.0),
     ("pair_of", 56.705),
-    ("handle_alloc_64", 34.024),
+    ("handle_alloc_64", 26.376),
     ("handle_free_64", 22.0),
 ];
 
