@@ -304,7 +304,6 @@ impl<H: Home> Expert<H> {
     }
 
     /// Whether nobody has told the expert to stop, and it has not overdrawn.
-    #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_nightly))]
     #[inline(always)]
     pub(crate) fn is_open(&self) -> bool {
         self.slot().account().is_open()
