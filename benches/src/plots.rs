@@ -11,6 +11,7 @@ use crate::plan::{ALIVE, THREADS_TO_64};
 use crate::results::{Cell, Measured, Results};
 
 type Failure = Box<dyn std::error::Error>;
+type Plot = fn(&Results, &Path) -> Result<(), Failure>;
 type Log2D<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<LogCoord<f64>, LogCoord<f64>>>;
 
 /// A line: its name and its points.

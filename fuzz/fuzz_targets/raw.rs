@@ -30,7 +30,11 @@ mod calls {
     use std::ffi::{c_char, c_void};
 
     unsafe extern "system" {
-        pub unsafe fn ExpertRegisterKey(name: *const c_char, quota: usize, error: *mut u32) -> usize;
+        pub unsafe fn ExpertRegisterKey(
+            name: *const c_char,
+            quota: usize,
+            error: *mut u32,
+        ) -> usize;
         pub unsafe fn ExpertAllocMemory(key: usize, size: usize, error: *mut u32) -> *mut c_void;
         pub unsafe fn ExpertReallocMemory(
             key: usize,
@@ -123,7 +127,10 @@ impl Model {
         let has_quota = self.expert(key).is_some_and(|expert| expert.has_quota);
         let may_lack = code == OUT_OF_MEMORY && (has_quota || size > 1 << 32);
         let is_stopped = code == TERMINATE && self.is_stopped(key);
-        assert!(code == expected || is_stopped || expected == SUCCESS && may_lack, "{code} {expected}");
+        assert!(
+            code == expected || is_stopped || expected == SUCCESS && may_lack,
+            "{code} {expected}"
+        );
     }
 
     /// Takes a block into the model, filled and checked to be zero from `from` on.
@@ -157,8 +164,7 @@ impl Model {
             0..=10 => {
                 // SAFETY: a place for the code.
                 let memory = unsafe { ExpertAllocMemory(key, size, &raw mut code) };
-                let expected =
-                    if self.expert(key).is_some() { SUCCESS } else { INVALID_HANDLE };
+                let expected = if self.expert(key).is_some() { SUCCESS } else { INVALID_HANDLE };
                 self.check_code(key, code, expected, size);
                 assert_eq!(memory.is_null(), code != SUCCESS);
                 if !memory.is_null() {
@@ -185,7 +191,8 @@ impl Model {
             16..=22 => {
                 code = ExpertFreeMemory(key, memory);
                 if address == 0 {
-                    let expected = if self.expert(key).is_some() { SUCCESS } else { INVALID_HANDLE };
+                    let expected =
+                        if self.expert(key).is_some() { SUCCESS } else { INVALID_HANDLE };
                     return self.check_code(key, code, expected, 0);
                 }
                 let expected = self.verdict(key, address);

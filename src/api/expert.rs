@@ -312,11 +312,10 @@ impl<H: Home> Expert<H> {
     /// Refuses, and counts it, where the expert is to stop.
     #[inline]
     pub(crate) fn check_open(&self) -> Result<(), Error> {
-        let account = self.slot().account();
-        if account.is_open() {
+        if self.is_open() {
             return Ok(());
         }
-        account.count_refusal();
+        self.slot().account().count_refusal();
         Err(Error::Terminated)
     }
 

@@ -17,6 +17,7 @@ mod reclaim;
 mod single;
 #[cfg(feature = "small")]
 mod small;
+#[path = "../../../tests/fast_path/src/stepper.rs"]
 mod stepper;
 mod threads;
 

@@ -277,6 +277,9 @@ impl Shadow<'_> {
             rule((bytes..=most).contains(&usage.live_bytes), "an owner's bytes are wrong")?;
             let due = usage.live_bytes + blocks * HEADER;
             rule(who.account.charged() == due, "an owner is not charged what it holds")?;
+            let quota = who.account.quota();
+            let within = quota == 0 || due <= quota || who.account.is_overdrawn();
+            rule(within, "an owner holds more than its quota")?;
         }
         Ok(())
     }

@@ -57,9 +57,9 @@ fn experts() -> Option<()> {
     expert.alloc(black_box(64)).ok()?;
     expert.on_reclaim(|| _ = black_box(1)).ok()?;
     child.terminate();
-    black_box((child.stats(), expert.state(), HEAP.get(child.key()).is_some()));
+    let _ = black_box((child.stats(), expert.state(), HEAP.get(child.key()).is_some()));
     black_box(HEAP.terminate(expert.key()).is_ok());
-    black_box((child.finish(), expert.finish(), HEAP.stats()));
+    let _ = black_box((child.finish(), expert.finish(), HEAP.stats()));
     Some(())
 }
 
