@@ -137,7 +137,7 @@ impl<'w> Actor<'w> {
     /// Checks a fresh block and takes it into the shadow. `key` is whom it
     /// must belong to.
     pub fn keep(&mut self, block: Block, zeroed: bool) {
-        assert!(block.start.addr().get() % block.layout.align() == 0, "misaligned {block:?}");
+        assert_eq!(block.start.addr().get() % block.layout.align(), 0, "misaligned {block:?}");
         if zeroed {
             block.check_zero(0);
         }
@@ -334,7 +334,7 @@ impl<'w> Actor<'w> {
         let old = self.blocks[at];
         old.check_moved(start, new.size().min(old.layout.size()));
         let block = Block { start, layout: new, ..old };
-        assert!(start.addr().get() % new.align() == 0, "misaligned {block:?}");
+        assert_eq!(start.addr().get() % new.align(), 0, "misaligned {block:?}");
         if let Some(from) = zero_from {
             block.check_zero(from.min(new.size()));
         }

@@ -1,0 +1,143 @@
+//! The C calls from many threads while their keys are reclaimed under them:
+//! each call sees its expert whole, told to stop, or not at all, and nothing
+//! is left.
+
+mod common;
+mod model;
+
+use std::ffi::{c_char, c_void};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use common::ALLOC;
+use model::dice::Dice;
+use model::run::walk;
+
+#[allow(non_snake_case, reason = "the names of the header")]
+mod calls {
+    use super::{c_char, c_void};
+
+    unsafe extern "system" {
+        pub unsafe fn ExpertRegisterKey(
+            name: *const c_char,
+            quota: usize,
+            error: *mut u32,
+        ) -> usize;
+        pub unsafe fn ExpertAllocMemory(key: usize, size: usize, error: *mut u32) -> *mut c_void;
+        pub unsafe fn ExpertReallocMemory(
+            key: usize,
+            memory: *mut c_void,
+            size: usize,
+            error: *mut u32,
+        ) -> *mut c_void;
+        pub safe fn ExpertFreeMemory(key: usize, memory: *mut c_void) -> u32;
+        pub safe fn ExpertMemorySize(key: usize, memory: *mut c_void) -> usize;
+        pub unsafe fn ExpertReclaimKey(key: usize, report: *mut c_void) -> u32;
+        pub unsafe fn ExpertTransferMemory(
+            from: usize,
+            memory: *mut c_void,
+            to: usize,
+            error: *mut u32,
+        ) -> *mut c_void;
+        pub safe fn ExpertOwnerOf(memory: *const c_void) -> usize;
+    }
+}
+
+use calls::*;
+
+const KEYS: usize = 4;
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+fn register() -> usize {
+    // SAFETY: a string; no code is wanted.
+    unsafe { ExpertRegisterKey(c"racing".as_ptr(), 0, null_mut()) }
+}
+
+/// Calls and calls. Memory is not touched: it may go at any moment.
+fn call(keys: &[AtomicUsize; KEYS], seed: u64) -> usize {
+    let mut dice = Dice::Seed(seed);
+    let mut known = [(0, null_mut::<c_void>()); 64];
+    let mut calls = 0;
+    while !STOP.load(Relaxed) {
+        let key = keys[dice.below(KEYS)].load(Relaxed);
+        let to = keys[dice.below(KEYS)].load(Relaxed);
+        let place = dice.below(known.len());
+        let (owner, memory) = known[place];
+        let size = dice.size(200 << 10);
+        let mut code = 77;
+        calls += 1;
+        match dice.below(8) {
+            0..=2 => {
+                // SAFETY: a place for the code.
+                known[place] = (key, unsafe { ExpertAllocMemory(key, size, &raw mut code) });
+                assert!(matches!(code, 0 | 19 | 125 | 130), "{code}");
+            }
+            3 if !memory.is_null() => {
+                // SAFETY: a place for the code.
+                let moved = unsafe { ExpertReallocMemory(owner, memory, size, &raw mut code) };
+                assert!(matches!(code, 0 | 19 | 74 | 76 | 125 | 130), "{code}");
+                if code == 0 {
+                    known[place] = (owner, moved);
+                }
+            }
+            4 if !memory.is_null() => {
+                // SAFETY: a place for the code.
+                let moved = unsafe { ExpertTransferMemory(owner, memory, to, &raw mut code) };
+                assert!(matches!(code, 0 | 19 | 74 | 76 | 125 | 130), "{code}");
+                if code == 0 {
+                    known[place] = (to, moved);
+                }
+            }
+            5 => {
+                ExpertMemorySize(owner, memory);
+                ExpertOwnerOf(memory);
+            }
+            _ => {
+                let code = ExpertFreeMemory(owner, memory);
+                assert!(matches!(code, 0 | 74 | 76 | 125 | 130), "{code}");
+                known[place] = (0, null_mut());
+            }
+        }
+    }
+    calls
+}
+
+fn keys_are_reclaimed_under_calls() {
+    walk();
+    let keys: [AtomicUsize; KEYS] = core::array::from_fn(|_| AtomicUsize::new(register()));
+    let rounds = if cfg!(debug_assertions) { 500 } else { 3000 };
+    let calls = std::thread::scope(|scope| {
+        let callers: Vec<_> = (0..4)
+            .map(|seed| {
+                scope.spawn({
+                    let keys = &keys;
+                    move || call(keys, seed)
+                })
+            })
+            .collect();
+        for round in 0..rounds {
+            let new = register();
+            let old = keys[round % KEYS].swap(new, Relaxed);
+            // SAFETY: no report is wanted.
+            assert_eq!(unsafe { ExpertReclaimKey(old, null_mut()) }, 0);
+            if round % 64 == 0 {
+                ALLOC.purge();
+            }
+        }
+        STOP.store(true, Relaxed);
+        callers.into_iter().map(|caller| caller.join().unwrap()).sum::<usize>()
+    });
+    for key in &keys {
+        // SAFETY: no report is wanted.
+        assert_eq!(unsafe { ExpertReclaimKey(key.load(Relaxed), null_mut()) }, 0);
+    }
+    let after = walk();
+    println!("  {calls} calls, {rounds} experts; {after:?}");
+    assert_eq!(ALLOC.snapshot().experts.len(), 1, "the host is left");
+    assert_eq!(after.heaps, 1, "{after:?}");
+}
+
+fn main() {
+    common::run_alone(&[("keys_are_reclaimed_under_calls", keys_are_reclaimed_under_calls)]);
+}
