@@ -20,9 +20,6 @@ struct Line {
     points: Vec<(f64, f64)>,
 }
 
-/// Draws one plot into a file.
-type Plot = fn(&Results, &Path) -> Result<(), Failure>;
-
 /// Draws what the results have the rows for.
 pub fn draw(results: &Results, directory: &Path) -> Result<(), String> {
     let plots: [(&str, Plot); 5] = [
