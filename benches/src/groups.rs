@@ -6,6 +6,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use crate::instructions;
+use crate::peers::OURS;
 use crate::results::{Cell, Measured, Sample};
 use crate::workers::Worker;
 
@@ -117,7 +118,7 @@ impl Row {
             for (job, cell) in self.jobs.iter().zip(&mut cells) {
                 // A count is the same twice.
                 if run == 0 || !job.how.is_count() {
-                    cell.samples.push(job.run()?);
+                    cell.samples.push(job.run_or_skip()?);
                 }
             }
         }
@@ -139,6 +140,19 @@ impl Job {
             arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
             how: How::Timed,
         }
+    }
+
+    /// Runs it; where another allocator crashes, there is no figure, and the
+    /// rest goes on. Ours must not.
+    fn run_or_skip(&self) -> Result<Sample, String> {
+        let result = self.run();
+        if self.worker.features.contains(&OURS.feature) {
+            return result;
+        }
+        Ok(result.unwrap_or_else(|failure| {
+            eprintln!("\r\x1b[Kno figure for {}: {failure}", self.column);
+            Sample::only(None)
+        }))
     }
 
     fn run(&self) -> Result<Sample, String> {

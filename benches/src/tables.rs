@@ -75,13 +75,15 @@ fn table(rows: &[&Measured], with_ratio: bool, value: &dyn Fn(&Cell) -> f64) -> 
     }
     table.set_header(header);
     for row in rows {
-        let best = row.cells.iter().map(value).fold(f64::INFINITY, f64::min);
+        // Shares are the better the higher.
+        let sign = if row.unit.starts_with("of the") { -1.0 } else { 1.0 };
+        let best = row.cells.iter().map(|cell| sign * value(cell)).fold(f64::INFINITY, f64::min);
         let mut line = vec![row.row.clone()];
         for column in &columns {
             line.push(row.cell(column).map_or_else(String::new, |cell| {
                 let figure = value(cell);
                 let text = significant(figure);
-                if figure <= best { format!("**{text}**") } else { text }
+                if sign * figure <= best { format!("**{text}**") } else { text }
             }));
         }
         if with_ratio {
