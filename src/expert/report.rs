@@ -94,9 +94,12 @@ fn name<H: Home>(visit: &Visit<'_, H>) -> <H::Name as Name>::Copied {
             let words = slot.name().load();
             // Acquire: pairs with the Release fence in `Slot::open`.
             fence(Acquire);
-            debug_assert!(slot.word().is_of(visit.key()), "a visit keeps the expert");
-            // SAFETY: S1: the visit keeps the slot's generation odd, so the name
-            // is not written (T5).
+            // The expert may be shut meanwhile, but its slot is not taken again
+            // before the visit ends.
+            let word = slot.word();
+            debug_assert!(word.is_of(visit.key()) || !word.is_taken(), "a visit keeps the slot");
+            // SAFETY: S1: the visit keeps the slot from being taken again, so the
+            // name is not written (T5).
             unsafe { H::Name::read(words) }
         }
     }
