@@ -11,14 +11,12 @@
 //! allocator for real-time systems. ECRTS 2004.
 //!
 //! - X1 a class is less than [`CLASSES`].
-//! - X2 each free block is in the list of its class, once, and nothing else is
-//!   in a list.
+//! - X2 each free block of at least [`MIN_BLOCK`] bytes is in the list of its
+//!   class, once, and nothing else is in a list.
 //! - X3 bit `c` of the bitmap is set iff list `c` is not empty.
 
-use core::ptr::NonNull;
-
-use super::block::{Block, Link};
-use super::header::{MAX_BLOCK, MIN_BLOCK};
+use super::block::{Back, Block, Link};
+use super::header::{GRANULE, MAX_BLOCK, MIN_BLOCK};
 
 use class::CLASSES;
 pub use class::Class;
@@ -26,13 +24,8 @@ pub use class::Class;
 const BITS: usize = usize::BITS as usize;
 const WORDS: usize = CLASSES.div_ceil(BITS);
 
-/// How many blocks of the class that a size falls into are looked at before a
-/// block of a larger class is taken, which any size in the class fits.
+/// How many blocks of a list are looked at before a request is refused.
 const LOOKS: usize = 8;
-
-/// From this size on, in bytes, a class is worth a search: larger blocks are
-/// few, and a bad fit costs more.
-const LARGE: usize = 4096;
 
 /// Keeps the constructor of classes, and with it X1, to itself.
 mod class {
@@ -109,136 +102,148 @@ mod class {
     }
 }
 
-/// A free block, and the list that it is in.
+/// A free block at the head of its list, with room for a request.
 pub struct Found {
     /// The block.
     pub block: Block,
+    /// Its size.
+    pub whole: usize,
+    /// How far behind its start the block that was asked for begins.
+    pub gap: usize,
     class: Class,
+}
+
+impl Found {
+    #[inline(always)]
+    fn new(block: Block, class: Class, align: usize) -> Self {
+        Self { block, whole: block.size(), gap: block.gap(align), class }
+    }
+
+    /// Whether there is room for `size` bytes. They are at most `MAX_BLOCK`,
+    /// and the gap is less than the largest power of two: the sum is no
+    /// overflow.
+    #[inline(always)]
+    fn fits(&self, size: usize) -> bool {
+        self.gap + size <= self.whole
+    }
 }
 
 /// The lists of free blocks.
 pub struct Index {
     bitmap: [usize; WORDS],
     heads: [Link; CLASSES],
-    /// Where a link is written that no block has.
-    nowhere: Link,
 }
 
 impl Index {
     /// An index of no blocks.
     pub const fn new() -> Self {
-        Self { bitmap: [0; WORDS], heads: [None; CLASSES], nowhere: None }
-    }
-
-    /// As [`find`](Self::find), where no list has to be searched: `None` where
-    /// one has, too.
-    #[inline(always)]
-    pub fn find_fast(&self, size: usize) -> Option<Found> {
-        let class = Class::of(size);
-        match self.head(class) {
-            _ if size >= LARGE => None,
-            Some(block) if block.size() >= size => Some(Found { block, class }),
-            _ => self.first_above(class),
-        }
-    }
-
-    /// A free block that holds `size` bytes, in bounded time: of the class
-    /// that the size falls into, else of the next. It comes to the head of its
-    /// list.
-    pub fn find(&mut self, size: usize) -> Option<Found> {
-        let class = Class::of(size);
-        let fits = |block: Block| block.size() >= size;
-        if let Some(found) = self.look(class, fits) {
-            return Some(found);
-        }
-        let above = self.first_above(class)?;
-        self.look(above.class, fits)
+        Self { bitmap: [0; WORDS], heads: [None; CLASSES] }
     }
 
     /// A free block that holds `size` bytes behind a gap that makes the payload
-    /// a multiple of `align`, in bounded time. It comes to the head of its list.
-    pub fn find_aligned(&mut self, size: usize, align: usize) -> Option<Found> {
-        let fits = |block: Block| {
-            let end = block.gap(align).and_then(|gap| gap.checked_add(size));
-            end.is_some_and(|end| end <= block.size())
-        };
+    /// a multiple of `align`: the first of the class that the size falls into,
+    /// else the first of the next class, in which every block is large enough
+    /// but for the gap. `None` says nothing: ask [`find`](Self::find).
+    #[inline(always)]
+    pub fn find_fast(&self, size: usize, align: usize) -> Option<Found> {
         let class = Class::of(size);
-        if let Some(found) = self.look(class, fits) {
+        if let Some(found) = self.first(class, size, align) {
             return Some(found);
         }
-        if let Some(found) = self.first_above(class).filter(|found| fits(found.block)) {
+        self.first(self.next_class(class)?, size, align)
+    }
+
+    /// As [`find_fast`](Self::find_fast), and where that finds nothing, any
+    /// block of a class whose blocks all hold `size` bytes behind any gap; at
+    /// last, one among the first few of the two lists.
+    pub fn find(&mut self, size: usize, align: usize) -> Option<Found> {
+        if let Some(found) = self.find_fast(size, align) {
             return Some(found);
         }
-        // With the largest gap there can be in front, any block will do.
-        let most = size.checked_add(align)?.checked_add(MIN_BLOCK)?;
-        self.find((most <= MAX_BLOCK).then_some(most)?)
+        let most = size.checked_add(align)?.checked_sub(GRANULE)?;
+        if most <= MAX_BLOCK {
+            let large = self.next_class(Class::of(most));
+            if let Some(found) = large.and_then(|class| self.first(class, size, align)) {
+                return Some(found);
+            }
+        }
+        let class = Class::of(size);
+        let found = self.look(class, size, align);
+        found.or_else(|| self.look(self.next_class(class)?, size, align))
+    }
+
+    /// The first block of a list, if it fits.
+    #[inline(always)]
+    fn first(&self, class: Class, size: usize, align: usize) -> Option<Found> {
+        let found = Found::new(self.head(class)?, class, align);
+        found.fits(size).then_some(found)
     }
 
     /// Looks for a block that fits among the first of a list, and brings it to
     /// the head.
-    fn look(&mut self, class: Class, fits: impl Fn(Block) -> bool) -> Option<Found> {
-        let mut best: Link = None;
+    fn look(&mut self, class: Class, size: usize, align: usize) -> Option<Found> {
         let mut link = self.head(class);
         for _ in 0..LOOKS {
-            let Some(block) = link else { break };
-            if fits(block) && best.is_none_or(|best| block.size() < best.size()) {
-                best = link;
+            let found = Found::new(link?, class, align);
+            if found.fits(size) {
+                self.unlink(found.block);
+                self.link(found.block, class);
+                return Some(found);
             }
-            link = block.links()[1];
+            link = found.block.next_link();
         }
-        let block = best?;
-        self.unlink(block, class);
-        self.link(block, class);
-        Some(Found { block, class })
-    }
-
-    #[inline(always)]
-    fn first_above(&self, class: Class) -> Option<Found> {
-        let class = self.next_class(class)?;
-        Some(Found { block: self.head(class)?, class })
+        None
     }
 
     /// Takes a block away that was found, and is still at the head of its list.
     #[inline(always)]
     pub fn take(&mut self, found: &Found) {
-        let [_, next] = found.block.links();
+        let next = found.block.next_link();
         *self.head_mut(found.class) = next;
-        self.set_previous(next, None);
-        if next.is_none() {
-            self.unmark(found.class);
+        match next {
+            Some(next) => next.set_back(Back::list(found.class.number())),
+            None => self.unmark(found.class),
         }
     }
 
     /// Takes a free block of `size` bytes away.
-    #[inline]
+    #[inline(always)]
     pub fn remove(&mut self, block: Block, size: usize) {
-        self.unlink(block, Class::of(size));
+        if size >= MIN_BLOCK {
+            self.unlink(block);
+        }
     }
 
     /// Puts a free block of `size` bytes at the head of its list.
-    #[inline]
+    #[inline(always)]
     pub fn insert(&mut self, block: Block, size: usize) {
-        self.link(block, Class::of(size));
+        if size >= MIN_BLOCK {
+            self.link(block, Class::of(size));
+        }
     }
 
-    #[inline]
+    #[inline(always)]
     fn link(&mut self, block: Block, class: Class) {
         let next = self.head(class);
-        block.set_links(None, next);
-        self.set_previous(next, Some(block));
-        self.mark(class);
+        block.set_links(Back::list(class.number()), next);
+        match next {
+            Some(next) => next.set_back(Back::block(block)),
+            None => self.mark(class),
+        }
         *self.head_mut(class) = Some(block);
     }
 
-    #[inline]
-    fn unlink(&mut self, block: Block, class: Class) {
-        let [previous, next] = block.links();
+    #[inline(always)]
+    fn unlink(&mut self, block: Block) {
+        let (back, next) = (block.back(), block.next_link());
         if let Some(next) = next {
-            next.set_previous_link(previous);
+            next.set_back(back);
         }
-        match previous {
-            Some(previous) => previous.set_next_link(next),
-            None => {
+        match back.get() {
+            Ok(previous) => previous.set_next_link(next),
+            Err(number) => {
+                // SAFETY: X2, the number is that of the block's list.
+                let class = unsafe { Class::new_unchecked(number) };
                 *self.head_mut(class) = next;
                 if next.is_none() {
                     self.unmark(class);
@@ -259,17 +264,6 @@ impl Index {
         }
         // SAFETY: X3, only bits of classes are set.
         Some(unsafe { Class::new_unchecked(word * BITS + bits.trailing_zeros() as usize) })
-    }
-
-    /// Writes the link back of a block, if there is one. Which of the two is as
-    /// good as random, so it is a choice between two addresses, not a branch.
-    #[inline(always)]
-    fn set_previous(&mut self, block: Link, previous: Link) {
-        let nowhere = NonNull::from(&mut self.nowhere);
-        let at = block.map_or(nowhere, Block::previous_link);
-        // SAFETY: the link of a free block of this store (B1 to B3), or a field
-        // of our own.
-        unsafe { at.write(previous) };
     }
 
     #[inline]
@@ -310,7 +304,7 @@ impl Index {
             // SAFETY: the loop's bound.
             let class = unsafe { Class::new_unchecked(number) };
             let marked = self.bitmap[number / BITS] >> (number % BITS) & 1 != 0;
-            let (mut link, mut previous) = (self.head(class), None);
+            let (mut link, mut previous) = (self.head(class), Err(number));
             if marked != link.is_some() {
                 return Err("X3: a bit and its list disagree");
             }
@@ -318,11 +312,10 @@ impl Index {
                 if !block.is_free() || Class::of(block.size()) != class {
                     return Err("X2: a list holds a block that is not of its class");
                 }
-                let [back, next] = block.links();
-                if back != previous {
+                if block.back().get() != previous {
                     return Err("X2: a link back does not lead back");
                 }
-                (link, previous, count) = (next, Some(block), count + 1);
+                (link, previous, count) = (block.next_link(), Ok(block), count + 1);
             }
         }
         Ok(count)
@@ -359,7 +352,7 @@ mod tests {
     #[test]
     fn an_empty_index_finds_nothing() {
         let mut index = Index::new();
-        assert!(index.find(MIN_BLOCK).is_none());
-        assert!(index.find_aligned(MAX_BLOCK, 1 << (usize::BITS - 1)).is_none());
+        assert!(index.find(MIN_BLOCK, 1).is_none());
+        assert!(index.find(MAX_BLOCK, 1 << (usize::BITS - 1)).is_none());
     }
 }

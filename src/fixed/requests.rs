@@ -6,7 +6,7 @@
 //!   refused has changed nothing but the count of refusals.
 
 use super::block::Block;
-use super::header::{Extent, HEADER, MAX_BLOCK, Tag, block_size};
+use super::header::{Extent, HEADER, MAX_BLOCK, MIN_BLOCK, Tag, block_size};
 use super::owner::{Directory, Owner};
 use super::store::{Mark, Store};
 use crate::engine::{HOST_KEY, Kind, Taken, Who};
@@ -44,14 +44,15 @@ impl Store {
         align: usize,
     ) -> Option<Block> {
         let tag = tag(who)?;
-        let fit = self.find_fast(block_size(asked)?, align)?;
+        let size = block_size(asked)?;
+        let found = self.index.find_fast(size, align)?;
         if tag == Tag::HOST {
-            who.account.charge_unlimited_locked(fit.size);
+            who.account.charge_unlimited_locked(size);
         } else {
-            who.account.charge_again_locked(fit.size).ok()?;
+            who.account.charge_again_locked(size).ok()?;
         }
-        who.owner.gain(1, fit.size);
-        Some(self.take(fit, Mark { tag, kind }))
+        who.owner.gain(1, size);
+        Some(self.take(&found, size, Mark { tag, kind }))
     }
 
     /// Allocates a block.
@@ -60,10 +61,10 @@ impl Store {
         let Request { who, kind, asked, align } = request;
         let Some(tag) = tag(who) else { return Err(Error::TooManyExperts) };
         let size = block_size(asked).ok_or_else(|| why_not(request, MAX_BLOCK))?;
-        let fit = self.find(size, align).ok_or_else(|| why_not(request, size))?;
-        charge(request, fit.size)?;
-        who.owner.gain(1, fit.size);
-        Ok(self.take_slow(fit, Mark { tag, kind }))
+        let found = self.index.find(size, align).ok_or_else(|| why_not(request, size))?;
+        charge(request, size)?;
+        who.owner.gain(1, size);
+        Ok(self.take_slow(&found, size, Mark { tag, kind }))
     }
 
     /// Frees a live block, whoever it belongs to.
@@ -94,9 +95,9 @@ impl Store {
             return None;
         }
         let before = block.size();
-        // What is taken from a free neighbour is all of it or a part that
-        // leaves a block; what is cut off joins a free neighbour.
-        if let Err(error) = recharge(request, before, self.resized(whole, size)) {
+        // Rather than make a crumb, a block stays as it is.
+        let size = if size < before && whole - size < MIN_BLOCK { before } else { size };
+        if let Err(error) = recharge(request, before, size) {
             return Some(Err(error));
         }
         self.resize(block, size, mark(request, block));
@@ -113,10 +114,10 @@ impl Store {
     ) -> Result<Block, Error> {
         let size = block_size(request.asked).ok_or(Error::OutOfMemory)?;
         let mark = mark(request, block);
-        if let Some(fit) = self.find(size, request.align) {
+        if let Some(found) = self.index.find(size, request.align) {
             let before = block.size();
-            recharge(request, before, fit.size)?;
-            let moved = self.take_slow(fit, mark);
+            recharge(request, before, size)?;
+            let moved = self.take_slow(&found, size, mark);
             // SAFETY: two live blocks, each at least `kept` bytes long.
             unsafe { block.payload().copy_to_nonoverlapping(moved.payload(), kept) };
             self.release_slow(block, before);
@@ -125,10 +126,10 @@ impl Store {
         let fits = |&(previous, whole): &(Block, usize)| {
             whole >= size && previous.payload().addr().get() & (request.align - 1) == 0
         };
-        let Some((_, whole)) = self.reach_back(block).filter(fits) else {
+        if self.reach_back(block).filter(fits).is_none() {
             return Err(why_not(request, size.saturating_sub(block.size())));
-        };
-        recharge(request, block.size(), self.resized(whole, size))?;
+        }
+        recharge(request, block.size(), size)?;
         self.slide(block, size, kept, mark).ok_or(Error::OutOfMemory)
     }
 

@@ -15,7 +15,7 @@
 use core::ptr::NonNull;
 
 use super::block::Block;
-use super::header::{Extent, GRANULE, MIN_BLOCK, Tag};
+use super::header::{Extent, Tag};
 use super::index::{Found, Index};
 use super::region::Regions;
 use crate::engine::Kind;
@@ -27,27 +27,6 @@ pub struct Mark {
     pub tag: Tag,
     /// Which of the owner's heaps it is in.
     pub kind: Kind,
-}
-
-/// A free block found for a request, not yet taken.
-pub struct Fit {
-    found: Found,
-    gap: usize,
-    /// The size of the block that [`Store::take`] will make of it.
-    pub size: usize,
-    rest: usize,
-}
-
-impl Fit {
-    #[inline(always)]
-    fn new(found: Found, gap: usize, size: usize) -> Self {
-        let rest = found.block.size() - gap - size;
-        if rest < MIN_BLOCK {
-            Self { found, gap, size: size + rest, rest: 0 }
-        } else {
-            Self { found, gap, size, rest }
-        }
-    }
 }
 
 /// All blocks of a heap.
@@ -85,48 +64,35 @@ impl Store {
         usable
     }
 
-    /// A free block of at least `size` bytes, which is a block size, whose
-    /// payload is a multiple of `align`, a power of two. Changes nothing but
-    /// the order of a list.
-    pub fn find(&mut self, size: usize, align: usize) -> Option<Fit> {
-        if align <= GRANULE {
-            return Some(Fit::new(self.index.find(size)?, 0, size));
-        }
-        let found = self.index.find_aligned(size, align)?;
-        let gap = found.block.gap(align)?;
-        Some(Fit::new(found, gap, size))
-    }
-
-    /// As [`find`](Self::find), where no list has to be searched and no
-    /// payload aligned: `None` where one has, too.
+    /// Makes `size` bytes of the block that was found for them live, and gives
+    /// back what is left over before and behind. Nothing may have changed since
+    /// it was found.
     #[inline(always)]
-    pub fn find_fast(&self, size: usize, align: usize) -> Option<Fit> {
-        if align > GRANULE {
-            return None;
-        }
-        Some(Fit::new(self.index.find_fast(size)?, 0, size))
-    }
-
-    /// Makes the block that was found live, and gives back what is left over
-    /// before and behind it. Nothing may have changed since it was found.
-    #[inline(always)]
-    pub fn take(&mut self, fit: Fit, mark: Mark) -> Block {
-        let Fit { found, gap, size, rest } = fit;
-        self.index.take(&found);
-        let taken = found.block.skip(gap);
+    pub fn take(&mut self, found: &Found, size: usize, mark: Mark) -> Block {
+        self.index.take(found);
+        let &Found { block, whole, gap, .. } = found;
         if gap != 0 {
-            found.block.set_free(gap);
-            self.index.insert(found.block, gap);
+            block.set_free(gap);
+            self.index.insert(block, gap);
         }
-        self.settle(taken, size, rest);
+        let taken = block.skip(gap);
+        let behind = taken.skip(size);
+        let rest = whole - gap - size;
+        if rest == 0 {
+            behind.set_previous_free(false);
+        } else {
+            // The block behind the rest knows already that a free one ends there.
+            behind.set_free(rest);
+            self.index.insert(behind, rest);
+        }
         set_live(taken, size, gap != 0, mark);
         taken
     }
 
     /// [`take`](Self::take), for callers who are slow themselves.
     #[inline(never)]
-    pub fn take_slow(&mut self, fit: Fit, mark: Mark) -> Block {
-        self.take(fit, mark)
+    pub fn take_slow(&mut self, found: &Found, size: usize, mark: Mark) -> Block {
+        self.take(found, size, mark)
     }
 
     /// Frees a live block of `size` bytes, merging it with its neighbours.
@@ -140,13 +106,15 @@ impl Store {
     #[inline(always)]
     fn release_run(&mut self, mut block: Block, mut size: usize) -> Block {
         let next = block.skip(size);
-        if next.is_free() {
-            let more = next.size();
+        let extent = next.extent();
+        if extent.is_free() {
+            let more = extent.size();
             self.index.remove(next, more);
             size += more;
+        } else {
+            next.set_previous_free(true);
         }
-        if let Some(previous) = block.previous_free() {
-            let more = previous.size();
+        if let Some((previous, more)) = block.previous_free() {
             self.index.remove(previous, more);
             block.erase();
             (block, size) = (previous, size + more);
@@ -160,37 +128,29 @@ impl Store {
     /// block behind it is added.
     #[inline]
     pub fn reach(&self, block: Block) -> usize {
-        let next = block.next();
-        block.size() + if next.is_free() { next.size() } else { 0 }
+        let size = block.size();
+        let next = block.skip(size).extent();
+        size + if next.is_free() { next.size() } else { 0 }
     }
 
     /// Resizes a live block where it stands to `size` bytes, a block size of
-    /// at most [`reach`](Self::reach), and marks it anew. The block may come
-    /// out larger, by what is too small to be a block.
+    /// at most [`reach`](Self::reach), and marks it anew.
     pub fn resize(&mut self, block: Block, size: usize, mark: Mark) {
-        let previous_free = block.extent().is_previous_free();
-        let mut whole = block.size();
-        let next = block.next();
+        let extent = block.extent();
+        let mut whole = extent.size();
+        let next = block.skip(whole);
         if next.is_free() {
             whole += self.swallow(next);
         }
-        let size = self.resized(whole, size);
-        self.settle_slow(block, size, whole - size);
-        set_live(block, size, previous_free, mark);
-    }
-
-    /// The size that [`resize`](Self::resize) gives a block which reaches
-    /// `whole` bytes and is asked for `size`.
-    #[inline]
-    pub fn resized(&self, whole: usize, size: usize) -> usize {
-        if whole - size < MIN_BLOCK { whole } else { size }
+        self.settle(block, size, whole - size);
+        set_live(block, size, extent.is_previous_free(), mark);
     }
 
     /// The free block before a live one, and all bytes that a block moved to
     /// there can have.
     pub fn reach_back(&self, block: Block) -> Option<(Block, usize)> {
-        let previous = block.previous_free()?;
-        Some((previous, previous.size() + self.reach(block)))
+        let (previous, size) = block.previous_free()?;
+        Some((previous, size + self.reach(block)))
     }
 
     /// Moves a live block to the start of the free block before it, as `size`
@@ -208,8 +168,7 @@ impl Store {
         // SAFETY: both are in one region (F1); `kept` bytes fit behind each,
         // since neither the old payload nor the new is shorter.
         unsafe { from.copy_to(to, kept) };
-        let size = self.resized(whole, size);
-        self.settle_slow(previous, size, whole - size);
+        self.settle(previous, size, whole - size);
         set_live(previous, size, false, mark);
         Some(previous)
     }
@@ -233,19 +192,13 @@ impl Store {
         self.release_run(block, size)
     }
 
+    /// Makes the `rest` bytes behind a block of `size` bytes a free block, and
+    /// tells the block behind whether there is one.
     #[inline(never)]
-    fn settle_slow(&mut self, block: Block, size: usize, rest: usize) {
-        self.settle(block, size, rest);
-    }
-
-    /// Makes the `rest` bytes behind a block of `size` bytes a free block, or
-    /// tells the next block that there is none.
-    #[inline(always)]
     fn settle(&mut self, block: Block, size: usize, rest: usize) {
         let behind = block.skip(size);
-        if rest == 0 {
-            behind.set_previous_free(false);
-        } else {
+        behind.skip(rest).set_previous_free(rest != 0);
+        if rest != 0 {
             behind.set_free(rest);
             self.index.insert(behind, rest);
         }
