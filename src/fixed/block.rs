@@ -67,7 +67,7 @@ impl Back {
     }
 
     /// The block, or the number of the list.
-    #[inline]
+    #[inline(always)]
     pub fn get(self) -> Result<Block, usize> {
         let address = self.0.addr();
         if address & 1 != 0 {

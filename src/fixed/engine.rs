@@ -9,7 +9,7 @@ use super::header::{GRANULE, Tag, block_size};
 use super::heap::{FixedEngine, asked_for};
 use super::owner::{Directory, Owner};
 use super::requests::{Request, key_of};
-use super::store::Mark;
+use super::store::{Mark, fitted};
 use crate::engine::{Engine, Kind, Taken, Usage, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
@@ -38,7 +38,7 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
         let size = block_size(asked)?;
         let found = store.index.find(size, layout.align())?;
         let mark = Mark { tag: Tag::ENGINE, kind: Kind::Bound };
-        let table = store.take_slow(&found, size, mark).payload();
+        let table = store.take_slow(&found, fitted(size, found.room()), mark).payload();
         drop(store);
         // SAFETY: a new block of at least this size.
         unsafe { fill_with_zeros(table, 0, asked) };

@@ -125,6 +125,48 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         self.obtain(request).map_or(core::ptr::null_mut(), NonNull::as_ptr)
     }
 
+    /// Resizes a live ambient block of the host, of `old` bytes at a multiple
+    /// of `align`, to `asked` bytes, neither of them 0; null, with nothing
+    /// changed, where there is no memory.
+    #[inline(never)]
+    pub fn resize_for_host(
+        &self,
+        from: NonNull<u8>,
+        old: usize,
+        align: usize,
+        asked: usize,
+    ) -> *mut u8 {
+        let mut store = self.lock();
+        // SAFETY: as in `free`.
+        let block = unsafe { Block::of_payload(from.addr().get()) };
+        if store.resize_for_host(self.who(), block, asked) {
+            return block.payload().as_ptr();
+        }
+        drop(store);
+        let to = self.allocate_for_host(asked, align);
+        let kept = old.min(asked);
+        if to.is_null() {
+            let request = Request { who: self.who(), kind: Kind::Ambient, asked, align };
+            return self.relocate(request, block, kept).map_or(to, NonNull::as_ptr);
+        }
+        // SAFETY: both blocks are the caller's, live, and at least this long.
+        unsafe { from.as_ptr().copy_to_nonoverlapping(to, kept) };
+        self.free(from);
+        to
+    }
+
+    /// Moves a live block while the lock is held, for want of room for two.
+    #[inline(never)]
+    fn relocate(
+        &self,
+        request: Request<'_>,
+        block: Block,
+        kept: usize,
+    ) -> Result<NonNull<u8>, Error> {
+        let done = self.lock().relocate(request, block, kept);
+        self.counted(request, done)
+    }
+
     /// Frees a live block.
     #[inline(never)]
     pub(super) fn free(&self, address: NonNull<u8>) {
@@ -151,14 +193,10 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         if let Some(done) = store.resize_for(request, block) {
             return self.counted(request, done);
         }
+        let done = store.allocate_slow(request);
         drop(store);
-        let to = if request.who.key == HOST_KEY && request.kind == Kind::Ambient {
-            NonNull::new(self.allocate_for_host(request.asked, request.align))
-        } else {
-            self.lock().allocate_slow(request).ok().map(Block::payload)
-        };
-        let Some(to) = to else {
-            return self.counted(request, self.lock().relocate(request, block, kept));
+        let Ok(to) = done.map(Block::payload) else {
+            return self.relocate(request, block, kept);
         };
         // SAFETY: both blocks are the caller's, live, and at least this long.
         unsafe { from.copy_to_nonoverlapping(to, kept) };

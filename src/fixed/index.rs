@@ -61,6 +61,20 @@ mod class {
         steps
     };
 
+    /// How many classes stand in a table. On 32-bit targets, which count the
+    /// bytes of their programs, none do.
+    const TABLED: usize = if usize::BITS == 32 { 0 } else { 256 };
+
+    const TABLE: [u8; TABLED] = {
+        let mut table = [0; TABLED];
+        let mut granules = 1;
+        while granules < TABLED {
+            table[granules] = Class::computed(granules as u32).0;
+            granules += 1;
+        }
+        table
+    };
+
     /// The number of lists.
     pub const CLASSES: usize = Class::of(MAX_BLOCK).0 as usize + 1;
 
@@ -73,7 +87,15 @@ mod class {
         #[inline]
         pub const fn of(size: usize) -> Self {
             debug_assert!(size >= GRANULE && size <= MAX_BLOCK);
-            let granules = (size / GRANULE) as u32;
+            let granules = size / GRANULE;
+            if TABLED != 0 && granules < TABLED {
+                return Self(TABLE[granules]);
+            }
+            Self::computed(granules as u32)
+        }
+
+        #[inline(always)]
+        const fn computed(granules: u32) -> Self {
             let log2 = 31 ^ granules.leading_zeros() as usize;
             if log2 > TOP {
                 // SAFETY: H1, `size` is at least a granule and at most `MAX_BLOCK`.
@@ -103,6 +125,7 @@ mod class {
 }
 
 /// A free block at the head of its list, with room for a request.
+#[derive(Clone, Copy)]
 pub struct Found {
     /// The block.
     pub block: Block,
@@ -125,6 +148,12 @@ impl Found {
     #[inline(always)]
     fn fits(&self, size: usize) -> bool {
         self.gap + size <= self.whole
+    }
+
+    /// The bytes behind the gap.
+    #[inline(always)]
+    pub fn room(&self) -> usize {
+        self.whole - self.gap
     }
 }
 
@@ -187,7 +216,7 @@ impl Index {
             let found = Found::new(link?, class, align);
             if found.fits(size) {
                 self.unlink(found.block);
-                self.link(found.block, class);
+                self.link_to(found.block, class);
                 return Some(found);
             }
             link = found.block.next_link();
@@ -218,19 +247,25 @@ impl Index {
     #[inline(always)]
     pub fn insert(&mut self, block: Block, size: usize) {
         if size >= MIN_BLOCK {
-            self.link(block, Class::of(size));
+            self.link(block, size);
         }
     }
 
+    /// As [`insert`](Self::insert), of a block that is no crumb.
     #[inline(always)]
-    fn link(&mut self, block: Block, class: Class) {
+    pub fn link(&mut self, block: Block, size: usize) {
+        self.link_to(block, Class::of(size));
+    }
+
+    #[inline(always)]
+    fn link_to(&mut self, block: Block, class: Class) {
         let next = self.head(class);
         block.set_links(Back::list(class.number()), next);
+        *self.head_mut(class) = Some(block);
         match next {
             Some(next) => next.set_back(Back::block(block)),
-            None => self.mark(class),
+            None => *self.word_mut(class) |= 1 << (class.number() % BITS),
         }
-        *self.head_mut(class) = Some(block);
     }
 
     #[inline(always)]
@@ -253,7 +288,7 @@ impl Index {
     }
 
     /// The first class above `class` whose list is not empty.
-    #[inline]
+    #[inline(always)]
     fn next_class(&self, class: Class) -> Option<Class> {
         let first = class.number() + 1;
         let mut word = first / BITS;
@@ -266,12 +301,7 @@ impl Index {
         Some(unsafe { Class::new_unchecked(word * BITS + bits.trailing_zeros() as usize) })
     }
 
-    #[inline]
-    fn mark(&mut self, class: Class) {
-        *self.word_mut(class) |= 1 << (class.number() % BITS);
-    }
-
-    #[inline]
+    #[inline(always)]
     fn unmark(&mut self, class: Class) {
         *self.word_mut(class) &= !(1 << (class.number() % BITS));
     }
@@ -304,7 +334,7 @@ impl Index {
             // SAFETY: the loop's bound.
             let class = unsafe { Class::new_unchecked(number) };
             let marked = self.bitmap[number / BITS] >> (number % BITS) & 1 != 0;
-            let (mut link, mut previous) = (self.head(class), Err(number));
+            let (mut link, mut previous) = (self.head(class), Back::list(number));
             if marked != link.is_some() {
                 return Err("X3: a bit and its list disagree");
             }
@@ -312,10 +342,10 @@ impl Index {
                 if !block.is_free() || Class::of(block.size()) != class {
                     return Err("X2: a list holds a block that is not of its class");
                 }
-                if block.back().get() != previous {
+                if block.back() != previous {
                     return Err("X2: a link back does not lead back");
                 }
-                (link, previous, count) = (block.next_link(), Ok(block), count + 1);
+                (link, previous, count) = (block.next_link(), Back::block(block), count + 1);
             }
         }
         Ok(count)

@@ -8,7 +8,7 @@
 use super::block::Block;
 use super::header::{Extent, HEADER, MAX_BLOCK, MIN_BLOCK, Tag, block_size};
 use super::owner::{Directory, Owner};
-use super::store::{Mark, Store};
+use super::store::{Mark, Store, fitted};
 use crate::engine::{HOST_KEY, Kind, Taken, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
@@ -46,6 +46,7 @@ impl Store {
         let tag = tag(who)?;
         let size = block_size(asked)?;
         let found = self.index.find_fast(size, align)?;
+        let size = fitted(size, found.room());
         if tag == Tag::HOST {
             who.account.charge_unlimited_locked(size);
         } else {
@@ -62,6 +63,7 @@ impl Store {
         let Some(tag) = tag(who) else { return Err(Error::TooManyExperts) };
         let size = block_size(asked).ok_or_else(|| why_not(request, MAX_BLOCK))?;
         let found = self.index.find(size, align).ok_or_else(|| why_not(request, size))?;
+        let size = fitted(size, found.room());
         charge(request, size)?;
         who.owner.gain(1, size);
         Ok(self.take_slow(&found, size, Mark { tag, kind }))
@@ -82,21 +84,48 @@ impl Store {
         self.release(block, size);
     }
 
+    /// Resizes a live block of the host where it stands, if that can be:
+    /// `false`, with nothing changed, if it cannot.
+    #[inline(always)]
+    pub fn resize_for_host(&mut self, host: Who<'_, Owner>, block: Block, asked: usize) -> bool {
+        let Some(size) = block_size(asked) else { return false };
+        let before = block.size();
+        if is_close(size, before) {
+            return true;
+        }
+        let whole = self.reach(block);
+        if size > whole {
+            return false;
+        }
+        let size = fitted(size, whole);
+        let more = size.wrapping_sub(before);
+        host.account.charge_unlimited_locked(more);
+        host.owner.resize(more);
+        self.resize(block, size, Mark { tag: Tag::HOST, kind: Kind::Ambient });
+        true
+    }
+
     /// Resizes a live block where it stands, if that can be: `None` if it
     /// cannot, and the block is untouched then.
+    #[inline(never)]
     pub fn resize_for(
         &mut self,
         request: Request<'_>,
         block: Block,
     ) -> Option<Result<Block, Error>> {
         let size = block_size(request.asked)?;
-        let whole = self.reach(block);
-        if whole < size || block.payload().addr().get() & (request.align - 1) != 0 {
+        let before = block.size();
+        if block.payload().addr().get() & (request.align - 1) != 0 {
             return None;
         }
-        let before = block.size();
-        // Rather than make a crumb, a block stays as it is.
-        let size = if size < before && whole - size < MIN_BLOCK { before } else { size };
+        if is_close(size, before) {
+            return Some(Ok(block));
+        }
+        let whole = self.reach(block);
+        if size > whole {
+            return None;
+        }
+        let size = fitted(size, whole);
         if let Err(error) = recharge(request, before, size) {
             return Some(Err(error));
         }
@@ -115,7 +144,7 @@ impl Store {
         let size = block_size(request.asked).ok_or(Error::OutOfMemory)?;
         let mark = mark(request, block);
         if let Some(found) = self.index.find(size, request.align) {
-            let before = block.size();
+            let (before, size) = (block.size(), fitted(size, found.room()));
             recharge(request, before, size)?;
             let moved = self.take_slow(&found, size, mark);
             // SAFETY: two live blocks, each at least `kept` bytes long.
@@ -126,9 +155,10 @@ impl Store {
         let fits = |&(previous, whole): &(Block, usize)| {
             whole >= size && previous.payload().addr().get() & (request.align - 1) == 0
         };
-        if self.reach_back(block).filter(fits).is_none() {
+        let Some((_, whole)) = self.reach_back(block).filter(fits) else {
             return Err(why_not(request, size.saturating_sub(block.size())));
-        }
+        };
+        let size = fitted(size, whole);
         recharge(request, block.size(), size)?;
         self.slide(block, size, kept, mark).ok_or(Error::OutOfMemory)
     }
@@ -214,6 +244,13 @@ pub fn key_of(others: &impl Directory, block: Block) -> Option<ExpertKey> {
         Tag::ENGINE => None,
         tag => others.find(tag.slot())?.key,
     }
+}
+
+/// Whether a block of `before` bytes stays as it is where `size` bytes are
+/// asked for: rather than that a crumb is made.
+#[inline(always)]
+fn is_close(size: usize, before: usize) -> bool {
+    before.wrapping_sub(size) < MIN_BLOCK
 }
 
 /// The mark of a block that stays its owner's.

@@ -15,7 +15,7 @@
 use core::ptr::NonNull;
 
 use super::block::Block;
-use super::header::{Extent, Tag};
+use super::header::{Extent, MIN_BLOCK, Tag};
 use super::index::{Found, Index};
 use super::region::Regions;
 use crate::engine::Kind;
@@ -64,27 +64,19 @@ impl Store {
         usable
     }
 
-    /// Makes `size` bytes of the block that was found for them live, and gives
-    /// back what is left over before and behind. Nothing may have changed since
-    /// it was found.
+    /// Makes `size` bytes of the block that was found live, which [`fitted`]
+    /// gave for its room, and gives back what is left over before and behind.
+    /// Nothing may have changed since it was found.
     #[inline(always)]
     pub fn take(&mut self, found: &Found, size: usize, mark: Mark) -> Block {
         self.index.take(found);
-        let &Found { block, whole, gap, .. } = found;
+        let &Found { block, gap, .. } = found;
         if gap != 0 {
             block.set_free(gap);
             self.index.insert(block, gap);
         }
         let taken = block.skip(gap);
-        let behind = taken.skip(size);
-        let rest = whole - gap - size;
-        if rest == 0 {
-            behind.set_previous_free(false);
-        } else {
-            // The block behind the rest knows already that a free one ends there.
-            behind.set_free(rest);
-            self.index.insert(behind, rest);
-        }
+        self.settle(taken, size, found.room() - size);
         set_live(taken, size, gap != 0, mark);
         taken
     }
@@ -133,14 +125,21 @@ impl Store {
         size + if next.is_free() { next.size() } else { 0 }
     }
 
-    /// Resizes a live block where it stands to `size` bytes, a block size of
-    /// at most [`reach`](Self::reach), and marks it anew.
+    /// Resizes a live block where it stands to `size` bytes, which
+    /// [`fitted`] gave for all that it can [`reach`](Self::reach), and which
+    /// are not its own size.
+    #[inline(always)]
     pub fn resize(&mut self, block: Block, size: usize, mark: Mark) {
         let extent = block.extent();
         let mut whole = extent.size();
         let next = block.skip(whole);
-        if next.is_free() {
-            whole += self.swallow(next);
+        let after = next.extent();
+        if after.is_free() {
+            let more = after.size();
+            self.index.remove(next, more);
+            whole += more;
+        } else {
+            next.set_previous_free(true);
         }
         self.settle(block, size, whole - size);
         set_live(block, size, extent.is_previous_free(), mark);
@@ -169,6 +168,7 @@ impl Store {
         // since neither the old payload nor the new is shorter.
         unsafe { from.copy_to(to, kept) };
         self.settle(previous, size, whole - size);
+        previous.skip(whole).set_previous_free(size != whole);
         set_live(previous, size, false, mark);
         Some(previous)
     }
@@ -192,17 +192,26 @@ impl Store {
         self.release_run(block, size)
     }
 
-    /// Makes the `rest` bytes behind a block of `size` bytes a free block, and
-    /// tells the block behind whether there is one.
-    #[inline(never)]
+    /// Makes the `rest` bytes behind a block of `size` bytes a free block, or
+    /// tells the next block that there is none. Where there is one, the block
+    /// behind it knows already that a free one ends there.
+    #[inline(always)]
     fn settle(&mut self, block: Block, size: usize, rest: usize) {
         let behind = block.skip(size);
-        behind.skip(rest).set_previous_free(rest != 0);
-        if rest != 0 {
+        if rest == 0 {
+            behind.set_previous_free(false);
+        } else {
             behind.set_free(rest);
-            self.index.insert(behind, rest);
+            self.index.link(behind, rest);
         }
     }
+}
+
+/// The size of a block of which `size` bytes are needed and `whole` can be
+/// had: rather than leave a crumb, all.
+#[inline(always)]
+pub fn fitted(size: usize, whole: usize) -> usize {
+    if whole - size < MIN_BLOCK { whole } else { size }
 }
 
 /// Makes `block` a live block of `size` bytes as marked, without slack.
