@@ -16,7 +16,7 @@
 //! - X3 bit `c` of the bitmap is set iff list `c` is not empty.
 
 use super::block::{Back, Block, Link};
-use super::header::{GRANULE, MAX_BLOCK, MIN_BLOCK};
+use super::header::{GRANULE, MIN_BLOCK};
 
 use class::CLASSES;
 pub use class::Class;
@@ -24,8 +24,8 @@ pub use class::Class;
 const BITS: usize = usize::BITS as usize;
 const WORDS: usize = CLASSES.div_ceil(BITS);
 
-/// How many blocks of a list are looked at before a request is refused.
-const LOOKS: usize = 8;
+/// How many blocks are looked at before a request is refused.
+const LOOKS: usize = 16;
 
 /// Keeps the constructor of classes, and with it X1, to itself.
 mod class {
@@ -69,7 +69,7 @@ mod class {
         let mut table = [0; TABLED];
         let mut granules = 1;
         while granules < TABLED {
-            table[granules] = Class::computed(granules as u32).0;
+            table[granules] = Class::computed(granules as u32).0 as u8;
             granules += 1;
         }
         table
@@ -80,7 +80,7 @@ mod class {
 
     /// A range of sizes (X1).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Class(u8);
+    pub struct Class(u32);
 
     impl Class {
         /// The class of a block of `size` bytes, a size that H1 allows.
@@ -89,9 +89,16 @@ mod class {
             debug_assert!(size >= GRANULE && size <= MAX_BLOCK);
             let granules = size / GRANULE;
             if TABLED != 0 && granules < TABLED {
-                return Self(TABLE[granules]);
+                return Self(TABLE[granules] as u32);
             }
             Self::computed(granules as u32)
+        }
+
+        /// The class of a block of `size` bytes, a multiple of a granule;
+        /// `None` where no block is that large.
+        #[inline(always)]
+        pub const fn of_any(size: usize) -> Option<Self> {
+            if size <= MAX_BLOCK { Some(Self::of(size)) } else { None }
         }
 
         #[inline(always)]
@@ -102,7 +109,7 @@ mod class {
                 unsafe { core::hint::unreachable_unchecked() }
             }
             let (shift, add) = STEPS[log2];
-            Self(((granules >> (shift & 31)) as u8).wrapping_add(add))
+            Self(((granules >> (shift & 31)) as u8).wrapping_add(add) as u32)
         }
 
         /// The class with this number, found set in the bitmap.
@@ -113,7 +120,7 @@ mod class {
         #[inline]
         pub unsafe fn new_unchecked(number: usize) -> Self {
             debug_assert!(number < CLASSES);
-            Self(number as u8)
+            Self(number as u32)
         }
 
         /// The number of the class, less than `CLASSES`.
@@ -171,48 +178,41 @@ impl Index {
 
     /// A free block that holds `size` bytes behind a gap that makes the payload
     /// a multiple of `align`: the first of the class that the size falls into,
-    /// else the first of the next class, in which every block is large enough
-    /// but for the gap. `None` says nothing: ask [`find`](Self::find).
+    /// else the first above, else the first above what is large enough for any
+    /// gap. `None` says nothing: ask [`find`](Self::find).
     #[inline(always)]
     pub fn find_fast(&self, size: usize, align: usize) -> Option<Found> {
         let class = Class::of(size);
-        if let Some(found) = self.first(class, size, align) {
+        if let Some(block) = self.head(class) {
+            let found = Found::new(block, class, align);
+            if found.fits(size) {
+                return Some(found);
+            }
+        }
+        let class = self.next_class(class)?;
+        let found = Found::new(self.head(class)?, class, align);
+        if found.fits(size) {
             return Some(found);
         }
-        self.first(self.next_class(class)?, size, align)
+        // A size is less than 2^32, and on 32-bit targets, as an alignment, at
+        // most 2^31: this does not overflow.
+        let class = self.next_class(Class::of_any(size + (align - GRANULE))?)?;
+        Some(Found::new(self.head(class)?, class, align))
     }
 
-    /// As [`find_fast`](Self::find_fast), and where that finds nothing, any
-    /// block of a class whose blocks all hold `size` bytes behind any gap; at
-    /// last, one among the first few of the two lists.
+    /// As [`find_fast`](Self::find_fast), and at last one among the first few
+    /// blocks of the size's class and those above it.
     pub fn find(&mut self, size: usize, align: usize) -> Option<Found> {
         if let Some(found) = self.find_fast(size, align) {
             return Some(found);
         }
-        let most = size.checked_add(align)?.checked_sub(GRANULE)?;
-        if most <= MAX_BLOCK {
-            let large = self.next_class(Class::of(most));
-            if let Some(found) = large.and_then(|class| self.first(class, size, align)) {
-                return Some(found);
-            }
-        }
-        let class = Class::of(size);
-        let found = self.look(class, size, align);
-        found.or_else(|| self.look(self.next_class(class)?, size, align))
-    }
-
-    /// The first block of a list, if it fits.
-    #[inline(always)]
-    fn first(&self, class: Class, size: usize, align: usize) -> Option<Found> {
-        let found = Found::new(self.head(class)?, class, align);
-        found.fits(size).then_some(found)
-    }
-
-    /// Looks for a block that fits among the first of a list, and brings it to
-    /// the head.
-    fn look(&mut self, class: Class, size: usize, align: usize) -> Option<Found> {
+        let mut class = Class::of(size);
         let mut link = self.head(class);
         for _ in 0..LOOKS {
+            if link.is_none() {
+                class = self.next_class(class)?;
+                link = self.head(class);
+            }
             let found = Found::new(link?, class, align);
             if found.fits(size) {
                 self.unlink(found.block);
@@ -355,7 +355,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fixed::header::GRANULE;
+    use crate::fixed::header::MAX_BLOCK;
 
     #[test]
     fn classes_grow_with_the_size_and_all_are_used() {
