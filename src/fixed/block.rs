@@ -30,11 +30,12 @@
 use core::ptr::{self, NonNull};
 
 use super::header::{Extent, HEADER, Label, MIN_BLOCK, Tag};
+use super::link::Link;
 use crate::engine::Kind;
 
-/// Where the links of a free block begin. On 64-bit targets they are not
-/// aligned: aligned ones would make the smallest block 32 bytes, not 24.
-const LINKS: usize = size_of::<Extent>();
+/// Where the links of a free block are.
+const BACK: usize = size_of::<Extent>();
+const NEXT: usize = BACK + size_of::<Link>();
 const LABEL: usize = size_of::<Extent>();
 const FOOTER: usize = size_of::<u32>();
 
@@ -42,41 +43,6 @@ const FOOTER: usize = size_of::<u32>();
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Block(NonNull<u8>);
-
-/// A link of a free list to the block behind.
-pub type Link = Option<Block>;
-
-/// A link of a free list to what is before: a block, or, of the first block,
-/// the list itself, by an odd number that stands for it. So a block that is
-/// taken out of its list need not find out which one that is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(transparent)]
-pub struct Back(*mut u8);
-
-impl Back {
-    /// To the list with this number.
-    #[inline]
-    pub fn list(number: usize) -> Self {
-        Self(ptr::without_provenance_mut(number << 1 | 1))
-    }
-
-    /// To a block.
-    #[inline]
-    pub fn block(block: Block) -> Self {
-        Self(block.0.as_ptr())
-    }
-
-    /// The block, or the number of the list.
-    #[inline(always)]
-    pub fn get(self) -> Result<Block, usize> {
-        let address = self.0.addr();
-        if address & 1 != 0 {
-            return Err(address >> 1);
-        }
-        // SAFETY: what is even came from `block`.
-        Ok(Block(unsafe { NonNull::new_unchecked(self.0) }))
-    }
-}
 
 impl Block {
     /// The block whose header is at `address`.
@@ -228,85 +194,37 @@ impl Block {
     }
 
     /// The link of a block in a list to what is before it.
-    #[inline]
-    pub fn back(self) -> Back {
+    #[inline(always)]
+    pub fn back(self) -> Link {
         // SAFETY: B2 and B3; it is in a list.
-        unsafe { read(self.back_at()) }
+        unsafe { self.link_at(BACK).read() }
     }
 
     /// The link of a block in a list to the one behind it.
-    #[inline]
+    #[inline(always)]
     pub fn next_link(self) -> Link {
-        // SAFETY: as for `back`.
-        unsafe { read(self.next_link_at()) }
-    }
-
-    /// Writes both links of a free block that is no crumb.
-    #[inline]
-    pub fn set_links(self, back: Back, next: Link) {
-        self.set_back(back);
-        self.set_next_link(next);
+        // SAFETY: B2 and B3; it is in a list.
+        unsafe { self.link_at(NEXT).read() }
     }
 
     /// Writes the link to what is before this block in its list.
-    #[inline]
-    pub fn set_back(self, back: Back) {
+    #[inline(always)]
+    pub fn set_back(self, back: Link) {
         // SAFETY: B1 and B2; [`MIN_BLOCK`] leaves room.
-        unsafe { write(self.back_at(), back) };
+        unsafe { self.link_at(BACK).write(back) };
     }
 
     /// Writes the link to the block behind this one in its list.
-    #[inline]
+    #[inline(always)]
     pub fn set_next_link(self, next: Link) {
-        // SAFETY: as for `set_back`.
-        unsafe { write(self.next_link_at(), next) };
+        // SAFETY: B1 and B2; [`MIN_BLOCK`] leaves room.
+        unsafe { self.link_at(NEXT).write(next) };
     }
 
-    #[inline]
-    fn back_at(self) -> NonNull<Back> {
-        // SAFETY: B1, inside the block.
-        unsafe { self.0.byte_add(LINKS) }.cast()
-    }
-
-    #[inline]
-    fn next_link_at(self) -> NonNull<Link> {
-        // SAFETY: B1, inside the block.
-        unsafe { self.0.byte_add(LINKS + size_of::<Back>()) }.cast()
-    }
-}
-
-/// Whether links are where a link may be read as such.
-const ALIGNED: bool = LINKS % align_of::<Link>() == 0;
-
-/// Reads a link.
-///
-/// # Safety
-///
-/// - S1 it may be read, and is initialised.
-#[inline]
-unsafe fn read<T>(link: NonNull<T>) -> T {
-    if ALIGNED {
-        // SAFETY: S1; headers are aligned to 8.
-        unsafe { link.read() }
-    } else {
-        // SAFETY: S1.
-        unsafe { link.read_unaligned() }
-    }
-}
-
-/// Writes a link.
-///
-/// # Safety
-///
-/// - S1 it may be written.
-#[inline]
-unsafe fn write<T>(link: NonNull<T>, value: T) {
-    if ALIGNED {
-        // SAFETY: S1; headers are aligned to 8.
-        unsafe { link.write(value) }
-    } else {
-        // SAFETY: S1.
-        unsafe { link.write_unaligned(value) }
+    #[inline(always)]
+    fn link_at(self, offset: usize) -> NonNull<Link> {
+        // SAFETY: B1, inside the block, aligned to 4.
+        unsafe { self.0.byte_add(offset) }.cast()
     }
 }
 
@@ -342,7 +260,4 @@ impl Block {
     }
 }
 
-const _: () = {
-    assert!(size_of::<Link>() == size_of::<usize>() && size_of::<Back>() == size_of::<usize>());
-    assert!(LINKS + 2 * size_of::<Link>() + FOOTER == MIN_BLOCK);
-};
+const _: () = assert!(NEXT + size_of::<Link>() + FOOTER == MIN_BLOCK);

@@ -36,9 +36,9 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
         let asked = layout.size();
         let mut store = self.lock();
         let size = block_size(asked)?;
-        let found = store.index.find(size, layout.align())?;
+        let found = store.free.find(size, layout.align())?;
         let mark = Mark { tag: Tag::ENGINE, kind: Kind::Bound };
-        let table = store.take_slow(&found, fitted(size, found.room()), mark).payload();
+        let table = store.take(&found, fitted(size, found.room()), mark).payload();
         drop(store);
         // SAFETY: a new block of at least this size.
         unsafe { fill_with_zeros(table, 0, asked) };

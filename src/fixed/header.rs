@@ -29,9 +29,9 @@ const NARROW: bool = usize::BITS == 32;
 pub const GRANULE: usize = 8;
 
 /// The smallest block that can be live, or free and in a list, in bytes: an
-/// extent, two links and a footer. What is free and smaller is a *crumb*: it is
-/// in no list, and waits for a neighbour to be freed.
-pub const MIN_BLOCK: usize = if NARROW { 16 } else { 24 };
+/// extent, two links and a footer, of 32 bits each. What is free and smaller is
+/// a *crumb*: it is in no list, and waits for a neighbour to be freed.
+pub const MIN_BLOCK: usize = 16;
 
 /// The largest block, in bytes: what an extent can say, and no more than
 /// `isize::MAX`.
@@ -45,7 +45,6 @@ pub const MAX_SLACK: usize = (MIN_BLOCK - HEADER) + (MIN_BLOCK - GRANULE);
 const _: () = {
     assert!(usize::BITS >= 32, "extents are 32 bits wide");
     assert!(size_of::<Extent>() + size_of::<Label>() == HEADER);
-    assert!(MIN_BLOCK == 2 * size_of::<u32>() + 2 * size_of::<usize>());
     assert!(GRANULE == 2 * size_of::<u32>(), "a crumb has an extent and a footer");
     assert!(GRANULE > FLAGS as usize);
     assert!(MAX_SLACK < 1 << SLACK_BITS);

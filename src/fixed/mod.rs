@@ -75,10 +75,12 @@
 mod block;
 #[cfg(feature = "testing")]
 mod check;
+mod class;
 mod engine;
 mod header;
 mod heap;
 mod index;
+mod link;
 mod lock;
 mod owner;
 mod region;
@@ -88,6 +90,7 @@ mod requests;
 pub mod shadow;
 mod store;
 mod walk;
+mod windows;
 
 #[cfg(feature = "testing")]
 #[doc(hidden)]

@@ -8,7 +8,7 @@
 use super::block::Block;
 use super::header::{Extent, HEADER, MAX_BLOCK, MIN_BLOCK, Tag, block_size};
 use super::owner::{Directory, Owner};
-use super::store::{Mark, Store, fitted};
+use super::store::{Mark, Store, fitted, take};
 use crate::engine::{HOST_KEY, Kind, Taken, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
@@ -45,7 +45,8 @@ impl Store {
     ) -> Option<Block> {
         let tag = tag(who)?;
         let size = block_size(asked)?;
-        let found = self.index.find_fast(size, align)?;
+        let index = &mut self.free.first;
+        let found = index.find_fast(size, align)?;
         let size = fitted(size, found.room());
         if tag == Tag::HOST {
             who.account.charge_unlimited_locked(size);
@@ -53,7 +54,7 @@ impl Store {
             who.account.charge_again_locked(size).ok()?;
         }
         who.owner.gain(1, size);
-        Some(self.take(&found, size, Mark { tag, kind }))
+        Some(take(index, &found, size, Mark { tag, kind }))
     }
 
     /// Allocates a block.
@@ -62,11 +63,11 @@ impl Store {
         let Request { who, kind, asked, align } = request;
         let Some(tag) = tag(who) else { return Err(Error::TooManyExperts) };
         let size = block_size(asked).ok_or_else(|| why_not(request, MAX_BLOCK))?;
-        let found = self.index.find(size, align).ok_or_else(|| why_not(request, size))?;
+        let found = self.free.find(size, align).ok_or_else(|| why_not(request, size))?;
         let size = fitted(size, found.room());
         charge(request, size)?;
         who.owner.gain(1, size);
-        Ok(self.take_slow(&found, size, Mark { tag, kind }))
+        Ok(self.take(&found, size, Mark { tag, kind }))
     }
 
     /// Frees a live block, whoever it belongs to.
@@ -143,10 +144,10 @@ impl Store {
     ) -> Result<Block, Error> {
         let size = block_size(request.asked).ok_or(Error::OutOfMemory)?;
         let mark = mark(request, block);
-        if let Some(found) = self.index.find(size, request.align) {
+        if let Some(found) = self.free.find(size, request.align) {
             let (before, size) = (block.size(), fitted(size, found.room()));
             recharge(request, before, size)?;
-            let moved = self.take_slow(&found, size, mark);
+            let moved = self.take(&found, size, mark);
             // SAFETY: two live blocks, each at least `kept` bytes long.
             unsafe { block.payload().copy_to_nonoverlapping(moved.payload(), kept) };
             self.release_slow(block, before);

@@ -9,7 +9,7 @@
 //! - F2 no two neighbours are both free.
 //! - F3 a header has the mark "the block before is free" iff it is, and then
 //!   the last word before the header is that block's size.
-//! - F4 the index holds the free blocks (X2).
+//! - F4 the indexes hold the free blocks (X2).
 //! - F5 the header of every live block passes its check (H3).
 
 use core::ptr::NonNull;
@@ -17,7 +17,9 @@ use core::ptr::NonNull;
 use super::block::Block;
 use super::header::{Extent, MIN_BLOCK, Tag};
 use super::index::{Found, Index};
+use super::link::Window;
 use super::region::Regions;
+use super::windows::Windows;
 use crate::engine::Kind;
 
 /// What a live block's header says besides its size.
@@ -31,7 +33,7 @@ pub struct Mark {
 
 /// All blocks of a heap.
 pub struct Store {
-    pub(super) index: Index,
+    pub(super) free: Windows,
     pub(super) regions: Regions,
 }
 
@@ -42,20 +44,23 @@ unsafe impl Send for Store {}
 impl Store {
     /// A store without memory.
     pub const fn new() -> Self {
-        Self { index: Index::new(), regions: Regions::new() }
+        Self { free: Windows::new(), regions: Regions::new() }
     }
 
     /// Gives the store `len` bytes from `start`; the bytes that blocks can
-    /// use of them. Memory beyond what one block can hold makes more regions.
+    /// use of them. Memory that crosses the border of two windows, or is more
+    /// than a block can hold, makes several regions.
     ///
     /// # Safety
     ///
     /// - S1 as for [`Regions::add`].
     pub unsafe fn add_region(&mut self, mut start: NonNull<u8>, mut len: usize) -> usize {
         let mut usable = 0;
-        // SAFETY: S1; each turn of the loop passes what the last one left.
-        while let Some((block, size, used)) = unsafe { self.regions.add(start, len) } {
-            self.index.insert(block, size);
+        while len != 0 {
+            let piece = len.min(Window::bytes_from(start.addr().get()));
+            // SAFETY: S1, `piece <= len`.
+            let added = unsafe { self.add_piece(start, piece) };
+            let (size, used) = added.unwrap_or((0, piece));
             usable += size;
             len -= used;
             // SAFETY: S1, `used <= len`.
@@ -64,27 +69,30 @@ impl Store {
         usable
     }
 
+    /// Adds as much as one block can hold of a piece of memory in one window:
+    /// the bytes that blocks can use, and those used up; `None` where the piece
+    /// is too small.
+    ///
+    /// # Safety
+    ///
+    /// - S1 as for [`Regions::add`].
+    unsafe fn add_piece(&mut self, start: NonNull<u8>, len: usize) -> Option<(usize, usize)> {
+        // SAFETY: S1.
+        let served = unsafe { self.free.serve(start, len) }?;
+        // SAFETY: S1, `served <= len`.
+        let start = unsafe { start.add(served) };
+        // SAFETY: S1; nobody else has what is left.
+        let (block, size, used) = unsafe { self.regions.add(start, len - served) }?;
+        self.free.of(block).insert(block, size);
+        Some((size, served + used))
+    }
+
     /// Makes `size` bytes of the block that was found live, which [`fitted`]
     /// gave for its room, and gives back what is left over before and behind.
     /// Nothing may have changed since it was found.
-    #[inline(always)]
-    pub fn take(&mut self, found: &Found, size: usize, mark: Mark) -> Block {
-        self.index.take(found);
-        let &Found { block, gap, .. } = found;
-        if gap != 0 {
-            block.set_free(gap);
-            self.index.insert(block, gap);
-        }
-        let taken = block.skip(gap);
-        self.settle(taken, size, found.room() - size);
-        set_live(taken, size, gap != 0, mark);
-        taken
-    }
-
-    /// [`take`](Self::take), for callers who are slow themselves.
     #[inline(never)]
-    pub fn take_slow(&mut self, found: &Found, size: usize, mark: Mark) -> Block {
-        self.take(found, size, mark)
+    pub fn take(&mut self, found: &Found, size: usize, mark: Mark) -> Block {
+        take(self.free.of(found.block), found, size, mark)
     }
 
     /// Frees a live block of `size` bytes, merging it with its neighbours.
@@ -97,22 +105,23 @@ impl Store {
     /// one at `block`, one free block with its free neighbours.
     #[inline(always)]
     fn release_run(&mut self, mut block: Block, mut size: usize) -> Block {
+        let index = self.free.of(block);
         let next = block.skip(size);
         let extent = next.extent();
         if extent.is_free() {
             let more = extent.size();
-            self.index.remove(next, more);
+            index.remove(next, more);
             size += more;
         } else {
             next.set_previous_free(true);
         }
         if let Some((previous, more)) = block.previous_free() {
-            self.index.remove(previous, more);
+            index.remove(previous, more);
             block.erase();
             (block, size) = (previous, size + more);
         }
         block.set_free(size);
-        self.index.insert(block, size);
+        index.insert(block, size);
         block
     }
 
@@ -130,18 +139,19 @@ impl Store {
     /// are not its own size.
     #[inline(always)]
     pub fn resize(&mut self, block: Block, size: usize, mark: Mark) {
+        let index = self.free.of(block);
         let extent = block.extent();
         let mut whole = extent.size();
         let next = block.skip(whole);
         let after = next.extent();
         if after.is_free() {
             let more = after.size();
-            self.index.remove(next, more);
+            index.remove(next, more);
             whole += more;
         } else {
             next.set_previous_free(true);
         }
-        self.settle(block, size, whole - size);
+        settle(index, block, size, whole - size);
         set_live(block, size, extent.is_previous_free(), mark);
     }
 
@@ -167,7 +177,7 @@ impl Store {
         // SAFETY: both are in one region (F1); `kept` bytes fit behind each,
         // since neither the old payload nor the new is shorter.
         unsafe { from.copy_to(to, kept) };
-        self.settle(previous, size, whole - size);
+        settle(self.free.of(previous), previous, size, whole - size);
         previous.skip(whole).set_previous_free(size != whole);
         set_live(previous, size, false, mark);
         Some(previous)
@@ -177,7 +187,7 @@ impl Store {
     #[inline(never)]
     pub(super) fn swallow(&mut self, block: Block) -> usize {
         let size = block.size();
-        self.index.remove(block, size);
+        self.free.of(block).remove(block, size);
         block.erase();
         size
     }
@@ -191,19 +201,34 @@ impl Store {
     pub(super) fn release_run_slow(&mut self, block: Block, size: usize) -> Block {
         self.release_run(block, size)
     }
+}
 
-    /// Makes the `rest` bytes behind a block of `size` bytes a free block, or
-    /// tells the next block that there is none. Where there is one, the block
-    /// behind it knows already that a free one ends there.
-    #[inline(always)]
-    fn settle(&mut self, block: Block, size: usize, rest: usize) {
-        let behind = block.skip(size);
-        if rest == 0 {
-            behind.set_previous_free(false);
-        } else {
-            behind.set_free(rest);
-            self.index.link(behind, rest);
-        }
+/// [`Store::take`], from an index that is known.
+#[inline(always)]
+pub fn take(index: &mut Index, found: &Found, size: usize, mark: Mark) -> Block {
+    index.take(found);
+    let &Found { block, gap, .. } = found;
+    if gap != 0 {
+        block.set_free(gap);
+        index.insert(block, gap);
+    }
+    let taken = block.skip(gap);
+    settle(index, taken, size, found.room() - size);
+    set_live(taken, size, gap != 0, mark);
+    taken
+}
+
+/// Makes the `rest` bytes behind a block of `size` bytes a free block, or tells
+/// the next block that there is none. Where there is one, the block behind it
+/// knows already that a free one ends there.
+#[inline(always)]
+fn settle(index: &mut Index, block: Block, size: usize, rest: usize) {
+    let behind = block.skip(size);
+    if rest == 0 {
+        behind.set_previous_free(false);
+    } else {
+        behind.set_free(rest);
+        index.link(behind, rest);
     }
 }
 
