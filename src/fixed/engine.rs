@@ -9,7 +9,7 @@ use super::header::{GRANULE, Tag, block_size};
 use super::heap::{FixedEngine, asked_for};
 use super::owner::{Directory, Owner};
 use super::requests::{Request, key_of};
-use super::store::{Mark, fitted};
+use super::store::Mark;
 use crate::engine::{Engine, Kind, Taken, Usage, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
@@ -35,10 +35,9 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
     fn table(self, layout: Layout) -> Option<NonNull<u8>> {
         let asked = layout.size();
         let mut store = self.lock();
-        let size = block_size(asked)?;
-        let found = store.free.find(size, layout.align())?;
+        let found = store.free.find(block_size(asked)?, layout.align())?;
         let mark = Mark { tag: Tag::ENGINE, kind: Kind::Bound };
-        let table = store.take(&found, fitted(size, found.room()), mark).payload();
+        let table = store.take(&found, mark).payload();
         drop(store);
         // SAFETY: a new block of at least this size.
         unsafe { fill_with_zeros(table, 0, asked) };

@@ -47,6 +47,7 @@ const _: () = {
     assert!(size_of::<Extent>() + size_of::<Label>() == HEADER);
     assert!(GRANULE == 2 * size_of::<u32>(), "a crumb has an extent and a footer");
     assert!(GRANULE > FLAGS as usize);
+    assert!(MIN_BLOCK == HEADER + GRANULE, "so is the block of a size of 0");
     assert!(MAX_SLACK < 1 << SLACK_BITS);
     assert!(TAG_BITS + SLACK_BITS + CHECK_BITS == 32);
 };
@@ -59,8 +60,9 @@ pub const fn block_size(size: usize) -> Option<usize> {
         return None;
     }
     // In 32 bits, which hold every block size: shorter code on 64-bit targets.
-    let rounded = (size as u32 + (HEADER + GRANULE - 1) as u32) & !(GRANULE as u32 - 1);
-    Some(if rounded < MIN_BLOCK as u32 { MIN_BLOCK } else { rounded as usize })
+    // A size of 0 takes as much as one of 1.
+    let most = (HEADER + GRANULE - 1) as u32 + (size == 0) as u32;
+    Some(((size as u32 + most) & !(GRANULE as u32 - 1)) as usize)
 }
 
 const PREVIOUS_FREE: u32 = 1;

@@ -24,40 +24,42 @@ use super::header::{GRANULE, MIN_BLOCK};
 use super::link::{Link, Window};
 
 const BITS: usize = usize::BITS as usize;
-const WORDS: usize = CLASSES.div_ceil(BITS);
+const WORDS: usize = CLASSES / BITS + 1;
 
 /// How many blocks are looked at before a request is refused.
 const LOOKS: usize = 16;
 
-/// A free block at the head of its list, with room for a request.
+/// A free block at the head of its list, and how a request is cut out of it.
 #[derive(Clone, Copy)]
 pub struct Found {
     /// The block.
     pub block: Block,
-    /// How far behind its start the block that was asked for begins.
+    /// Bytes before what is cut out.
     pub gap: usize,
-    whole: usize,
+    /// Bytes that are cut out: what was asked for, and behind it what would be
+    /// a crumb.
+    pub size: usize,
+    /// Bytes behind what is cut out.
+    pub rest: usize,
     class: Class,
 }
 
 impl Found {
+    /// Cuts `size` bytes out of a block, which are at most `MAX_BLOCK`; `None`
+    /// where they do not fit.
     #[inline(always)]
-    fn new(block: Block, class: Class, align: usize) -> Self {
-        Self { block, whole: block.size(), gap: block.gap(align), class }
-    }
-
-    /// Whether there is room for `size` bytes. They are at most `MAX_BLOCK`,
-    /// and the gap is less than the largest power of two: the sum is no
-    /// overflow.
-    #[inline(always)]
-    fn fits(&self, size: usize) -> bool {
-        self.gap + size <= self.whole
-    }
-
-    /// The bytes behind the gap.
-    #[inline(always)]
-    pub fn room(&self) -> usize {
-        self.whole - self.gap
+    fn cut(block: Block, class: Class, size: usize, align: usize) -> Option<Self> {
+        let gap = block.gap(align);
+        // Two numbers of at most half of all that there are, and a third: their
+        // difference is one with a sign.
+        let rest = block.size().wrapping_sub(gap).wrapping_sub(size);
+        if rest as isize >= MIN_BLOCK as isize {
+            Some(Self { block, gap, size, rest, class })
+        } else if rest as isize >= 0 {
+            Some(Self { block, gap, size: size + rest, rest: 0, class })
+        } else {
+            None
+        }
     }
 }
 
@@ -88,18 +90,24 @@ impl Index {
     /// enough for any gap. `None` says nothing: ask [`find`](Self::find).
     #[inline(always)]
     pub fn find_fast(&self, size: usize, align: usize) -> Option<Found> {
-        let found = self.first(self.class_from(Class::of(size).number())?, align)?;
-        if found.fits(size) {
+        let class = self.class_from(Class::of(size).number())?;
+        if let Some(found) = Found::cut(self.first(class), class, size, align) {
             return Some(found);
         }
-        let found = self.first_above(found.class, align)?;
-        if found.fits(size) {
+        self.find_above(class, size, align)
+    }
+
+    #[inline(always)]
+    fn find_above(&self, class: Class, size: usize, align: usize) -> Option<Found> {
+        let class = self.class_from(class.number() + 1)?;
+        if let Some(found) = Found::cut(self.first(class), class, size, align) {
             return Some(found);
         }
         // A size is less than 2^32, and on 32-bit targets, as an alignment, at
         // most 2^31: this does not overflow.
         let most = size + ((align - 1) & !(GRANULE - 1));
-        self.first_above(Class::of_any(most)?, align)
+        let class = self.class_from(Class::of_any(most)?.number() + 1)?;
+        Found::cut(self.first(class), class, size, align)
     }
 
     /// As [`find_fast`](Self::find_fast), and at last one among the first few
@@ -108,32 +116,32 @@ impl Index {
         if let Some(found) = self.find_fast(size, align) {
             return Some(found);
         }
-        let mut class = Class::of(size);
-        let mut link = self.head(class);
+        let mut class = self.class_from(Class::of(size).number())?;
+        let mut block = self.first(class);
         for _ in 0..LOOKS {
-            if link.is_none() {
-                class = self.class_from(class.number() + 1)?;
-                link = self.head(class);
-            }
-            let found = Found::new(link?, class, align);
-            if found.fits(size) {
-                self.unlink(found.block);
-                self.link_to(found.block, class);
+            if let Some(found) = Found::cut(block, class, size, align) {
+                self.unlink(block);
+                self.link_to(block, class);
                 return Some(found);
             }
-            link = self.block(found.block.next_link());
+            block = match self.block(block.next_link()) {
+                Some(next) => next,
+                None => {
+                    class = self.class_from(class.number() + 1)?;
+                    self.first(class)
+                }
+            };
         }
         None
     }
 
+    /// The first block of a list that is not empty.
     #[inline(always)]
-    fn first_above(&self, class: Class, align: usize) -> Option<Found> {
-        self.first(self.class_from(class.number() + 1)?, align)
-    }
-
-    #[inline(always)]
-    fn first(&self, class: Class, align: usize) -> Option<Found> {
-        Some(Found::new(self.head(class)?, class, align))
+    fn first(&self, class: Class) -> Block {
+        // SAFETY: C1.
+        let head = unsafe { self.heads.get_unchecked(class.number()) };
+        // SAFETY: X1 to X3; who has the index holds the store's lock.
+        unsafe { head.block_unchecked(self.window) }
     }
 
     /// Takes a block away that was found, and is still at the head of its list.
@@ -189,9 +197,9 @@ impl Index {
         }
         match back.list_number() {
             None => {
-                if let Some(previous) = self.block(back) {
-                    previous.set_next_link(next);
-                }
+                // SAFETY: X1 and X2; who has the index holds the store's lock.
+                let previous = unsafe { back.block_unchecked(self.window) };
+                previous.set_next_link(next);
             }
             Some(number) => {
                 // SAFETY: X2, the number is that of the block's list.
@@ -208,7 +216,9 @@ impl Index {
     #[inline(always)]
     fn class_from(&self, first: usize) -> Option<Class> {
         let mut word = first / BITS;
-        let mut bits = self.bitmap.get(word)? & (usize::MAX << (first % BITS));
+        // SAFETY: C1, `first` is at most `CLASSES`, which is less than all bits.
+        let bits = unsafe { *self.bitmap.get_unchecked(word) };
+        let mut bits = bits & (usize::MAX << (first % BITS));
         while bits == 0 {
             word += 1;
             bits = *self.bitmap.get(word)?;
@@ -220,13 +230,6 @@ impl Index {
     #[inline(always)]
     fn unmark(&mut self, class: Class) {
         *self.word_mut(class) &= !(1 << (class.number() % BITS));
-    }
-
-    #[inline(always)]
-    fn head(&self, class: Class) -> Option<Block> {
-        // SAFETY: C1.
-        let head = unsafe { self.heads.get_unchecked(class.number()) };
-        self.block(*head)
     }
 
     /// The block of this index that a link leads to.
@@ -258,7 +261,7 @@ impl Index {
             // SAFETY: the loop's bounds.
             let class = unsafe { Class::new_unchecked(number) };
             let marked = self.bitmap[number / BITS] >> (number % BITS) & 1 != 0;
-            let (mut link, mut previous) = (self.head(class), Link::list(number));
+            let (mut link, mut previous) = (self.block(self.heads[number]), Link::list(number));
             if marked != link.is_some() {
                 return Err("X3: a bit and its list disagree");
             }

@@ -72,19 +72,32 @@ impl Link {
         if self.0 & 1 != 0 { Some((self.0 >> 1) as usize) } else { None }
     }
 
-    /// The block in `window` that this leads to, not being one to a list.
+    /// The block in `window` that this leads to, if it leads to one.
     ///
     /// # Safety
     ///
-    /// - S1 this was made from a block in `window`, or is to nothing.
+    /// - S1 this is no link to a list, and was made from a block in `window`
+    ///   unless it is to nothing.
     /// - S2 the caller holds the store's lock (B2).
     #[inline(always)]
     pub unsafe fn block(self, window: Window) -> Option<Block> {
         if self.is_none() {
             return None;
         }
+        // SAFETY: S1 and S2.
+        Some(unsafe { self.block_unchecked(window) })
+    }
+
+    /// The block in `window` that this leads to.
+    ///
+    /// # Safety
+    ///
+    /// - S1 this was made from a block in `window`.
+    /// - S2 the caller holds the store's lock (B2).
+    #[inline(always)]
+    pub unsafe fn block_unchecked(self, window: Window) -> Block {
         let high = if WIDE { window.0 } else { 0 };
         // SAFETY: S1 and S2.
-        Some(unsafe { Block::at(high | self.0 as usize) })
+        unsafe { Block::at(high | self.0 as usize) }
     }
 }

@@ -44,17 +44,16 @@ impl Store {
         align: usize,
     ) -> Option<Block> {
         let tag = tag(who)?;
-        let size = block_size(asked)?;
         let index = &mut self.free.first;
-        let found = index.find_fast(size, align)?;
-        let size = fitted(size, found.room());
+        let found = index.find_fast(block_size(asked)?, align)?;
+        let size = found.size;
         if tag == Tag::HOST {
             who.account.charge_unlimited_locked(size);
         } else {
             who.account.charge_again_locked(size).ok()?;
         }
         who.owner.gain(1, size);
-        Some(take(index, &found, size, Mark { tag, kind }))
+        Some(take(index, &found, Mark { tag, kind }))
     }
 
     /// Allocates a block.
@@ -64,10 +63,9 @@ impl Store {
         let Some(tag) = tag(who) else { return Err(Error::TooManyExperts) };
         let size = block_size(asked).ok_or_else(|| why_not(request, MAX_BLOCK))?;
         let found = self.free.find(size, align).ok_or_else(|| why_not(request, size))?;
-        let size = fitted(size, found.room());
-        charge(request, size)?;
-        who.owner.gain(1, size);
-        Ok(self.take(&found, size, Mark { tag, kind }))
+        charge(request, found.size)?;
+        who.owner.gain(1, found.size);
+        Ok(self.take(&found, Mark { tag, kind }))
     }
 
     /// Frees a live block, whoever it belongs to.
@@ -130,7 +128,7 @@ impl Store {
         if let Err(error) = recharge(request, before, size) {
             return Some(Err(error));
         }
-        self.resize(block, size, mark(request, block));
+        self.resize_slow(block, size, mark(request, block));
         Some(Ok(block))
     }
 
@@ -145,9 +143,9 @@ impl Store {
         let size = block_size(request.asked).ok_or(Error::OutOfMemory)?;
         let mark = mark(request, block);
         if let Some(found) = self.free.find(size, request.align) {
-            let (before, size) = (block.size(), fitted(size, found.room()));
-            recharge(request, before, size)?;
-            let moved = self.take(&found, size, mark);
+            let before = block.size();
+            recharge(request, before, found.size)?;
+            let moved = self.take(&found, mark);
             // SAFETY: two live blocks, each at least `kept` bytes long.
             unsafe { block.payload().copy_to_nonoverlapping(moved.payload(), kept) };
             self.release_slow(block, before);

@@ -87,42 +87,21 @@ impl Store {
         Some((size, served + used))
     }
 
-    /// Makes `size` bytes of the block that was found live, which [`fitted`]
-    /// gave for its room, and gives back what is left over before and behind.
-    /// Nothing may have changed since it was found.
+    /// Makes what was found live, and gives back what is left over before and
+    /// behind. Nothing may have changed since it was found.
     #[inline(never)]
-    pub fn take(&mut self, found: &Found, size: usize, mark: Mark) -> Block {
-        take(self.free.of(found.block), found, size, mark)
+    pub fn take(&mut self, found: &Found, mark: Mark) -> Block {
+        take(self.free.of(found.block), found, mark)
     }
 
     /// Frees a live block of `size` bytes, merging it with its neighbours.
     #[inline(always)]
     pub fn release(&mut self, block: Block, size: usize) {
-        self.release_run(block, size);
-    }
-
-    /// Makes `size` bytes from `block`, all of whose blocks are erased or the
-    /// one at `block`, one free block with its free neighbours.
-    #[inline(always)]
-    fn release_run(&mut self, mut block: Block, mut size: usize) -> Block {
-        let index = self.free.of(block);
-        let next = block.skip(size);
-        let extent = next.extent();
-        if extent.is_free() {
-            let more = extent.size();
-            index.remove(next, more);
-            size += more;
+        if self.free.are_first(block) {
+            release(&mut self.free.first, block, size);
         } else {
-            next.set_previous_free(true);
+            self.release_slow(block, size);
         }
-        if let Some((previous, more)) = block.previous_free() {
-            index.remove(previous, more);
-            block.erase();
-            (block, size) = (previous, size + more);
-        }
-        block.set_free(size);
-        index.insert(block, size);
-        block
     }
 
     /// The size that a live block has when everything it can take of the
@@ -139,20 +118,17 @@ impl Store {
     /// are not its own size.
     #[inline(always)]
     pub fn resize(&mut self, block: Block, size: usize, mark: Mark) {
-        let index = self.free.of(block);
-        let extent = block.extent();
-        let mut whole = extent.size();
-        let next = block.skip(whole);
-        let after = next.extent();
-        if after.is_free() {
-            let more = after.size();
-            index.remove(next, more);
-            whole += more;
+        if self.free.are_first(block) {
+            resize(&mut self.free.first, block, size, mark);
         } else {
-            next.set_previous_free(true);
+            self.resize_slow(block, size, mark);
         }
-        settle(index, block, size, whole - size);
-        set_live(block, size, extent.is_previous_free(), mark);
+    }
+
+    /// [`resize`](Self::resize), wherever the block is.
+    #[inline(never)]
+    pub fn resize_slow(&mut self, block: Block, size: usize, mark: Mark) {
+        resize(self.free.of(block), block, size, mark);
     }
 
     /// The free block before a live one, and all bytes that a block moved to
@@ -192,29 +168,68 @@ impl Store {
         size
     }
 
-    /// [`release`](Self::release), for callers who are slow themselves.
-    pub fn release_slow(&mut self, block: Block, size: usize) {
-        self.release_run_slow(block, size);
-    }
-
+    /// [`release`](Self::release), wherever the block is, of one block or of a
+    /// run of blocks, the first of which is at `block` and the rest of which
+    /// are erased. The free block that it becomes a part of.
     #[inline(never)]
-    pub(super) fn release_run_slow(&mut self, block: Block, size: usize) -> Block {
-        self.release_run(block, size)
+    pub fn release_slow(&mut self, block: Block, size: usize) -> Block {
+        release(self.free.of(block), block, size)
     }
+}
+
+/// [`Store::release`], to an index that is known.
+#[inline(always)]
+fn release(index: &mut Index, mut block: Block, mut size: usize) -> Block {
+    let next = block.skip(size);
+    let extent = next.extent();
+    if extent.is_free() {
+        let more = extent.size();
+        index.remove(next, more);
+        size += more;
+    } else {
+        next.set_previous_free(true);
+    }
+    if let Some((previous, more)) = block.previous_free() {
+        index.remove(previous, more);
+        block.erase();
+        (block, size) = (previous, size + more);
+    }
+    block.set_free(size);
+    index.insert(block, size);
+    block
+}
+
+/// [`Store::resize`], in an index that is known.
+#[inline(always)]
+fn resize(index: &mut Index, block: Block, size: usize, mark: Mark) {
+    let extent = block.extent();
+    let mut whole = extent.size();
+    let next = block.skip(whole);
+    let after = next.extent();
+    if after.is_free() {
+        let more = after.size();
+        index.remove(next, more);
+        whole += more;
+    } else {
+        next.set_previous_free(true);
+    }
+    settle(index, block, size, whole - size);
+    set_live(block, size, extent.is_previous_free(), mark);
 }
 
 /// [`Store::take`], from an index that is known.
 #[inline(always)]
-pub fn take(index: &mut Index, found: &Found, size: usize, mark: Mark) -> Block {
+pub fn take(index: &mut Index, found: &Found, mark: Mark) -> Block {
+    let &Found { block, gap, size, rest, .. } = found;
     index.take(found);
-    let &Found { block, gap, .. } = found;
+    let taken = block.skip(gap);
+    settle(index, taken, size, rest);
+    set_live(taken, size, false, mark);
     if gap != 0 {
         block.set_free(gap);
+        taken.set_previous_free(true);
         index.insert(block, gap);
     }
-    let taken = block.skip(gap);
-    settle(index, taken, size, found.room() - size);
-    set_live(taken, size, gap != 0, mark);
     taken
 }
 

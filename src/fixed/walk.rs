@@ -81,7 +81,7 @@ impl Store {
             } else if block.is_free() {
                 self.swallow(block);
             } else {
-                return self.release_run_slow(first, size);
+                return self.release_slow(first, size);
             }
             size += more;
         }

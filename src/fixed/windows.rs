@@ -23,17 +23,20 @@ impl Windows {
         Self { first: Index::new(Window::NONE) }
     }
 
-    /// The index that a block belongs to.
+    /// Whether a block belongs to the first index.
     #[inline(always)]
+    pub fn are_first(&self, block: Block) -> bool {
+        !WIDE || self.first.window() == Window::of(block.address())
+    }
+
+    /// The index that a block belongs to.
     pub fn of(&mut self, block: Block) -> &mut Index {
-        if !WIDE || self.first.window() == Window::of(block.address()) {
+        if self.are_first(block) {
             return &mut self.first;
         }
         self.others(Window::of(block.address())).unwrap_or(&mut self.first)
     }
 
-    #[cold]
-    #[inline(never)]
     fn others<'a>(&self, window: Window) -> Option<&'a mut Index> {
         let mut more = self.first.more;
         loop {
