@@ -54,7 +54,17 @@ impl Block {
     /// - S2 the caller holds the store's lock (B2).
     #[inline]
     pub unsafe fn at(address: usize) -> Self {
-        let header = ptr::with_exposed_provenance_mut(address);
+        // SAFETY: S1 and S2 are the caller's.
+        unsafe { Self::of_header(ptr::with_exposed_provenance_mut(address)) }
+    }
+
+    /// The block whose header `header` points to.
+    ///
+    /// # Safety
+    ///
+    /// - S1 and S2 as for [`at`](Self::at).
+    #[inline(always)]
+    pub unsafe fn of_header(header: *mut u8) -> Self {
         // SAFETY: S1; no region begins at address 0.
         Self(unsafe { NonNull::new_unchecked(header) })
     }
@@ -197,35 +207,36 @@ impl Block {
     #[inline(always)]
     pub fn back(self) -> Link {
         // SAFETY: B2 and B3; it is in a list.
-        unsafe { self.link_at(BACK).read() }
+        unsafe { back_at(self.0.as_ptr()).read() }
     }
 
     /// The link of a block in a list to the one behind it.
     #[inline(always)]
     pub fn next_link(self) -> Link {
         // SAFETY: B2 and B3; it is in a list.
-        unsafe { self.link_at(NEXT).read() }
+        unsafe { next_link_at(self.0.as_ptr()).read() }
     }
 
-    /// Writes the link to what is before this block in its list.
+    /// Writes both links of a free block that is no crumb.
     #[inline(always)]
-    pub fn set_back(self, back: Link) {
+    pub fn set_links(self, back: Link, next: Link) {
         // SAFETY: B1 and B2; [`MIN_BLOCK`] leaves room.
-        unsafe { self.link_at(BACK).write(back) };
-    }
-
-    /// Writes the link to the block behind this one in its list.
-    #[inline(always)]
-    pub fn set_next_link(self, next: Link) {
+        unsafe { back_at(self.0.as_ptr()).write(back) };
         // SAFETY: B1 and B2; [`MIN_BLOCK`] leaves room.
-        unsafe { self.link_at(NEXT).write(next) };
+        unsafe { next_link_at(self.0.as_ptr()).write(next) };
     }
+}
 
-    #[inline(always)]
-    fn link_at(self, offset: usize) -> NonNull<Link> {
-        // SAFETY: B1, inside the block, aligned to 4.
-        unsafe { self.0.byte_add(offset) }.cast()
-    }
+/// Where the back link of a block is whose header `header` points to.
+#[inline(always)]
+pub fn back_at(header: *mut u8) -> *mut Link {
+    header.wrapping_byte_add(BACK).cast()
+}
+
+/// Where the link of such a block to the one behind it is.
+#[inline(always)]
+pub fn next_link_at(header: *mut u8) -> *mut Link {
+    header.wrapping_byte_add(NEXT).cast()
 }
 
 impl Block {

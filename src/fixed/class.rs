@@ -75,14 +75,14 @@ impl Class {
         if size <= MAX_BLOCK { Some(Self::of(size)) } else { None }
     }
 
-    /// The class with this number.
+    /// The class with this number; 0 for none.
     ///
     /// # Safety
     ///
-    /// - S1 `number` is that of a class.
+    /// - S1 `number` is less than [`CLASSES`].
     #[inline(always)]
     pub unsafe fn new_unchecked(number: usize) -> Self {
-        debug_assert!(number != 0 && number < CLASSES);
+        debug_assert!(number < CLASSES);
         Self(number as u32)
     }
 

@@ -23,8 +23,6 @@ use crate::engine::Kind;
 /// Bytes before each payload, on every target.
 pub const HEADER: usize = 8;
 
-const NARROW: bool = usize::BITS == 32;
-
 /// What sizes and payload addresses are multiples of, in bytes.
 pub const GRANULE: usize = 8;
 
@@ -33,10 +31,9 @@ pub const GRANULE: usize = 8;
 /// a *crumb*: it is in no list, and waits for a neighbour to be freed.
 pub const MIN_BLOCK: usize = 16;
 
-/// The largest block, in bytes: what an extent can say, and no more than
-/// `isize::MAX`.
-pub const MAX_BLOCK: usize =
-    if NARROW { isize::MAX as usize } else { u32::MAX as usize } & !(GRANULE - 1);
+/// The largest block, in bytes, on every target: what `isize::MAX` allows on
+/// 32-bit ones.
+pub const MAX_BLOCK: usize = i32::MAX as usize & !(GRANULE - 1);
 
 /// The most bytes of a payload that nobody asked for: a size of 0 in the
 /// smallest block, which was cut down to that and kept what would be a crumb.

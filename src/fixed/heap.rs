@@ -4,8 +4,8 @@
 //! - E1 a block is read and written under the lock only, but for its payload,
 //!   which is its owner's from the moment a call returns it.
 //! - E2 nothing is called back, and nothing large copied or filled, while the
-//!   lock is held; the exception is a block that has to move although the
-//!   quota has no room for two of it.
+//!   lock is held; the exception is a block that has to move although there is
+//!   no room for two of it.
 //! - E3 a raw block is a bound one while a call fills or moves it, so that a
 //!   pointer that is freed at the wrong time finds no raw block there.
 
@@ -140,14 +140,25 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         // SAFETY: as in `free`.
         let block = unsafe { Block::of_payload(from.addr().get()) };
         if store.resize_for_host(self.who(), block, asked) {
-            return block.payload().as_ptr();
+            return from.as_ptr();
         }
         drop(store);
+        self.move_for_host(from, old.min(asked), align, asked)
+    }
+
+    /// [`resize_for_host`](Self::resize_for_host), of a block that has to move.
+    #[inline(never)]
+    fn move_for_host(
+        &self,
+        from: NonNull<u8>,
+        kept: usize,
+        align: usize,
+        asked: usize,
+    ) -> *mut u8 {
         let to = self.allocate_for_host(asked, align);
-        let kept = old.min(asked);
         if to.is_null() {
             let request = Request { who: self.who(), kind: Kind::Ambient, asked, align };
-            return self.relocate(request, block, kept).map_or(to, NonNull::as_ptr);
+            return self.relocate(request, from, kept).map_or(to, NonNull::as_ptr);
         }
         // SAFETY: both blocks are the caller's, live, and at least this long.
         unsafe { from.as_ptr().copy_to_nonoverlapping(to, kept) };
@@ -160,10 +171,13 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     fn relocate(
         &self,
         request: Request<'_>,
-        block: Block,
+        from: NonNull<u8>,
         kept: usize,
     ) -> Result<NonNull<u8>, Error> {
-        let done = self.lock().relocate(request, block, kept);
+        let mut store = self.lock();
+        // SAFETY: as in `free`.
+        let block = unsafe { Block::of_payload(from.addr().get()) };
+        let done = store.relocate(request, block, kept);
         self.counted(request, done)
     }
 
@@ -196,7 +210,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         let done = store.allocate_slow(request);
         drop(store);
         let Ok(to) = done.map(Block::payload) else {
-            return self.relocate(request, block, kept);
+            return self.relocate(request, from, kept);
         };
         // SAFETY: both blocks are the caller's, live, and at least this long.
         unsafe { from.copy_to_nonoverlapping(to, kept) };

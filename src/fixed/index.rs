@@ -18,7 +18,7 @@
 
 use core::ptr::NonNull;
 
-use super::block::Block;
+use super::block::{Block, back_at, next_link_at};
 use super::class::{CLASSES, Class};
 use super::header::{GRANULE, MIN_BLOCK};
 use super::link::{Link, Window};
@@ -64,6 +64,11 @@ impl Found {
 }
 
 /// The lists of free blocks of one window.
+///
+/// Whether a block is the first of its list, or the last, is as good as random,
+/// so what depends on it is a choice between two addresses or two masks, not a
+/// branch. There is no list 0; the place of its head takes what would be
+/// written to the link of no block.
 pub struct Index {
     window: Window,
     bitmap: [usize; WORDS],
@@ -141,7 +146,7 @@ impl Index {
         // SAFETY: C1.
         let head = unsafe { self.heads.get_unchecked(class.number()) };
         // SAFETY: X1 to X3; who has the index holds the store's lock.
-        unsafe { head.block_unchecked(self.window) }
+        unsafe { Block::of_header(head.pointer(self.window)) }
     }
 
     /// Takes a block away that was found, and is still at the head of its list.
@@ -149,10 +154,8 @@ impl Index {
     pub fn take(&mut self, found: &Found) {
         let next = found.block.next_link();
         *self.head_mut(found.class) = next;
-        match self.block(next) {
-            Some(next) => next.set_back(Link::list(found.class.number())),
-            None => self.unmark(found.class),
-        }
+        self.set_back(next, Link::list(found.class.number()));
+        self.unmark(found.class, next);
     }
 
     /// Takes a free block of `size` bytes away.
@@ -180,36 +183,37 @@ impl Index {
     #[inline(always)]
     fn link_to(&mut self, block: Block, class: Class) {
         let next = *self.head_mut(class);
-        block.set_back(Link::list(class.number()));
-        block.set_next_link(next);
+        block.set_links(Link::list(class.number()), next);
         *self.head_mut(class) = Link::to(block);
-        match self.block(next) {
-            Some(next) => next.set_back(Link::to(block)),
-            None => *self.word_mut(class) |= 1 << (class.number() % BITS),
-        }
+        self.set_back(next, Link::to(block));
+        *self.word_mut(class) |= 1 << (class.number() % BITS);
     }
 
     #[inline(always)]
     fn unlink(&mut self, block: Block) {
         let (back, next) = (block.back(), block.next_link());
-        if let Some(next) = self.block(next) {
-            next.set_back(back);
+        self.set_back(next, back);
+        if back.is_to_list() {
+            // SAFETY: X2, the number is that of the block's list.
+            let class = unsafe { Class::new_unchecked(back.list_number()) };
+            *self.head_mut(class) = next;
+            self.unmark(class, next);
+        } else {
+            let link = next_link_at(back.pointer(self.window));
+            // SAFETY: X1 and X2, the link of a block in a list (B1 to B3).
+            unsafe { link.write(next) };
         }
-        match back.list_number() {
-            None => {
-                // SAFETY: X1 and X2; who has the index holds the store's lock.
-                let previous = unsafe { back.block_unchecked(self.window) };
-                previous.set_next_link(next);
-            }
-            Some(number) => {
-                // SAFETY: X2, the number is that of the block's list.
-                let class = unsafe { Class::new_unchecked(number) };
-                *self.head_mut(class) = next;
-                if next.is_none() {
-                    self.unmark(class);
-                }
-            }
-        }
+    }
+
+    /// Writes the back link of the block that `next` leads to, if it does.
+    #[inline(always)]
+    fn set_back(&mut self, next: Link, back: Link) {
+        let nowhere = (&raw mut self.heads).cast();
+        let there = back_at(next.pointer(self.window));
+        let link = if next.is_none() { nowhere } else { there };
+        // SAFETY: the link of a block in a list (B1 to B3), or the place of the
+        // head of list 0, which there is not.
+        unsafe { link.write(back) };
     }
 
     /// The first class from this number on whose list is not empty.
@@ -227,16 +231,21 @@ impl Index {
         Some(unsafe { Class::new_unchecked(word * BITS + bits.trailing_zeros() as usize) })
     }
 
+    /// Notes that a list is empty, if `first` is a link to nothing.
     #[inline(always)]
-    fn unmark(&mut self, class: Class) {
-        *self.word_mut(class) &= !(1 << (class.number() % BITS));
+    fn unmark(&mut self, class: Class, first: Link) {
+        let empty = usize::from(first.is_none());
+        *self.word_mut(class) &= !(empty << (class.number() % BITS));
     }
 
     /// The block of this index that a link leads to.
-    #[inline(always)]
+    #[inline]
     fn block(&self, link: Link) -> Option<Block> {
+        if link.is_none() {
+            return None;
+        }
         // SAFETY: X1 and X2; who has the index holds the store's lock.
-        unsafe { link.block(self.window) }
+        Some(unsafe { Block::of_header(link.pointer(self.window)) })
     }
 
     #[inline(always)]
@@ -257,7 +266,7 @@ impl Index {
     /// Walks all lists, testing X2 and X3; the number of blocks in them.
     pub fn check(&self) -> Result<usize, &'static str> {
         let mut count = 0;
-        for number in 1..CLASSES {
+        for number in 2..CLASSES {
             // SAFETY: the loop's bounds.
             let class = unsafe { Class::new_unchecked(number) };
             let marked = self.bitmap[number / BITS] >> (number % BITS) & 1 != 0;

@@ -4,6 +4,8 @@
 //! GiB of addresses with one high half, says the rest. On 32-bit targets there
 //! is one window, and a link is an address.
 
+use core::ptr;
+
 use super::block::Block;
 
 /// Whether addresses are wider than links.
@@ -66,38 +68,23 @@ impl Link {
         self.0 == 0
     }
 
-    /// The number of the list that this leads to, if it leads to one.
+    /// Whether this leads to a list.
     #[inline(always)]
-    pub fn list_number(self) -> Option<usize> {
-        if self.0 & 1 != 0 { Some((self.0 >> 1) as usize) } else { None }
+    pub fn is_to_list(self) -> bool {
+        self.0 & 1 != 0
     }
 
-    /// The block in `window` that this leads to, if it leads to one.
-    ///
-    /// # Safety
-    ///
-    /// - S1 this is no link to a list, and was made from a block in `window`
-    ///   unless it is to nothing.
-    /// - S2 the caller holds the store's lock (B2).
+    /// The number of the list that this leads to.
     #[inline(always)]
-    pub unsafe fn block(self, window: Window) -> Option<Block> {
-        if self.is_none() {
-            return None;
-        }
-        // SAFETY: S1 and S2.
-        Some(unsafe { self.block_unchecked(window) })
+    pub fn list_number(self) -> usize {
+        (self.0 >> 1) as usize
     }
 
-    /// The block in `window` that this leads to.
-    ///
-    /// # Safety
-    ///
-    /// - S1 this was made from a block in `window`.
-    /// - S2 the caller holds the store's lock (B2).
+    /// Where the block in `window` is that this leads to; of a link to
+    /// nothing, or to a list, some address.
     #[inline(always)]
-    pub unsafe fn block_unchecked(self, window: Window) -> Block {
+    pub fn pointer(self, window: Window) -> *mut u8 {
         let high = if WIDE { window.0 } else { 0 };
-        // SAFETY: S1 and S2.
-        unsafe { Block::at(high | self.0 as usize) }
+        ptr::with_exposed_provenance_mut(high | self.0 as usize)
     }
 }
