@@ -68,11 +68,15 @@ impl Class {
         Self(((granules >> (shift & 31)) as u8).wrapping_add(add) as u32)
     }
 
-    /// The class of a block of `size` bytes, a multiple of a granule; `None`
-    /// where no block is that large.
+    /// The number of the first class all of whose blocks have `size` bytes, a
+    /// multiple of a granule; `None` where no block is that large.
     #[inline(always)]
-    pub const fn of_any(size: usize) -> Option<Self> {
-        if size <= MAX_BLOCK { Some(Self::of(size)) } else { None }
+    pub const fn enough_for(size: usize) -> Option<usize> {
+        if size > MAX_BLOCK {
+            return None;
+        }
+        let number = Self::of(size).number();
+        Some(if number < EXACT { number } else { number + 1 })
     }
 
     /// The class with this number; 0 for none.
@@ -116,6 +120,7 @@ mod tests {
             assert_eq!(Class::of(granules * GRANULE).number(), granules);
         }
         assert_eq!(Class::of(EXACT * GRANULE), Class::of((EXACT + 1) * GRANULE));
-        assert_eq!(Class::of_any(MAX_BLOCK + 1), None);
+        assert_eq!(Class::enough_for(EXACT * GRANULE), Some(EXACT + 1));
+        assert_eq!(Class::enough_for(MAX_BLOCK + 1), None);
     }
 }

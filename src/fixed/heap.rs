@@ -148,13 +148,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
 
     /// [`resize_for_host`](Self::resize_for_host), of a block that has to move.
     #[inline(never)]
-    fn move_for_host(
-        &self,
-        from: NonNull<u8>,
-        kept: usize,
-        align: usize,
-        asked: usize,
-    ) -> *mut u8 {
+    fn move_for_host(&self, from: NonNull<u8>, kept: usize, align: usize, asked: usize) -> *mut u8 {
         let to = self.allocate_for_host(asked, align);
         if to.is_null() {
             let request = Request { who: self.who(), kind: Kind::Ambient, asked, align };

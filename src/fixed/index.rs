@@ -91,27 +91,18 @@ impl Index {
 
     /// A free block that holds `size` bytes behind a gap that makes the payload
     /// a multiple of `align`: the first block of the first list that may have
-    /// one, else of the next, else of the next list whose blocks are large
-    /// enough for any gap. `None` says nothing: ask [`find`](Self::find).
+    /// one, else of the first list all of whose blocks do. `None` says nothing:
+    /// ask [`find`](Self::find).
     #[inline(always)]
     pub fn find_fast(&self, size: usize, align: usize) -> Option<Found> {
         let class = self.class_from(Class::of(size).number())?;
         if let Some(found) = Found::cut(self.first(class), class, size, align) {
             return Some(found);
         }
-        self.find_above(class, size, align)
-    }
-
-    #[inline(always)]
-    fn find_above(&self, class: Class, size: usize, align: usize) -> Option<Found> {
-        let class = self.class_from(class.number() + 1)?;
-        if let Some(found) = Found::cut(self.first(class), class, size, align) {
-            return Some(found);
-        }
-        // A size is less than 2^32, and on 32-bit targets, as an alignment, at
-        // most 2^31: this does not overflow.
+        // With the largest gap there can be. A size is at most 2^31, and so is
+        // an alignment on 32-bit targets: this does not overflow.
         let most = size + ((align - 1) & !(GRANULE - 1));
-        let class = self.class_from(Class::of_any(most)?.number() + 1)?;
+        let class = self.class_from(Class::enough_for(most)?)?;
         Found::cut(self.first(class), class, size, align)
     }
 

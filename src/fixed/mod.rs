@@ -13,9 +13,11 @@
 //!  owner     counts of an owner; from a block's tag to the owner
 //!  store     blocks: find, take, release, resize
 //!  walk      from an address to its block, from an owner to all of its blocks
-//!  index     free blocks by size           region   memory tiled with blocks
+//!  windows   free blocks by address        region   memory tiled with blocks
+//!  index     free blocks by size           class    sizes that share a list
 //!  block     headers, links and footers in memory
-//!  header    the same as words             lock     spin, critical section
+//!  header    headers as words              link     links as words
+//!  lock      spin, critical section
 //! ```
 //!
 //! What it costs, asserted when it is compiled: 8 bytes before each block, on

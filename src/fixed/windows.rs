@@ -11,6 +11,9 @@ use super::block::Block;
 use super::index::{Found, Index};
 use super::link::{WIDE, Window};
 
+/// What a region gives up for an index, as documented.
+const _: () = assert!(size_of::<Index>() + align_of::<Index>() <= 800);
+
 /// All free blocks of a heap.
 pub struct Windows {
     /// The index of the window that was served first.
