@@ -254,7 +254,7 @@ impl Index {
 
 #[cfg(feature = "testing")]
 impl Index {
-    /// Walks all lists, testing X2 and X3; the number of blocks in them.
+    /// Walks all lists, testing X1 to X3; the number of blocks in them.
     pub fn check(&self) -> Result<usize, &'static str> {
         let mut count = 0;
         for number in 2..CLASSES {
@@ -266,6 +266,9 @@ impl Index {
                 return Err("X3: a bit and its list disagree");
             }
             while let Some(block) = link {
+                if Window::of(block.address()) != self.window {
+                    return Err("X1: a list holds a block that is not in the window");
+                }
                 if !block.is_free() || Class::of(block.size()) != class {
                     return Err("X2: a list holds a block that is not of its class");
                 }
