@@ -60,8 +60,9 @@ impl Class {
             return Self(granules);
         }
         let log2 = 31 ^ granules.leading_zeros() as usize;
-        if log2 > TOP {
-            // SAFETY: H1, `size` is at most `MAX_BLOCK`.
+        if log2 < FIRST || log2 > TOP {
+            // SAFETY: there are at least `EXACT` granules, and by H1 at most
+            // as many as `MAX_BLOCK` has.
             unsafe { core::hint::unreachable_unchecked() }
         }
         let (shift, add) = STEPS[log2 - FIRST];
