@@ -52,7 +52,7 @@ pub struct Class(u32);
 
 impl Class {
     /// The class of a block of `size` bytes, a size that H1 allows.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub const fn of(size: usize) -> Self {
         debug_assert!(size >= GRANULE && size <= MAX_BLOCK);
         let granules = (size / GRANULE) as u32;
@@ -71,7 +71,7 @@ impl Class {
 
     /// The number of the first class all of whose blocks have `size` bytes, a
     /// multiple of a granule; `None` where no block is that large.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub const fn enough_for(size: usize) -> Option<usize> {
         if size > MAX_BLOCK {
             return None;

@@ -93,7 +93,7 @@ impl Index {
     /// a multiple of `align`: the first block of the first list that may have
     /// one, else of the first list all of whose blocks do. `None` says nothing:
     /// ask [`find`](Self::find).
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn find_fast(&self, size: usize, align: usize) -> Option<Found> {
         let class = self.class_from(Class::of(size).number())?;
         if let Some(found) = Found::cut(self.first(class), class, size, align) {
@@ -141,7 +141,7 @@ impl Index {
     }
 
     /// Takes a block away that was found, and is still at the head of its list.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn take(&mut self, found: &Found) {
         let next = found.block.next_link();
         *self.head_mut(found.class) = next;
@@ -150,7 +150,7 @@ impl Index {
     }
 
     /// Takes a free block of `size` bytes away.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn remove(&mut self, block: Block, size: usize) {
         if size >= MIN_BLOCK {
             self.unlink(block);
@@ -158,7 +158,7 @@ impl Index {
     }
 
     /// Puts a free block of `size` bytes at the head of its list.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn insert(&mut self, block: Block, size: usize) {
         if size >= MIN_BLOCK {
             self.link(block, size);
@@ -166,12 +166,12 @@ impl Index {
     }
 
     /// As [`insert`](Self::insert), of a block that is no crumb.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn link(&mut self, block: Block, size: usize) {
         self.link_to(block, Class::of(size));
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn link_to(&mut self, block: Block, class: Class) {
         let next = *self.head_mut(class);
         block.set_links(Link::list(class.number()), next);
@@ -180,7 +180,7 @@ impl Index {
         *self.word_mut(class) |= 1 << (class.number() % BITS);
     }
 
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn unlink(&mut self, block: Block) {
         let (back, next) = (block.back(), block.next_link());
         self.set_back(next, back);
@@ -197,7 +197,7 @@ impl Index {
     }
 
     /// Writes the back link of the block that `next` leads to, if it does.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn set_back(&mut self, next: Link, back: Link) {
         let nowhere = (&raw mut self.heads).cast();
         let there = back_at(next.pointer(self.window));
@@ -208,7 +208,7 @@ impl Index {
     }
 
     /// The first class from this number on whose list is not empty.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn class_from(&self, first: usize) -> Option<Class> {
         let mut word = first / BITS;
         // SAFETY: C1, `first` is at most `CLASSES`, which is less than all bits.
@@ -223,7 +223,7 @@ impl Index {
     }
 
     /// Notes that a list is empty, if `first` is a link to nothing.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn unmark(&mut self, class: Class, first: Link) {
         let empty = usize::from(first.is_none());
         *self.word_mut(class) &= !(empty << (class.number() % BITS));

@@ -35,7 +35,7 @@ fn tag(who: Who<'_, Owner>) -> Option<Tag> {
 impl Store {
     /// Allocates a block in the way that most requests go: nothing to search,
     /// to align or to refuse. `None`, with nothing changed, for all others.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn allocate_fast(
         &mut self,
         who: Who<'_, Owner>,
@@ -69,7 +69,7 @@ impl Store {
     }
 
     /// Frees a live block, whoever it belongs to.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn free(&mut self, host: Who<'_, Owner>, others: &impl Directory, block: Block) {
         let size = block.size();
         let tag = block.label().tag();
@@ -85,7 +85,7 @@ impl Store {
 
     /// Resizes a live block of the host where it stands, if that can be:
     /// `false`, with nothing changed, if it cannot.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn resize_for_host(&mut self, host: Who<'_, Owner>, block: Block, asked: usize) -> bool {
         let Some(size) = block_size(asked) else { return false };
         let before = block.size();

@@ -95,7 +95,7 @@ impl Store {
     }
 
     /// Frees a live block of `size` bytes, merging it with its neighbours.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn release(&mut self, block: Block, size: usize) {
         if self.free.are_first(block) {
             release(&mut self.free.first, block, size);
@@ -116,7 +116,7 @@ impl Store {
     /// Resizes a live block where it stands to `size` bytes, which
     /// [`fitted`] gave for all that it can [`reach`](Self::reach), and which
     /// are not its own size.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn resize(&mut self, block: Block, size: usize, mark: Mark) {
         if self.free.are_first(block) {
             resize(&mut self.free.first, block, size, mark);
@@ -178,7 +178,7 @@ impl Store {
 }
 
 /// [`Store::release`], to an index that is known.
-#[inline(always)]
+#[cfg_attr(target_pointer_width = "64", inline(always))]
 fn release(index: &mut Index, mut block: Block, mut size: usize) -> Block {
     let next = block.skip(size);
     let extent = next.extent();
@@ -200,7 +200,7 @@ fn release(index: &mut Index, mut block: Block, mut size: usize) -> Block {
 }
 
 /// [`Store::resize`], in an index that is known.
-#[inline(always)]
+#[cfg_attr(target_pointer_width = "64", inline(always))]
 fn resize(index: &mut Index, block: Block, size: usize, mark: Mark) {
     let extent = block.extent();
     let mut whole = extent.size();
@@ -218,7 +218,7 @@ fn resize(index: &mut Index, block: Block, size: usize, mark: Mark) {
 }
 
 /// [`Store::take`], from an index that is known.
-#[inline(always)]
+#[cfg_attr(target_pointer_width = "64", inline(always))]
 pub fn take(index: &mut Index, found: &Found, mark: Mark) -> Block {
     let &Found { block, gap, size, rest, .. } = found;
     index.take(found);
@@ -236,7 +236,7 @@ pub fn take(index: &mut Index, found: &Found, mark: Mark) -> Block {
 /// Makes the `rest` bytes behind a block of `size` bytes a free block, or tells
 /// the next block that there is none. Where there is one, the block behind it
 /// knows already that a free one ends there.
-#[inline(always)]
+#[cfg_attr(target_pointer_width = "64", inline(always))]
 fn settle(index: &mut Index, block: Block, size: usize, rest: usize) {
     let behind = block.skip(size);
     if rest == 0 {
