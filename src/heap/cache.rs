@@ -25,7 +25,7 @@ use core::ptr::{self, NonNull};
 use super::free_block::{self, FreeBlock, FreeList};
 use super::paths::{self, Path};
 use super::record::{HOST, Heap};
-use super::size_class::CLASSES;
+use super::size_class::{CLASSES, Place};
 use super::span::{NEVER, Span, SpanList, State};
 use super::tables::Pooled;
 use super::thread::Thread;
@@ -39,6 +39,8 @@ pub struct Bin {
     /// locked instruction; read by whoever takes statistics.
     allocated: AtomicUsize,
 }
+
+const _: () = assert!(size_of::<Bin>() == Place::BIN);
 
 /// See [`Cache::is_tight`].
 const TIGHT: u8 = 64;
@@ -67,9 +69,9 @@ pub enum Fate {
 /// The cache of one thread for one heap. See the module.
 #[repr(C)]
 pub struct Cache {
-    /// The process's secret, here because this line is often read anyway.
-    secret: Cell<usize>,
     bins: [Bin; CLASSES],
+    /// The process's secret, here because this record is read anyway.
+    secret: Cell<usize>,
     queues: [Queue; CLASSES],
     heap: AtomicPtr<Heap>,
     /// The classes whose bins were ever filled, a bit each: a cache that was
@@ -229,10 +231,13 @@ impl Cache {
     /// A block without its guard was freed twice and has been handed out since:
     /// it is not handed out again, and the slow path drops the bin.
     #[inline(always)]
-    pub fn pop(&self, class: usize) -> Option<NonNull<u8>> {
-        debug_assert!(class < CLASSES);
-        // SAFETY: callers pass a class, and those are below CLASSES.
-        let bin = unsafe { self.bins.get_unchecked(class) };
+    pub fn pop(&self, place: Place) -> Option<NonNull<u8>> {
+        debug_assert!(place.class() < CLASSES);
+        let bins = (&raw const self.bins).cast::<Bin>();
+        // SAFETY: a place is that of a class, and those are below CLASSES.
+        let bin = unsafe { bins.byte_add(place.offset()) };
+        // SAFETY: as above: one of this cache's bins.
+        let bin = unsafe { &*bin };
         let block = bin.head.get()?;
         if !block.is_guarded(self.secret.get()) {
             return None;

@@ -52,8 +52,19 @@ pub fn live_mark_of(memory: NonNull<u8>) -> usize {
 ///
 /// - S1 `memory` is the start of a block of this heap, of 16 bytes or more.
 pub unsafe fn has_guard(memory: NonNull<u8>) -> bool {
+    // SAFETY: S1 is handed on.
+    unsafe { has_this_guard(memory, secret()) }
+}
+
+/// The same where the caller has the secret at hand.
+///
+/// # Safety
+///
+/// - S1 as for [`has_guard`].
+#[inline(always)]
+pub unsafe fn has_this_guard(memory: NonNull<u8>, secret: usize) -> bool {
     // SAFETY: S1.
-    (unsafe { second_word(memory) }).load(Relaxed) == guard_of(memory.addr().get(), secret())
+    (unsafe { second_word(memory) }).load(Relaxed) == guard_of(memory.addr().get(), secret)
 }
 
 #[repr(C)]

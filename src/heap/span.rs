@@ -340,11 +340,19 @@ impl Span {
     /// Whether every carved block carries its guard: nothing that a program
     /// still uses is taken for free because something else was freed twice.
     pub fn is_all_free(&self) -> bool {
-        let size = self.block_size();
-        (0..self.carved() as usize).all(|index| {
-            // SAFETY: a carved block's start.
-            unsafe { free_block::has_guard(self.block(index * size)) }
-        })
+        let (size, start) = (self.block_size(), self.start());
+        let secret = self.secret.get();
+        let mut address = start + self.carved() as usize * size;
+        while address > start {
+            address -= size;
+            // SAFETY: a carved block's start, in a mapped chunk.
+            let memory = unsafe { address::block_at(address) };
+            // SAFETY: as above.
+            if !unsafe { free_block::has_this_guard(memory, secret) } {
+                return false;
+            }
+        }
+        true
     }
 
     /// The start of the carved block that holds `address`, if any does.
