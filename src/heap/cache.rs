@@ -22,7 +22,7 @@
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
-use super::free_block::{self, FreeBlock, FreeList};
+use super::free_block::{FreeBlock, FreeList};
 use super::paths::{self, Path};
 use super::record::{HOST, Heap};
 use super::size_class::{CLASSES, Place};
@@ -70,8 +70,6 @@ pub enum Fate {
 #[repr(C)]
 pub struct Cache {
     bins: [Bin; CLASSES],
-    /// The process's secret, here because this record is read anyway.
-    secret: Cell<usize>,
     queues: [Queue; CLASSES],
     heap: AtomicPtr<Heap>,
     /// The classes whose bins were ever filled, a bit each: a cache that was
@@ -106,7 +104,6 @@ pub static EMPTY: Cache = Cache::empty();
 impl Cache {
     const fn empty() -> Self {
         Self {
-            secret: Cell::new(0),
             bins: [const { Bin { head: Cell::new(None), allocated: AtomicUsize::new(0) } };
                 CLASSES],
             queues: [const { Queue::new() }; CLASSES],
@@ -128,7 +125,6 @@ impl Cache {
     /// Begins to use an empty record for `heap` in `thread`.
     pub fn open(&self, id: usize, thread: &'static Thread, heap: &'static Heap) {
         self.id.set(id);
-        self.secret.set(free_block::secret());
         self.thread.set(Some(thread));
         self.fate.store(Fate::Alive as u8, Relaxed);
         self.tight.set(0);
@@ -239,7 +235,7 @@ impl Cache {
         // SAFETY: as above: one of this cache's bins.
         let bin = unsafe { &*bin };
         let block = bin.head.get()?;
-        if !block.is_guarded(self.secret.get()) {
+        if !block.is_guarded() {
             return None;
         }
         let next = block.next();

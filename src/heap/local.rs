@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 
 use super::address;
 use super::cache::Cache;
-use super::free_block::{self, FreeBlock};
+use super::free_block::FreeBlock;
 use super::paths::{self, Path};
 use super::span::{NEVER, Span, State};
 use super::{large, thread};
@@ -59,9 +59,8 @@ pub unsafe fn free(header: &'static Span, memory: NonNull<u8>) {
 unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
     // SAFETY: S1: a block of this heap lies there.
     let memory = unsafe { address::block_at(memory.addr().get()) };
-    let guard = span.guard_of(memory);
     // SAFETY: S2; the pointer has the chunk's provenance.
-    span.local.set(Some(unsafe { FreeBlock::new(memory, span.local.get(), guard) }));
+    span.local.set(Some(unsafe { FreeBlock::new(memory, span.local.get()) }));
     let wait = span.wait.load(Relaxed).wrapping_sub(1);
     span.wait.store(wait, Relaxed);
     if wait == 0 {
@@ -143,13 +142,7 @@ unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
     let memory = unsafe { address::block_at(memory.addr().get()) };
     let mut pin = None;
     // SAFETY: S2; the link is set below, before each try.
-    let block = unsafe {
-        FreeBlock::new(
-            memory,
-            None,
-            free_block::guard_of(memory.addr().get(), free_block::secret()),
-        )
-    };
+    let block = unsafe { FreeBlock::new(memory, None) };
     let after = span.remote.push(block.addr() - span.start(), |state| {
         // When the last block comes back to an abandoned span, this thread
         // ends it; until then nobody may release its chunk.

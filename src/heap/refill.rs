@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 
 use super::address;
 use super::cache::{Cache, Fate};
-use super::free_block::{self, FreeBlock, FreeList};
+use super::free_block::{FreeBlock, FreeList};
 use super::geometry::PAGE;
 use super::paths::{self, Path};
 use super::record::Heap;
@@ -200,7 +200,6 @@ impl Cache {
 
     fn make_blocks(&self, span: &'static Span, carved: u32, count: u32) {
         let size = span.block_size();
-        let secret = free_block::secret();
         let begin = span.start() + carved as usize * size;
         let mut address = begin + count as usize * size;
         let mut list: FreeList = None;
@@ -209,9 +208,7 @@ impl Cache {
             // SAFETY: inside this span, which is inside a mapped chunk.
             let memory = unsafe { address::block_at(address) };
             // SAFETY: uncarved memory of this span, which nobody uses.
-            list = Some(unsafe {
-                FreeBlock::new(memory, list, free_block::guard_of(address, secret))
-            });
+            list = Some(unsafe { FreeBlock::new(memory, list) });
         }
         span.set_carved(carved + count);
         self.fill(span.class(), list, count);
