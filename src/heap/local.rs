@@ -145,15 +145,19 @@ unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
     let block = unsafe { FreeBlock::new(memory, None) };
     let after = span.remote.push(block.addr() - span.start(), |state| {
         // When the last block comes back to an abandoned span, this thread
-        // ends it; until then nobody may release its chunk.
-        if state.is_abandoned() && pin.is_none() {
+        // ends it; until then nobody may release its chunk. (Where the span was
+        // owned and left again between the look and the exchange, this may be
+        // wrong: an empty span then waits for who allocates next.)
+        let is_last = || span.own_free() + state.count() + 1 >= span.carved();
+        if state.is_abandoned() && pin.is_none() && is_last() {
             pin = Some(thread::pin_anything());
         }
         // SAFETY: the first block of the remote list: it was freed there.
         block.set_next(state.first().map(|first| unsafe { FreeBlock::listed(span.block(first)) }));
     });
     match after {
-        Some(after) if after.is_abandoned() => end_if_empty(span),
+        // Without a pin the span is not looked at again: it may be gone.
+        Some(after) if after.is_abandoned() && pin.is_some() => end_if_empty(span),
         Some(_) => (),
         None => refuse(),
     }

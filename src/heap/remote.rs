@@ -81,7 +81,9 @@ impl Remote {
     #[inline]
     pub fn push(&self, offset: usize, mut link: impl FnMut(RemoteState)) -> Option<RemoteState> {
         let place = (offset / 16 + 1) as u32;
-        let mut old = self.0.load(Ordering::Relaxed);
+        // Acquire, here and where the exchange fails: what a leaving thread wrote
+        // before it marked the span (the Release in `set_abandoned`), for `link`.
+        let mut old = self.0.load(Ordering::Acquire);
         loop {
             if old & COUNT == COUNT {
                 return None;
@@ -90,7 +92,7 @@ impl Remote {
             let new = (old & !FIRST | place) + ONE;
             // Release: the block's link and guard, and all that its user wrote,
             // come before it can be taken (the Acquire in `take`).
-            match self.0.compare_exchange_weak(old, new, Ordering::Release, Ordering::Relaxed) {
+            match self.0.compare_exchange_weak(old, new, Ordering::Release, Ordering::Acquire) {
                 Ok(_) => return Some(RemoteState(new)),
                 Err(current) => old = current,
             }
