@@ -10,6 +10,7 @@ use super::address;
 use super::cache::Cache;
 use super::free_block::FreeBlock;
 use super::paths::{self, Path};
+use super::remote::RemoteState;
 use super::span::{NEVER, Span, State};
 use super::{large, thread};
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
@@ -104,8 +105,7 @@ fn emptied(cache: &'static Cache, span: &'static Span) {
     span.set_wait(span.local_count(), NEVER);
 }
 
-/// Frees a block whose slice's header does not name this thread: of another
-/// thread's span, of none's, large, in an inner slice, or no block at all.
+/// Frees a block whose slice's header does not name this thread.
 ///
 /// # Safety
 ///
@@ -113,6 +113,59 @@ fn emptied(cache: &'static Cache, span: &'static Span) {
 #[cold]
 #[inline(never)]
 pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
+    // S3: the first header of another thread's span, or of one just left.
+    // SAFETY: S1 and S2 are handed on.
+    if header.thread.load(Relaxed) != 0 && unsafe { push_owned(header, memory) } {
+        return;
+    }
+    // SAFETY: S1 and S2 are handed on.
+    unsafe { free_unowned(header, memory) };
+}
+
+/// Pushes a block to the remote list of a span that a thread owns; false where
+/// none does any more, or the list is full.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free`]; `span` is the block's. Where this is false, the
+///   block is still the caller's to free.
+#[inline]
+unsafe fn push_owned(span: &'static Span, memory: NonNull<u8>) -> bool {
+    // SAFETY: S1 and S2.
+    let block = unsafe { remote_block(memory) };
+    let after = span.remote.push(block.addr() - span.start(), |state| {
+        link(span, block, state);
+        !state.is_abandoned()
+    });
+    after.is_some()
+}
+
+/// Makes a free block whose link is set when it is pushed.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free`].
+unsafe fn remote_block(memory: NonNull<u8>) -> FreeBlock {
+    // SAFETY: S1: a block of this heap lies there.
+    let memory = unsafe { address::block_at(memory.addr().get()) };
+    // SAFETY: S2.
+    unsafe { FreeBlock::new(memory, None) }
+}
+
+/// Puts the remote list behind `block`.
+fn link(span: &'static Span, block: FreeBlock, state: RemoteState) {
+    // SAFETY: the first block of the remote list: it was freed there.
+    block.set_next(state.first().map(|first| unsafe { FreeBlock::listed(span.block(first)) }));
+}
+
+/// Frees a block of a span that no thread owns, in an inner slice, large, or
+/// no block at all.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free`].
+#[inline(never)]
+unsafe fn free_unowned(header: &'static Span, memory: NonNull<u8>) {
     let span = match header.back() {
         0 => header,
         back => {
@@ -128,21 +181,20 @@ pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
         // SAFETY: S1 and S2 are handed on.
         _ if span.thread.load(Relaxed) == thread::token() => unsafe { free_own(span, memory) },
         // SAFETY: S1 and S2 are handed on.
-        _ => unsafe { free_remote(span, memory) },
+        _ => unsafe { push_any(span, memory) },
     }
 }
 
-/// Pushes a block to its span's remote list.
+/// Pushes a block to its span's remote list, and ends the span where no thread
+/// owns it and this was its last block.
 ///
 /// # Safety
 ///
 /// - S1, S2 as for [`free`]; `span` is the block's.
-unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
-    // SAFETY: S1: a block of this heap lies there.
-    let memory = unsafe { address::block_at(memory.addr().get()) };
+unsafe fn push_any(span: &'static Span, memory: NonNull<u8>) {
     let mut pin = None;
-    // SAFETY: S2; the link is set below, before each try.
-    let block = unsafe { FreeBlock::new(memory, None) };
+    // SAFETY: S1 and S2.
+    let block = unsafe { remote_block(memory) };
     let after = span.remote.push(block.addr() - span.start(), |state| {
         // When the last block comes back to an abandoned span, this thread
         // ends it; until then nobody may release its chunk. (Where the span was
@@ -152,8 +204,8 @@ unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
         if state.is_abandoned() && pin.is_none() && is_last() {
             pin = Some(thread::pin_anything());
         }
-        // SAFETY: the first block of the remote list: it was freed there.
-        block.set_next(state.first().map(|first| unsafe { FreeBlock::listed(span.block(first)) }));
+        link(span, block, state);
+        true
     });
     match after {
         // Without a pin the span is not looked at again: it may be gone.
