@@ -6,7 +6,7 @@ use core::ptr::{self, NonNull};
 use super::record::{HOST, HOST_ACCOUNT, Heap};
 use super::size_class::{self, Place};
 use super::{blocks, handover, lookup, raw, tables, thread};
-use crate::engine::{Engine, HOST_KEY, Kind, Taken, Usage, Who};
+use crate::engine::{Engine, HOST_KEY, Kind, Pass, Taken, Usage, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicPtr, Ordering};
@@ -115,9 +115,9 @@ impl Engine for HostEngine {
     }
 
     #[inline(always)]
-    fn allocate_at_once(self, key: ExpertKey, kind: Kind, layout: Layout) -> Option<NonNull<u8>> {
+    fn allocate_at_once(self, pass: Pass, layout: Layout) -> Option<NonNull<u8>> {
         let place = size_class::looked_up(layout)?;
-        thread::remembered(key, kind)?.pop(place)
+        thread::passed(pass)?.pop(place)
     }
 
     #[inline]
