@@ -22,6 +22,7 @@
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
+use super::address::prefetch;
 use super::free_block::{FreeBlock, FreeList};
 use super::paths::{self, Path};
 use super::record::{HOST, Heap};
@@ -240,7 +241,8 @@ impl Cache {
         }
         let next = block.next();
         bin.head.set(next);
-        prefetch(next);
+        // The next call will read its link.
+        prefetch(next.map_or(ptr::null(), FreeBlock::as_ptr));
         bin.allocated.store(bin.allocated.load(Relaxed).wrapping_add(1), Relaxed);
         Some(block.take())
     }
@@ -328,21 +330,6 @@ impl Cache {
             queue.waiting.push_back(span);
         }
     }
-}
-
-/// Asks for the line of the block that the next call will hand out: its link
-/// is then read without waiting for memory.
-#[inline(always)]
-fn prefetch(next: FreeList) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    {
-        use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        let address = next.map_or(ptr::null(), FreeBlock::as_ptr);
-        // SAFETY: a hint; it reads nothing and cannot fail.
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>(address) };
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = next;
 }
 
 impl Queue {

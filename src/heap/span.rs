@@ -25,7 +25,7 @@
 use core::cell::Cell;
 use core::ptr::NonNull;
 
-use super::address;
+use super::address::{self, prefetch};
 use super::cache::Cache;
 use super::free_block::{self, FreeBlock, FreeList};
 use super::geometry::{HEADER, PAGE, SLICE};
@@ -290,6 +290,14 @@ impl Span {
     /// What is left over.
     pub fn leftover(&self) -> FreeList {
         self.leftover.get()
+    }
+
+    /// Asks for the header behind this one on its heap's list.
+    pub fn prefetch_next(&self) {
+        if let Some(next) = self.heap_next.get() {
+            prefetch(core::ptr::from_ref(next).cast());
+            prefetch((&raw const next.remote).cast());
+        }
     }
 
     /// Keeps `list`, of `count` blocks, as what is left over.
