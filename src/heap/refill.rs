@@ -1,9 +1,10 @@
 //! What happens when a bin is empty: the cold half of allocation.
 //!
 //! In this order, the cheapest first: blocks freed meanwhile in the current
-//! span; the next available span; fresh pages of the current one; a waiting
-//! span that other threads have freed into; a span that an ended thread left;
-//! a fresh span. When the quota or the system refuses, whatever is free
+//! span; the next available span; a span that an ended thread left with enough
+//! free blocks; fresh pages of the current one; a waiting span that other
+//! threads have freed into; any span that was left with a free block; a fresh
+//! span. When the quota or the system refuses, whatever is free
 //! anywhere in the cache.
 
 use core::ptr::NonNull;
@@ -74,12 +75,15 @@ impl Cache {
                 return Ok(());
             }
         }
+        if self.adopt_abandoned(class, |span| self.enough(span)) {
+            return Ok(());
+        }
         if let Some(current) = queue.current.get() {
             if current.carved() < current.capacity() {
                 return self.carve(current);
             }
         }
-        if self.poll_waiting(class) || self.adopt_abandoned(class) {
+        if self.poll_waiting(class) || self.adopt_abandoned(class, |_| 1) {
             return Ok(());
         }
         self.begin_span(class)
@@ -125,8 +129,9 @@ impl Cache {
         false
     }
 
-    /// Takes over a span that an ended thread left, if one has free blocks.
-    fn adopt_abandoned(&'static self, class: usize) -> bool {
+    /// Takes over a span that an ended thread left, if one has as many free
+    /// blocks as `least` says.
+    fn adopt_abandoned(&'static self, class: usize, least: impl Fn(&Span) -> u32) -> bool {
         let heap = self.heap();
         if !heap.has_abandoned(class) {
             return false;
@@ -139,7 +144,7 @@ impl Cache {
             for _ in 0..LOOKS {
                 let span = list.first()?;
                 heap.remove_abandoned(lists, span);
-                if span.outstanding() < span.carved() {
+                if span.outstanding() + least(span) <= span.carved() {
                     // Under the lock: whoever frees its last block meanwhile
                     // finds that the span is not for him to end.
                     span.set_state(State::Current);
