@@ -13,18 +13,20 @@
 //! - A3 the parent is set before the account is first charged and does not
 //!   change while anything is charged; it outlives its children.
 //! - A4 the marks are sticky until the account is opened again; `INHERITS` is
-//!   set iff there is a parent.
+//!   set iff there is a parent; `MARKED` is set iff any mark is.
 
 use core::ptr::NonNull;
 
-use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use crate::sync::{AtomicPtr, AtomicUsize, Half, Ordering::Relaxed};
 
+/// A bit of every mark: see [`marks`](Account::marks).
+const MARKED: usize = 1 << Half::BITS;
 /// Mark: memory beyond the quota had to be granted.
-const OVERDRAWN: u32 = 1;
+const OVERDRAWN: usize = MARKED | 1;
 /// Mark: the account may not be charged any more.
-const SEALED: u32 = 2;
+const SEALED: usize = MARKED | 2;
 /// Mark: there is a parent whose marks count here too.
-const INHERITS: u32 = 4;
+const INHERITS: usize = MARKED | 4;
 
 /// No room: the quota of this account, or of a parent, would be passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +46,7 @@ pub struct Account {
     soft_quota: AtomicUsize,
     refusals: AtomicUsize,
     /// One word, so that [`is_open`](Account::is_open) is one load for most.
-    marks: AtomicU32,
+    marks: AtomicUsize,
     parent: AtomicPtr<Account>,
 }
 
@@ -58,7 +60,7 @@ macro_rules! fresh {
             quota: AtomicUsize::new(usize::MAX),
             soft_quota: AtomicUsize::new(usize::MAX),
             refusals: AtomicUsize::new(0),
-            marks: AtomicU32::new(0),
+            marks: AtomicUsize::new(0),
             parent: AtomicPtr::new(core::ptr::null_mut()),
         }
     };
@@ -135,6 +137,15 @@ impl Account {
     pub fn is_open(&self) -> bool {
         let marks = self.marks.load(Relaxed);
         marks == 0 || (marks == INHERITS && self.are_parents_open())
+    }
+
+    /// A word that is 0 while the account is open and has no parent, and
+    /// otherwise differs from 0 in the lowest bit of its upper half. There a
+    /// key has the lowest bit of its generation, which is 1 in all valid keys:
+    /// a key xor this word is no valid key then, and two questions are one.
+    #[inline(always)]
+    pub fn marks(&self) -> usize {
+        self.marks.load(Relaxed)
     }
 
     /// The parent that charges go up to.
@@ -312,12 +323,12 @@ impl Account {
 
     #[cold]
     fn are_parents_open(&self) -> bool {
-        self.chain().all(|account| !account.is_marked(OVERDRAWN | SEALED))
+        self.chain().all(|account| !account.is_overdrawn() && !account.is_sealed())
     }
 
     #[inline]
-    fn is_marked(&self, marks: u32) -> bool {
-        self.marks.load(Relaxed) & marks != 0
+    fn is_marked(&self, mark: usize) -> bool {
+        self.marks.load(Relaxed) & mark & !MARKED != 0
     }
 
     fn charge_alone(&self, bytes: usize) -> Result<(), Refused> {

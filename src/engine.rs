@@ -9,6 +9,26 @@ use crate::account::Account;
 use crate::error::Error;
 use crate::key::ExpertKey;
 
+/// The key of an expert that may be given memory, or a word that is no valid
+/// key: both questions in one comparison.
+#[derive(Clone, Copy, Debug)]
+pub struct Pass(usize);
+
+impl Pass {
+    /// That of the expert of `key`, charged to `account`. No valid key where
+    /// the account is not open (see [`Account::marks`]).
+    #[inline(always)]
+    pub fn new(key: ExpertKey, account: &Account) -> Self {
+        Self(key.into_raw() ^ account.marks())
+    }
+
+    /// As a word, to be compared with that of a key.
+    #[inline(always)]
+    pub fn word(self) -> usize {
+        self.0
+    }
+}
+
 /// Which of an owner's heaps a block is in. They differ in what may still
 /// refer to their blocks when the owner ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,11 +115,11 @@ pub trait Engine: Copy + Send + Sync {
     /// never given back, charged to nobody. `None` where there is no more.
     fn table(self, layout: Layout) -> Option<NonNull<u8>>;
 
-    /// A block for `key`, if one can be had at once by knowing the key alone;
+    /// A bound block for the expert of `pass`, if one can be had at once;
     /// `None` says nothing: ask [`allocate`](Self::allocate).
     #[inline(always)]
-    fn allocate_at_once(self, key: ExpertKey, kind: Kind, layout: Layout) -> Option<NonNull<u8>> {
-        let _ = (key, kind, layout);
+    fn allocate_at_once(self, pass: Pass, layout: Layout) -> Option<NonNull<u8>> {
+        let _ = (pass, layout);
         None
     }
 

@@ -32,6 +32,11 @@ impl Worker {
         self
     }
 
+    /// The cargo profile that it is built with.
+    fn profile(&self) -> &'static str {
+        if self.package == "bench-programs" { "programs" } else { "release" }
+    }
+
     /// Where it is once built.
     pub fn path(&self) -> PathBuf {
         let name = format!("{}-{}", self.package, self.features.join("+"));
@@ -46,7 +51,7 @@ impl Worker {
             cargo.env("CFLAGS", self.c_flags);
         }
         cargo
-            .args(["build", "--release", "--quiet", "--package", self.package])
+            .args(["build", "--quiet", "--profile", self.profile(), "--package", self.package])
             .args(["--no-default-features", "--features", &self.features.join(",")])
             .arg("--manifest-path")
             .arg(root().join("Cargo.toml"))
@@ -60,7 +65,7 @@ impl Worker {
                 self.features.join(", ")
             ));
         }
-        let built = directory.join("release").join(self.package);
+        let built = directory.join(self.profile()).join(self.package);
         let kept = self.path();
         let copied = fs::create_dir_all(kept.parent().expect("it is in a directory"))
             .and_then(|()| fs::copy(&built, &kept));

@@ -28,9 +28,16 @@ impl Span {
 
     /// Frees a block from another thread, as `local::free_remote` does.
     pub fn push(&self, block: usize) -> RemoteState {
+        self.push_looking(block, |_| ())
+    }
+
+    /// The same with a look at each state that the block is put on top of.
+    pub fn push_looking(&self, block: usize, mut look: impl FnMut(RemoteState)) -> RemoteState {
         let after = self.remote.push(block * 16, |state| {
+            look(state);
             // SAFETY: the block is this thread's until it is pushed.
             self.links[block].with_mut(|link| unsafe { *link = state.first() });
+            true
         });
         after.expect("room for three")
     }

@@ -14,9 +14,9 @@ impl<H: Home> ExpertHandle<'_, H> {
     #[inline(always)]
     fn obtain(self, layout: Layout, zeroed: bool) -> Option<NonNull<[u8]>> {
         let expert = self.expert();
-        if !zeroed && expert.is_open() {
+        if !zeroed {
             let engine = expert.home().engine();
-            if let Some(block) = engine.allocate_at_once(expert.key(), Kind::Bound, layout) {
+            if let Some(block) = engine.allocate_at_once(expert.pass(), layout) {
                 return Some(sized(block, layout.size()));
             }
         }

@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 
 use crate::api::ExpertHandle;
 use crate::api::home::DefaultHome;
-use crate::engine::Who;
+use crate::engine::{Pass, Who};
 use crate::error::Error;
 use crate::expert::home::{Home, OwnerOf, SlotOf};
 use crate::expert::life::{self, Fate, Request};
@@ -301,6 +301,12 @@ impl<H: Home> Expert<H> {
     #[inline]
     pub(crate) fn who(&self) -> Who<'_, OwnerOf<H>> {
         life::borrowed::<H>(self.slot(), self.key)
+    }
+
+    /// The key, if nobody has told the expert to stop and it has not overdrawn.
+    #[inline(always)]
+    pub(crate) fn pass(&self) -> Pass {
+        Pass::new(self.key, self.slot().account())
     }
 
     /// Whether nobody has told the expert to stop, and it has not overdrawn.

@@ -57,3 +57,16 @@ pub unsafe fn block_at(address: usize) -> NonNull<u8> {
     // SAFETY: S1.
     unsafe { NonNull::new_unchecked(ptr::with_exposed_provenance_mut(address)) }
 }
+
+/// Asks for the cache line at `address`, which need not be mapped.
+#[inline(always)]
+pub fn prefetch(address: *const i8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    {
+        use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
+        // SAFETY: a hint; it reads nothing and cannot fail.
+        unsafe { _mm_prefetch::<_MM_HINT_ET0>(address) };
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = address;
+}

@@ -9,6 +9,7 @@
 
 use core::cell::Cell;
 
+use super::bitmap::SliceSet;
 pub use super::chunk::Chunk;
 use super::chunk_map;
 use super::geometry::{CHUNK, SLICE, SLICES};
@@ -107,7 +108,9 @@ pub fn with<T>(f: impl FnOnce(&Arena) -> T) -> T {
 /// Gives the tail of a span's run back: `from` of its `count` slices on.
 pub fn give_tail(chunk: &'static Chunk, first: usize, from: usize, count: usize) {
     let arena = ARENA.lock();
-    chunk.give(first + from, count - from, count - from);
+    let mut tail = SliceSet::EMPTY;
+    tail.insert(first + from, count - from);
+    chunk.give(&tail, &tail);
     if !chunk.is_listed.get() {
         arena.list(chunk);
     }
@@ -174,16 +177,59 @@ fn note_purged(slices: usize) {
     PURGED_SLICES.fetch_add(slices, Relaxed);
 }
 
-impl Arena {
+/// Slices on their way back: those of one chunk at a time.
+pub struct Returned<'a> {
+    arena: &'a Arena,
+    chunk: Option<&'static Chunk>,
+    free: SliceSet,
+    dirty: SliceSet,
+}
+
+impl Returned<'_> {
     /// Gives the slices of an ended span back; `touched` bytes of it from the
     /// start may have physical pages.
-    pub fn give(&self, chunk: &'static Chunk, first: usize, count: usize, touched: usize) {
-        chunk.set_start(first, false);
-        chunk.give(first, count, touched.div_ceil(SLICE).min(count));
-        if !chunk.is_listed.get() {
-            self.list(chunk);
+    pub fn give(&mut self, chunk: &'static Chunk, first: usize, count: usize, touched: usize) {
+        if !self.chunk.is_some_and(|now| core::ptr::eq(now, chunk)) {
+            self.flush();
+            self.chunk = Some(chunk);
         }
-        self.look_at_clock();
+        chunk.set_start(first, false);
+        self.free.insert(first, count);
+        self.dirty.insert(first, touched.div_ceil(SLICE).min(count));
+    }
+
+    /// As [`Arena::give_huge`].
+    pub fn give_huge(&mut self, chunk: &'static Chunk) {
+        self.arena.give_huge(chunk);
+    }
+
+    /// The chunk of what was given last, if it holds `address`.
+    pub fn chunk_of(&self, address: usize) -> Option<&'static Chunk> {
+        self.chunk.filter(|chunk| chunk.holds(address))
+    }
+
+    fn flush(&mut self) {
+        let Some(chunk) = self.chunk.take() else { return };
+        chunk.give(&self.free, &self.dirty);
+        (self.free, self.dirty) = (SliceSet::EMPTY, SliceSet::EMPTY);
+        if !chunk.is_listed.get() {
+            self.arena.list(chunk);
+        }
+        self.arena.look_at_clock();
+    }
+}
+
+impl Drop for Returned<'_> {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
+impl Arena {
+    /// Takes ended spans back: one, or many at once.
+    pub fn take_back(&self) -> Returned<'_> {
+        let (free, dirty) = (SliceSet::EMPTY, SliceSet::EMPTY);
+        Returned { arena: self, chunk: None, free, dirty }
     }
 
     /// Unmaps a huge chunk, as soon as nobody can be looking at it.

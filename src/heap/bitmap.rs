@@ -33,13 +33,24 @@ impl SliceSet {
     }
 
     /// Adds `start..start + count`.
+    #[inline]
     pub fn insert(&mut self, start: usize, count: usize) {
+        if count == 1 {
+            // Nearly all spans are one slice.
+            self.0[start / 64] |= 1 << (start % 64);
+            return;
+        }
         masks(start, count).for_each(|(word, mask)| self.0[word] |= mask);
     }
 
     /// Removes `start..start + count`.
     pub fn remove(&mut self, start: usize, count: usize) {
         masks(start, count).for_each(|(word, mask)| self.0[word] &= !mask);
+    }
+
+    /// Adds all that is in `other`.
+    pub fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(word, more)| *word |= more);
     }
 
     /// What is in both sets.
@@ -56,17 +67,6 @@ impl SliceSet {
     /// there is none.
     pub fn next_gap(&self, from: usize) -> usize {
         self.find(from, u64::MAX).unwrap_or(SLICES)
-    }
-
-    /// The last slice before `from` that is not in the set.
-    pub fn gap_before(&self, from: usize) -> Option<usize> {
-        let mut word = from.checked_sub(1)? / 64;
-        let mut bits = !self.0[word] & (u64::MAX >> (63 - (from - 1) % 64));
-        while bits == 0 {
-            word = word.checked_sub(1)?;
-            bits = !self.0[word];
-        }
-        Some(word * 64 + 63 - bits.leading_zeros() as usize)
     }
 
     /// The first start, a multiple of `align`, of `count` slices in a row that
@@ -158,7 +158,6 @@ mod tests {
             assert_eq!(set.is_empty(), !truth.contains(&true));
             let at = next(SLICES);
             assert_eq!(set.next(at), (at..SLICES).find(|&slice| truth[slice]));
-            assert_eq!(set.gap_before(at), (0..at).rev().find(|&slice| !truth[slice]));
             assert_eq!(
                 set.next_gap(at),
                 (at..SLICES).find(|&slice| !truth[slice]).unwrap_or(SLICES)

@@ -17,7 +17,7 @@ use super::cache::{Cache, EMPTY};
 use super::geometry::SLICE;
 use super::paths::{self, Path};
 use super::record::Heap;
-use super::size_class::{self, CLASSED_MAX};
+use super::size_class::{self, CLASSED_MAX, Place};
 use super::span::Span;
 use super::{large, local, thread};
 use crate::engine::Kind;
@@ -28,9 +28,9 @@ use crate::key::ExpertKey;
 #[inline(always)]
 pub fn alloc(layout: Layout) -> *mut u8 {
     match size_class::looked_up(layout) {
-        Some(class) => match thread::current().pop(class) {
+        Some(place) => match thread::current().pop(place) {
             Some(block) => block.as_ptr(),
-            None => ambient_slow(class),
+            None => ambient_slow(place),
         },
         None => ambient_unusual(layout, false),
     }
@@ -251,7 +251,7 @@ pub fn allocate_in(
         Some(cache) => cache,
         None => thread::attach(heap, key)?,
     };
-    allocate_from(cache, class, layout, zeroed)
+    allocate_from(cache, Place::of_class(class), layout, zeroed)
 }
 
 /// Allocates from one cache.
@@ -262,13 +262,13 @@ pub fn allocate_in(
 #[inline(always)]
 pub fn allocate_from(
     cache: &'static Cache,
-    class: usize,
+    place: Place,
     layout: Layout,
     zeroed: bool,
 ) -> Result<NonNull<u8>, Error> {
-    let block = match cache.pop(class) {
+    let block = match cache.pop(place) {
         Some(block) => block,
-        None => cache.allocate_slow(class)?,
+        None => cache.allocate_slow(place.class())?,
     };
     if zeroed {
         // SAFETY: a fresh block of at least that many bytes.
@@ -315,12 +315,13 @@ pub fn dangling(layout: Layout) -> NonNull<u8> {
 /// ends with a jump here and needs no stack.
 #[cold]
 #[inline(never)]
-fn ambient_slow(class: usize) -> *mut u8 {
+fn ambient_slow(place: Place) -> *mut u8 {
+    let class = place.class();
     if let Some(block) = thread::current().reuse_current(class) {
         return block.as_ptr();
     }
     thread::tend();
-    pointer(ambient_cache().and_then(|cache| match cache.pop(class) {
+    pointer(ambient_cache().and_then(|cache| match cache.pop(place) {
         Some(block) => Ok(block),
         None => cache.allocate_slow(class),
     }))
@@ -330,9 +331,10 @@ fn ambient_slow(class: usize) -> *mut u8 {
 #[inline(never)]
 fn ambient_unusual(layout: Layout, zeroed: bool) -> *mut u8 {
     let Some(class) = class_of(layout) else { return ambient_large(layout, zeroed) };
-    let block = match thread::current().pop(class) {
+    let place = Place::of_class(class);
+    let block = match thread::current().pop(place) {
         Some(block) => block.as_ptr(),
-        None => ambient_slow(class),
+        None => ambient_slow(place),
     };
     if zeroed && !block.is_null() {
         // SAFETY: a fresh block of at least that many bytes.

@@ -22,10 +22,11 @@
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
-use super::free_block::{self, FreeBlock, FreeList};
+use super::address::prefetch;
+use super::free_block::{FreeBlock, FreeList};
 use super::paths::{self, Path};
 use super::record::{HOST, Heap};
-use super::size_class::CLASSES;
+use super::size_class::{CLASSES, Place};
 use super::span::{NEVER, Span, SpanList, State};
 use super::tables::Pooled;
 use super::thread::Thread;
@@ -39,6 +40,8 @@ pub struct Bin {
     /// locked instruction; read by whoever takes statistics.
     allocated: AtomicUsize,
 }
+
+const _: () = assert!(size_of::<Bin>() == Place::BIN);
 
 /// See [`Cache::is_tight`].
 const TIGHT: u8 = 64;
@@ -67,8 +70,6 @@ pub enum Fate {
 /// The cache of one thread for one heap. See the module.
 #[repr(C)]
 pub struct Cache {
-    /// The process's secret, here because this line is often read anyway.
-    secret: Cell<usize>,
     bins: [Bin; CLASSES],
     queues: [Queue; CLASSES],
     heap: AtomicPtr<Heap>,
@@ -104,7 +105,6 @@ pub static EMPTY: Cache = Cache::empty();
 impl Cache {
     const fn empty() -> Self {
         Self {
-            secret: Cell::new(0),
             bins: [const { Bin { head: Cell::new(None), allocated: AtomicUsize::new(0) } };
                 CLASSES],
             queues: [const { Queue::new() }; CLASSES],
@@ -126,7 +126,6 @@ impl Cache {
     /// Begins to use an empty record for `heap` in `thread`.
     pub fn open(&self, id: usize, thread: &'static Thread, heap: &'static Heap) {
         self.id.set(id);
-        self.secret.set(free_block::secret());
         self.thread.set(Some(thread));
         self.fate.store(Fate::Alive as u8, Relaxed);
         self.tight.set(0);
@@ -229,17 +228,21 @@ impl Cache {
     /// A block without its guard was freed twice and has been handed out since:
     /// it is not handed out again, and the slow path drops the bin.
     #[inline(always)]
-    pub fn pop(&self, class: usize) -> Option<NonNull<u8>> {
-        debug_assert!(class < CLASSES);
-        // SAFETY: callers pass a class, and those are below CLASSES.
-        let bin = unsafe { self.bins.get_unchecked(class) };
+    pub fn pop(&self, place: Place) -> Option<NonNull<u8>> {
+        debug_assert!(place.class() < CLASSES);
+        let bins = (&raw const self.bins).cast::<Bin>();
+        // SAFETY: a place is that of a class, and those are below CLASSES.
+        let bin = unsafe { bins.byte_add(place.offset()) };
+        // SAFETY: as above: one of this cache's bins.
+        let bin = unsafe { &*bin };
         let block = bin.head.get()?;
-        if !block.is_guarded(self.secret.get()) {
+        if !block.is_guarded() {
             return None;
         }
         let next = block.next();
         bin.head.set(next);
-        prefetch(next);
+        // The next call will read its link.
+        prefetch(next.map_or(ptr::null(), FreeBlock::as_ptr));
         bin.allocated.store(bin.allocated.load(Relaxed).wrapping_add(1), Relaxed);
         Some(block.take())
     }
@@ -327,21 +330,6 @@ impl Cache {
             queue.waiting.push_back(span);
         }
     }
-}
-
-/// Asks for the line of the block that the next call will hand out: its link
-/// is then read without waiting for memory.
-#[inline(always)]
-fn prefetch(next: FreeList) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    {
-        use core::arch::x86_64::{_MM_HINT_ET0, _mm_prefetch};
-        let address = next.map_or(ptr::null(), FreeBlock::as_ptr);
-        // SAFETY: a hint; it reads nothing and cannot fail.
-        unsafe { _mm_prefetch::<_MM_HINT_ET0>(address) };
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = next;
 }
 
 impl Queue {

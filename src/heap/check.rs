@@ -356,7 +356,7 @@ fn check_used(heap: &Heap, span: &Span, marks: &Marks) -> Verdict {
         // SAFETY: the start of a carved block.
         let word = unsafe { free_block::second_word(block) }.load(Relaxed);
         let address = block.addr().get();
-        let guard = free_block::guard_of(address, free_block::secret());
+        let guard = free_block::guard_of(address);
         is("span S1", "no free block is lost", address, word != guard)?;
         if heap.is_kind(Kind::Raw) {
             equal(

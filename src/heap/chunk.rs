@@ -130,28 +130,23 @@ impl Chunk {
         is_fresh
     }
 
-    /// Frees `count` slices from `start`, the first `touched` of which may
-    /// have physical pages.
-    pub fn give(&self, start: usize, count: usize, touched: usize) {
-        debug_assert!(!self.free.get().has_any(start, count));
-        edit(&self.dirty, |dirty| dirty.insert(start, touched));
-        // The run that the slices are now part of; slice 0 is never free.
-        let run = edit(&self.free, |free| {
-            free.insert(start, count);
-            free.next_gap(start) - free.gap_before(start).map_or(0, |gap| gap + 1)
-        });
-        self.longest.set(self.longest.get().max(run));
+    /// Frees the slices in `free`; those in `dirty`, a part of it, may have
+    /// physical pages.
+    pub fn give(&self, free: &SliceSet, dirty: &SliceSet) {
+        debug_assert!(self.free.get().and(free).is_empty());
+        edit(&self.dirty, |all| all.add(dirty));
+        edit(&self.free, |all| all.add(free));
+        // To be corrected by the first search that this misleads.
+        self.longest.set(SLICES);
     }
 
     /// Notes that a span begins at `slice`, or no longer does (C4).
     pub fn set_start(&self, slice: usize, begins: bool) {
         let bits = usize::BITS as usize;
         let (word, mask) = (&self.starts[slice / bits], 1 << (slice % bits));
-        if begins {
-            word.fetch_or(mask, Relaxed);
-        } else {
-            word.fetch_and(!mask, Relaxed);
-        }
+        let others = word.load(Relaxed) & !mask;
+        // Under the arena's lock, so nobody writes in between.
+        word.store(if begins { others | mask } else { others }, Relaxed);
     }
 
     /// The last slice at or before `slice` at which a span begins.

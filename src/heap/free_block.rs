@@ -2,48 +2,35 @@
 //!
 //! ```text
 //!  word 0     word 1
-//!  +----------+----------------------+-- --+
-//!  | next     | own address ^ secret |     |
-//!  +----------+----------------------+-- --+
+//!  +----------+------------------------+-- --+
+//!  | next     | own address + DISTANCE |     |
+//!  +----------+------------------------+-- --+
 //! ```
 //!
 //! Word 1 is the *guard*. Freeing puts it in place without reading the block;
 //! handing out wants it there and wipes it. So a block that was freed twice is
-//! handed out once: when its turn comes again, the guard is gone. A program
-//! that does not read freed memory cannot learn the secret.
+//! handed out once: when its turn comes again, the guard is gone. The distance
+//! is a constant: the guard finds mistakes, and is no defence against a program
+//! that writes guards on purpose.
 
 use core::ptr::NonNull;
 
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-/// The process's secret; 0 before it is first asked for.
-static SECRET: AtomicUsize = AtomicUsize::new(0);
-
-/// The process's secret.
-pub fn secret() -> usize {
-    match SECRET.load(Relaxed) {
-        0 => make_secret(),
-        secret => secret,
-    }
-}
-
-#[cold]
-fn make_secret() -> usize {
-    // Odd, so that it is never 0. A race is decided by the first.
-    let word = crate::source::random_word() | 1;
-    SECRET.compare_exchange(0, word, Relaxed, Relaxed).map_or_else(|first| first, |_| word)
-}
+/// What a guard is away from its block's address: odd, and far more than any
+/// block is long, so that no pointer into or behind a block looks like one.
+const DISTANCE: usize = 0x2545_F491;
 
 /// The guard of a free block at `address`.
 #[inline(always)]
-pub fn guard_of(address: usize, secret: usize) -> usize {
-    address ^ secret
+pub const fn guard_of(address: usize) -> usize {
+    address.wrapping_add(DISTANCE)
 }
 
 /// What a raw block that is live carries in its second word instead.
 #[inline]
 pub fn live_mark_of(memory: NonNull<u8>) -> usize {
-    !guard_of(memory.addr().get(), secret())
+    !guard_of(memory.addr().get())
 }
 
 /// Whether the block at `memory` carries the guard of a free block.
@@ -51,9 +38,10 @@ pub fn live_mark_of(memory: NonNull<u8>) -> usize {
 /// # Safety
 ///
 /// - S1 `memory` is the start of a block of this heap, of 16 bytes or more.
+#[inline(always)]
 pub unsafe fn has_guard(memory: NonNull<u8>) -> bool {
     // SAFETY: S1.
-    (unsafe { second_word(memory) }).load(Relaxed) == guard_of(memory.addr().get(), secret())
+    (unsafe { second_word(memory) }).load(Relaxed) == guard_of(memory.addr().get())
 }
 
 #[repr(C)]
@@ -79,17 +67,17 @@ pub struct FreeBlock(NonNull<Links>);
 pub type FreeList = Option<FreeBlock>;
 
 impl FreeBlock {
-    /// Makes a free block of `memory`, in front of `next`, with this guard.
+    /// Makes a free block of `memory`, in front of `next`.
     ///
     /// # Safety
     ///
     /// - S1 `memory` is 16 bytes or more, aligned to 16, with the chunk's
     ///   provenance, and the caller gives up its use.
     #[inline(always)]
-    pub unsafe fn new(memory: NonNull<u8>, next: FreeList, guard: usize) -> Self {
+    pub unsafe fn new(memory: NonNull<u8>, next: FreeList) -> Self {
         // SAFETY: S1: room and alignment. Relaxed: a raw call with a stale
         // address may be looking at this word; what it reads is only compared.
-        (unsafe { second_word(memory) }).store(guard, Relaxed);
+        (unsafe { second_word(memory) }).store(guard_of(memory.addr().get()), Relaxed);
         let block: NonNull<Links> = memory.cast();
         // SAFETY: S1: room, alignment and exclusive use.
         unsafe { (*block.as_ptr()).next = next };
@@ -122,10 +110,10 @@ impl FreeBlock {
 
     /// Whether the guard is in place: the block is free indeed.
     #[inline(always)]
-    pub fn is_guarded(self, secret: usize) -> bool {
+    pub fn is_guarded(self) -> bool {
         // SAFETY: F1: readable; if it is in use after all, by a program that
         // freed it twice, the value read is only compared.
-        unsafe { (*self.0.as_ptr()).guard == guard_of(self.addr(), secret) }
+        unsafe { (*self.0.as_ptr()).guard == guard_of(self.addr()) }
     }
 
     /// Hands the block out: wipes the guard.

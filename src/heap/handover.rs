@@ -100,19 +100,25 @@ pub fn usage(heap: &Heap) -> Usage {
 /// The blocks in programs' hands: what is outstanding, less what the bins hold.
 fn live(lists: &Lists) -> Taken {
     let mut live = Taken::default();
-    for span in lists.spans() {
-        let blocks = if span.is_large() { 1 } else { span.outstanding() as usize };
-        live.blocks += blocks;
-        live.bytes += blocks * span.block_size();
-    }
-    for cache in lists.caches() {
-        for class in cache.used_classes() {
-            let count = cache.bin_count(class);
-            live.blocks = live.blocks.saturating_sub(count);
-            live.bytes = live.bytes.saturating_sub(count * size_class::size_of(class));
-        }
-    }
+    lists.spans().for_each(|span| count_live(&mut live, span));
+    lists.caches().for_each(|cache| uncount_bins(&mut live, cache));
     live
+}
+
+/// Adds what is outstanding of `span`.
+fn count_live(live: &mut Taken, span: &Span) {
+    let blocks = if span.is_large() { 1 } else { span.outstanding() as usize };
+    live.blocks += blocks;
+    live.bytes += blocks * span.block_size();
+}
+
+/// Takes off what the bins of `cache` hold.
+fn uncount_bins(live: &mut Taken, cache: &Cache) {
+    for class in cache.used_classes() {
+        let count = cache.bin_count(class);
+        live.blocks = live.blocks.saturating_sub(count);
+        live.bytes = live.bytes.saturating_sub(count * size_class::size_of(class));
+    }
 }
 
 /// Takes back every span of `heap`. Time in its spans and caches.
@@ -123,22 +129,25 @@ fn live(lists: &Lists) -> Taken {
 ///   or frees any.
 pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
     heap.with(|lists| {
-        let taken = live(lists);
-        for cache in lists.caches() {
-            cache.set_fate(Fate::Dead);
-            thread::notify(cache);
-        }
-        let charged = arena::with(|arena| {
-            let mut charged = 0;
+        let mut taken = Taken::default();
+        let mut charged = 0;
+        arena::with(|arena| {
+            let mut returned = arena.take_back();
             for span in lists.spans() {
+                span.prefetch_next();
+                count_live(&mut taken, span);
                 charged += span.charged();
                 if span.state() == State::Abandoned {
                     heap.remove_abandoned(lists, span);
                 }
-                record::release_slices_in(arena, span);
+                record::release_slices_in(&mut returned, span);
             }
-            charged
         });
+        for cache in lists.caches() {
+            uncount_bins(&mut taken, cache);
+            cache.set_fate(Fate::Dead);
+            thread::notify(cache);
+        }
         heap.account().refund(charged);
         lists.clear();
         taken

@@ -4,8 +4,9 @@ use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
 use super::record::{HOST, HOST_ACCOUNT, Heap};
-use super::{blocks, handover, lookup, raw, size_class, tables, thread};
-use crate::engine::{Engine, HOST_KEY, Kind, Taken, Usage, Who};
+use super::size_class::{self, Place};
+use super::{blocks, handover, lookup, raw, tables, thread};
+use crate::engine::{Engine, HOST_KEY, Kind, Pass, Taken, Usage, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicPtr, Ordering};
@@ -114,9 +115,9 @@ impl Engine for HostEngine {
     }
 
     #[inline(always)]
-    fn allocate_at_once(self, key: ExpertKey, kind: Kind, layout: Layout) -> Option<NonNull<u8>> {
-        let class = size_class::looked_up(layout)?;
-        thread::remembered(key, kind)?.pop(class)
+    fn allocate_at_once(self, pass: Pass, layout: Layout) -> Option<NonNull<u8>> {
+        let place = size_class::looked_up(layout)?;
+        thread::passed(pass)?.pop(place)
     }
 
     #[inline]
@@ -128,7 +129,7 @@ impl Engine for HostEngine {
         zeroed: bool,
     ) -> Result<NonNull<u8>, Error> {
         match (size_class::looked_up(layout), thread::remembered(who.key, kind)) {
-            (Some(class), Some(cache)) => blocks::allocate_from(cache, class, layout, zeroed),
+            (Some(place), Some(cache)) => blocks::allocate_from(cache, place, layout, zeroed),
             _ => allocate_slow(who, kind, layout, zeroed),
         }
     }
@@ -246,7 +247,7 @@ fn allocate_slow(
     }
     thread::tend();
     if let (Some(class), Some(cache)) = (blocks::class_of(layout), thread::find(who.key, kind)) {
-        return blocks::allocate_from(cache, class, layout, zeroed);
+        return blocks::allocate_from(cache, Place::of_class(class), layout, zeroed);
     }
     blocks::allocate_in(heap_or_open(who, kind)?, who.key, kind, layout, zeroed)
 }

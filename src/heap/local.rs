@@ -8,8 +8,9 @@ use core::ptr::NonNull;
 
 use super::address;
 use super::cache::Cache;
-use super::free_block::{self, FreeBlock};
+use super::free_block::FreeBlock;
 use super::paths::{self, Path};
+use super::remote::RemoteState;
 use super::span::{NEVER, Span, State};
 use super::{large, thread};
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
@@ -59,9 +60,8 @@ pub unsafe fn free(header: &'static Span, memory: NonNull<u8>) {
 unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
     // SAFETY: S1: a block of this heap lies there.
     let memory = unsafe { address::block_at(memory.addr().get()) };
-    let guard = span.guard_of(memory);
     // SAFETY: S2; the pointer has the chunk's provenance.
-    span.local.set(Some(unsafe { FreeBlock::new(memory, span.local.get(), guard) }));
+    span.local.set(Some(unsafe { FreeBlock::new(memory, span.local.get()) }));
     let wait = span.wait.load(Relaxed).wrapping_sub(1);
     span.wait.store(wait, Relaxed);
     if wait == 0 {
@@ -105,8 +105,7 @@ fn emptied(cache: &'static Cache, span: &'static Span) {
     span.set_wait(span.local_count(), NEVER);
 }
 
-/// Frees a block whose slice's header does not name this thread: of another
-/// thread's span, of none's, large, in an inner slice, or no block at all.
+/// Frees a block whose slice's header does not name this thread.
 ///
 /// # Safety
 ///
@@ -114,6 +113,59 @@ fn emptied(cache: &'static Cache, span: &'static Span) {
 #[cold]
 #[inline(never)]
 pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
+    // S3: the first header of another thread's span, or of one just left.
+    // SAFETY: S1 and S2 are handed on.
+    if header.thread.load(Relaxed) != 0 && unsafe { push_owned(header, memory) } {
+        return;
+    }
+    // SAFETY: S1 and S2 are handed on.
+    unsafe { free_unowned(header, memory) };
+}
+
+/// Pushes a block to the remote list of a span that a thread owns; false where
+/// none does any more, or the list is full.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free`]; `span` is the block's. Where this is false, the
+///   block is still the caller's to free.
+#[inline]
+unsafe fn push_owned(span: &'static Span, memory: NonNull<u8>) -> bool {
+    // SAFETY: S1 and S2.
+    let block = unsafe { remote_block(memory) };
+    let after = span.remote.push(block.addr() - span.start(), |state| {
+        link(span, block, state);
+        !state.is_abandoned()
+    });
+    after.is_some()
+}
+
+/// Makes a free block whose link is set when it is pushed.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free`].
+unsafe fn remote_block(memory: NonNull<u8>) -> FreeBlock {
+    // SAFETY: S1: a block of this heap lies there.
+    let memory = unsafe { address::block_at(memory.addr().get()) };
+    // SAFETY: S2.
+    unsafe { FreeBlock::new(memory, None) }
+}
+
+/// Puts the remote list behind `block`.
+fn link(span: &'static Span, block: FreeBlock, state: RemoteState) {
+    // SAFETY: the first block of the remote list: it was freed there.
+    block.set_next(state.first().map(|first| unsafe { FreeBlock::listed(span.block(first)) }));
+}
+
+/// Frees a block of a span that no thread owns, in an inner slice, large, or
+/// no block at all.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free`].
+#[inline(never)]
+unsafe fn free_unowned(header: &'static Span, memory: NonNull<u8>) {
     let span = match header.back() {
         0 => header,
         back => {
@@ -129,38 +181,35 @@ pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
         // SAFETY: S1 and S2 are handed on.
         _ if span.thread.load(Relaxed) == thread::token() => unsafe { free_own(span, memory) },
         // SAFETY: S1 and S2 are handed on.
-        _ => unsafe { free_remote(span, memory) },
+        _ => unsafe { push_any(span, memory) },
     }
 }
 
-/// Pushes a block to its span's remote list.
+/// Pushes a block to its span's remote list, and ends the span where no thread
+/// owns it and this was its last block.
 ///
 /// # Safety
 ///
 /// - S1, S2 as for [`free`]; `span` is the block's.
-unsafe fn free_remote(span: &'static Span, memory: NonNull<u8>) {
-    // SAFETY: S1: a block of this heap lies there.
-    let memory = unsafe { address::block_at(memory.addr().get()) };
+unsafe fn push_any(span: &'static Span, memory: NonNull<u8>) {
     let mut pin = None;
-    // SAFETY: S2; the link is set below, before each try.
-    let block = unsafe {
-        FreeBlock::new(
-            memory,
-            None,
-            free_block::guard_of(memory.addr().get(), free_block::secret()),
-        )
-    };
+    // SAFETY: S1 and S2.
+    let block = unsafe { remote_block(memory) };
     let after = span.remote.push(block.addr() - span.start(), |state| {
         // When the last block comes back to an abandoned span, this thread
-        // ends it; until then nobody may release its chunk.
-        if state.is_abandoned() && pin.is_none() {
+        // ends it; until then nobody may release its chunk. (Where the span was
+        // owned and left again between the look and the exchange, this may be
+        // wrong: an empty span then waits for who allocates next.)
+        let is_last = || span.own_free() + state.count() + 1 >= span.carved();
+        if state.is_abandoned() && pin.is_none() && is_last() {
             pin = Some(thread::pin_anything());
         }
-        // SAFETY: the first block of the remote list: it was freed there.
-        block.set_next(state.first().map(|first| unsafe { FreeBlock::listed(span.block(first)) }));
+        link(span, block, state);
+        true
     });
     match after {
-        Some(after) if after.is_abandoned() => end_if_empty(span),
+        // Without a pin the span is not looked at again: it may be gone.
+        Some(after) if after.is_abandoned() && pin.is_some() => end_if_empty(span),
         Some(_) => (),
         None => refuse(),
     }

@@ -4,9 +4,9 @@
 //! ```text
 //!  word 0       word 1 (the mark)          16
 //!  +-----------+--------------------------+------------------------- --+
-//!  | size      | ~(block ^ secret): live  | size bytes, zero-filled     |
+//!  | size      | ~guard: live             | size bytes, zero-filled     |
 //!  +-----------+--------------------------+------------------------- --+
-//!              ^ of a free block: block ^ secret, the guard
+//!              ^ of a free block: its guard
 //! ```
 //!
 //! Invariants

@@ -19,7 +19,7 @@
 use core::cell::Cell;
 use core::ptr;
 
-use super::arena::{self, Arena};
+use super::arena::{self, Returned};
 use super::cache::Cache;
 use super::geometry::SLICE;
 use super::paths::{self, Path};
@@ -413,15 +413,15 @@ impl Heap {
 
 /// Gives the slices of `span` back to its chunk, or its mapping to the system.
 pub fn release_slices(span: &'static Span) {
-    arena::with(|arena| release_slices_in(arena, span));
+    arena::with(|arena| release_slices_in(&mut arena.take_back(), span));
 }
 
 /// As [`release_slices`], for many spans under one lock.
-pub fn release_slices_in(arena: &Arena, span: &'static Span) {
-    let chunk = super::chunk_map::find(span.start());
+pub fn release_slices_in(returned: &mut Returned<'_>, span: &'static Span) {
+    let (state, slices, start) = (span.state(), span.slices(), span.start());
+    let chunk = returned.chunk_of(start).or_else(|| super::chunk_map::find(start));
     debug_assert!(chunk.is_some(), "a span in use is in a live chunk");
     let Some(chunk) = chunk else { return };
-    let (state, slices, start) = (span.state(), span.slices(), span.start());
     // What was dirty before and not carved still is (C2).
     let touched = if !span.is_fresh() {
         slices * SLICE
@@ -432,8 +432,8 @@ pub fn release_slices_in(arena: &Arena, span: &'static Span) {
     };
     span.end();
     if state == State::Huge {
-        arena.give_huge(chunk);
+        returned.give_huge(chunk);
     } else {
-        arena.give(chunk, super::address::slice_of(start), slices, touched);
+        returned.give(chunk, super::address::slice_of(start), slices, touched);
     }
 }

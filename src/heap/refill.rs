@@ -1,19 +1,21 @@
 //! What happens when a bin is empty: the cold half of allocation.
 //!
 //! In this order, the cheapest first: blocks freed meanwhile in the current
-//! span; the next available span; fresh pages of the current one; a waiting
-//! span that other threads have freed into; a span that an ended thread left;
-//! a fresh span. When the quota or the system refuses, whatever is free
+//! span; the next available span; a span that an ended thread left with enough
+//! free blocks; fresh pages of the current one; a waiting span that other
+//! threads have freed into; any span that was left with a free block; a fresh
+//! span. When the quota or the system refuses, whatever is free
 //! anywhere in the cache.
 
 use core::ptr::NonNull;
 
+use super::address;
 use super::cache::{Cache, Fate};
-use super::free_block::{self, FreeBlock, FreeList};
+use super::free_block::{FreeBlock, FreeList};
 use super::geometry::PAGE;
 use super::paths::{self, Path};
 use super::record::Heap;
-use super::size_class::{self, CLASSES, SMALL_MAX};
+use super::size_class::{self, CLASSES, Place, SMALL_MAX};
 use super::span::{NEVER, Span, State};
 use crate::error::Error;
 use crate::sync::Ordering::{Acquire, Relaxed};
@@ -22,6 +24,9 @@ use crate::sync::fence;
 /// How many waiting or abandoned spans are looked at before a fresh one is
 /// begun. Those looked at go to the back, so all have their turn.
 const LOOKS: usize = 4;
+
+/// How many bytes the host carves at once of memory that was used before.
+const CARVED_AGAIN: usize = 4 * PAGE;
 
 impl Cache {
     /// Turns what was freed in the current span meanwhile into the bin, and
@@ -36,7 +41,7 @@ impl Cache {
         }
         self.fill(class, current.local.take(), local);
         current.set_wait(0, NEVER);
-        self.pop(class)
+        self.pop(Place::of_class(class))
     }
 
     /// Allocates a block of `class` where the bin is empty.
@@ -52,7 +57,7 @@ impl Cache {
         }
         self.lose_bin(class);
         match self.refill(class) {
-            Ok(()) => self.pop(class).ok_or(Error::OutOfMemory),
+            Ok(()) => self.pop(Place::of_class(class)).ok_or(Error::OutOfMemory),
             Err(why) => self.allocate_under_pressure(class, why),
         }
     }
@@ -70,12 +75,15 @@ impl Cache {
                 return Ok(());
             }
         }
+        if self.adopt_abandoned(class, |span| self.enough(span)) {
+            return Ok(());
+        }
         if let Some(current) = queue.current.get() {
             if current.carved() < current.capacity() {
-                return self.carve(current, PAGE);
+                return self.carve(current);
             }
         }
-        if self.poll_waiting(class) || self.adopt_abandoned(class) {
+        if self.poll_waiting(class) || self.adopt_abandoned(class, |_| 1) {
             return Ok(());
         }
         self.begin_span(class)
@@ -121,8 +129,9 @@ impl Cache {
         false
     }
 
-    /// Takes over a span that an ended thread left, if one has free blocks.
-    fn adopt_abandoned(&'static self, class: usize) -> bool {
+    /// Takes over a span that an ended thread left, if one has as many free
+    /// blocks as `least` says.
+    fn adopt_abandoned(&'static self, class: usize, least: impl Fn(&Span) -> u32) -> bool {
         let heap = self.heap();
         if !heap.has_abandoned(class) {
             return false;
@@ -135,7 +144,7 @@ impl Cache {
             for _ in 0..LOOKS {
                 let span = list.first()?;
                 heap.remove_abandoned(lists, span);
-                if span.outstanding() < span.carved() {
+                if span.outstanding() + least(span) <= span.carved() {
                     // Under the lock: whoever frees its last block meanwhile
                     // finds that the span is not for him to end.
                     span.set_state(State::Current);
@@ -161,7 +170,7 @@ impl Cache {
 
     fn begin_span(&'static self, class: usize) -> Result<(), Error> {
         let span = self.fresh_span(class)?;
-        self.carve(span, PAGE)
+        self.carve(span)
     }
 
     /// A fresh span, current from now on, of whoever owns this cache.
@@ -176,13 +185,17 @@ impl Cache {
         Ok(span)
     }
 
-    /// Makes blocks of up to `bytes` of the current span's uncarved memory, at
-    /// least one, and fills the bin with them.
-    fn carve(&self, span: &'static Span, bytes: usize) -> Result<(), Error> {
+    /// Makes blocks of the current span's uncarved memory, a page or at least
+    /// one, and fills the bin with them. The host, which has no quota, carves
+    /// more where that takes no physical memory.
+    fn carve(&self, span: &'static Span) -> Result<(), Error> {
         let (size, carved) = (span.block_size(), span.carved());
+        let step = if span.is_fresh() || !self.heap().is_host() { PAGE } else { CARVED_AGAIN };
         let begin = carved as usize * size;
-        let end = (begin + size).next_multiple_of(bytes.max(size));
-        let count = (((end - begin) / size) as u32).clamp(1, span.capacity() - carved);
+        let end = (begin + size + step - 1) & !(step - 1);
+        // Both fit 32 bits, where a division is much faster.
+        let count = (end - begin) as u32 / size as u32;
+        let count = count.min(span.capacity() - carved);
         let charge = span.charge_of(carved + count).saturating_sub(span.charged());
         self.charge(span, charge, Heap::charge)?;
         self.make_blocks(span, carved, count);
@@ -192,14 +205,15 @@ impl Cache {
 
     fn make_blocks(&self, span: &'static Span, carved: u32, count: u32) {
         let size = span.block_size();
-        let secret = free_block::secret();
+        let begin = span.start() + carved as usize * size;
+        let mut address = begin + count as usize * size;
         let mut list: FreeList = None;
-        for index in (carved..carved + count).rev() {
-            let memory = span.block(index as usize * size);
+        while address > begin {
+            address -= size;
+            // SAFETY: inside this span, which is inside a mapped chunk.
+            let memory = unsafe { address::block_at(address) };
             // SAFETY: uncarved memory of this span, which nobody uses.
-            list = Some(unsafe {
-                FreeBlock::new(memory, list, free_block::guard_of(memory.addr().get(), secret))
-            });
+            list = Some(unsafe { FreeBlock::new(memory, list) });
         }
         span.set_carved(carved + count);
         self.fill(span.class(), list, count);
@@ -249,7 +263,7 @@ impl Cache {
             return Ok(block);
         }
         let found = larger_classes(class).find_map(|class| {
-            self.pop(class).or_else(|| {
+            self.pop(Place::of_class(class)).or_else(|| {
                 self.lose_bin(class);
                 self.scrape(class)
             })
@@ -260,7 +274,7 @@ impl Cache {
         }
         self.end_empty_currents();
         if self.refill(class).is_ok() {
-            if let Some(block) = self.pop(class) {
+            if let Some(block) = self.pop(Place::of_class(class)) {
                 return Ok(block);
             }
         }
@@ -286,7 +300,7 @@ impl Cache {
             }
             None => self.poll_waiting(class),
         };
-        if is_filled { self.pop(class) } else { None }
+        if is_filled { self.pop(Place::of_class(class)) } else { None }
     }
 
     /// One block more than the quota allows, if the owner's heap allows that.
@@ -308,7 +322,7 @@ impl Cache {
             return Err(why);
         }
         self.make_blocks(span, span.carved(), 1);
-        self.pop(class).ok_or(Error::OutOfMemory)
+        self.pop(Place::of_class(class)).ok_or(Error::OutOfMemory)
     }
 
     /// Gives back every span of this cache, whose owner's memory its thread is

@@ -75,22 +75,28 @@ impl Remote {
     }
 
     /// Pushes the block at `offset` bytes from the span's start. `link` is
-    /// told, each time before it is tried, the state that it comes on top of.
-    /// Returns the state after the push; `None` where the count is full, which
-    /// only blocks freed again and again can make it.
+    /// told, each time before it is tried, the state that it comes on top of,
+    /// and says whether to go on. Returns the state after the push; `None`
+    /// where `link` said no, or the count is full, which only blocks freed
+    /// again and again can make it.
     #[inline]
-    pub fn push(&self, offset: usize, mut link: impl FnMut(RemoteState)) -> Option<RemoteState> {
+    pub fn push(
+        &self,
+        offset: usize,
+        mut link: impl FnMut(RemoteState) -> bool,
+    ) -> Option<RemoteState> {
         let place = (offset / 16 + 1) as u32;
-        let mut old = self.0.load(Ordering::Relaxed);
+        // Acquire, here and where the exchange fails: what a leaving thread wrote
+        // before it marked the span (the Release in `set_abandoned`), for `link`.
+        let mut old = self.0.load(Ordering::Acquire);
         loop {
-            if old & COUNT == COUNT {
+            if old & COUNT == COUNT || !link(RemoteState(old)) {
                 return None;
             }
-            link(RemoteState(old));
             let new = (old & !FIRST | place) + ONE;
             // Release: the block's link and guard, and all that its user wrote,
             // come before it can be taken (the Acquire in `take`).
-            match self.0.compare_exchange_weak(old, new, Ordering::Release, Ordering::Relaxed) {
+            match self.0.compare_exchange_weak(old, new, Ordering::Release, Ordering::Acquire) {
                 Ok(_) => return Some(RemoteState(new)),
                 Err(current) => old = current,
             }

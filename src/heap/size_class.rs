@@ -23,32 +23,61 @@ pub const CLASSED_MAX: usize = 64 << 10;
 /// where the formula needs a bit scan, which some processors do slowly.
 const LOOKED_UP_MAX: usize = 1024;
 
-/// The classes of sizes up to [`LOOKED_UP_MAX`], 16 bytes a step.
-static LOOKED_UP: [u8; LOOKED_UP_MAX / 16] = {
-    let mut table = [0; LOOKED_UP_MAX / 16];
+/// The classes of sizes up to [`LOOKED_UP_MAX`], 16 bytes a step. A constant,
+/// so that its users have it beside them and need no look at a linker's table.
+const LOOKED_UP: &[Place; LOOKED_UP_MAX / 16] = &{
+    let mut table = [Place(0); LOOKED_UP_MAX / 16];
     let mut step = 0;
     while step < table.len() {
-        table[step] = computed(16 * step + 16) as u8;
+        table[step] = Place::of_class(computed(16 * step + 16));
         step += 1;
     }
     table
 };
 
+/// A size class as the place of its bin: so many bytes from the first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(u16);
+
+impl Place {
+    /// How far bins lie apart, in bytes.
+    pub const BIN: usize = 2 * core::mem::size_of::<usize>();
+
+    /// The place of the bin of `class`.
+    #[inline(always)]
+    pub const fn of_class(class: usize) -> Self {
+        debug_assert!(class < CLASSES);
+        Self((class * Self::BIN) as u16)
+    }
+
+    /// The class.
+    #[inline(always)]
+    pub const fn class(self) -> usize {
+        self.0 as usize / Self::BIN
+    }
+
+    /// Bytes from the first bin.
+    #[inline(always)]
+    pub const fn offset(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// The class for `layout`, if one look-up finds it: up to [`LOOKED_UP_MAX`]
 /// bytes, aligned to at most 16. A size of 0 is beyond the table as well.
 #[inline(always)]
-pub fn looked_up(layout: Layout) -> Option<usize> {
+pub fn looked_up(layout: Layout) -> Option<Place> {
     if layout.align() > 16 {
         return None;
     }
-    LOOKED_UP.get(layout.size().wrapping_sub(1) >> 4).map(|&class| usize::from(class))
+    LOOKED_UP.get(layout.size().wrapping_sub(1) >> 4).copied()
 }
 
 /// The class for `size` bytes, `1 <= size <= CLASSED_MAX`.
 #[inline(always)]
 pub fn of_size(size: usize) -> usize {
     match LOOKED_UP.get((size - 1) >> 4) {
-        Some(&class) => usize::from(class),
+        Some(place) => place.class(),
         None => computed(size),
     }
 }
@@ -95,8 +124,19 @@ pub const fn slices(class: usize) -> usize {
 
 /// How many blocks a span of this class has.
 pub const fn capacity(class: usize) -> u32 {
-    (slices(class) * SLICE / size_of(class)) as u32
+    CAPACITY[class] as u32
 }
+
+/// See [`capacity`]: a table, because a division is slow.
+const CAPACITY: [u16; CLASSES] = {
+    let mut table = [0; CLASSES];
+    let mut class = 0;
+    while class < CLASSES {
+        table[class] = (slices(class) * SLICE / size_of(class)) as u16;
+        class += 1;
+    }
+    table
+};
 
 const _: () = {
     let mut class = 0;

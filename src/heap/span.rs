@@ -25,7 +25,7 @@
 use core::cell::Cell;
 use core::ptr::NonNull;
 
-use super::address;
+use super::address::{self, prefetch};
 use super::cache::Cache;
 use super::free_block::{self, FreeBlock, FreeList};
 use super::geometry::{HEADER, PAGE, SLICE};
@@ -82,12 +82,12 @@ pub struct Span {
     pub wait: AtomicU32,
     /// See S2.
     base: AtomicU32,
-    /// The process's secret, here because this line is read anyway.
-    secret: Cell<usize>,
     /// The heap that owns the blocks: the tag.
     heap: AtomicPtr<Heap>,
     cache: Cell<Option<&'static Cache>>,
     block_size: AtomicUsize,
+    /// The address of the first block.
+    start: AtomicUsize,
     /// How many blocks were made so far.
     carved: AtomicU16,
     leftover_count: AtomicU16,
@@ -107,8 +107,6 @@ pub struct Span {
     pub heap_next: Cell<Option<&'static Span>>,
     pub heap_prev: Cell<Option<&'static Span>>,
     charged: AtomicUsize,
-    /// The address of the first block.
-    start: AtomicUsize,
     /// What a bin still held when it was emptied and `local` was not empty:
     /// kept apart, because to join two lists one would have to be walked.
     leftover: Cell<FreeList>,
@@ -137,7 +135,6 @@ impl Span {
         self.local.set(None);
         self.set_leftover(None, 0);
         self.set_wait(0, NEVER);
-        self.secret.set(free_block::secret());
         self.carved.store(0, Relaxed);
         self.class.store(class, Relaxed);
         self.set_state(state);
@@ -170,12 +167,6 @@ impl Span {
     /// Makes this the header of an inner slice.
     pub fn set_back(&self, back: u16) {
         self.back.store(back, Relaxed);
-    }
-
-    /// The guard of a free block at `memory`.
-    #[inline(always)]
-    pub fn guard_of(&self, memory: NonNull<u8>) -> usize {
-        free_block::guard_of(memory.addr().get(), self.secret.get())
     }
 
     /// The heap that owns the span's blocks; `None` if it is no span.
@@ -301,6 +292,14 @@ impl Span {
         self.leftover.get()
     }
 
+    /// Asks for the header behind this one on its heap's list.
+    pub fn prefetch_next(&self) {
+        if let Some(next) = self.heap_next.get() {
+            prefetch(core::ptr::from_ref(next).cast());
+            prefetch((&raw const next.remote).cast());
+        }
+    }
+
     /// Keeps `list`, of `count` blocks, as what is left over.
     pub fn set_leftover(&self, list: FreeList, count: u32) {
         self.leftover.set(list);
@@ -317,7 +316,7 @@ impl Span {
         let before = self.leftover();
         if let Some(before) = before {
             // Counted, because a block that was freed twice makes a ring.
-            let is_sound = |block: &FreeBlock| block.is_guarded(self.secret.get());
+            let is_sound = |block: &FreeBlock| block.is_guarded();
             let all = before.iter().take_while(is_sound).take(self.leftover_count() as usize);
             let Some(last) = all.last() else { return };
             last.set_next(list);
@@ -340,11 +339,18 @@ impl Span {
     /// Whether every carved block carries its guard: nothing that a program
     /// still uses is taken for free because something else was freed twice.
     pub fn is_all_free(&self) -> bool {
-        let size = self.block_size();
-        (0..self.carved() as usize).all(|index| {
-            // SAFETY: a carved block's start.
-            unsafe { free_block::has_guard(self.block(index * size)) }
-        })
+        let (size, start) = (self.block_size(), self.start());
+        let mut address = start + self.carved() as usize * size;
+        while address > start {
+            address -= size;
+            // SAFETY: a carved block's start, in a mapped chunk.
+            let memory = unsafe { address::block_at(address) };
+            // SAFETY: as above.
+            if !unsafe { free_block::has_guard(memory) } {
+                return false;
+            }
+        }
+        true
     }
 
     /// The start of the carved block that holds `address`, if any does.

@@ -9,7 +9,7 @@
 //! - T1 a token tells a living thread from all others; when the thread has
 //!   ended, no span and no cache has it any more.
 //! - T2 a thread's list of caches and its hash table hold the same caches, the
-//!   empty one excepted.
+//!   empty one excepted; what is in `recent` is in the table, at its place.
 //! - T3 while the thread has pins, P1 and P2 hold (see `pins.rs`).
 
 use core::cell::{Cell, RefCell};
@@ -25,17 +25,22 @@ use super::tables::{Pool, Pooled, TableAllocator};
 pub use super::tls::{current, set_current, token};
 use super::tls::{found, set_found};
 use super::{exit, fork};
-use crate::engine::{HOST_KEY, Kind};
+use crate::engine::{HOST_KEY, Kind, Pass};
 use crate::error::Error;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Ordering::Relaxed, fence};
 
 type Table = HashMap<usize, &'static Cache, IdHasher, TableAllocator>;
 
+/// How many caches a thread finds without a search.
+const RECENT: usize = 64;
+
 /// A thread's record. The `Cell`s belong to the thread.
 pub struct Thread {
     caches: Cell<Option<&'static Cache>>,
     table: RefCell<Table>,
+    /// Some of what is in the table, found without a search.
+    recent: [Cell<Option<&'static Cache>>; RECENT],
     /// Caches that were reclaimed or adopted behind the thread's back.
     inbox: AtomicPtr<Cache>,
     pins: Pins,
@@ -75,9 +80,20 @@ pub fn owns(cache: &Cache) -> bool {
 /// What a cache is looked up by: the owner and the kind.
 #[inline(always)]
 pub fn id(key: ExpertKey, kind: Kind) -> usize {
-    // Keys are unique; rotated, their topmost bits, the generation's, come
-    // last, and those two are 0 until a slot has had 2^30 owners.
-    key.into_raw().rotate_left(2) ^ kind as usize
+    // Keys are unique, and their topmost two bits, the generation's, are 0 until
+    // a slot has had 2^30 owners. Bound blocks, which are in the greatest hurry,
+    // have the key itself.
+    key.into_raw() ^ (kind as usize ^ Kind::Bound as usize) << (usize::BITS - 2)
+}
+
+/// This thread's cache for the bound blocks of the expert of `pass`, if it was
+/// the last one found and the expert may be given memory.
+#[inline(always)]
+pub fn passed(pass: Pass) -> Option<&'static Cache> {
+    let cache = found();
+    // A word that is no valid key is no cache's id, but for the empty cache's,
+    // which has no blocks.
+    (cache.id() == pass.word()).then_some(cache)
 }
 
 /// This thread's cache for `key`, if it was the last one found.
@@ -92,9 +108,23 @@ pub fn remembered(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
 pub fn find(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
     let thread = LOCAL.with(|local| local.thread.get())?;
     let id = id(key, kind);
-    let cache = *thread.table.borrow().get(&id)?;
+    let recent = &thread.recent[recent_place(id)];
+    let cache = match recent.get() {
+        Some(cache) if cache.id() == id => cache,
+        _ => {
+            let cache = *thread.table.borrow().get(&id)?;
+            recent.set(Some(cache));
+            cache
+        }
+    };
     remember(kind, cache);
     Some(cache)
+}
+
+/// Where a cache of this id is kept when it was found: neighbouring slots in
+/// neighbouring places, the kinds of one expert apart.
+fn recent_place(id: usize) -> usize {
+    (id ^ id >> (usize::BITS - 5)) % RECENT
 }
 
 /// Remembers a cache for the next call; ambient ones are current instead.
@@ -261,6 +291,7 @@ impl Thread {
     /// Forgets a cache that has no spans any more.
     fn drop_cache(&self, cache: &'static Cache) {
         self.table.borrow_mut().remove(&cache.id());
+        self.recent[recent_place(cache.id())].set(None);
         self.remove(cache);
         if ptr::eq(current(), cache) {
             set_current(&EMPTY);
@@ -308,6 +339,7 @@ impl Pooled for Thread {
         Self {
             caches: Cell::new(None),
             table: RefCell::new(HashMap::with_hasher_in(IdHasher, TableAllocator)),
+            recent: [const { Cell::new(None) }; RECENT],
             inbox: AtomicPtr::new(ptr::null_mut()),
             pins: Pins::new(),
             next_made: AtomicPtr::new(ptr::null_mut()),

@@ -17,7 +17,7 @@ use core::ptr::NonNull;
 
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-pub use system::{coarse_millis, random_word};
+pub use system::coarse_millis;
 
 /// Bytes mapped now. A statistic: orders nothing.
 static MAPPED_BYTES: AtomicUsize = AtomicUsize::new(0);

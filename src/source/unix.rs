@@ -71,18 +71,3 @@ pub fn coarse_millis() -> u64 {
     debug_assert_eq!(failed, 0);
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
-
-/// A word that an attacker cannot guess, as far as the system has one.
-pub fn random_word() -> usize {
-    let mut word = 0usize;
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        // SAFETY: `word` is ours and as long as we say.
-        unsafe { libc::getrandom((&raw mut word).cast(), size_of::<usize>(), libc::GRND_NONBLOCK) };
-    }
-    // Where that failed: the place of the stack and of the program, and the time.
-    let stack = (&raw const word).addr();
-    word ^ stack.rotate_left(24)
-        ^ (random_word as fn() -> usize as usize)
-        ^ coarse_millis() as usize
-}

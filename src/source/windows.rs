@@ -55,11 +55,3 @@ pub fn coarse_millis() -> u64 {
     // SAFETY: no preconditions.
     unsafe { GetTickCount64() }
 }
-
-/// A word that is hard to guess: where the system put the stack and the
-/// program (both randomised), and the time.
-pub fn random_word() -> usize {
-    let local = 0usize;
-    let stack = (&raw const local).addr();
-    stack.rotate_left(24) ^ (random_word as fn() -> usize as usize) ^ coarse_millis() as usize
-}

@@ -236,7 +236,8 @@ fn false_sharing(run: &mut Run) {
 fn many_threads(run: &mut Run) {
     const SLOTS: usize = 1_000;
     let threads = run.arguments.get("threads", 2);
-    let operations = run.arguments.get("operations", 6_000_000) / threads;
+    // Enough that each of 64 threads is interrupted at its work many times.
+    let operations = run.arguments.get("operations", 50_000_000) / threads;
     #[cfg(feature = "expert")]
     let experts: Vec<_> = (0..run.arguments.get("experts", 8))
         .map(|_| bench_peers::ALLOC.expert("benchmark").register().expect("slots are left"))
