@@ -124,7 +124,7 @@ fn sizes_near_the_largest_are_refused() {
 fn nothing_is_a_size_too() {
     let expert = ALLOC.expert("nothing").quota(64 << 10).register().unwrap();
     let allocator = expert.allocator();
-    for align in [1, 16, 4096, 1 << 20, 1 << 40] {
+    for align in [1, 16, 4096, 1 << 20, 1 << (usize::BITS - 4)] {
         let none = layout(0, align);
         let start = allocator.allocate_zeroed(none).unwrap();
         assert_eq!((start.len(), start.cast::<u8>().addr().get() % align), (0, 0));
