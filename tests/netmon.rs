@@ -116,8 +116,11 @@ fn nmerr_out_of_memory_from_the_quota_the_system_and_an_overflow() {
     assert_eq!(alloc(key, 2 << 20), Err(OUT_OF_MEMORY));
     let unlimited = register("boundless", 0);
     // Of 4 GiB of addresses, half may well be to be had.
-    let half = if usize::BITS == 64 { isize::MAX as usize } else { usize::MAX };
-    for size in [usize::MAX, usize::MAX - 15, half, half - half / 8192] {
+    let (half, huge) = match usize::BITS {
+        64 => (isize::MAX as usize, usize::MAX >> 14),
+        _ => (usize::MAX, usize::MAX - 4096),
+    };
+    for size in [usize::MAX, usize::MAX - 15, half, huge] {
         assert_eq!(alloc(unlimited, size), Err(OUT_OF_MEMORY), "{size:#x}");
         let block = alloc(unlimited, 7).unwrap();
         assert_eq!(realloc(unlimited, block, size), Err(OUT_OF_MEMORY), "{size:#x}");
