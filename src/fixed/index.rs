@@ -90,12 +90,12 @@ impl Index {
     }
 
     /// A free block that holds `size` bytes behind a gap that makes the payload
-    /// a multiple of `align`: the first block of the first list that may have
-    /// one, else of the first list all of whose blocks do. `None` says nothing:
-    /// ask [`find`](Self::find).
+    /// a multiple of `align`: the first block of the first list all of whose
+    /// blocks hold as much, else of the first list all of whose blocks do so
+    /// behind any gap. `None` says nothing: ask [`find`](Self::find).
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn find_fast(&self, size: usize, align: usize) -> Option<Found> {
-        let class = self.class_from(Class::of(size).number())?;
+        let class = self.class_from(Class::enough_for(size)?)?;
         if let Some(found) = Found::cut(self.first(class), class, size, align) {
             return Some(found);
         }
