@@ -117,7 +117,8 @@ impl Engine for HostEngine {
     #[inline(always)]
     fn allocate_at_once(self, pass: Pass, layout: Layout) -> Option<NonNull<u8>> {
         let place = size_class::looked_up(layout)?;
-        thread::passed(pass)?.pop(place)
+        let cache = thread::passed(pass)?;
+        cache.pop(place).or_else(|| reuse(cache, place))
     }
 
     #[inline]
@@ -232,6 +233,13 @@ impl Engine for HostEngine {
             }
         }
     }
+}
+
+/// The most frequent of the slow paths, apart, so that it stays short.
+#[cold]
+#[inline(never)]
+fn reuse(cache: &'static super::cache::Cache, place: Place) -> Option<NonNull<u8>> {
+    cache.reuse_current(place.class())
 }
 
 #[cold]
