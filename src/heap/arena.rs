@@ -16,7 +16,7 @@ use super::geometry::{CHUNK, SLICE, SLICES};
 use super::paths::{self, Path};
 use super::span::Span;
 use super::tables::Pool;
-use super::thread;
+use super::visit;
 use crate::source;
 use crate::sync::{AtomicUsize, Lock, Ordering::Relaxed};
 
@@ -234,7 +234,7 @@ impl Arena {
     /// Unmaps a huge chunk, as soon as nobody can be looking at it.
     pub fn give_huge(&self, chunk: &'static Chunk) {
         chunk_map::remove(chunk);
-        if thread::nobody_else_is_pinned() {
+        if visit::nobody_else_is_pinned() {
             self.unmap_chunk(chunk);
             return;
         }
@@ -377,7 +377,7 @@ impl Arena {
         for chunk in candidates {
             self.unlist(chunk);
             chunk_map::remove(chunk);
-            if !thread::nobody_else_is_pinned() {
+            if !visit::nobody_else_is_pinned() {
                 self.put_back(chunk);
                 return;
             }

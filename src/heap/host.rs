@@ -5,7 +5,7 @@ use core::ptr::{self, NonNull};
 
 use super::record::{HOST, HOST_ACCOUNT, Heap};
 use super::size_class::{self, Place};
-use super::{blocks, handover, lookup, raw, tables, thread};
+use super::{blocks, handover, lookup, raw, tables, thread, visit};
 use crate::engine::{Engine, HOST_KEY, Kind, Pass, Taken, Usage, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
@@ -197,7 +197,7 @@ impl Engine for HostEngine {
     }
 
     fn drain(self, key: ExpertKey) {
-        thread::drain(key);
+        visit::drain(key);
     }
 
     fn usage(self, who: Who<'_, HostOwner>) -> Usage {
