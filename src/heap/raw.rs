@@ -33,6 +33,7 @@ use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 /// What stands in front of the memory handed out, in bytes.
 const PREFIX: usize = 16;
+const _: () = assert!(PREFIX >= super::free_block::WORDS);
 
 /// The layout of the block behind `size` bytes; `None` where it overflows. One
 /// byte at least, or the address of 0 bytes would be in the next block.
