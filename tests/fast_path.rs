@@ -19,7 +19,7 @@ const PINNED: [(&str, f64); 6] = [
     ("alloc_64", 13.88),
     ("free_64", 21.0),
     ("pair_of", 50.825),
-    ("handle_alloc_64", 21.328),
+    ("handle_alloc_64", 21.864),
     ("handle_free_64", 21.0),
 ];
 

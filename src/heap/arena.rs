@@ -16,7 +16,7 @@ use super::geometry::{CHUNK, SLICE, SLICES};
 use super::paths::{self, Path};
 use super::span::Span;
 use super::tables::Pool;
-use super::thread;
+use super::visit;
 use crate::source;
 use crate::sync::{AtomicUsize, Lock, Ordering::Relaxed};
 
@@ -24,12 +24,15 @@ use crate::sync::{AtomicUsize, Lock, Ordering::Relaxed};
 const PURGE_INTERVAL_MILLIS: u64 = 500;
 /// The clock is read once for so many runs taken or given.
 const RUNS_PER_LOOK: u32 = 64;
+/// In so many chunks, those that slices came back to last, physical pages are
+/// looked for; beyond that the search would cost more than fresh pages do.
+const DIRTY_LOOKS: usize = 16;
 /// At most so many slices are purged at a time, so that no call takes long.
 const SLICES_PER_TICK: usize = 256;
 
 /// The arena, while its lock is held.
 pub struct Arena {
-    /// Chunks with free slices (A1).
+    /// Chunks with free slices (A1), those that slices came back to last first.
     first: Cell<Option<&'static Chunk>>,
     runs: Cell<u32>,
     last_tick: Cell<u64>,
@@ -111,9 +114,7 @@ pub fn give_tail(chunk: &'static Chunk, first: usize, from: usize, count: usize)
     let mut tail = SliceSet::EMPTY;
     tail.insert(first + from, count - from);
     chunk.give(&tail, &tail);
-    if !chunk.is_listed.get() {
-        arena.list(chunk);
-    }
+    arena.list_first(chunk);
 }
 
 /// Lengthens a span's run in place from `count` slices to `wanted`. Returns
@@ -212,9 +213,7 @@ impl Returned<'_> {
         let Some(chunk) = self.chunk.take() else { return };
         chunk.give(&self.free, &self.dirty);
         (self.free, self.dirty) = (SliceSet::EMPTY, SliceSet::EMPTY);
-        if !chunk.is_listed.get() {
-            self.arena.list(chunk);
-        }
+        self.arena.list_first(chunk);
         self.arena.look_at_clock();
     }
 }
@@ -235,7 +234,7 @@ impl Arena {
     /// Unmaps a huge chunk, as soon as nobody can be looking at it.
     pub fn give_huge(&self, chunk: &'static Chunk) {
         chunk_map::remove(chunk);
-        if thread::nobody_else_is_pinned() {
+        if visit::nobody_else_is_pinned() {
             self.unmap_chunk(chunk);
             return;
         }
@@ -267,7 +266,7 @@ impl Arena {
             Some((chunk, found?))
         };
         let candidates = || self.chunks().filter(|chunk| chunk.longest.get() >= count);
-        candidates().find_map(dirty).or_else(|| candidates().find_map(any))
+        candidates().take(DIRTY_LOOKS).find_map(dirty).or_else(|| candidates().find_map(any))
     }
 
     fn grow(&self) -> Option<&'static Chunk> {
@@ -312,6 +311,17 @@ impl Arena {
             first.prev.set(Some(chunk));
         }
         chunk.is_listed.set(true);
+    }
+
+    /// Makes `chunk`, which slices came back to, the first of the list.
+    fn list_first(&self, chunk: &'static Chunk) {
+        if self.first.get().is_some_and(|first| core::ptr::eq(first, chunk)) {
+            return;
+        }
+        if chunk.is_listed.get() {
+            self.unlist(chunk);
+        }
+        self.list(chunk);
     }
 
     fn unlist(&self, chunk: &'static Chunk) {
@@ -367,7 +377,7 @@ impl Arena {
         for chunk in candidates {
             self.unlist(chunk);
             chunk_map::remove(chunk);
-            if !thread::nobody_else_is_pinned() {
+            if !visit::nobody_else_is_pinned() {
                 self.put_back(chunk);
                 return;
             }

@@ -14,6 +14,7 @@ use core::ptr::{self, NonNull};
 
 use super::address;
 use super::cache::{Cache, EMPTY};
+use super::free_block;
 use super::geometry::SLICE;
 use super::paths::{self, Path};
 use super::record::Heap;
@@ -44,11 +45,17 @@ pub fn alloc_zeroed(layout: Layout) -> *mut u8 {
         return ambient_unusual(layout, true);
     }
     let block = alloc(layout);
-    if !block.is_null() {
-        // SAFETY: a fresh block of at least that many bytes.
-        unsafe { block.write_bytes(0, layout.size()) };
-    }
+    zero(block, layout);
     block
+}
+
+/// Zeroes a block just handed out, if it was.
+#[inline]
+fn zero(block: *mut u8, layout: Layout) {
+    if let Some(block) = NonNull::new(block) {
+        // SAFETY: a fresh block of at least that many bytes.
+        unsafe { free_block::zero(block, layout.size()) };
+    }
 }
 
 /// Frees a block, whoever owns it.
@@ -142,9 +149,17 @@ pub unsafe fn resize(
         }
         moved => moved?,
     };
-    let kept = old.size().min(new.size());
-    // SAFETY: both blocks have at least that many bytes and are distinct.
-    unsafe { ptr::copy_nonoverlapping(memory.as_ptr(), moved.as_ptr(), kept) };
+    // The words in front of a raw block are not copied: they are made anew, and
+    // somebody with a stale address may be looking at them.
+    let is_raw = span.heap().is_some_and(|heap| heap.is_kind(Kind::Raw));
+    let skipped = if is_raw { free_block::WORDS } else { 0 };
+    let kept = old.size().min(new.size()).saturating_sub(skipped);
+    // SAFETY: every block has two words.
+    let from = unsafe { memory.add(skipped) };
+    // SAFETY: as above.
+    let to = unsafe { moved.add(skipped) };
+    // SAFETY: both blocks have at least that many bytes more and are distinct.
+    unsafe { from.copy_to_nonoverlapping(to, kept) };
     // SAFETY: S1 and S2.
     unsafe { dealloc(memory.as_ptr(), old) };
     Ok(moved)
@@ -272,7 +287,7 @@ pub fn allocate_from(
     };
     if zeroed {
         // SAFETY: a fresh block of at least that many bytes.
-        unsafe { block.write_bytes(0, layout.size()) };
+        unsafe { free_block::zero(block, layout.size()) };
     }
     Ok(block)
 }
@@ -336,9 +351,8 @@ fn ambient_unusual(layout: Layout, zeroed: bool) -> *mut u8 {
         Some(block) => block.as_ptr(),
         None => ambient_slow(place),
     };
-    if zeroed && !block.is_null() {
-        // SAFETY: a fresh block of at least that many bytes.
-        unsafe { block.write_bytes(0, layout.size()) };
+    if zeroed {
+        zero(block, layout);
     }
     block
 }

@@ -82,8 +82,10 @@ pub struct Cache {
     /// be looked at, and no span is kept empty.
     tight: Cell<u8>,
     /// What the thread looks it up by; 0 while unused.
-    id: Cell<usize>,
-    thread: Cell<Option<&'static Thread>>,
+    /// Atomic, like `thread`: who left a scope may look at a record that is
+    /// another thread's by now.
+    id: AtomicUsize,
+    thread: AtomicPtr<Thread>,
     /// Neighbours on the heap's list; under its lock.
     pub heap_next: Cell<Option<&'static Cache>>,
     pub heap_prev: Cell<Option<&'static Cache>>,
@@ -112,8 +114,8 @@ impl Cache {
             used_classes: [const { AtomicU32::new(0) }; 2],
             fate: AtomicU8::new(Fate::Alive as u8),
             tight: Cell::new(0),
-            id: Cell::new(0),
-            thread: Cell::new(None),
+            id: AtomicUsize::new(0),
+            thread: AtomicPtr::new(ptr::null_mut()),
             heap_next: Cell::new(None),
             heap_prev: Cell::new(None),
             thread_next: Cell::new(None),
@@ -125,8 +127,8 @@ impl Cache {
 
     /// Begins to use an empty record for `heap` in `thread`.
     pub fn open(&self, id: usize, thread: &'static Thread, heap: &'static Heap) {
-        self.id.set(id);
-        self.thread.set(Some(thread));
+        self.thread.store(ptr::from_ref(thread).cast_mut(), Relaxed);
+        self.id.store(id, Relaxed);
         self.fate.store(Fate::Alive as u8, Relaxed);
         self.tight.set(0);
         self.set_heap(heap);
@@ -134,7 +136,7 @@ impl Cache {
 
     /// Empties the record, its spans taken over by somebody.
     pub fn close(&self) {
-        self.id.set(0);
+        self.id.store(0, Relaxed);
         for class in self.used_classes() {
             self.bins[class].head.set(None);
             self.bins[class].allocated.store(0, Relaxed);
@@ -149,12 +151,13 @@ impl Cache {
 
     /// What the thread looks the cache up by; 0 while the record is unused.
     pub fn id(&self) -> usize {
-        self.id.get()
+        self.id.load(Relaxed)
     }
 
     /// The cache's thread.
     pub fn thread(&self) -> Option<&'static Thread> {
-        self.thread.get()
+        // SAFETY: null or a record, which is never freed.
+        unsafe { self.thread.load(Relaxed).as_ref() }
     }
 
     pub fn fate(&self) -> Fate {

@@ -7,7 +7,7 @@
 #[cfg(unix)]
 mod system {
     use crate::heap::record::Heap;
-    use crate::heap::{arena, tables, thread};
+    use crate::heap::{arena, tables, thread, visit};
     use crate::sync::{AtomicBool, Ordering::Relaxed};
 
     static IS_SET: AtomicBool = AtomicBool::new(false);
@@ -38,7 +38,7 @@ mod system {
     }
 
     extern "C" fn after_in_child() {
-        thread::unpin_others();
+        visit::unpin_others();
         after();
     }
 

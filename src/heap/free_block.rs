@@ -44,6 +44,10 @@ pub unsafe fn has_guard(memory: NonNull<u8>) -> bool {
     (unsafe { second_word(memory) }).load(Relaxed) == guard_of(memory.addr().get())
 }
 
+/// The two words of a free block, in bytes. Whoever hands out a block has
+/// written them; the rest is as it was left.
+pub const WORDS: usize = 2 * size_of::<usize>();
+
 #[repr(C)]
 struct Links {
     next: Option<FreeBlock>,
@@ -139,6 +143,24 @@ impl FreeBlock {
     /// The list that begins here, block by block.
     pub fn iter(self) -> impl Iterator<Item = FreeBlock> {
         core::iter::successors(Some(self), |block| block.next())
+    }
+}
+
+/// Zeroes a block that was just handed out. Its second word is 0 already, and
+/// is not written again: somebody with a stale address may be looking at it.
+///
+/// # Safety
+///
+/// - S1 `memory` is such a block, of `bytes` bytes or more, and of two words.
+#[inline]
+pub unsafe fn zero(memory: NonNull<u8>, bytes: usize) {
+    // SAFETY: S1: the first word.
+    unsafe { memory.cast::<usize>().write(0) };
+    if let Some(rest @ 1..) = bytes.checked_sub(WORDS) {
+        // SAFETY: S1: inside the block.
+        let behind = unsafe { memory.add(WORDS) };
+        // SAFETY: S1: the rest of the block, nobody's yet.
+        unsafe { behind.write_bytes(0, rest) };
     }
 }
 

@@ -121,6 +121,9 @@ fn uncount_bins(live: &mut Taken, cache: &Cache) {
     }
 }
 
+/// How many spans are given back before others may have the arena's lock.
+const SPANS_PER_LOCK: usize = 1024;
+
 /// Takes back every span of `heap`. Time in its spans and caches.
 ///
 /// # Safety
@@ -131,18 +134,21 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
     heap.with(|lists| {
         let mut taken = Taken::default();
         let mut charged = 0;
-        arena::with(|arena| {
-            let mut returned = arena.take_back();
-            for span in lists.spans() {
-                span.prefetch_next();
-                count_live(&mut taken, span);
-                charged += span.charged();
-                if span.state() == State::Abandoned {
-                    heap.remove_abandoned(lists, span);
+        let mut spans = lists.spans().peekable();
+        while spans.peek().is_some() {
+            arena::with(|arena| {
+                let mut returned = arena.take_back();
+                for span in spans.by_ref().take(SPANS_PER_LOCK) {
+                    span.prefetch_next();
+                    count_live(&mut taken, span);
+                    charged += span.charged();
+                    if span.state() == State::Abandoned {
+                        heap.remove_abandoned(lists, span);
+                    }
+                    record::release_slices_in(&mut returned, span);
                 }
-                record::release_slices_in(&mut returned, span);
-            }
-        });
+            });
+        }
         for cache in lists.caches() {
             uncount_bins(&mut taken, cache);
             cache.set_fate(Fate::Dead);

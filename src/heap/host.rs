@@ -5,7 +5,7 @@ use core::ptr::{self, NonNull};
 
 use super::record::{HOST, HOST_ACCOUNT, Heap};
 use super::size_class::{self, Place};
-use super::{blocks, handover, lookup, raw, tables, thread};
+use super::{blocks, handover, lookup, raw, tables, thread, visit};
 use crate::engine::{Engine, HOST_KEY, Kind, Pass, Taken, Usage, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
@@ -117,7 +117,8 @@ impl Engine for HostEngine {
     #[inline(always)]
     fn allocate_at_once(self, pass: Pass, layout: Layout) -> Option<NonNull<u8>> {
         let place = size_class::looked_up(layout)?;
-        thread::passed(pass)?.pop(place)
+        let cache = thread::passed(pass)?;
+        cache.pop(place).or_else(|| reuse(cache, place))
     }
 
     #[inline]
@@ -196,7 +197,7 @@ impl Engine for HostEngine {
     }
 
     fn drain(self, key: ExpertKey) {
-        thread::drain(key);
+        visit::drain(key);
     }
 
     fn usage(self, who: Who<'_, HostOwner>) -> Usage {
@@ -232,6 +233,13 @@ impl Engine for HostEngine {
             }
         }
     }
+}
+
+/// The most frequent of the slow paths, apart, so that it stays short.
+#[cold]
+#[inline(never)]
+fn reuse(cache: &'static super::cache::Cache, place: Place) -> Option<NonNull<u8>> {
+    cache.reuse_current(place.class())
 }
 
 #[cold]

@@ -94,7 +94,7 @@ fn hand_out(span: &'static Span, fill: bool) -> NonNull<u8> {
     (unsafe { free_block::second_word(memory) }).store(0, crate::sync::Ordering::Relaxed);
     if fill {
         // SAFETY: the block's bytes, nobody's yet.
-        unsafe { memory.write_bytes(0, span.block_size()) };
+        unsafe { free_block::zero(memory, span.block_size()) };
     }
     memory
 }

@@ -12,7 +12,7 @@ use super::free_block::FreeBlock;
 use super::paths::{self, Path};
 use super::remote::RemoteState;
 use super::span::{NEVER, Span, State};
-use super::{large, thread};
+use super::{large, thread, visit};
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 /// Frees that were refused, because the block was free already or no block.
@@ -202,7 +202,7 @@ unsafe fn push_any(span: &'static Span, memory: NonNull<u8>) {
         // wrong: an empty span then waits for who allocates next.)
         let is_last = || span.own_free() + state.count() + 1 >= span.carved();
         if state.is_abandoned() && pin.is_none() && is_last() {
-            pin = Some(thread::pin_anything());
+            pin = Some(visit::pin_anything());
         }
         link(span, block, state);
         true

@@ -10,7 +10,7 @@ use super::chunk_map;
 use super::free_block;
 use super::record::Heap;
 use super::span::{Span, State};
-use super::thread::{self, Pin};
+use super::visit::{self, Pin};
 use crate::key::ExpertKey;
 
 /// The block that an address points to or into: carved, in use or free.
@@ -38,7 +38,7 @@ pub fn find(address: usize, _pin: &Pin) -> Option<Found<'_>> {
 
 /// The owner of the live block that `address` points to or into.
 pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
-    let pin = thread::pin_anything();
+    let pin = visit::pin_anything();
     loop {
         let found = find(address.addr(), &pin)?;
         // A large block that is free has no span any more; its words are the

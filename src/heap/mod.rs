@@ -19,6 +19,7 @@ mod free_block;
 mod geometry;
 mod handover;
 mod host;
+mod id_hash;
 mod large;
 mod local;
 mod lookup;
@@ -33,6 +34,7 @@ mod span;
 mod tables;
 mod thread;
 mod tls;
+mod visit;
 
 pub use blocks::{alloc, alloc_zeroed, dealloc, realloc};
 pub use host::{Entered, HostEngine, enter, leave};
@@ -40,7 +42,7 @@ pub use host::{Entered, HostEngine, enter, leave};
 pub use paths::{Path, count};
 #[cfg(feature = "testing")]
 pub use tables::mapped_bytes as table_bytes;
-pub use thread::{Pin, pin};
+pub use visit::{Pin, pin};
 
 /// Totals of the process-wide heap.
 ///

@@ -25,7 +25,7 @@ use super::free_block::{live_mark_of, second_word};
 use super::lookup::{self, Found};
 use super::record::Heap;
 use super::span::Span;
-use super::thread::{self, Pin};
+use super::visit::{self, Pin};
 use crate::engine::Kind;
 use crate::error::Error;
 use crate::key::ExpertKey;
@@ -33,6 +33,7 @@ use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 /// What stands in front of the memory handed out, in bytes.
 const PREFIX: usize = 16;
+const _: () = assert!(PREFIX >= super::free_block::WORDS);
 
 /// The layout of the block behind `size` bytes; `None` where it overflows. One
 /// byte at least, or the address of 0 bytes would be in the next block.
@@ -98,7 +99,7 @@ fn find<'p>(key: ExpertKey, address: *const u8, pin: &'p Pin) -> Result<RawBlock
 ///
 /// [`Error::InvalidPointer`], [`Error::AccessDenied`].
 pub fn size(key: ExpertKey, address: *const u8) -> Result<usize, Error> {
-    let pin = thread::pin_anything();
+    let pin = visit::pin_anything();
     Ok(find(key, address, &pin)?.size)
 }
 
@@ -108,7 +109,7 @@ pub fn size(key: ExpertKey, address: *const u8) -> Result<usize, Error> {
 ///
 /// As [`size`].
 pub fn free(key: ExpertKey, address: *const u8) -> Result<(), Error> {
-    let pin = thread::pin_anything();
+    let pin = visit::pin_anything();
     let found = find(key, address, &pin)?;
     claim(&found)?;
     release(&found);
@@ -138,7 +139,7 @@ fn release(found: &RawBlock<'_>) {
 ///
 /// As [`size`] and [`allocate`]; the block is then untouched.
 pub fn reallocate(key: ExpertKey, address: *mut u8, size: usize) -> Result<NonNull<u8>, Error> {
-    let pin = thread::pin_anything();
+    let pin = visit::pin_anything();
     let found = find(key, address, &pin)?;
     let new = layout_of(size).ok_or(Error::OutOfMemory)?;
     // Exactly what holds content: what is behind it is new, and zeroed.
@@ -162,7 +163,7 @@ pub fn reallocate(key: ExpertKey, address: *mut u8, size: usize) -> Result<NonNu
 ///
 /// As [`reallocate`].
 pub fn transfer(key: ExpertKey, address: *mut u8, to: &'static Heap) -> Result<NonNull<u8>, Error> {
-    let pin = thread::pin_anything();
+    let pin = visit::pin_anything();
     let found = find(key, address, &pin)?;
     if core::ptr::eq(found.heap, to) {
         return Ok(NonNull::new(address).unwrap_or(found.block));

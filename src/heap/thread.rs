@@ -18,8 +18,9 @@ use core::ptr;
 use hashbrown::HashMap;
 
 use super::cache::{Cache, EMPTY, Fate};
+use super::id_hash::IdHasher;
 use super::paths::{self, Path};
-use super::pins::{ANYTHING, Pins, Taken};
+use super::pins::Pins;
 use super::record::{HOST, Heap};
 use super::tables::{Pool, Pooled, TableAllocator};
 pub use super::tls::{current, set_current, token};
@@ -28,7 +29,7 @@ use super::{exit, fork};
 use crate::engine::{HOST_KEY, Kind, Pass};
 use crate::error::Error;
 use crate::key::ExpertKey;
-use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Ordering::Relaxed, fence};
+use crate::sync::{AtomicPtr, Ordering, Ordering::Relaxed};
 
 type Table = HashMap<usize, &'static Cache, IdHasher, TableAllocator>;
 
@@ -54,9 +55,6 @@ unsafe impl Sync for Thread {}
 static MADE: AtomicPtr<Thread> = AtomicPtr::new(ptr::null_mut());
 static POOL: Pool<Thread> = Pool::new();
 static CACHES: Pool<Cache> = Pool::new();
-/// Pins of threads for which no record could be made.
-static PINS_WITHOUT_RECORD: AtomicUsize = AtomicUsize::new(0);
-
 struct Local {
     thread: Cell<Option<&'static Thread>>,
 }
@@ -71,9 +69,14 @@ thread_local! {
     };
 }
 
+/// This thread's record, if it has one.
+pub fn known() -> Option<&'static Thread> {
+    LOCAL.with(|local| local.thread.get())
+}
+
 /// Whether `cache` is one of this thread's.
 pub fn owns(cache: &Cache) -> bool {
-    let mine = LOCAL.with(|local| local.thread.get());
+    let mine = known();
     mine.is_some_and(|mine| cache.thread().is_some_and(|thread| ptr::eq(thread, mine)))
 }
 
@@ -106,7 +109,7 @@ pub fn remembered(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
 
 /// This thread's cache for `key`, if it has one. Remembers it.
 pub fn find(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
-    let thread = LOCAL.with(|local| local.thread.get())?;
+    let thread = known()?;
     let id = id(key, kind);
     let recent = &thread.recent[recent_place(id)];
     let cache = match recent.get() {
@@ -171,8 +174,8 @@ pub fn host_cache() -> Option<&'static Cache> {
 }
 
 /// This thread's record, made and set up for the thread's end if need be.
-fn this() -> Option<&'static Thread> {
-    if let Some(thread) = LOCAL.with(|local| local.thread.get()) {
+pub fn this() -> Option<&'static Thread> {
+    if let Some(thread) = known() {
         return Some(thread);
     }
     let thread = POOL.take(|thread| {
@@ -187,7 +190,8 @@ fn this() -> Option<&'static Thread> {
     Some(thread)
 }
 
-fn made() -> impl Iterator<Item = &'static Thread> {
+/// All records ever made.
+pub fn made() -> impl Iterator<Item = &'static Thread> {
     // Acquire: the records (the Release in `this`).
     // SAFETY: null or a record, which is never freed.
     let first = unsafe { MADE.load(Ordering::Acquire).as_ref() };
@@ -208,7 +212,7 @@ pub fn notify(cache: &'static Cache) {
 /// Sees to what others did to this thread's caches.
 #[inline]
 pub fn tend() {
-    if let Some(thread) = LOCAL.with(|local| local.thread.get()) {
+    if let Some(thread) = known() {
         // Relaxed: a hint; `open_inbox` orders.
         if !thread.inbox.load(Relaxed).is_null() {
             thread.open_inbox();
@@ -218,7 +222,7 @@ pub fn tend() {
 
 /// Hands over all that this thread has, and forgets the thread.
 pub fn end() {
-    let Some(thread) = LOCAL.with(|local| local.thread.get()) else { return };
+    let Some(thread) = known() else { return };
     set_current(&EMPTY);
     loop {
         thread.open_inbox();
@@ -238,6 +242,11 @@ pub fn end() {
 }
 
 impl Thread {
+    /// What the thread has pinned.
+    pub fn pins(&self) -> &Pins {
+        &self.pins
+    }
+
     fn send(&self, cache: &'static Cache) {
         let mut first = self.inbox.load(Relaxed);
         loop {
@@ -352,84 +361,10 @@ impl Pooled for Thread {
     }
 }
 
-/// Keeps, while it lives, chunks from being released, and the expert of its
-/// key from being reclaimed (T3). Stays on its thread.
-pub struct Pin {
-    /// `None` for a thread without a record.
-    taken: Option<(&'static Pins, Taken)>,
-    not_send: core::marker::PhantomData<*const ()>,
-}
-
-/// Pins this thread for a call that came in by `key` alone.
-pub fn pin(key: ExpertKey) -> Pin {
-    pin_word(key.into_raw())
-}
-
-/// Pins this thread for a look at memory that it does not own.
-pub fn pin_anything() -> Pin {
-    pin_word(ANYTHING)
-}
-
-fn pin_word(word: usize) -> Pin {
-    let taken = match this() {
-        Some(thread) => Some((&thread.pins, thread.pins.pin(word))),
-        None => {
-            PINS_WITHOUT_RECORD.fetch_add(1, Relaxed);
-            // SeqCst: as in `Pins::pin`.
-            fence(Ordering::SeqCst);
-            None
-        }
-    };
-    Pin { taken, not_send: core::marker::PhantomData }
-}
-
-impl Drop for Pin {
-    fn drop(&mut self) {
-        match self.taken {
-            Some((pins, taken)) => pins.unpin(taken),
-            // Release: what was done under the pin (the Acquires below).
-            None => {
-                PINS_WITHOUT_RECORD.fetch_sub(1, Ordering::Release);
-            }
-        }
-    }
-}
-
-/// Whether no other thread is pinned. What the caller changed before, a thread
-/// that pins later sees.
-pub fn nobody_else_is_pinned() -> bool {
-    fence(Ordering::SeqCst);
-    let mine = LOCAL.with(|local| local.thread.get());
-    let is_mine = |thread: &Thread| mine.is_some_and(|mine| ptr::eq(mine, thread));
-    PINS_WITHOUT_RECORD.load(Ordering::Acquire) == 0
-        && made().all(|thread| !thread.pins.are_any() || is_mine(thread))
-}
-
-/// Waits until no other thread is pinned by `key`.
-pub fn drain(key: ExpertKey) {
-    fence(Ordering::SeqCst);
-    let mine = LOCAL.with(|local| local.thread.get());
-    let is_pinned = |thread: &Thread| {
-        thread.pins.have(key.into_raw()) && !mine.is_some_and(|mine| ptr::eq(mine, thread))
-    };
-    while PINS_WITHOUT_RECORD.load(Ordering::Acquire) != 0 || made().any(is_pinned) {
-        std::thread::yield_now();
-    }
-}
-
-/// Takes the pins of all other threads off: for the child of a `fork`, which
-/// has no other threads.
-pub fn unpin_others() {
-    let mine = LOCAL.with(|local| local.thread.get());
-    let others = made().filter(|thread| !mine.is_some_and(|mine| ptr::eq(mine, *thread)));
-    others.for_each(|thread| thread.pins.clear());
-    PINS_WITHOUT_RECORD.store(0, Relaxed);
-}
-
 /// Gives back what is empty in this thread's caches.
 pub fn end_empty_spans() {
     tend();
-    let Some(thread) = LOCAL.with(|local| local.thread.get()) else { return };
+    let Some(thread) = known() else { return };
     core::iter::successors(thread.caches.get(), |cache| cache.thread_next.get())
         .for_each(Cache::purge);
 }
@@ -450,36 +385,4 @@ pub unsafe fn unlock() {
     unsafe { CACHES.unlock() };
     // SAFETY: S1.
     unsafe { POOL.unlock() };
-}
-
-/// Spreads an id over the word: identifiers are small numbers in few bits.
-#[derive(Clone, Copy, Default)]
-pub struct IdHasher;
-
-impl core::hash::BuildHasher for IdHasher {
-    type Hasher = IdHash;
-
-    fn build_hasher(&self) -> IdHash {
-        IdHash(0)
-    }
-}
-
-/// See [`IdHasher`].
-pub struct IdHash(u64);
-
-impl core::hash::Hasher for IdHash {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&byte| self.write_usize(usize::from(byte)));
-    }
-
-    fn write_usize(&mut self, word: usize) {
-        // Fibonacci hashing (Knuth, TAOCP 3, 6.4), folded so that both ends
-        // of the product count.
-        let product = u128::from(self.0 ^ word as u64) * 0x9E37_79B9_7F4A_7C15;
-        self.0 = (product >> 64) as u64 ^ product as u64;
-    }
 }

@@ -1,0 +1,89 @@
+//! Visits: a thread keeps in place what it looks at without owning it, and
+//! whoever wants to take it away looks for visitors.
+//!
+//! The protocol is that of [`pins`](super::pins); here are its two sides, for
+//! all threads.
+
+use core::ptr;
+
+use super::pins::{ANYTHING, Pins, Taken};
+use super::thread::{Thread, known, made, this};
+use crate::key::ExpertKey;
+use crate::sync::{AtomicUsize, Ordering, Ordering::Relaxed, fence};
+
+/// Pins of threads for which no record could be made.
+static PINS_WITHOUT_RECORD: AtomicUsize = AtomicUsize::new(0);
+
+/// Keeps, while it lives, chunks from being released, and the expert of its
+/// key from being reclaimed (T3). Stays on its thread.
+pub struct Pin {
+    /// `None` for a thread without a record.
+    taken: Option<(&'static Pins, Taken)>,
+    not_send: core::marker::PhantomData<*const ()>,
+}
+
+/// Pins this thread for a call that came in by `key` alone.
+pub fn pin(key: ExpertKey) -> Pin {
+    pin_word(key.into_raw())
+}
+
+/// Pins this thread for a look at memory that it does not own.
+pub fn pin_anything() -> Pin {
+    pin_word(ANYTHING)
+}
+
+fn pin_word(word: usize) -> Pin {
+    let taken = match this() {
+        Some(thread) => Some((thread.pins(), thread.pins().pin(word))),
+        None => {
+            PINS_WITHOUT_RECORD.fetch_add(1, Relaxed);
+            // SeqCst: as in `Pins::pin`.
+            fence(Ordering::SeqCst);
+            None
+        }
+    };
+    Pin { taken, not_send: core::marker::PhantomData }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        match self.taken {
+            Some((pins, taken)) => pins.unpin(taken),
+            // Release: what was done under the pin (the Acquires below).
+            None => {
+                PINS_WITHOUT_RECORD.fetch_sub(1, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// Whether no other thread is pinned. What the caller changed before, a thread
+/// that pins later sees.
+pub fn nobody_else_is_pinned() -> bool {
+    fence(Ordering::SeqCst);
+    let mine = known();
+    let is_mine = |thread: &Thread| mine.is_some_and(|mine| ptr::eq(mine, thread));
+    PINS_WITHOUT_RECORD.load(Ordering::Acquire) == 0
+        && made().all(|thread| !thread.pins().are_any() || is_mine(thread))
+}
+
+/// Waits until no other thread is pinned by `key`.
+pub fn drain(key: ExpertKey) {
+    fence(Ordering::SeqCst);
+    let mine = known();
+    let is_pinned = |thread: &Thread| {
+        thread.pins().have(key.into_raw()) && !mine.is_some_and(|mine| ptr::eq(mine, thread))
+    };
+    while PINS_WITHOUT_RECORD.load(Ordering::Acquire) != 0 || made().any(is_pinned) {
+        std::thread::yield_now();
+    }
+}
+
+/// Takes the pins of all other threads off: for the child of a `fork`, which
+/// has no other threads.
+pub fn unpin_others() {
+    let mine = known();
+    let others = made().filter(|thread| !mine.is_some_and(|mine| ptr::eq(mine, *thread)));
+    others.for_each(|thread| thread.pins().clear());
+    PINS_WITHOUT_RECORD.store(0, Relaxed);
+}
