@@ -33,7 +33,7 @@ use super::header::{Extent, HEADER, Label, MIN_BLOCK, Tag};
 use super::link::Link;
 use crate::engine::Kind;
 
-/// Where the links of a free block are.
+/// Where the links of a free block are: its label is none.
 const BACK: usize = size_of::<Extent>();
 const NEXT: usize = BACK + size_of::<Link>();
 const LABEL: usize = size_of::<Extent>();

@@ -50,8 +50,8 @@ impl Found {
     #[inline(always)]
     fn cut(block: Block, class: Class, size: usize, align: usize) -> Option<Self> {
         let gap = block.gap(align);
-        // Two numbers of at most half of all that there are, and a third: their
-        // difference is one with a sign.
+        // By the rule of `Layout`, a size and an alignment come to `isize::MAX`
+        // at most: the difference is a number with a sign.
         let rest = block.size().wrapping_sub(gap).wrapping_sub(size);
         if rest as isize >= MIN_BLOCK as isize {
             Some(Self { block, gap, size, rest, class })
@@ -107,7 +107,7 @@ impl Index {
     }
 
     /// As [`find_fast`](Self::find_fast), and at last one among the first few
-    /// blocks of the size's class and those above it.
+    /// blocks of the size's class, of which some may do, and of those above it.
     pub fn find(&mut self, size: usize, align: usize) -> Option<Found> {
         if let Some(found) = self.find_fast(size, align) {
             return Some(found);
@@ -257,7 +257,7 @@ impl Index {
     /// Walks all lists, testing X1 to X3; the number of blocks in them.
     pub fn check(&self) -> Result<usize, &'static str> {
         let mut count = 0;
-        for number in 2..CLASSES {
+        for number in 1..CLASSES {
             // SAFETY: the loop's bounds.
             let class = unsafe { Class::new_unchecked(number) };
             let marked = self.bitmap[number / BITS] >> (number % BITS) & 1 != 0;

@@ -19,7 +19,7 @@ pub const EXPERTS: [&str; 6] = [
 
 /// The example's executable. `cargo test` builds examples along with the tests;
 /// where only some targets were asked for, it is built here if need be.
-pub fn path() -> &'static Path {
+fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         let test = std::env::current_exe().expect("the path of this test");
@@ -56,7 +56,7 @@ fn is_up_to_date(path: &Path) -> bool {
 
 /// The example, to be run by what runs the programs of the target, if that is
 /// another machine (`.ci/targets`).
-fn command() -> Command {
+pub fn command() -> Command {
     let runner = std::env::var("CROSS_RUNNER").unwrap_or_default();
     let mut words = runner.split_whitespace();
     let Some(first) = words.next() else { return Command::new(path()) };
