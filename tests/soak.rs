@@ -58,7 +58,8 @@ fn two_million_experts() {
     (1000..experts).for_each(one);
     let (after, mapped_after) = (resident(), testing::mapped_bytes());
     println!("  resident {before} bytes, then {after}; mapped {mapped}, then {mapped_after}");
-    assert!(after <= before + (1 << 20), "resident grew from {before} to {after} bytes");
+    let grown = after > before + (1 << 20) && !common::emulated();
+    assert!(!grown, "resident grew from {before} to {after} bytes");
     assert_eq!(mapped_after, mapped, "mapped");
 }
 
@@ -69,7 +70,8 @@ fn experts_on_threads_of_their_own() {
     let (before, mapped) = (resident(), testing::mapped_bytes());
     (200..4000).for_each(round);
     let after = resident();
-    assert!(after <= before + (1 << 20), "resident grew from {before} to {after} bytes");
+    let grown = after > before + (1 << 20) && !common::emulated();
+    assert!(!grown, "resident grew from {before} to {after} bytes");
     assert_eq!(testing::mapped_bytes(), mapped, "mapped");
 }
 
