@@ -154,6 +154,7 @@ fn work_folder() -> PathBuf {
 /// The C compiler, told to be strict.
 fn cc() -> Command {
     let mut cc = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()));
+    cc.args(env::var("CFLAGS").unwrap_or_default().split_whitespace());
     cc.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-fexceptions"]);
     cc.arg("-I").arg(root().join("include"));
     cc
@@ -174,13 +175,37 @@ fn shared_object() -> &'static Path {
     FOLDER.get_or_init(|| {
         let folder = work_folder();
         fs::create_dir_all(&folder).unwrap();
-        run(Command::new(env!("CARGO"))
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo
             .current_dir(root())
             .args(["rustc", "--release", "--lib", "--crate-type", "cdylib", "--features", "capi"])
             .arg("--target-dir")
-            .arg(&folder));
-        folder.join("release")
+            .arg(&folder);
+        let built = match target() {
+            Some(target) => {
+                cargo.args(["-Zbuild-std", "--target", &target]);
+                folder.join(target)
+            }
+            None => folder,
+        };
+        run(&mut cargo);
+        built.join("release")
     })
+}
+
+/// The target, where it is not the machine itself (`.ci/targets`).
+fn target() -> Option<String> {
+    env::var("CROSS_TARGET").ok()
+}
+
+/// Runs a program that was built here: by what runs the target's programs.
+fn program(path: &Path) -> Command {
+    let runner = env::var("CROSS_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let Some(first) = words.next() else { return Command::new(path) };
+    let mut command = Command::new(first);
+    command.args(words).arg(path);
+    command
 }
 
 /// Links what the command compiles with the shared object.
@@ -225,6 +250,6 @@ fn a_c_program_runs_the_contract() {
     link(&mut build);
     build.args(["-lpthread", "-ldl"]);
     run(&mut build);
-    let said = run(Command::new(&program).arg(&plugin));
+    let said = run(self::program(&program).arg(&plugin));
     assert_eq!(said.trim(), "the contract holds");
 }

@@ -363,7 +363,9 @@ fn reports_are_made_while_experts_come_and_go() {
 
 #[test]
 fn a_hundred_thousand_experts_at_once() {
-    let experts: Vec<Expert> = (0..100_000).map(|_| expert("one of many")).collect();
+    // Half as many where a key has 16 bits for the slot.
+    let many = if usize::BITS == 64 { 100_000 } else { 50_000 };
+    let experts: Vec<Expert> = (0..many).map(|_| expert("one of many")).collect();
     for (number, expert) in experts.iter().enumerate().step_by(997) {
         let block = expert.alloc(number % 100).unwrap();
         assert_eq!(ALLOC.owner_of(block.as_ptr()), Some(expert.key()));

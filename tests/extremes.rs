@@ -93,7 +93,9 @@ fn an_alignment_may_change_with_the_size() {
 fn sizes_near_the_largest_are_refused() {
     let expert = ALLOC.expert("greedy").register().unwrap();
     let largest = isize::MAX as usize;
-    for less in [0, 1, 15, 16, 4095, 4096, 65536, 1 << 25, 1 << 26, largest / 8] {
+    // Of 4 GiB of addresses, half may well be to be had.
+    let lesser: &[usize] = &[0, 1, 15, 16, 4095, 4096, 65536, 1 << 25, 1 << 26, largest / 8];
+    for less in if usize::BITS == 64 { lesser } else { &[] } {
         let size = largest - less;
         let one = layout(size, 1);
         // SAFETY: the size is not 0.
@@ -115,7 +117,7 @@ fn sizes_near_the_largest_are_refused() {
     assert_eq!(expert.realloc(raw.as_ptr(), usize::MAX).err(), Some(Error::OutOfMemory));
     assert_eq!(expert.size(raw.as_ptr()), 100);
     let mut list = vec![5u8; 1000];
-    assert!(list.try_reserve_exact(largest - 1000).is_err());
+    assert!(list.try_reserve_exact(largest - 1000).is_err() || usize::BITS == 32);
     assert!(list.iter().all(|&byte| byte == 5));
     assert_eq!(expert.stats().live_blocks, 1);
 }
@@ -124,7 +126,7 @@ fn sizes_near_the_largest_are_refused() {
 fn nothing_is_a_size_too() {
     let expert = ALLOC.expert("nothing").quota(64 << 10).register().unwrap();
     let allocator = expert.allocator();
-    for align in [1, 16, 4096, 1 << 20, 1 << 40] {
+    for align in [1, 16, 4096, 1 << 20, 1 << (usize::BITS - 4)] {
         let none = layout(0, align);
         let start = allocator.allocate_zeroed(none).unwrap();
         assert_eq!((start.len(), start.cast::<u8>().addr().get() % align), (0, 0));

@@ -20,7 +20,9 @@ fn add_region(heap: &ExpertHeap, size: usize) -> std::ops::Range<usize> {
     let range = memory.as_ptr_range();
     // SAFETY: leaked memory is nobody else's.
     let usable = unsafe { heap.add_region(memory.as_mut_ptr().cast(), size) };
-    assert!(usable + 48 > size);
+    // On 64-bit targets, for each 4 GiB of addresses but the first: an index.
+    let index = if usize::BITS == 64 { 800 } else { 0 };
+    assert!(usable + 48 + index > size);
     range.start.addr()..range.end.addr()
 }
 
@@ -330,4 +332,80 @@ fn a_report_has_a_row_for_each() {
     }
     assert_eq!(heap.experts().count(), 2);
     assert_eq!(heap.get(sensor.key()).unwrap().name, "sensor");
+}
+
+/// Memory on both sides of an address that is a multiple of 4 GiB, and a heap
+/// that had a region elsewhere before: three indexes.
+#[test]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
+fn a_region_may_lie_across_the_border_of_two_windows() {
+    const HALF: usize = 64 << 10;
+    let border = |n: usize| (n << 32) - HALF;
+    let map = |address: usize| {
+        let at = std::ptr::without_provenance_mut(address);
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_FIXED_NOREPLACE);
+        let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a mapping where there was none.
+        let mapped = unsafe { libc::mmap(at, 2 * HALF, access, flags, -1, 0) };
+        (mapped.addr() == address).then_some(mapped.cast::<u8>())
+    };
+    let across = (0x50..0x60).find_map(|n| map(border(n))).expect("some place is free");
+    let heap = heap(1 << 10);
+    // SAFETY: the mapping is nobody else's, and is never undone.
+    let usable = unsafe { heap.add_region(across, 2 * HALF) };
+    assert!(usable + 2 * 900 > 2 * HALF);
+    assert_eq!(heap.check().unwrap().regions, 3);
+
+    let mut random = 1_u64;
+    let mut below = |limit: usize| {
+        random =
+            random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) as usize % limit
+    };
+    let mut blocks = Vec::new();
+    let mut full = 0;
+    for step in 0..20_000 {
+        let asked = layout(1 + below(3000), 1 << below(8));
+        // SAFETY: the layouts are not of size 0, and each block is used with its own.
+        unsafe {
+            if blocks.len() < 200 && step % 3 != 2 {
+                let block = heap.alloc(asked);
+                full += usize::from(block.is_null());
+                if !block.is_null() {
+                    assert_eq!(block.addr() % asked.align(), 0);
+                    block.write_bytes(step as u8, asked.size());
+                    blocks.push((block, asked, step as u8));
+                }
+            } else if !blocks.is_empty() {
+                let (block, had, fill) = blocks.swap_remove(below(blocks.len()));
+                assert!((0..had.size()).all(|i| block.add(i).read() == fill));
+                let wanted = layout(asked.size(), had.align());
+                let moved = if step % 2 == 0 {
+                    heap.realloc(block, had, wanted.size())
+                } else {
+                    std::ptr::null_mut()
+                };
+                if moved.is_null() {
+                    heap.dealloc(block, had);
+                } else {
+                    moved.write_bytes(fill, wanted.size());
+                    blocks.push((moved, wanted, fill));
+                }
+            }
+        }
+        if step % 16 == 0 {
+            heap.check().unwrap();
+        }
+    }
+    let side = |n: usize| {
+        let start = across.addr() + n * HALF;
+        blocks.iter().filter(|(block, ..)| (start..start + HALF).contains(&block.addr())).count()
+    };
+    assert!(side(0) > 0 && side(1) > 0 && full > 0, "{}, {}, {full}", side(0), side(1));
+    for (block, had, _) in blocks {
+        // SAFETY: a live block with its layout.
+        unsafe { heap.dealloc(block, had) };
+    }
+    assert_eq!(heap.check().unwrap().free_blocks, 3);
 }

@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 
 use crate::api::ExpertHandle;
 use crate::api::home::DefaultHome;
-use crate::engine::{Pass, Who};
+use crate::engine::Who;
 use crate::error::Error;
 use crate::expert::home::{Home, OwnerOf, SlotOf};
 use crate::expert::life::{self, Fate, Request};
@@ -304,9 +304,10 @@ impl<H: Home> Expert<H> {
     }
 
     /// The key, if nobody has told the expert to stop and it has not overdrawn.
+    #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_nightly))]
     #[inline(always)]
-    pub(crate) fn pass(&self) -> Pass {
-        Pass::new(self.key, self.slot().account())
+    pub(crate) fn pass(&self) -> crate::engine::Pass {
+        crate::engine::Pass::new(self.key, self.slot().account())
     }
 
     /// Whether nobody has told the expert to stop, and it has not overdrawn.

@@ -9,7 +9,7 @@ use lock_api::RawMutex;
 
 use crate::api::expert::ExpertBuilder;
 use crate::api::host::Host;
-use crate::engine::{Engine, Kind};
+use crate::engine::Engine;
 use crate::error::Error;
 use crate::expert::home::{Home, SlotOf, sealed::Sealed};
 use crate::expert::life;
@@ -74,7 +74,9 @@ impl<R: RawMutex> ExpertHeap<R> {
     /// Gives the heap `len` bytes from `start`. Any number of regions may be
     /// added, at any time and anywhere in memory. Returns how many bytes blocks
     /// can use, headers included: up to 47 less, and 0 where `len` is too
-    /// small for a block.
+    /// small for a block. On 64-bit targets a heap serves 4 GiB of addresses
+    /// whose high halves are the same; the first region in any other such
+    /// range gives up 800 bytes more, for an index of its own.
     ///
     /// # Safety
     ///
@@ -180,16 +182,8 @@ unsafe impl<R: RawMutex + Send + Sync> GlobalAlloc for ExpertHeap<R> {
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        let engine = &self.engine;
         let Some(block) = NonNull::new(block) else { return block };
-        let Ok(new) = Layout::from_size_align(new_size, layout.align()) else {
-            return core::ptr::null_mut();
-        };
-        // SAFETY: the trait's contract: a live block of this allocator, so of
-        // the host, with its layout.
-        let moved =
-            unsafe { engine.reallocate(engine.host(), Kind::Ambient, block, layout, new, false) };
-        moved.map_or(core::ptr::null_mut(), NonNull::as_ptr)
+        self.engine.resize_for_host(block, layout.size(), layout.align(), new_size)
     }
 }
 

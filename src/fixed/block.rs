@@ -5,10 +5,10 @@
 //!           live                                  free
 //!  +--------------------+             +---------------------------+
 //!  | extent             |             | extent                    |
-//!  | label              |             | (32-bit: previous link)   |
-//!  +--------------------+ <- payload  | (64-bit: previous link)   |
-//!  |                    |             | next link                 |
-//!  |  what was asked    |             |    ...                    |
+//!  | label              |             | back link  } in a list,   |
+//!  +--------------------+ <- payload  | next link  } so not in a  |
+//!  |                    |             |    ...       crumb        |
+//!  |  what was asked    |             |                           |
 //!  |  for, and slack    |             | footer: the size, again   |
 //!  +--------------------+             +---------------------------+
 //!  | extent of the next |  p = 0      | extent of the next, p = 1 |
@@ -19,7 +19,8 @@
 //!   heap, aligned to 8, and no region is ever taken away.
 //! - B2 whoever holds a `Block` holds the store's lock, so no one else reads
 //!   or writes headers, links and footers meanwhile.
-//! - B3 links and footer are initialised iff the block is free.
+//! - B3 the footer is initialised iff the block is free, the links iff it is
+//!   in a list.
 //!
 //! Each region's pointer is exposed when the region is added, and every block
 //! pointer is made from an address with that exposed provenance. The pointer
@@ -28,12 +29,13 @@
 
 use core::ptr::{self, NonNull};
 
-use super::header::{Extent, GRANULE, HEADER, Label, MIN_BLOCK, Tag};
+use super::header::{Extent, HEADER, Label, MIN_BLOCK, Tag};
+use super::link::Link;
 use crate::engine::Kind;
 
-/// Where the links of a free block begin: behind the extent where a link has
-/// 32 bits, behind the whole header where it has 64.
-const LINKS: usize = if usize::BITS == 32 { HEADER / 2 } else { HEADER };
+/// Where the links of a free block are: its label is none.
+const BACK: usize = size_of::<Extent>();
+const NEXT: usize = BACK + size_of::<Link>();
 const LABEL: usize = size_of::<Extent>();
 const FOOTER: usize = size_of::<u32>();
 
@@ -41,9 +43,6 @@ const FOOTER: usize = size_of::<u32>();
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Block(NonNull<u8>);
-
-/// A link of a free list.
-pub type Link = Option<Block>;
 
 impl Block {
     /// The block whose header is at `address`.
@@ -55,7 +54,17 @@ impl Block {
     /// - S2 the caller holds the store's lock (B2).
     #[inline]
     pub unsafe fn at(address: usize) -> Self {
-        let header = ptr::with_exposed_provenance_mut(address);
+        // SAFETY: S1 and S2 are the caller's.
+        unsafe { Self::of_header(ptr::with_exposed_provenance_mut(address)) }
+    }
+
+    /// The block whose header `header` points to.
+    ///
+    /// # Safety
+    ///
+    /// - S1 and S2 as for [`at`](Self::at).
+    #[inline(always)]
+    pub unsafe fn of_header(header: *mut u8) -> Self {
         // SAFETY: S1; no region begins at address 0.
         Self(unsafe { NonNull::new_unchecked(header) })
     }
@@ -126,9 +135,10 @@ impl Block {
         Self(unsafe { self.0.byte_add(bytes) })
     }
 
-    /// The free block that ends where this one begins, if there is one.
+    /// The free block that ends where this one begins, if there is one, and
+    /// its size.
     #[inline]
-    pub fn previous_free(self) -> Option<Self> {
+    pub fn previous_free(self) -> Option<(Self, usize)> {
         if !self.extent().is_previous_free() {
             return None;
         }
@@ -137,7 +147,7 @@ impl Block {
         // SAFETY: B2 and B3, the block before is free (F3), so it has a footer.
         let size = unsafe { footer.cast::<u32>().read() } as usize;
         // SAFETY: F3, the footer holds that block's size.
-        Some(Self(unsafe { self.0.byte_sub(size) }))
+        Some((Self(unsafe { self.0.byte_sub(size) }), size))
     }
 
     /// Makes this the header of a live block.
@@ -147,17 +157,16 @@ impl Block {
         self.set_label(Label::new(tag, slack, self.address(), extent));
     }
 
-    /// Makes this the header of a free block of `size` bytes, with its
-    /// footer, and tells the next block. The links are for the index to set.
+    /// Makes this the header of a free block of `size` bytes, with its footer.
+    /// The links are for the index to set, the mark of the next block for the
+    /// caller.
     #[inline]
     pub fn set_free(self, size: usize) {
         self.set_extent(Extent::free(size));
-        let next = self.skip(size);
         // SAFETY: B1; a block is longer than its footer.
-        let footer = unsafe { next.0.byte_sub(FOOTER) };
+        let footer = unsafe { self.skip(size).0.byte_sub(FOOTER) };
         // SAFETY: B1 and B2; the last word of a free block is nobody's.
         unsafe { footer.cast::<u32>().write(size as u32) };
-        next.set_previous_free(true);
     }
 
     /// Writes the mark "the block before is free".
@@ -194,66 +203,48 @@ impl Block {
         unsafe { at.cast::<Label>().write(label) };
     }
 
-    /// The links of a free block, to the one before it in its list and the
-    /// one behind it.
-    #[inline]
-    pub fn links(self) -> [Link; 2] {
-        // SAFETY: B2 and B3; the blocks that the index holds are free.
-        unsafe { self.links_at().read() }
+    /// The link of a block in a list to what is before it.
+    #[inline(always)]
+    pub fn back(self) -> Link {
+        // SAFETY: B2 and B3; it is in a list.
+        unsafe { back_at(self.0.as_ptr()).read() }
     }
 
-    /// Writes both links of a free block.
-    #[inline]
-    pub fn set_links(self, previous: Link, next: Link) {
+    /// The link of a block in a list to the one behind it.
+    #[inline(always)]
+    pub fn next_link(self) -> Link {
+        // SAFETY: B2 and B3; it is in a list.
+        unsafe { next_link_at(self.0.as_ptr()).read() }
+    }
+
+    /// Writes both links of a free block that is no crumb.
+    #[inline(always)]
+    pub fn set_links(self, back: Link, next: Link) {
         // SAFETY: B1 and B2; [`MIN_BLOCK`] leaves room.
-        unsafe { self.links_at().write([previous, next]) };
+        unsafe { back_at(self.0.as_ptr()).write(back) };
+        // SAFETY: B1 and B2; [`MIN_BLOCK`] leaves room.
+        unsafe { next_link_at(self.0.as_ptr()).write(next) };
     }
+}
 
-    /// Writes the link to the block before this one in its list.
-    #[inline]
-    pub fn set_previous_link(self, previous: Link) {
-        // SAFETY: as for `set_links`.
-        unsafe { self.links_at().cast::<Link>().write(previous) };
-    }
+/// Where the back link of a block is whose header `header` points to.
+#[inline(always)]
+pub fn back_at(header: *mut u8) -> *mut Link {
+    header.wrapping_byte_add(BACK).cast()
+}
 
-    /// Where a free block's link to the block before it in its list is.
-    #[inline]
-    pub fn previous_link(self) -> NonNull<Link> {
-        self.links_at().cast()
-    }
-
-    /// Writes the link to the block behind this one in its list.
-    #[inline]
-    pub fn set_next_link(self, next: Link) {
-        // SAFETY: the second of two links.
-        let at = unsafe { self.links_at().cast::<Link>().add(1) };
-        // SAFETY: as for `set_links`.
-        unsafe { at.write(next) };
-    }
-
-    #[inline]
-    fn links_at(self) -> NonNull<[Link; 2]> {
-        // SAFETY: B1, inside the block. Aligned: a header's address is 8
-        // below a multiple of `GRANULE`, and a link's alignment divides that.
-        unsafe { self.0.byte_add(LINKS) }.cast()
-    }
+/// Where the link of such a block to the one behind it is.
+#[inline(always)]
+pub fn next_link_at(header: *mut u8) -> *mut Link {
+    header.wrapping_byte_add(NEXT).cast()
 }
 
 impl Block {
     /// How far behind this block's payload the first address lies that is a
-    /// multiple of `align` and leaves in front of it either nothing or room
-    /// for a block. `None` on overflow. `align` is a power of two.
+    /// multiple of `align`, a power of two.
     #[inline]
-    pub fn gap(self, align: usize) -> Option<usize> {
-        if align <= GRANULE {
-            return Some(0);
-        }
-        let gap = self.payload().as_ptr().addr().wrapping_neg() & (align - 1);
-        if gap == 0 || gap >= MIN_BLOCK {
-            return Some(gap);
-        }
-        let more = (MIN_BLOCK - gap).checked_next_multiple_of(align)?;
-        gap.checked_add(more)
+    pub fn gap(self, align: usize) -> usize {
+        self.payload().as_ptr().addr().wrapping_neg() & (align - 1)
     }
 
     /// The owner of a live block of `kind`.
@@ -280,8 +271,4 @@ impl Block {
     }
 }
 
-const _: () = {
-    assert!(size_of::<Link>() == size_of::<usize>());
-    assert!(LINKS % align_of::<Link>() == 0 && align_of::<Link>() <= HEADER);
-    assert!(LINKS + 2 * size_of::<Link>() + FOOTER <= MIN_BLOCK);
-};
+const _: () = assert!(NEXT + size_of::<Link>() + FOOTER == MIN_BLOCK);

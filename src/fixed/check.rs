@@ -2,7 +2,7 @@
 
 use lock_api::RawMutex;
 
-use super::header::{HEADER, Tag};
+use super::header::{HEADER, MIN_BLOCK, Tag};
 use super::heap::FixedEngine;
 use super::owner::{Directory, Owner};
 use super::region::Span;
@@ -18,6 +18,8 @@ pub struct Checked {
     pub live_bytes: usize,
     /// Free blocks.
     pub free_blocks: usize,
+    /// Those of them that are too small for a list.
+    pub crumbs: usize,
     /// Their sizes.
     pub free_bytes: usize,
     /// The size of the largest.
@@ -39,7 +41,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         for span in store.regions.iter() {
             check_region(span, &mut seen)?;
         }
-        if store.index.check()? != seen.free_blocks {
+        if store.free.check()? != seen.free_blocks - seen.crumbs {
             return Err("X2: the lists do not hold all free blocks");
         }
         let (mut blocks, mut bytes) = (0, 0);
@@ -77,6 +79,7 @@ fn check_region(span: Span, seen: &mut Checked) -> Result<(), Broken> {
                 return Err("F3: a footer is not the size of its block");
             }
             seen.free_blocks += 1;
+            seen.crumbs += usize::from(extent.size() < MIN_BLOCK);
             seen.free_bytes += extent.size();
             seen.largest_free = seen.largest_free.max(extent.size());
         } else {

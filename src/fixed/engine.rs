@@ -35,9 +35,9 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
     fn table(self, layout: Layout) -> Option<NonNull<u8>> {
         let asked = layout.size();
         let mut store = self.lock();
-        let fit = store.find(block_size(asked)?, layout.align())?;
+        let found = store.free.find(block_size(asked)?, layout.align())?;
         let mark = Mark { tag: Tag::ENGINE, kind: Kind::Bound };
-        let table = store.take_slow(fit, mark).payload();
+        let table = store.take(&found, mark).payload();
         drop(store);
         // SAFETY: a new block of at least this size.
         unsafe { fill_with_zeros(table, 0, asked) };

@@ -11,8 +11,9 @@
 //!  bit 31               16 15     10 9           0
 //! ```
 //!
-//! - H1 a size is a multiple of [`GRANULE`], counts the header, and is at
-//!   least [`MIN_BLOCK`]; only the end mark of a region has size 0.
+//! - H1 a size is a multiple of [`GRANULE`] and counts the header. A live block
+//!   has at least [`MIN_BLOCK`] bytes, a free one at least a granule; only the
+//!   end mark of a region has size 0.
 //! - H2 of a live block, `size - HEADER - slack` is the size asked for.
 //! - H3 of a live block, `check` is the hash of its address and of all other
 //!   bits but `p`, which the neighbour changes.
@@ -22,29 +23,28 @@ use crate::engine::Kind;
 /// Bytes before each payload, on every target.
 pub const HEADER: usize = 8;
 
-const NARROW: bool = usize::BITS == 32;
-
 /// What sizes and payload addresses are multiples of, in bytes.
 pub const GRANULE: usize = 8;
 
-/// The smallest block, in bytes: a free one has to hold an extent, two links
-/// and a footer. On 32-bit targets the first link overlays the label.
-pub const MIN_BLOCK: usize = if NARROW { 16 } else { 32 };
+/// The smallest block that can be live, or free and in a list, in bytes: an
+/// extent, two links and a footer, of 32 bits each. What is free and smaller is
+/// a *crumb*: it is in no list, and waits for a neighbour to be freed.
+pub const MIN_BLOCK: usize = 16;
 
-/// The largest block, in bytes: what an extent can say, and no more than
-/// `isize::MAX`.
-pub const MAX_BLOCK: usize =
-    if NARROW { isize::MAX as usize } else { u32::MAX as usize } & !(GRANULE - 1);
+/// The largest block, in bytes, on every target: what `isize::MAX` allows on
+/// 32-bit ones.
+pub const MAX_BLOCK: usize = i32::MAX as usize & !(GRANULE - 1);
 
 /// The most bytes of a payload that nobody asked for: a size of 0 in the
-/// smallest block, enlarged by a rest that was too small to be a block.
+/// smallest block, which was cut down to that and kept what would be a crumb.
 pub const MAX_SLACK: usize = (MIN_BLOCK - HEADER) + (MIN_BLOCK - GRANULE);
 
 const _: () = {
     assert!(usize::BITS >= 32, "extents are 32 bits wide");
     assert!(size_of::<Extent>() + size_of::<Label>() == HEADER);
-    assert!(MIN_BLOCK >= 4 * size_of::<usize>() - if NARROW { 0 } else { 4 });
+    assert!(GRANULE == 2 * size_of::<u32>(), "a crumb has an extent and a footer");
     assert!(GRANULE > FLAGS as usize);
+    assert!(MIN_BLOCK == HEADER + GRANULE, "so is the block of a size of 0");
     assert!(MAX_SLACK < 1 << SLACK_BITS);
     assert!(TAG_BITS + SLACK_BITS + CHECK_BITS == 32);
 };
@@ -57,8 +57,9 @@ pub const fn block_size(size: usize) -> Option<usize> {
         return None;
     }
     // In 32 bits, which hold every block size: shorter code on 64-bit targets.
-    let rounded = (size as u32 + (HEADER + GRANULE - 1) as u32) & !(GRANULE as u32 - 1);
-    Some(if rounded < MIN_BLOCK as u32 { MIN_BLOCK } else { rounded as usize })
+    // A size of 0 takes as much as one of 1.
+    let most = (HEADER + GRANULE - 1) as u32 + (size == 0) as u32;
+    Some(((size as u32 + most) & !(GRANULE as u32 - 1)) as usize)
 }
 
 const PREVIOUS_FREE: u32 = 1;
@@ -122,7 +123,8 @@ impl Extent {
 
     /// Whether a block can have this extent (H1).
     pub const fn is_possible(self) -> bool {
-        self.size() >= MIN_BLOCK && self.size() % GRANULE == 0
+        let least = if self.is_free() { GRANULE } else { MIN_BLOCK };
+        self.size() >= least && self.size() % GRANULE == 0
     }
 }
 

@@ -4,8 +4,8 @@
 //! - E1 a block is read and written under the lock only, but for its payload,
 //!   which is its owner's from the moment a call returns it.
 //! - E2 nothing is called back, and nothing large copied or filled, while the
-//!   lock is held; the exception is a block that has to move although the
-//!   quota has no room for two of it.
+//!   lock is held; the exception is a block that has to move although there is
+//!   no room for two of it.
 //! - E3 a raw block is a bound one while a call fills or moves it, so that a
 //!   pointer that is freed at the wrong time finds no raw block there.
 
@@ -125,6 +125,56 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         self.obtain(request).map_or(core::ptr::null_mut(), NonNull::as_ptr)
     }
 
+    /// Resizes a live ambient block of the host, of `old` bytes at a multiple
+    /// of `align`, to `asked` bytes, neither of them 0; null, with nothing
+    /// changed, where there is no memory.
+    #[inline(never)]
+    pub fn resize_for_host(
+        &self,
+        from: NonNull<u8>,
+        old: usize,
+        align: usize,
+        asked: usize,
+    ) -> *mut u8 {
+        let mut store = self.lock();
+        // SAFETY: as in `free`.
+        let block = unsafe { Block::of_payload(from.addr().get()) };
+        if store.resize_for_host(self.who(), block, asked) {
+            return from.as_ptr();
+        }
+        drop(store);
+        self.move_for_host(from, old.min(asked), align, asked)
+    }
+
+    /// [`resize_for_host`](Self::resize_for_host), of a block that has to move.
+    #[inline(never)]
+    fn move_for_host(&self, from: NonNull<u8>, kept: usize, align: usize, asked: usize) -> *mut u8 {
+        let to = self.allocate_for_host(asked, align);
+        if to.is_null() {
+            let request = Request { who: self.who(), kind: Kind::Ambient, asked, align };
+            return self.relocate(request, from, kept).map_or(to, NonNull::as_ptr);
+        }
+        // SAFETY: both blocks are the caller's, live, and at least this long.
+        unsafe { from.as_ptr().copy_to_nonoverlapping(to, kept) };
+        self.free(from);
+        to
+    }
+
+    /// Moves a live block while the lock is held, for want of room for two.
+    #[inline(never)]
+    fn relocate(
+        &self,
+        request: Request<'_>,
+        from: NonNull<u8>,
+        kept: usize,
+    ) -> Result<NonNull<u8>, Error> {
+        let mut store = self.lock();
+        // SAFETY: as in `free`.
+        let block = unsafe { Block::of_payload(from.addr().get()) };
+        let done = store.relocate(request, block, kept);
+        self.counted(request, done)
+    }
+
     /// Frees a live block.
     #[inline(never)]
     pub(super) fn free(&self, address: NonNull<u8>) {
@@ -151,14 +201,10 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         if let Some(done) = store.resize_for(request, block) {
             return self.counted(request, done);
         }
+        let done = store.allocate_slow(request);
         drop(store);
-        let to = if request.who.key == HOST_KEY && request.kind == Kind::Ambient {
-            NonNull::new(self.allocate_for_host(request.asked, request.align))
-        } else {
-            self.lock().allocate_slow(request).ok().map(Block::payload)
-        };
-        let Some(to) = to else {
-            return self.counted(request, self.lock().relocate(request, block, kept));
+        let Ok(to) = done.map(Block::payload) else {
+            return self.relocate(request, from, kept);
         };
         // SAFETY: both blocks are the caller's, live, and at least this long.
         unsafe { from.copy_to_nonoverlapping(to, kept) };

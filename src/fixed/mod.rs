@@ -13,14 +13,18 @@
 //!  owner     counts of an owner; from a block's tag to the owner
 //!  store     blocks: find, take, release, resize
 //!  walk      from an address to its block, from an owner to all of its blocks
-//!  index     free blocks by size           region   memory tiled with blocks
+//!  windows   free blocks by address        region   memory tiled with blocks
+//!  index     free blocks by size           class    sizes that share a list
 //!  block     headers, links and footers in memory
-//!  header    the same as words             lock     spin, critical section
+//!  header    headers as words              link     links as words
+//!  lock      spin, critical section
 //! ```
 //!
-//! What it costs, asserted when it is compiled: 8 bytes before each block, on
-//! every target; at most 1 KiB for a heap without memory; at most 64 bytes for
-//! an expert on 32-bit targets; up to 47 bytes of each region.
+//! What it costs, asserted when it is compiled: 8 bytes before each block, and
+//! 16 for the smallest, on every target; at most 1 KiB for a heap without
+//! memory; at most 64 bytes for an expert on 32-bit targets; up to 47 bytes of
+//! each region, and on 64-bit targets 800 of the first in each 4 GiB but those
+//! that the heap began in.
 //!
 //! What is bounded: allocating, freeing, and resizing in place take a number of
 //! steps that does not depend on the number of blocks (113 instructions for
@@ -75,10 +79,12 @@
 mod block;
 #[cfg(feature = "testing")]
 mod check;
+mod class;
 mod engine;
 mod header;
 mod heap;
 mod index;
+mod link;
 mod lock;
 mod owner;
 mod region;
@@ -88,6 +94,7 @@ mod requests;
 pub mod shadow;
 mod store;
 mod walk;
+mod windows;
 
 #[cfg(feature = "testing")]
 #[doc(hidden)]

@@ -92,6 +92,7 @@ impl Regions {
         let end = first.skip(size);
         end.set_live(Extent::live(0, Kind::Bound), Tag::ENGINE, 0);
         first.set_free(size);
+        end.set_previous_free(true);
         let node = core::ptr::with_exposed_provenance_mut::<Node>(node);
         // SAFETY: S1 and `round_up`; nothing else was ever there.
         unsafe { node.write(Node { next: self.newest, end }) };

@@ -6,9 +6,9 @@
 //!   refused has changed nothing but the count of refusals.
 
 use super::block::Block;
-use super::header::{Extent, HEADER, MAX_BLOCK, Tag, block_size};
+use super::header::{Extent, HEADER, MAX_BLOCK, MIN_BLOCK, Tag, block_size};
 use super::owner::{Directory, Owner};
-use super::store::{Mark, Store};
+use super::store::{Mark, Store, fitted, take};
 use crate::engine::{HOST_KEY, Kind, Taken, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
@@ -35,7 +35,7 @@ fn tag(who: Who<'_, Owner>) -> Option<Tag> {
 impl Store {
     /// Allocates a block in the way that most requests go: nothing to search,
     /// to align or to refuse. `None`, with nothing changed, for all others.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn allocate_fast(
         &mut self,
         who: Who<'_, Owner>,
@@ -44,14 +44,16 @@ impl Store {
         align: usize,
     ) -> Option<Block> {
         let tag = tag(who)?;
-        let fit = self.find_fast(block_size(asked)?, align)?;
+        let index = &mut self.free.first;
+        let found = index.find_fast(block_size(asked)?, align)?;
+        let size = found.size;
         if tag == Tag::HOST {
-            who.account.charge_unlimited_locked(fit.size);
+            who.account.charge_unlimited_locked(size);
         } else {
-            who.account.charge_again_locked(fit.size).ok()?;
+            who.account.charge_again_locked(size).ok()?;
         }
-        who.owner.gain(1, fit.size);
-        Some(self.take(fit, Mark { tag, kind }))
+        who.owner.gain(1, size);
+        Some(take(index, &found, Mark { tag, kind }))
     }
 
     /// Allocates a block.
@@ -60,14 +62,14 @@ impl Store {
         let Request { who, kind, asked, align } = request;
         let Some(tag) = tag(who) else { return Err(Error::TooManyExperts) };
         let size = block_size(asked).ok_or_else(|| why_not(request, MAX_BLOCK))?;
-        let fit = self.find(size, align).ok_or_else(|| why_not(request, size))?;
-        charge(request, fit.size)?;
-        who.owner.gain(1, fit.size);
-        Ok(self.take_slow(fit, Mark { tag, kind }))
+        let found = self.free.find(size, align).ok_or_else(|| why_not(request, size))?;
+        charge(request, found.size)?;
+        who.owner.gain(1, found.size);
+        Ok(self.take(&found, Mark { tag, kind }))
     }
 
     /// Frees a live block, whoever it belongs to.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn free(&mut self, host: Who<'_, Owner>, others: &impl Directory, block: Block) {
         let size = block.size();
         let tag = block.label().tag();
@@ -81,25 +83,52 @@ impl Store {
         self.release(block, size);
     }
 
+    /// Resizes a live block of the host where it stands, if that can be:
+    /// `false`, with nothing changed, if it cannot.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    pub fn resize_for_host(&mut self, host: Who<'_, Owner>, block: Block, asked: usize) -> bool {
+        let Some(size) = block_size(asked) else { return false };
+        let before = block.size();
+        if is_close(size, before) {
+            return true;
+        }
+        let whole = self.reach(block);
+        if size > whole {
+            return false;
+        }
+        let size = fitted(size, whole);
+        let more = size.wrapping_sub(before);
+        host.account.charge_unlimited_locked(more);
+        host.owner.resize(more);
+        self.resize(block, size, Mark { tag: Tag::HOST, kind: Kind::Ambient });
+        true
+    }
+
     /// Resizes a live block where it stands, if that can be: `None` if it
     /// cannot, and the block is untouched then.
+    #[inline(never)]
     pub fn resize_for(
         &mut self,
         request: Request<'_>,
         block: Block,
     ) -> Option<Result<Block, Error>> {
         let size = block_size(request.asked)?;
-        let whole = self.reach(block);
-        if whole < size || block.payload().addr().get() & (request.align - 1) != 0 {
+        let before = block.size();
+        if block.payload().addr().get() & (request.align - 1) != 0 {
             return None;
         }
-        let before = block.size();
-        // What is taken from a free neighbour is all of it or a part that
-        // leaves a block; what is cut off joins a free neighbour.
-        if let Err(error) = recharge(request, before, self.resized(whole, size)) {
+        if is_close(size, before) {
+            return Some(Ok(block));
+        }
+        let whole = self.reach(block);
+        if size > whole {
+            return None;
+        }
+        let size = fitted(size, whole);
+        if let Err(error) = recharge(request, before, size) {
             return Some(Err(error));
         }
-        self.resize(block, size, mark(request, block));
+        self.resize_slow(block, size, mark(request, block));
         Some(Ok(block))
     }
 
@@ -113,10 +142,10 @@ impl Store {
     ) -> Result<Block, Error> {
         let size = block_size(request.asked).ok_or(Error::OutOfMemory)?;
         let mark = mark(request, block);
-        if let Some(fit) = self.find(size, request.align) {
+        if let Some(found) = self.free.find(size, request.align) {
             let before = block.size();
-            recharge(request, before, fit.size)?;
-            let moved = self.take_slow(fit, mark);
+            recharge(request, before, found.size)?;
+            let moved = self.take(&found, mark);
             // SAFETY: two live blocks, each at least `kept` bytes long.
             unsafe { block.payload().copy_to_nonoverlapping(moved.payload(), kept) };
             self.release_slow(block, before);
@@ -128,7 +157,8 @@ impl Store {
         let Some((_, whole)) = self.reach_back(block).filter(fits) else {
             return Err(why_not(request, size.saturating_sub(block.size())));
         };
-        recharge(request, block.size(), self.resized(whole, size))?;
+        let size = fitted(size, whole);
+        recharge(request, block.size(), size)?;
         self.slide(block, size, kept, mark).ok_or(Error::OutOfMemory)
     }
 
@@ -213,6 +243,13 @@ pub fn key_of(others: &impl Directory, block: Block) -> Option<ExpertKey> {
         Tag::ENGINE => None,
         tag => others.find(tag.slot())?.key,
     }
+}
+
+/// Whether a block of `before` bytes stays as it is where `size` bytes are
+/// asked for: rather than that a crumb is made.
+#[inline(always)]
+fn is_close(size: usize, before: usize) -> bool {
+    before.wrapping_sub(size) < MIN_BLOCK
 }
 
 /// The mark of a block that stays its owner's.

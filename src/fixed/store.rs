@@ -9,15 +9,17 @@
 //! - F2 no two neighbours are both free.
 //! - F3 a header has the mark "the block before is free" iff it is, and then
 //!   the last word before the header is that block's size.
-//! - F4 the index holds the free blocks (X2).
+//! - F4 the indexes hold the free blocks (X2).
 //! - F5 the header of every live block passes its check (H3).
 
 use core::ptr::NonNull;
 
 use super::block::Block;
-use super::header::{Extent, GRANULE, MIN_BLOCK, Tag};
+use super::header::{Extent, MIN_BLOCK, Tag};
 use super::index::{Found, Index};
+use super::link::Window;
 use super::region::Regions;
+use super::windows::Windows;
 use crate::engine::Kind;
 
 /// What a live block's header says besides its size.
@@ -29,30 +31,9 @@ pub struct Mark {
     pub kind: Kind,
 }
 
-/// A free block found for a request, not yet taken.
-pub struct Fit {
-    found: Found,
-    gap: usize,
-    /// The size of the block that [`Store::take`] will make of it.
-    pub size: usize,
-    rest: usize,
-}
-
-impl Fit {
-    #[inline(always)]
-    fn new(found: Found, gap: usize, size: usize) -> Self {
-        let rest = found.block.size() - gap - size;
-        if rest < MIN_BLOCK {
-            Self { found, gap, size: size + rest, rest: 0 }
-        } else {
-            Self { found, gap, size, rest }
-        }
-    }
-}
-
 /// All blocks of a heap.
 pub struct Store {
-    pub(super) index: Index,
+    pub(super) free: Windows,
     pub(super) regions: Regions,
 }
 
@@ -63,20 +44,23 @@ unsafe impl Send for Store {}
 impl Store {
     /// A store without memory.
     pub const fn new() -> Self {
-        Self { index: Index::new(), regions: Regions::new() }
+        Self { free: Windows::new(), regions: Regions::new() }
     }
 
     /// Gives the store `len` bytes from `start`; the bytes that blocks can
-    /// use of them. Memory beyond what one block can hold makes more regions.
+    /// use of them. Memory that crosses the border of two windows, or is more
+    /// than a block can hold, makes several regions.
     ///
     /// # Safety
     ///
     /// - S1 as for [`Regions::add`].
     pub unsafe fn add_region(&mut self, mut start: NonNull<u8>, mut len: usize) -> usize {
         let mut usable = 0;
-        // SAFETY: S1; each turn of the loop passes what the last one left.
-        while let Some((block, size, used)) = unsafe { self.regions.add(start, len) } {
-            self.index.insert(block, size);
+        while len != 0 {
+            let piece = len.min(Window::bytes_from(start.addr().get()));
+            // SAFETY: S1, `piece <= len`.
+            let added = unsafe { self.add_piece(start, piece) };
+            let (size, used) = added.unwrap_or((0, piece));
             usable += size;
             len -= used;
             // SAFETY: S1, `used <= len`.
@@ -85,112 +69,73 @@ impl Store {
         usable
     }
 
-    /// A free block of at least `size` bytes, which is a block size, whose
-    /// payload is a multiple of `align`, a power of two. Changes nothing but
-    /// the order of a list.
-    pub fn find(&mut self, size: usize, align: usize) -> Option<Fit> {
-        if align <= GRANULE {
-            return Some(Fit::new(self.index.find(size)?, 0, size));
-        }
-        let found = self.index.find_aligned(size, align)?;
-        let gap = found.block.gap(align)?;
-        Some(Fit::new(found, gap, size))
+    /// Adds as much as one block can hold of a piece of memory in one window:
+    /// the bytes that blocks can use, and those used up; `None` where the piece
+    /// is too small.
+    ///
+    /// # Safety
+    ///
+    /// - S1 as for [`Regions::add`].
+    unsafe fn add_piece(&mut self, start: NonNull<u8>, len: usize) -> Option<(usize, usize)> {
+        // SAFETY: S1.
+        let served = unsafe { self.free.serve(start, len) }?;
+        // SAFETY: S1, `served <= len`.
+        let start = unsafe { start.add(served) };
+        // SAFETY: S1; nobody else has what is left.
+        let (block, size, used) = unsafe { self.regions.add(start, len - served) }?;
+        self.free.of(block).insert(block, size);
+        Some((size, served + used))
     }
 
-    /// As [`find`](Self::find), where no list has to be searched and no
-    /// payload aligned: `None` where one has, too.
-    #[inline(always)]
-    pub fn find_fast(&self, size: usize, align: usize) -> Option<Fit> {
-        if align > GRANULE {
-            return None;
-        }
-        Some(Fit::new(self.index.find_fast(size)?, 0, size))
-    }
-
-    /// Makes the block that was found live, and gives back what is left over
-    /// before and behind it. Nothing may have changed since it was found.
-    #[inline(always)]
-    pub fn take(&mut self, fit: Fit, mark: Mark) -> Block {
-        let Fit { found, gap, size, rest } = fit;
-        self.index.take(&found);
-        let taken = found.block.skip(gap);
-        if gap != 0 {
-            found.block.set_free(gap);
-            self.index.insert(found.block, gap);
-        }
-        self.settle(taken, size, rest);
-        set_live(taken, size, gap != 0, mark);
-        taken
-    }
-
-    /// [`take`](Self::take), for callers who are slow themselves.
+    /// Makes what was found live, and gives back what is left over before and
+    /// behind. Nothing may have changed since it was found.
     #[inline(never)]
-    pub fn take_slow(&mut self, fit: Fit, mark: Mark) -> Block {
-        self.take(fit, mark)
+    pub fn take(&mut self, found: &Found, mark: Mark) -> Block {
+        take(self.free.of(found.block), found, mark)
     }
 
     /// Frees a live block of `size` bytes, merging it with its neighbours.
-    #[inline(always)]
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn release(&mut self, block: Block, size: usize) {
-        self.release_run(block, size);
-    }
-
-    /// Makes `size` bytes from `block`, all of whose blocks are erased or the
-    /// one at `block`, one free block with its free neighbours.
-    #[inline(always)]
-    fn release_run(&mut self, mut block: Block, mut size: usize) -> Block {
-        let next = block.skip(size);
-        if next.is_free() {
-            let more = next.size();
-            self.index.remove(next, more);
-            size += more;
+        if self.free.are_first(block) {
+            release(&mut self.free.first, block, size);
+        } else {
+            self.release_slow(block, size);
         }
-        if let Some(previous) = block.previous_free() {
-            let more = previous.size();
-            self.index.remove(previous, more);
-            block.erase();
-            (block, size) = (previous, size + more);
-        }
-        block.set_free(size);
-        self.index.insert(block, size);
-        block
     }
 
     /// The size that a live block has when everything it can take of the
     /// block behind it is added.
     #[inline]
     pub fn reach(&self, block: Block) -> usize {
-        let next = block.next();
-        block.size() + if next.is_free() { next.size() } else { 0 }
+        let size = block.size();
+        let next = block.skip(size).extent();
+        size + if next.is_free() { next.size() } else { 0 }
     }
 
-    /// Resizes a live block where it stands to `size` bytes, a block size of
-    /// at most [`reach`](Self::reach), and marks it anew. The block may come
-    /// out larger, by what is too small to be a block.
+    /// Resizes a live block where it stands to `size` bytes, which
+    /// [`fitted`] gave for all that it can [`reach`](Self::reach), and which
+    /// are not its own size.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn resize(&mut self, block: Block, size: usize, mark: Mark) {
-        let previous_free = block.extent().is_previous_free();
-        let mut whole = block.size();
-        let next = block.next();
-        if next.is_free() {
-            whole += self.swallow(next);
+        if self.free.are_first(block) {
+            resize(&mut self.free.first, block, size, mark);
+        } else {
+            self.resize_slow(block, size, mark);
         }
-        let size = self.resized(whole, size);
-        self.settle_slow(block, size, whole - size);
-        set_live(block, size, previous_free, mark);
     }
 
-    /// The size that [`resize`](Self::resize) gives a block which reaches
-    /// `whole` bytes and is asked for `size`.
-    #[inline]
-    pub fn resized(&self, whole: usize, size: usize) -> usize {
-        if whole - size < MIN_BLOCK { whole } else { size }
+    /// [`resize`](Self::resize), wherever the block is.
+    #[inline(never)]
+    pub fn resize_slow(&mut self, block: Block, size: usize, mark: Mark) {
+        resize(self.free.of(block), block, size, mark);
     }
 
     /// The free block before a live one, and all bytes that a block moved to
     /// there can have.
     pub fn reach_back(&self, block: Block) -> Option<(Block, usize)> {
-        let previous = block.previous_free()?;
-        Some((previous, previous.size() + self.reach(block)))
+        let (previous, size) = block.previous_free()?;
+        Some((previous, size + self.reach(block)))
     }
 
     /// Moves a live block to the start of the free block before it, as `size`
@@ -208,8 +153,8 @@ impl Store {
         // SAFETY: both are in one region (F1); `kept` bytes fit behind each,
         // since neither the old payload nor the new is shorter.
         unsafe { from.copy_to(to, kept) };
-        let size = self.resized(whole, size);
-        self.settle_slow(previous, size, whole - size);
+        settle(self.free.of(previous), previous, size, whole - size);
+        previous.skip(whole).set_previous_free(size != whole);
         set_live(previous, size, false, mark);
         Some(previous)
     }
@@ -218,38 +163,95 @@ impl Store {
     #[inline(never)]
     pub(super) fn swallow(&mut self, block: Block) -> usize {
         let size = block.size();
-        self.index.remove(block, size);
+        self.free.of(block).remove(block, size);
         block.erase();
         size
     }
 
-    /// [`release`](Self::release), for callers who are slow themselves.
-    pub fn release_slow(&mut self, block: Block, size: usize) {
-        self.release_run_slow(block, size);
-    }
-
+    /// [`release`](Self::release), wherever the block is, of one block or of a
+    /// run of blocks, the first of which is at `block` and the rest of which
+    /// are erased. The free block that it becomes a part of.
     #[inline(never)]
-    pub(super) fn release_run_slow(&mut self, block: Block, size: usize) -> Block {
-        self.release_run(block, size)
+    pub fn release_slow(&mut self, block: Block, size: usize) -> Block {
+        release(self.free.of(block), block, size)
     }
+}
 
-    #[inline(never)]
-    fn settle_slow(&mut self, block: Block, size: usize, rest: usize) {
-        self.settle(block, size, rest);
+/// [`Store::release`], to an index that is known.
+#[cfg_attr(target_pointer_width = "64", inline(always))]
+fn release(index: &mut Index, mut block: Block, mut size: usize) -> Block {
+    let next = block.skip(size);
+    let extent = next.extent();
+    if extent.is_free() {
+        let more = extent.size();
+        index.remove(next, more);
+        size += more;
+    } else {
+        next.set_previous_free(true);
     }
+    if let Some((previous, more)) = block.previous_free() {
+        index.remove(previous, more);
+        block.erase();
+        (block, size) = (previous, size + more);
+    }
+    block.set_free(size);
+    index.insert(block, size);
+    block
+}
 
-    /// Makes the `rest` bytes behind a block of `size` bytes a free block, or
-    /// tells the next block that there is none.
-    #[inline(always)]
-    fn settle(&mut self, block: Block, size: usize, rest: usize) {
-        let behind = block.skip(size);
-        if rest == 0 {
-            behind.set_previous_free(false);
-        } else {
-            behind.set_free(rest);
-            self.index.insert(behind, rest);
-        }
+/// [`Store::resize`], in an index that is known.
+#[cfg_attr(target_pointer_width = "64", inline(always))]
+fn resize(index: &mut Index, block: Block, size: usize, mark: Mark) {
+    let extent = block.extent();
+    let mut whole = extent.size();
+    let next = block.skip(whole);
+    let after = next.extent();
+    if after.is_free() {
+        let more = after.size();
+        index.remove(next, more);
+        whole += more;
+    } else {
+        next.set_previous_free(true);
     }
+    settle(index, block, size, whole - size);
+    set_live(block, size, extent.is_previous_free(), mark);
+}
+
+/// [`Store::take`], from an index that is known.
+#[cfg_attr(target_pointer_width = "64", inline(always))]
+pub fn take(index: &mut Index, found: &Found, mark: Mark) -> Block {
+    let &Found { block, gap, size, rest, .. } = found;
+    index.take(found);
+    let taken = block.skip(gap);
+    settle(index, taken, size, rest);
+    set_live(taken, size, false, mark);
+    if gap != 0 {
+        block.set_free(gap);
+        taken.set_previous_free(true);
+        index.insert(block, gap);
+    }
+    taken
+}
+
+/// Makes the `rest` bytes behind a block of `size` bytes a free block, or tells
+/// the next block that there is none. Where there is one, the block behind it
+/// knows already that a free one ends there.
+#[cfg_attr(target_pointer_width = "64", inline(always))]
+fn settle(index: &mut Index, block: Block, size: usize, rest: usize) {
+    let behind = block.skip(size);
+    if rest == 0 {
+        behind.set_previous_free(false);
+    } else {
+        behind.set_free(rest);
+        index.link(behind, rest);
+    }
+}
+
+/// The size of a block of which `size` bytes are needed and `whole` can be
+/// had: rather than leave a crumb, all.
+#[inline(always)]
+pub fn fitted(size: usize, whole: usize) -> usize {
+    if whole - size < MIN_BLOCK { whole } else { size }
 }
 
 /// Makes `block` a live block of `size` bytes as marked, without slack.

@@ -29,7 +29,7 @@ impl Store {
             || next.is_free() && {
                 let room = span.end.address() - next.address();
                 let possible = next.extent().is_possible() && next.size() <= room;
-                possible && next.next().previous_free() == Some(next)
+                possible && next.next().previous_free() == Some((next, next.size()))
             };
         (fits && !next.extent().is_previous_free()).then_some(block)
     }
@@ -81,7 +81,7 @@ impl Store {
             } else if block.is_free() {
                 self.swallow(block);
             } else {
-                return self.release_run_slow(first, size);
+                return self.release_slow(first, size);
             }
             size += more;
         }

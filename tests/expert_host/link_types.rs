@@ -111,6 +111,7 @@ fn what_is_behind_the_link_header_is_the_same() {
 
 /// pcapng may hold frames of several interfaces, each of a link type its own.
 #[test]
+#[cfg_attr(target_endian = "big", ignore = "pcap-parser 0.17 reads no pcapng there")]
 fn interfaces_of_different_link_types_in_one_capture() {
     let packets = packets();
     let cooked_frames = behind(cooked, &packets);
@@ -138,6 +139,7 @@ fn interfaces_of_different_link_types_in_one_capture() {
 
 /// Simple packet blocks have no time and no length of their own.
 #[test]
+#[cfg_attr(target_endian = "big", ignore = "pcap-parser 0.17 reads no pcapng there")]
 fn simple_packet_blocks() {
     let frames = captures::made_up(100);
     let mut writer = PcapNgWriter::new(Vec::new()).expect("a section");

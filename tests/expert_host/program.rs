@@ -19,7 +19,7 @@ pub const EXPERTS: [&str; 6] = [
 
 /// The example's executable. `cargo test` builds examples along with the tests;
 /// where only some targets were asked for, it is built here if need be.
-pub fn path() -> &'static Path {
+fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
         let test = std::env::current_exe().expect("the path of this test");
@@ -54,10 +54,21 @@ fn is_up_to_date(path: &Path) -> bool {
     true
 }
 
+/// The example, to be run by what runs the programs of the target, if that is
+/// another machine (`.ci/targets`).
+pub fn command() -> Command {
+    let runner = std::env::var("CROSS_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace();
+    let Some(first) = words.next() else { return Command::new(path()) };
+    let mut command = Command::new(first);
+    command.args(words).arg(path());
+    command
+}
+
 /// Runs the example with these arguments. Whatever they are, it never panics
 /// itself, and an expert that panics is announced in one line.
 pub fn run(arguments: &[&str]) -> Output {
-    let output = Command::new(path()).args(arguments).output().expect("the example runs");
+    let output = command().args(arguments).output().expect("the example runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(!errors.contains("panicked at"), "{arguments:?}: {errors}");
     assert!(!errors.contains("backtrace"), "{arguments:?}: {errors}");

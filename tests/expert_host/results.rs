@@ -133,6 +133,7 @@ fn made_up_traffic_agrees_with_the_oracle() {
 }
 
 #[test]
+#[cfg_attr(target_endian = "big", ignore = "pcap-parser 0.17 reads no pcapng there")]
 fn pcap_and_pcapng_of_it_give_the_same_results() {
     let frames = captures::made_up(20_000);
     let made_up = program::json(&["--top", "0", "--frames", "20000"]);

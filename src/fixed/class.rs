@@ -1,0 +1,127 @@
+//! Classes of block sizes, as pure functions.
+//!
+//! Up to 127 granules, which is just under 1 KiB, each size has a class; above,
+//! each power of two is cut into eight ranges of equal width, and large powers,
+//! of whose sizes a small heap has few blocks, into fewer.
+//!
+//! - C1 a class is less than [`CLASSES`], and not 0.
+//! - C2 the classes are in the order of their sizes.
+
+use super::header::{GRANULE, MAX_BLOCK};
+
+/// Sizes in granules below this have a class each, of the same number.
+const EXACT: usize = 1 << FIRST;
+const FIRST: usize = 7;
+
+/// Log2 of the largest size in granules.
+const TOP: usize = (MAX_BLOCK / GRANULE).ilog2() as usize;
+
+/// Log2 of the number of classes that sizes from `2^log2` granules up to twice
+/// as many have.
+const fn cuts(log2: usize) -> usize {
+    match log2 {
+        0..=9 => 3,
+        10..=12 => 2,
+        13..=16 => 1,
+        _ => 0,
+    }
+}
+
+/// For each power of two from `EXACT` granules on, what a size in granules is
+/// shifted by, and what is then to be added, modulo 256, to make a class.
+const STEPS: [(u8, u8); TOP + 1 - FIRST] = {
+    let mut steps = [(0, 0); TOP + 1 - FIRST];
+    let (mut log2, mut first) = (FIRST, EXACT);
+    while log2 <= TOP {
+        let shift = log2 - cuts(log2);
+        steps[log2 - FIRST] = (shift as u8, (first as u8).wrapping_sub(1 << cuts(log2)));
+        first += 1 << cuts(log2);
+        log2 += 1;
+    }
+    steps
+};
+
+/// The number of classes.
+pub const CLASSES: usize = Class::of(MAX_BLOCK).number() + 1;
+
+const _: () = assert!(CLASSES <= 256, "classes are computed in bytes");
+
+/// A range of sizes (C1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Class(u32);
+
+impl Class {
+    /// The class of a block of `size` bytes, a size that H1 allows.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    pub const fn of(size: usize) -> Self {
+        debug_assert!(size >= GRANULE && size <= MAX_BLOCK);
+        let granules = (size / GRANULE) as u32;
+        if granules < EXACT as u32 {
+            return Self(granules);
+        }
+        let log2 = 31 ^ granules.leading_zeros() as usize;
+        if log2 < FIRST || log2 > TOP {
+            // SAFETY: there are at least `EXACT` granules, and by H1 at most
+            // as many as `MAX_BLOCK` has.
+            unsafe { core::hint::unreachable_unchecked() }
+        }
+        let (shift, add) = STEPS[log2 - FIRST];
+        Self(((granules >> (shift & 31)) as u8).wrapping_add(add) as u32)
+    }
+
+    /// The number of the first class all of whose blocks have `size` bytes, a
+    /// multiple of a granule; `None` where no block is that large.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    pub const fn enough_for(size: usize) -> Option<usize> {
+        if size > MAX_BLOCK {
+            return None;
+        }
+        let number = Self::of(size).number();
+        Some(if number < EXACT { number } else { number + 1 })
+    }
+
+    /// The class with this number; 0 for none.
+    ///
+    /// # Safety
+    ///
+    /// - S1 `number` is less than [`CLASSES`].
+    #[inline(always)]
+    pub unsafe fn new_unchecked(number: usize) -> Self {
+        debug_assert!(number < CLASSES);
+        Self(number as u32)
+    }
+
+    /// The number of the class, less than `CLASSES`.
+    #[inline(always)]
+    pub const fn number(self) -> usize {
+        self.0 as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_grow_with_the_size_and_all_are_used() {
+        let mut last = Class::of(GRANULE).number();
+        let mut size = GRANULE;
+        while size <= MAX_BLOCK - GRANULE {
+            size += (size / 64).max(GRANULE) & !(GRANULE - 1);
+            let class = Class::of(size.min(MAX_BLOCK)).number();
+            assert!(class == last || class == last + 1, "{size}: {last}, {class}");
+            last = class;
+        }
+        assert_eq!(last, CLASSES - 1);
+    }
+
+    #[test]
+    fn small_sizes_have_a_class_each() {
+        for granules in 1..EXACT {
+            assert_eq!(Class::of(granules * GRANULE).number(), granules);
+        }
+        assert_eq!(Class::of(EXACT * GRANULE), Class::of((EXACT + 1) * GRANULE));
+        assert_eq!(Class::enough_for(EXACT * GRANULE), Some(EXACT + 1));
+        assert_eq!(Class::enough_for(MAX_BLOCK + 1), None);
+    }
+}

@@ -1,0 +1,90 @@
+//! Links of the free lists: 32 bits on every target.
+//!
+//! On 64-bit targets a link is the low half of an address, and a *window*, 4
+//! GiB of addresses with one high half, says the rest. On 32-bit targets there
+//! is one window, and a link is an address.
+
+use core::ptr;
+
+use super::block::Block;
+
+/// Whether addresses are wider than links.
+pub const WIDE: bool = usize::BITS > 32;
+
+/// The bits of an address that a link has.
+const LOW: usize = u32::MAX as usize;
+
+/// All addresses with the same high half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window(usize);
+
+impl Window {
+    /// The window of no address.
+    pub const NONE: Self = Self(LOW);
+
+    /// The window that `address` is in.
+    #[inline(always)]
+    pub const fn of(address: usize) -> Self {
+        Self(if WIDE { address & !LOW } else { 0 })
+    }
+
+    /// How many bytes there are from `address` to the end of its window;
+    /// on 32-bit targets no region reaches there.
+    #[inline]
+    pub const fn bytes_from(address: usize) -> usize {
+        if WIDE { LOW - (address & LOW) + 1 } else { usize::MAX }
+    }
+}
+
+/// A link: to a block, or, of the first block of a list back to the list, by
+/// an odd number that stands for it. So a block that is taken out of its list
+/// need not find out which one that is.
+///
+/// A node stands before the first block of each region, so no block is at the
+/// start of a window, and 0 is free to mean nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
+pub struct Link(u32);
+
+impl Link {
+    /// To nothing.
+    pub const NONE: Self = Self(0);
+
+    /// To a block.
+    #[inline(always)]
+    pub fn to(block: Block) -> Self {
+        Self(block.address() as u32)
+    }
+
+    /// To the list with this number.
+    #[inline(always)]
+    pub const fn list(number: usize) -> Self {
+        Self((number as u32) << 1 | 1)
+    }
+
+    /// Whether this is a link to nothing.
+    #[inline(always)]
+    pub fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether this leads to a list.
+    #[inline(always)]
+    pub fn is_to_list(self) -> bool {
+        self.0 & 1 != 0
+    }
+
+    /// The number of the list that this leads to.
+    #[inline(always)]
+    pub fn list_number(self) -> usize {
+        (self.0 >> 1) as usize
+    }
+
+    /// Where the block in `window` is that this leads to; of a link to
+    /// nothing, or to a list, some address.
+    #[inline(always)]
+    pub fn pointer(self, window: Window) -> *mut u8 {
+        let high = if WIDE { window.0 } else { 0 };
+        ptr::with_exposed_provenance_mut(high | self.0 as usize)
+    }
+}

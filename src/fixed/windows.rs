@@ -1,0 +1,115 @@
+//! The indexes of a heap, one for each window that it has regions in: nearly
+//! always one.
+//!
+//! - N1 no two indexes have the same window, and each region's window has one.
+//! - N2 all but the first lie in memory that a region gave up for them, and are
+//!   never taken away.
+
+use core::ptr::NonNull;
+
+use super::block::Block;
+use super::index::{Found, Index};
+use super::link::{WIDE, Window};
+
+/// What a region gives up for an index, as documented.
+const _: () = assert!(size_of::<Index>() + align_of::<Index>() <= 800);
+
+/// All free blocks of a heap.
+pub struct Windows {
+    /// The index of the window that was served first.
+    pub first: Index,
+}
+
+impl Windows {
+    /// No windows.
+    pub const fn new() -> Self {
+        Self { first: Index::new(Window::NONE) }
+    }
+
+    /// Whether a block belongs to the first index.
+    #[inline(always)]
+    pub fn are_first(&self, block: Block) -> bool {
+        !WIDE || self.first.window() == Window::of(block.address())
+    }
+
+    /// The index that a block belongs to.
+    pub fn of(&mut self, block: Block) -> &mut Index {
+        if self.are_first(block) {
+            return &mut self.first;
+        }
+        self.others(Window::of(block.address())).unwrap_or(&mut self.first)
+    }
+
+    fn others<'a>(&self, window: Window) -> Option<&'a mut Index> {
+        let mut more = self.first.more;
+        loop {
+            // SAFETY: N2; each index is referred to once at a time, because
+            // who refers to one has the store to itself.
+            let index = unsafe { more?.as_mut() };
+            if index.window() == window {
+                return Some(index);
+            }
+            more = index.more;
+        }
+    }
+
+    /// A free block of any window; see [`Index::find`].
+    pub fn find(&mut self, size: usize, align: usize) -> Option<Found> {
+        let mut found = self.first.find(size, align);
+        let mut more = self.first.more;
+        while WIDE && found.is_none() {
+            // SAFETY: as in `others`.
+            let index = unsafe { more?.as_mut() };
+            found = index.find(size, align);
+            more = index.more;
+        }
+        found
+    }
+
+    /// Makes sure that there is an index for the window in which `start` is,
+    /// in the first of the `len` bytes from there if need be; how many bytes
+    /// that takes, `None` where there are too few.
+    ///
+    /// # Safety
+    ///
+    /// - S1 `len` bytes from `start` are memory in one window that is the
+    ///   heap's alone, from now on and for as long as the heap is in use.
+    pub unsafe fn serve(&mut self, start: NonNull<u8>, len: usize) -> Option<usize> {
+        let window = Window::of(start.addr().get());
+        if self.first.window() == Window::NONE {
+            self.first = Index::new(window);
+        }
+        if !WIDE || self.first.window() == window || self.others(window).is_some() {
+            return Some(0);
+        }
+        let gap = start.addr().get().wrapping_neg() % align_of::<Index>();
+        let used = gap + size_of::<Index>();
+        if used > len {
+            return None;
+        }
+        // SAFETY: S1, `gap < used <= len`.
+        let place = unsafe { start.add(gap) }.cast::<Index>();
+        let mut index = Index::new(window);
+        index.more = self.first.more;
+        // SAFETY: S1, aligned by the gap.
+        unsafe { place.write(index) };
+        self.first.more = Some(place);
+        Some(used)
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Windows {
+    /// Walks all lists of all windows; the number of blocks in them.
+    pub fn check(&self) -> Result<usize, &'static str> {
+        let mut count = self.first.check()?;
+        let mut more = self.first.more;
+        while let Some(index) = more {
+            // SAFETY: N2; the store is borrowed.
+            let index = unsafe { index.as_ref() };
+            count += index.check()?;
+            more = index.more;
+        }
+        Ok(count)
+    }
+}
