@@ -221,9 +221,17 @@ fn loglog(
         .y_label_area_size(64)
         .build_cartesian_2d(
             range(|point| point.0).log_scale(),
-            range(|point| point.1).log_scale(),
+            // Room above the lines for their names.
+            (range(|point| point.1).start..4.0 * range(|point| point.1).end).log_scale(),
         )?;
-    chart.configure_mesh().x_desc(axes[0]).y_desc(axes[1]).draw()?;
+    let label = |value: &f64| format!("{}", (value * 1000.0).round() / 1000.0);
+    chart
+        .configure_mesh()
+        .x_desc(axes[0])
+        .y_desc(axes[1])
+        .x_label_formatter(&label)
+        .y_label_formatter(&label)
+        .draw()?;
     for (number, line) in lines.iter().enumerate().filter(|(_, line)| !line.points.is_empty()) {
         let style = Palette99::pick(number).stroke_width(2);
         chart

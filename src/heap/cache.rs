@@ -23,7 +23,7 @@ use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
 use super::address::prefetch;
-use super::free_block::{FreeBlock, FreeList};
+use super::free_block::FreeList;
 use super::paths::{self, Path};
 use super::record::{HOST, Heap};
 use super::size_class::{CLASSES, Place};
@@ -107,7 +107,7 @@ pub static EMPTY: Cache = Cache::empty();
 impl Cache {
     const fn empty() -> Self {
         Self {
-            bins: [const { Bin { head: Cell::new(None), allocated: AtomicUsize::new(0) } };
+            bins: [const { Bin { head: Cell::new(FreeList::EMPTY), allocated: AtomicUsize::new(0) } };
                 CLASSES],
             queues: [const { Queue::new() }; CLASSES],
             heap: AtomicPtr::new((&raw const HOST).cast_mut()),
@@ -138,7 +138,7 @@ impl Cache {
     pub fn close(&self) {
         self.id.store(0, Relaxed);
         for class in self.used_classes() {
-            self.bins[class].head.set(None);
+            self.bins[class].head.set(FreeList::EMPTY);
             self.bins[class].allocated.store(0, Relaxed);
             let queue = &self.queues[class];
             queue.limit.store(0, Relaxed);
@@ -238,23 +238,19 @@ impl Cache {
         let bin = unsafe { bins.byte_add(place.offset()) };
         // SAFETY: as above: one of this cache's bins.
         let bin = unsafe { &*bin };
-        let block = bin.head.get()?;
-        if !block.is_guarded() {
-            return None;
-        }
-        let next = block.next();
+        let (block, next) = bin.head.get().pop()?;
         bin.head.set(next);
         // The next call will read its link.
-        prefetch(next.map_or(ptr::null(), FreeBlock::as_ptr));
+        prefetch(next.as_ptr());
         bin.allocated.store(bin.allocated.load(Relaxed).wrapping_add(1), Relaxed);
-        Some(block.take())
+        Some(block)
     }
 
     /// Drops the list of a bin that `pop` refuses: one of its blocks is in use,
     /// and what its link says is not to be trusted. What is lost counts as in
     /// use until its owner ends.
     pub fn lose_bin(&self, class: usize) {
-        if self.bins[class].head.take().is_some() {
+        if !self.bins[class].head.take().is_empty() {
             paths::entered(Path::GuardMissed);
             super::local::refuse();
             self.set_limit(class, 0);
@@ -269,7 +265,7 @@ impl Cache {
     /// Puts a list of `count` blocks of the current span into the empty bin.
     pub fn fill(&self, class: usize, list: FreeList, count: u32) {
         let bin = &self.bins[class];
-        debug_assert!(bin.head.get().is_none());
+        debug_assert!(bin.head.get().is_empty());
         bin.head.set(list);
         self.set_limit(class, count as usize);
     }
@@ -292,11 +288,14 @@ impl Cache {
 
     /// Puts what the bin holds back on the local list of the current span.
     pub fn empty_bin(&self, class: usize) {
-        let Some(head) = self.bins[class].head.take() else { return };
+        let list = self.bins[class].head.take();
+        if list.is_empty() {
+            return;
+        }
         let count = self.bin_count(class);
         self.set_limit(class, 0);
         let Some(span) = self.queues[class].current.get() else { return };
-        span.take_back(Some(head), count as u32);
+        span.take_back(list, count as u32);
     }
 
     /// Makes `span` current and sets the one before aside.
@@ -321,7 +320,9 @@ impl Cache {
         let queue = &self.queues[span.class()];
         self.use_class(span.class());
         let (local, enough) = (span.local_count(), self.enough(span));
-        if span.own_free() >= enough || span.leftover().is_some() || span.carved() < span.capacity()
+        if span.own_free() >= enough
+            || !span.leftover().is_empty()
+            || span.carved() < span.capacity()
         {
             let outstanding = span.carved().saturating_sub(span.own_free());
             span.set_state(State::Available);

@@ -284,11 +284,11 @@ impl Marks {
     /// Checks and counts a list of free blocks of `span`.
     fn list(&mut self, span: &Span, list: FreeList, name: &'static str) -> Result<usize, Broken> {
         let mut count = 0;
-        let mut next = list;
+        let mut next = list.first();
         while let Some(block) = next {
             self.block(span, block, name)?;
             count += 1;
-            next = block.next();
+            next = block.next().first();
         }
         Ok(count)
     }
@@ -328,7 +328,11 @@ fn check_span(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict {
     let state = span.remote.state();
     // SAFETY: the first block of the remote list: it was freed there.
     let first = state.first().map(|first| unsafe { FreeBlock::listed(span.block(first)) });
-    let remote = marks.list(span, first, "block on the remote list")?;
+    let remote = marks.list(
+        span,
+        first.map_or(FreeList::EMPTY, FreeList::from),
+        "block on the remote list",
+    )?;
     equal("remote R1", "remote count", at, state.count() as usize, remote)?;
     let mut bin = 0;
     if let (State::Current, Some(cache)) = (span.state(), span.cache()) {
@@ -431,7 +435,7 @@ fn check_queue(cache: &'static Cache, class: usize) -> Result<usize, Broken> {
     let queue = cache.queue(class);
     let at = place(queue);
     let current = queue.current.get();
-    let is_empty = cache.bin(class).is_none();
+    let is_empty = cache.bin(class).is_empty();
     is("cache Q1", "bin without a span", at, current.is_some() || is_empty)?;
     is("cache Q2", "count of a bin", at, (cache.bin_count(class) == 0) == is_empty)?;
     let mut spans = 0;

@@ -13,7 +13,7 @@
 //! is a constant: the guard finds mistakes, and is no defence against a program
 //! that writes guards on purpose.
 
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
@@ -50,9 +50,16 @@ pub const WORDS: usize = 2 * size_of::<usize>();
 
 #[repr(C)]
 struct Links {
-    next: Option<FreeBlock>,
+    next: FreeList,
     guard: usize,
 }
+
+/// What stands where a list ends: it looks like a block without its guard, so
+/// that who takes a block asks one question, not two.
+static END: Links = Links { next: FreeList(ptr::null()), guard: 0 };
+
+// SAFETY: never written.
+unsafe impl Sync for Links {}
 
 /// A block that nobody uses.
 ///
@@ -68,7 +75,69 @@ struct Links {
 pub struct FreeBlock(NonNull<Links>);
 
 /// A last-in, first-out list of free blocks, threaded through them.
-pub type FreeList = Option<FreeBlock>;
+///
+/// # Invariants
+///
+/// - F4 it points to a free block of the list, or to [`END`].
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct FreeList(*const Links);
+
+impl FreeList {
+    /// The list without blocks.
+    pub const EMPTY: Self = Self(&raw const END);
+
+    /// Whether there is no block.
+    #[inline]
+    pub fn is_empty(self) -> bool {
+        ptr::eq(self.0, &raw const END)
+    }
+
+    /// The first block.
+    #[inline]
+    pub fn first(self) -> Option<FreeBlock> {
+        let first = NonNull::new(self.0.cast_mut()).filter(|_| !self.is_empty());
+        first.map(FreeBlock)
+    }
+
+    /// The first block, if there is one and its guard is in place, handed out,
+    /// and the list of the others.
+    #[inline(always)]
+    pub fn pop(self) -> Option<(NonNull<u8>, Self)> {
+        // SAFETY: F4; the end is not null either.
+        let first = FreeBlock(unsafe { NonNull::new_unchecked(self.0.cast_mut()) });
+        // The end has no guard.
+        if !first.is_guarded() {
+            return None;
+        }
+        let next = first.next();
+        Some((first.take(), next))
+    }
+
+    /// The list as a pointer to hint with.
+    #[inline(always)]
+    pub fn as_ptr(self) -> *const i8 {
+        self.0.cast()
+    }
+
+    /// All blocks, in order.
+    pub fn iter(self) -> impl Iterator<Item = FreeBlock> {
+        core::iter::successors(self.first(), |block| block.next().first())
+    }
+}
+
+impl Default for FreeList {
+    fn default() -> Self {
+        Self::EMPTY
+    }
+}
+
+impl From<FreeBlock> for FreeList {
+    #[inline(always)]
+    fn from(block: FreeBlock) -> Self {
+        Self(block.0.as_ptr())
+    }
+}
 
 impl FreeBlock {
     /// Makes a free block of `memory`, in front of `next`.
@@ -122,27 +191,16 @@ impl FreeBlock {
 
     /// Hands the block out: wipes the guard.
     #[inline(always)]
-    pub fn take(self) -> NonNull<u8> {
+    fn take(self) -> NonNull<u8> {
         // SAFETY: F1. Relaxed: as in `new`.
         (unsafe { second_word(self.0.cast()) }).store(0, Relaxed);
         self.0.cast()
-    }
-
-    /// The block as a pointer to compare or to hint with.
-    #[inline(always)]
-    pub fn as_ptr(self) -> *const i8 {
-        self.0.as_ptr().cast()
     }
 
     /// The block's address.
     #[inline(always)]
     pub fn addr(self) -> usize {
         self.0.addr().get()
-    }
-
-    /// The list that begins here, block by block.
-    pub fn iter(self) -> impl Iterator<Item = FreeBlock> {
-        core::iter::successors(Some(self), |block| block.next())
     }
 }
 

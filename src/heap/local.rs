@@ -8,7 +8,7 @@ use core::ptr::NonNull;
 
 use super::address;
 use super::cache::Cache;
-use super::free_block::FreeBlock;
+use super::free_block::{FreeBlock, FreeList};
 use super::paths::{self, Path};
 use super::remote::RemoteState;
 use super::span::{NEVER, Span, State};
@@ -61,7 +61,7 @@ unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
     // SAFETY: S1: a block of this heap lies there.
     let memory = unsafe { address::block_at(memory.addr().get()) };
     // SAFETY: S2; the pointer has the chunk's provenance.
-    span.local.set(Some(unsafe { FreeBlock::new(memory, span.local.get()) }));
+    span.local.set(unsafe { FreeBlock::new(memory, span.local.get()) }.into());
     let wait = span.wait.load(Relaxed).wrapping_sub(1);
     span.wait.store(wait, Relaxed);
     if wait == 0 {
@@ -149,13 +149,14 @@ unsafe fn remote_block(memory: NonNull<u8>) -> FreeBlock {
     // SAFETY: S1: a block of this heap lies there.
     let memory = unsafe { address::block_at(memory.addr().get()) };
     // SAFETY: S2.
-    unsafe { FreeBlock::new(memory, None) }
+    unsafe { FreeBlock::new(memory, FreeList::EMPTY) }
 }
 
 /// Puts the remote list behind `block`.
 fn link(span: &'static Span, block: FreeBlock, state: RemoteState) {
     // SAFETY: the first block of the remote list: it was freed there.
-    block.set_next(state.first().map(|first| unsafe { FreeBlock::listed(span.block(first)) }));
+    let first = state.first().map(|first| unsafe { FreeBlock::listed(span.block(first)) });
+    block.set_next(first.map_or(FreeList::EMPTY, FreeList::from));
 }
 
 /// Frees a block of a span that no thread owns, in an inner slice, large, or

@@ -36,7 +36,7 @@ impl Cache {
     pub fn reuse_current(&self, class: usize) -> Option<NonNull<u8>> {
         let current = self.queue(class).current.get()?;
         let local = current.local_count();
-        if local < self.enough(current) || self.bin(class).is_some() {
+        if local < self.enough(current) || !self.bin(class).is_empty() {
             return None;
         }
         self.fill(class, current.local.take(), local);
@@ -98,9 +98,9 @@ impl Cache {
             span.set_wait(0, NEVER);
             return true;
         }
-        if span.leftover().is_some() {
+        if !span.leftover().is_empty() {
             self.fill(span.class(), span.leftover(), span.leftover_count());
-            span.set_leftover(None, 0);
+            span.set_leftover(FreeList::EMPTY, 0);
             return true;
         }
         if span.remote.state().count() < enough {
@@ -111,7 +111,7 @@ impl Cache {
         let Some(first) = taken.first() else { return false };
         // SAFETY: the first of the remote list just taken.
         let list = unsafe { FreeBlock::listed(span.block(first)) };
-        self.fill(span.class(), Some(list), taken.count());
+        self.fill(span.class(), list.into(), taken.count());
         true
     }
 
@@ -207,13 +207,13 @@ impl Cache {
         let size = span.block_size();
         let begin = span.start() + carved as usize * size;
         let mut address = begin + count as usize * size;
-        let mut list: FreeList = None;
+        let mut list = FreeList::EMPTY;
         while address > begin {
             address -= size;
             // SAFETY: inside this span, which is inside a mapped chunk.
             let memory = unsafe { address::block_at(address) };
             // SAFETY: uncarved memory of this span, which nobody uses.
-            list = Some(unsafe { FreeBlock::new(memory, list) });
+            list = unsafe { FreeBlock::new(memory, list) }.into();
         }
         span.set_carved(carved + count);
         self.fill(span.class(), list, count);
@@ -284,7 +284,7 @@ impl Cache {
     /// A block of `class` from a span of the queue that has one: the current
     /// one, any available one, or one of a few waiting for other threads.
     fn scrape(&'static self, class: usize) -> Option<NonNull<u8>> {
-        if self.bin(class).is_some() {
+        if !self.bin(class).is_empty() {
             return None;
         }
         let queue = self.queue(class);

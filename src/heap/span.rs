@@ -132,8 +132,8 @@ impl Span {
         fresh: bool,
     ) {
         debug_assert_eq!(self.thread.load(Relaxed), 0);
-        self.local.set(None);
-        self.set_leftover(None, 0);
+        self.local.set(FreeList::EMPTY);
+        self.set_leftover(FreeList::EMPTY, 0);
         self.set_wait(0, NEVER);
         self.carved.store(0, Relaxed);
         self.class.store(class, Relaxed);
@@ -308,20 +308,21 @@ impl Span {
 
     /// Takes back `count` blocks that a bin still held.
     pub fn take_back(&self, list: FreeList, count: u32) {
-        if self.local.get().is_none() {
+        if self.local.get().is_empty() {
             self.local.set(list);
             self.set_wait(self.local_count() + count, NEVER);
             return;
         }
         let before = self.leftover();
-        if let Some(before) = before {
+        if !before.is_empty() {
             // Counted, because a block that was freed twice makes a ring.
             let is_sound = |block: &FreeBlock| block.is_guarded();
             let all = before.iter().take_while(is_sound).take(self.leftover_count() as usize);
             let Some(last) = all.last() else { return };
             last.set_next(list);
         }
-        self.set_leftover(before.or(list), self.leftover_count() + count);
+        let all = if before.is_empty() { list } else { before };
+        self.set_leftover(all, self.leftover_count() + count);
     }
 
     /// How many free blocks this thread has of the span, those of other
