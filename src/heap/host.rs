@@ -129,7 +129,8 @@ impl Engine for HostEngine {
         layout: Layout,
         zeroed: bool,
     ) -> Result<NonNull<u8>, Error> {
-        match (size_class::looked_up(layout), thread::remembered(who.key, kind)) {
+        let remembered = if kind == Kind::Bound { thread::remembered(who.key) } else { None };
+        match (size_class::looked_up(layout), remembered) {
             (Some(place), Some(cache)) => blocks::allocate_from(cache, place, layout, zeroed),
             _ => allocate_slow(who, kind, layout, zeroed),
         }

@@ -83,9 +83,10 @@ pub fn owns(cache: &Cache) -> bool {
 /// What a cache is looked up by: the owner and the kind.
 #[inline(always)]
 pub fn id(key: ExpertKey, kind: Kind) -> usize {
-    // Keys are unique, and their topmost two bits, the generation's, are 0 until
-    // a slot has had 2^30 owners. Bound blocks, which are in the greatest hurry,
-    // have the key itself.
+    // Keys are unique, and those of the living differ in their slots; the kind
+    // is in the topmost bits, which are the generation's. So no two living
+    // caches share an id, and a dead one that does is told by its fate. Bound
+    // blocks, which are in the greatest hurry, have the key itself.
     key.into_raw() ^ (kind as usize ^ Kind::Bound as usize) << (usize::BITS - 2)
 }
 
@@ -99,12 +100,14 @@ pub fn passed(pass: Pass) -> Option<&'static Cache> {
     (cache.id() == pass.word()).then_some(cache)
 }
 
-/// This thread's cache for `key`, if it was the last one found.
+/// This thread's cache for the bound blocks of `key`, if it was the last one
+/// found.
 #[inline(always)]
-pub fn remembered(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
+pub fn remembered(key: ExpertKey) -> Option<&'static Cache> {
     let cache = found();
-    // No key has the id of the empty cache, or of one that was given up.
-    (cache.id() == id(key, kind)).then_some(cache)
+    // What was found last is for bound blocks, and its id the whole key: no
+    // other expert ever has it. Nor has the empty cache a key.
+    (cache.id() == key.into_raw()).then_some(cache)
 }
 
 /// This thread's cache for `key`, if it has one. Remembers it.
@@ -120,8 +123,8 @@ pub fn find(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
             cache
         }
     };
-    remember(kind, cache);
-    Some(cache)
+    // A cache that was reclaimed or adopted waits in the inbox.
+    (cache.fate() == Fate::Alive).then(|| remember(kind, cache))
 }
 
 /// Where a cache of this id is kept when it was found: neighbouring slots in
@@ -130,11 +133,13 @@ fn recent_place(id: usize) -> usize {
     (id ^ id >> (usize::BITS - 5)) % RECENT
 }
 
-/// Remembers a cache for the next call; ambient ones are current instead.
-fn remember(kind: Kind, cache: &'static Cache) {
-    if kind != Kind::Ambient {
+/// Remembers a cache for the next call by a handle; ambient ones are current
+/// instead.
+fn remember(kind: Kind, cache: &'static Cache) -> &'static Cache {
+    if kind == Kind::Bound {
         set_found(cache);
     }
+    cache
 }
 
 /// Makes this thread's cache for `heap` of `key`, which it has none for.
