@@ -260,3 +260,40 @@ fn allocate_slow(
     }
     blocks::allocate_in(heap_or_open(who, kind)?, who.key, kind, layout, zeroed)
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::account::Account;
+
+    #[test]
+    fn the_id_of_a_dead_cache_may_come_again() {
+        static ACCOUNTS: [Account; 2] = [const { Account::new() }; 2];
+        static OWNERS: [HostOwner; 2] = [const { HostOwner::new() }; 2];
+        let who = |place: usize, key| Who {
+            key,
+            account: &ACCOUNTS[place],
+            owner: &OWNERS[place],
+            overdraft: false,
+        };
+        let first = ExpertKey::new(77, 1).unwrap();
+        let second = ExpertKey::from_raw(thread::id(first, Kind::Raw)).unwrap();
+        assert_eq!(thread::id(second, Kind::Bound), thread::id(first, Kind::Raw));
+        let (old, new) = (who(0, first), who(1, second));
+        let layout = Layout::new::<[u64; 8]>();
+        HostEngine.allocate(old, Kind::Raw, layout, false).unwrap();
+        // Another thread ends the first: this one's inbox stays shut.
+        let end = || {
+            // SAFETY: S1, S2: nothing uses the block, and nobody else the owner.
+            unsafe { HostEngine.reclaim(old, Kind::Raw) };
+            HostEngine.close(old);
+        };
+        std::thread::scope(|scope| scope.spawn(end).join().unwrap());
+        let block = HostEngine.allocate(new, Kind::Bound, layout, false).unwrap();
+        assert_eq!(HostEngine.owner_of(block.as_ptr()), Some(second));
+        // SAFETY: S1, S2: as above.
+        unsafe { HostEngine.reclaim(new, Kind::Bound) };
+        HostEngine.close(new);
+        assert_eq!((ACCOUNTS[0].charged(), ACCOUNTS[1].charged()), (0, 0));
+    }
+}
