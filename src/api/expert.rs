@@ -303,26 +303,22 @@ impl<H: Home> Expert<H> {
         life::borrowed::<H>(self.slot(), self.key)
     }
 
-    /// The key, if nobody has told the expert to stop and it has not overdrawn.
+    /// The key, if nobody has told the expert to stop, it has not overdrawn and
+    /// it has no parent to be asked; otherwise no valid key.
     #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_nightly))]
     #[inline(always)]
     pub(crate) fn pass(&self) -> crate::engine::Pass {
         crate::engine::Pass::new(self.key, self.slot().account())
     }
 
-    /// Whether nobody has told the expert to stop, and it has not overdrawn.
-    #[inline(always)]
-    pub(crate) fn is_open(&self) -> bool {
-        self.slot().account().is_open()
-    }
-
     /// Refuses, and counts it, where the expert is to stop.
     #[inline]
     pub(crate) fn check_open(&self) -> Result<(), Error> {
-        if self.is_open() {
+        let account = self.slot().account();
+        if account.is_open() {
             return Ok(());
         }
-        self.slot().account().count_refusal();
+        account.count_refusal();
         Err(Error::Terminated)
     }
 

@@ -416,7 +416,7 @@ pub fn release_slices(span: &'static Span) {
     arena::with(|arena| release_slices_in(&mut arena.take_back(), span));
 }
 
-/// As [`release_slices`], for many spans under one lock.
+/// As [`release_slices`], where the arena is locked and more may follow.
 pub fn release_slices_in(returned: &mut Returned<'_>, span: &'static Span) {
     let (state, slices, start) = (span.state(), span.slices(), span.start());
     let chunk = returned.chunk_of(start).or_else(|| super::chunk_map::find(start));

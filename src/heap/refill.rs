@@ -4,8 +4,8 @@
 //! span; the next available span; a span that an ended thread left with enough
 //! free blocks; fresh pages of the current one; a waiting span that other
 //! threads have freed into; any span that was left with a free block; a fresh
-//! span. When the quota or the system refuses, whatever is free
-//! anywhere in the cache.
+//! span. When the quota or the system refuses, whatever is free anywhere in the
+//! cache.
 
 use core::ptr::NonNull;
 
