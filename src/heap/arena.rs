@@ -12,7 +12,7 @@ use core::cell::Cell;
 use super::bitmap::SliceSet;
 pub use super::chunk::Chunk;
 use super::chunk_map;
-use super::geometry::{CHUNK, SLICE, SLICES};
+use super::geometry::{CHUNK, HUGE_PAGE, HUGE_SLICES, SLICE, SLICES};
 use super::paths::{self, Path};
 use super::span::Span;
 use super::tables::Pool;
@@ -83,8 +83,9 @@ pub fn purged_slices() -> usize {
 }
 
 /// Takes `count < SLICES` slices in a row, the first at a multiple of `align`
-/// slices; the run's start is noted in its chunk. `None` where memory ends.
-pub fn take(count: usize, align: usize) -> Option<Run> {
+/// slices; the run's start is noted in its chunk. Where `whole`, all of it is
+/// going to be touched. `None` where memory ends.
+pub fn take(count: usize, align: usize, whole: bool) -> Option<Run> {
     debug_assert!(count > 0 && count < SLICES && align < SLICES);
     let arena = ARENA.lock();
     arena.look_at_clock();
@@ -92,10 +93,10 @@ pub fn take(count: usize, align: usize) -> Option<Run> {
         Some(found) => found,
         None => {
             let chunk = arena.grow()?;
-            (chunk, chunk.free.get().find_run(count, align)?)
+            (chunk, chunk.find_free(count, align)?)
         }
     };
-    let fresh = chunk.take(first, count);
+    let fresh = if whole { chunk.take_whole(first, count) } else { chunk.take(first, count) };
     if chunk.free.get().is_empty() {
         arena.unlist(chunk);
     }
@@ -124,22 +125,25 @@ pub fn extend(chunk: &'static Chunk, first: usize, count: usize, wanted: usize) 
     if first + wanted > SLICES || !chunk.free.get().has_all(first + count, wanted - count) {
         return None;
     }
-    let fresh = chunk.take(first + count, wanted - count);
+    let fresh = chunk.take_whole(first + count, wanted - count);
     if chunk.free.get().is_empty() {
         arena.unlist(chunk);
     }
     Some(fresh)
 }
 
-/// Maps a chunk of its own for one block of `bytes` at `align`. Returns it and
-/// the block's address.
-pub fn take_huge(bytes: usize, align: usize) -> Option<(&'static Chunk, usize)> {
+/// Maps a chunk of its own for one block of `bytes` at `align`, all of which is
+/// going to be touched where `whole`. Returns it and the block's address.
+pub fn take_huge(bytes: usize, align: usize, whole: bool) -> Option<(&'static Chunk, usize)> {
     let offset = align.max(SLICE);
     let mapped = bytes.checked_add(offset)?.checked_next_multiple_of(SLICE)?;
     // A length of exactly one chunk would look like an ordinary one.
     let mapped = if mapped <= CHUNK { CHUNK + SLICE } else { mapped };
     let arena = ARENA.lock();
     let chunk = arena.map_chunk(mapped, align.max(CHUNK))?;
+    if whole {
+        chunk.prefer_huge_pages(HUGE_SLICES, mapped / HUGE_PAGE - 1, true);
+    }
     Some((chunk, chunk.base() + offset))
 }
 
@@ -256,15 +260,8 @@ impl Arena {
 
     /// A run of free slices: among those with physical pages first.
     fn find(&self, count: usize, align: usize) -> Option<(&'static Chunk, usize)> {
-        let dirty =
-            |chunk: &'static Chunk| Some((chunk, chunk.dirty.get().find_run(count, align)?));
-        let any = |chunk: &'static Chunk| {
-            let found = chunk.free.get().find_run(count, align);
-            if found.is_none() && align == 1 {
-                chunk.longest.set(count - 1);
-            }
-            Some((chunk, found?))
-        };
+        let dirty = |chunk: &'static Chunk| Some((chunk, chunk.find_dirty(count, align)?));
+        let any = |chunk: &'static Chunk| Some((chunk, chunk.find_free(count, align)?));
         let candidates = || self.chunks().filter(|chunk| chunk.longest.get() >= count);
         candidates().take(DIRTY_LOOKS).find_map(dirty).or_else(|| candidates().find_map(any))
     }

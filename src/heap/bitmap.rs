@@ -23,11 +23,13 @@ impl SliceSet {
     }
 
     /// Whether all slices of `start..start + count` are in the set.
+    #[inline]
     pub fn has_all(&self, start: usize, count: usize) -> bool {
         masks(start, count).all(|(word, mask)| self.0[word] & mask == mask)
     }
 
     /// Whether any slice of `start..start + count` is in the set.
+    #[inline]
     pub fn has_any(&self, start: usize, count: usize) -> bool {
         masks(start, count).any(|(word, mask)| self.0[word] & mask != 0)
     }
@@ -35,15 +37,11 @@ impl SliceSet {
     /// Adds `start..start + count`.
     #[inline]
     pub fn insert(&mut self, start: usize, count: usize) {
-        if count == 1 {
-            // Nearly all spans are one slice.
-            self.0[start / 64] |= 1 << (start % 64);
-            return;
-        }
         masks(start, count).for_each(|(word, mask)| self.0[word] |= mask);
     }
 
     /// Removes `start..start + count`.
+    #[inline]
     pub fn remove(&mut self, start: usize, count: usize) {
         masks(start, count).for_each(|(word, mask)| self.0[word] &= !mask);
     }
@@ -69,21 +67,28 @@ impl SliceSet {
         self.find(from, u64::MAX).unwrap_or(SLICES)
     }
 
-    /// The first start, a multiple of `align`, of `count` slices in a row that
-    /// are in the set. Time in the number of runs before it.
-    pub fn find_run(&self, count: usize, align: usize) -> Option<usize> {
-        let mut from = 0;
-        loop {
-            let start = self.next(from)?.next_multiple_of(align);
-            if start + count > SLICES {
-                return None;
-            }
-            let end = self.next_gap(start);
-            if end >= start + count {
-                return Some(start);
-            }
-            from = end.max(start + 1);
+    /// Where `count` slices in a row are in the set, the first at a multiple of
+    /// `align`. A single slice is taken from the first run; more, from where
+    /// the fewest follow in `around`, a set that holds this one: best fit, which
+    /// keeps long runs for those who need them. Time in the number of runs.
+    pub fn find_run(&self, count: usize, align: usize, around: &Self) -> Option<usize> {
+        if count == 1 && align == 1 {
+            return self.next(0);
         }
+        let (mut best, mut fewest) = (None, usize::MAX);
+        for (from, slices) in self.runs() {
+            let start = from.next_multiple_of(align);
+            if start + count <= from + slices {
+                let room = around.next_gap(from) - from;
+                if room < fewest {
+                    (best, fewest) = (Some(start), room);
+                }
+                if room == count {
+                    break;
+                }
+            }
+        }
+        best
     }
 
     /// The runs of the set, as (start, count), in order.
@@ -110,15 +115,20 @@ impl SliceSet {
     }
 }
 
-/// The words that `start..start + count` touches, each with its bits.
+/// The words that `start..start + count` touches, each with its bits: mostly
+/// one.
+#[inline]
 fn masks(start: usize, count: usize) -> impl Iterator<Item = (usize, u64)> {
     debug_assert!(start + count <= SLICES);
-    let end = start + count;
-    let words = if count == 0 { 0..0 } else { start / 64..(end - 1) / 64 + 1 };
-    words.map(move |word| {
-        let low = start.saturating_sub(word * 64);
-        let high = (end - word * 64).min(64);
-        (word, u64::MAX << low & u64::MAX >> (64 - high))
+    let (mut word, mut low, mut left) = (start / 64, start % 64, count);
+    core::iter::from_fn(move || {
+        if left == 0 {
+            return None;
+        }
+        let taken = left.min(64 - low);
+        let mask = (word, u64::MAX >> (64 - taken) << low);
+        (word, low, left) = (word + 1, 0, left - taken);
+        Some(mask)
     })
 }
 
@@ -127,10 +137,17 @@ mod tests {
     use super::*;
 
     /// The same answers by looking at each slice.
-    fn slow_run(set: &SliceSet, count: usize, align: usize) -> Option<usize> {
-        (0..=SLICES - count)
-            .step_by(align)
-            .find(|&start| (start..start + count).all(|slice| set.has_all(slice, 1)))
+    fn slow_run(set: &SliceSet, count: usize, align: usize, around: &SliceSet) -> Option<usize> {
+        let holds = |set: &SliceSet, slice| slice < SLICES && set.has_all(slice, 1);
+        let begins = |&slice: &usize| holds(set, slice) && (slice == 0 || !holds(set, slice - 1));
+        let fit = |from: usize| {
+            let start = from.next_multiple_of(align);
+            (from..start + count).all(|slice| holds(set, slice)).then_some((from, start))
+        };
+        let room = |from: usize| (from..).take_while(|&slice| holds(around, slice)).count();
+        let fits = (0..SLICES).filter(begins).filter_map(fit);
+        fits.min_by_key(|&(from, _)| if count == 1 && align == 1 { 0 } else { room(from) })
+            .map(|(_, start)| start)
     }
 
     #[test]
@@ -163,7 +180,12 @@ mod tests {
                 (at..SLICES).find(|&slice| !truth[slice]).unwrap_or(SLICES)
             );
             let (count, align) = (1 + next(20), 1 << next(4));
-            assert_eq!(set.find_run(count, align), slow_run(&set, count, align));
+            let mut around = set;
+            around.insert(start, count.min(SLICES - start));
+            for around in [&set, &around] {
+                let found = set.find_run(count, align, around);
+                assert_eq!(found, slow_run(&set, count, align, around));
+            }
             assert_eq!(set.runs().map(|(_, count)| count).sum::<usize>(), set.len());
         }
     }
