@@ -19,7 +19,8 @@
 //! - T2 the generation is odd iff the slot's key is valid (K2). While it is
 //!   even the slot is free, being taken, or lingers for its children.
 //! - T3 `holds` is 1 for the expert itself, while it has not ended, plus one
-//!   for each child that has not been released. At 0 the slot is released.
+//!   for each child that has not been released. Who gives up the last one
+//!   releases the slot.
 //! - T4 `link` is the parent's slot while `holds` is not 0, and the next free
 //!   slot while this one is free; 0 is none.
 //! - T5 the name is written only while the generation is even.
@@ -211,7 +212,9 @@ impl<O, N: Name> Slot<O, N> {
     /// Release, and Acquire for the last one: whoever releases the slot sees
     /// all that the other holders did with it.
     pub(crate) fn unhold(&self) -> bool {
-        self.holds.fetch_sub(1, AcqRel) == 1
+        // The expert has ended, so no child comes any more: a single hold is the
+        // caller's, and need not be counted down.
+        self.holds.load(Acquire) == 1 || self.holds.fetch_sub(1, AcqRel) == 1
     }
 
     /// The parent's slot, or the next free one (T4).

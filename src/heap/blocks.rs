@@ -262,11 +262,25 @@ pub fn allocate_in(
         return allocate_large(heap, key, layout, zeroed);
     };
     thread::tend();
-    let cache = match thread::find(key, kind) {
-        Some(cache) => cache,
-        None => thread::attach(heap, key)?,
-    };
-    allocate_from(cache, Place::of_class(class), layout, zeroed)
+    match thread::find(key, kind) {
+        Some(cache) => allocate_from(cache, Place::of_class(class), layout, zeroed),
+        None => allocate_first(heap, key, class, layout, zeroed),
+    }
+}
+
+/// Allocates for `key`, the owner of `heap`, which this thread has no cache for.
+///
+/// # Errors
+///
+/// As [`allocate_in`].
+pub fn allocate_first(
+    heap: &'static Heap,
+    key: ExpertKey,
+    class: usize,
+    layout: Layout,
+    zeroed: bool,
+) -> Result<NonNull<u8>, Error> {
+    allocate_from(thread::attach(heap, key)?, Place::of_class(class), layout, zeroed)
 }
 
 /// Allocates from one cache.

@@ -131,8 +131,9 @@ const SPANS_PER_LOCK: usize = 1024;
 /// - S1 nothing uses the heap's blocks any more, and no other thread allocates
 ///   or frees any.
 pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
+    let mut taken = Taken::default();
+    let mut own = None;
     heap.with(|lists| {
-        let mut taken = Taken::default();
         let mut charged = 0;
         let mut spans = lists.spans().peekable();
         while spans.peek().is_some() {
@@ -152,12 +153,18 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
         for cache in lists.caches() {
             uncount_bins(&mut taken, cache);
             cache.set_fate(Fate::Dead);
-            thread::notify(cache);
+            if thread::owns(cache) {
+                own = Some(cache);
+            } else {
+                thread::notify(cache);
+            }
         }
         heap.account().refund(charged);
         lists.clear();
-        taken
-    })
+    });
+    // A thread has one cache for a heap.
+    own.inspect(|&cache| thread::drop_dead(cache));
+    taken
 }
 
 /// Gives all spans and caches of `from`, an expert's heap, to `to`, the
@@ -181,6 +188,7 @@ pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
                 adopt_span(from, old, to, new, span);
             }
             new.count_adopted(taken.blocks as u64);
+            old.clear();
             from.disown();
             taken
         })

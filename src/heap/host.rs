@@ -34,6 +34,8 @@ impl HostOwner {
 
     /// Takes the heap away, to be closed.
     fn take(&self, kind: Kind) -> Option<&'static Heap> {
+        // Most kinds are never opened, and a look is cheaper than an exchange.
+        self.heap(kind)?;
         // Acquire: as in `heap`.
         // SAFETY: as in `heap`.
         unsafe { self.heaps[kind as usize].swap(ptr::null_mut(), Ordering::Acquire).as_ref() }
@@ -255,10 +257,16 @@ fn allocate_slow(
         return Ok(blocks::dangling(layout));
     }
     thread::tend();
-    if let (Some(class), Some(cache)) = (blocks::class_of(layout), thread::find(who.key, kind)) {
-        return blocks::allocate_from(cache, Place::of_class(class), layout, zeroed);
+    let Some(class) = blocks::class_of(layout) else {
+        return blocks::allocate_large(heap_or_open(who, kind)?, who.key, layout, zeroed);
+    };
+    match thread::find(who.key, kind) {
+        Some(cache) => blocks::allocate_from(cache, Place::of_class(class), layout, zeroed),
+        None => {
+            let heap = heap_or_open(who, kind)?;
+            blocks::allocate_first(heap, who.key, class, layout, zeroed)
+        }
     }
-    blocks::allocate_in(heap_or_open(who, kind)?, who.key, kind, layout, zeroed)
 }
 
 #[cfg(all(test, not(loom)))]

@@ -173,7 +173,7 @@ impl Lists {
         self.adopted.set(self.adopted.get() + blocks);
     }
 
-    /// Forgets all spans, none of them abandoned, and all caches.
+    /// Forgets all spans, none of them abandoned, all caches and all counts.
     pub fn clear(&self) {
         self.spans.set(None);
         self.caches.set(None);
@@ -212,9 +212,9 @@ impl Heap {
         Some(heap)
     }
 
-    /// Closes a heap without spans and live caches; the record is kept.
+    /// Closes a heap that was never used, or was reclaimed or adopted; the record
+    /// is kept.
     pub fn close(&'static self) {
-        self.lists.lock().clear();
         self.key.store(0, Relaxed);
         self.account.store(ptr::null_mut(), Relaxed);
         POOL.give(self);

@@ -214,6 +214,14 @@ pub fn notify(cache: &'static Cache) {
     }
 }
 
+/// Drops a cache of this thread whose heap was reclaimed.
+pub fn drop_dead(cache: &'static Cache) {
+    if let Some(thread) = known() {
+        paths::entered(Path::CacheDropped);
+        thread.drop_cache(cache);
+    }
+}
+
 /// Sees to what others did to this thread's caches.
 #[inline]
 pub fn tend() {
