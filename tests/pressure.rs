@@ -1,7 +1,7 @@
 //! What a quota has room for once something was freed.
 
 use expert_alloc::testing::{Path, count};
-use expert_alloc::{Error, ExpertAlloc};
+use expert_alloc::{Error, Expert, ExpertAlloc};
 
 #[global_allocator]
 static ALLOC: ExpertAlloc = ExpertAlloc::new();
@@ -27,4 +27,43 @@ fn a_single_freed_block_is_found_before_a_refusal() {
         assert!(expert.alloc(40).is_err());
     }
     assert!(count(Path::Pressure) > before);
+}
+
+/// Fills a quota of a megabyte, frees all of it by `free_all`, and fills it with
+/// blocks of another size.
+fn has_room_for_another_size(free_all: impl FnOnce(&Expert, Vec<usize>)) {
+    const QUOTA: usize = 1 << 20;
+    let expert = ALLOC.expert("changing").quota(QUOTA).register().unwrap();
+    let blocks = std::iter::from_fn(|| expert.alloc(40).ok().map(|block| block.addr().get()));
+    let blocks: Vec<usize> = blocks.collect();
+    free_all(&expert, blocks);
+    let others = std::iter::from_fn(|| expert.alloc(3000).ok()).count();
+    assert!(others * 3000 >= QUOTA * 8 / 10, "{others} blocks");
+}
+
+fn free(expert: &Expert, blocks: Vec<usize>) {
+    blocks.into_iter().for_each(|block| expert.free(block as *mut u8).unwrap());
+}
+
+#[test]
+fn what_was_freed_has_room_for_another_size() {
+    has_room_for_another_size(free);
+}
+
+#[test]
+fn what_another_thread_freed_has_room_for_another_size() {
+    has_room_for_another_size(|expert, blocks| {
+        std::thread::scope(|scope| scope.spawn(|| free(expert, blocks)).join().unwrap());
+    });
+}
+
+#[test]
+fn what_another_thread_freed_after_a_refusal_has_room_for_another_size() {
+    has_room_for_another_size(|expert, mut blocks| {
+        let half = blocks.split_off(blocks.len() / 2);
+        std::thread::scope(|scope| scope.spawn(|| free(expert, half)).join().unwrap());
+        // Tight already, and looked through once more.
+        assert!(expert.alloc(1 << 20).is_err());
+        std::thread::scope(|scope| scope.spawn(|| free(expert, blocks)).join().unwrap());
+    });
 }

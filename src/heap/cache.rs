@@ -30,7 +30,7 @@ use super::size_class::{CLASSES, Place};
 use super::span::{NEVER, Span, SpanList, State};
 use super::tables::Pooled;
 use super::thread::Thread;
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// The list that the fast path pops.
 #[repr(C)]
@@ -81,6 +81,9 @@ pub struct Cache {
     /// after a refusal. Until then a single free block is enough for a span to
     /// be looked at, and no span is kept empty.
     tight: Cell<u8>,
+    /// Whether another thread may have freed blocks of its spans since they
+    /// were last looked through. A hint.
+    is_freed_into: AtomicBool,
     /// What the thread looks it up by; 0 while unused.
     /// Atomic, like `thread`: who left a scope may look at a record that is
     /// another thread's by now.
@@ -114,6 +117,7 @@ impl Cache {
             used_classes: [const { AtomicU32::new(0) }; 2],
             fate: AtomicU8::new(Fate::Alive as u8),
             tight: Cell::new(0),
+            is_freed_into: AtomicBool::new(false),
             id: AtomicUsize::new(0),
             thread: AtomicPtr::new(ptr::null_mut()),
             heap_next: Cell::new(None),
@@ -131,6 +135,7 @@ impl Cache {
         self.id.store(id, Relaxed);
         self.fate.store(Fate::Alive as u8, Relaxed);
         self.tight.set(0);
+        self.set_freed_into(false);
         self.set_heap(heap);
     }
 
@@ -213,6 +218,16 @@ impl Cache {
     /// Notes that the quota has granted something.
     pub fn ease(&self) {
         self.tight.set(self.tight.get().saturating_sub(1));
+    }
+
+    /// Whether another thread may have freed into the cache's spans lately.
+    pub fn is_freed_into(&self) -> bool {
+        self.is_freed_into.load(Relaxed)
+    }
+
+    /// Notes whether another thread may have freed into the cache's spans.
+    pub fn set_freed_into(&self, freed: bool) {
+        self.is_freed_into.store(freed, Relaxed);
     }
 
     /// How many free blocks make a span worth a visit: an eighth, so that what
@@ -302,9 +317,21 @@ impl Cache {
     pub fn make_current(&'static self, class: usize, span: &'static Span) {
         self.set_current_aside(class);
         span.set_state(State::Current);
-        span.set_wait(span.local_count(), NEVER);
+        self.watch(span, span.local_count());
         self.queues[class].current.set(Some(span));
         self.use_class(class);
+    }
+
+    /// Notes that the current span has `local` blocks on its local list. Where
+    /// the quota is tight, it is looked at when it may have become empty.
+    pub fn watch(&self, span: &Span, local: u32) {
+        let used = span.carved().saturating_sub(local + self.bin_count(span.class()) as u32);
+        span.set_wait(local, if self.is_tight() { used.max(1) } else { NEVER });
+    }
+
+    /// Whether no block of the current span is in use.
+    pub fn is_empty(&self, span: &Span) -> bool {
+        span.outstanding() as usize == self.bin_count(span.class())
     }
 
     /// Puts the current span, whose bin is empty, on the list it belongs on.

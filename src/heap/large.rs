@@ -8,12 +8,13 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use super::arena::{self, Run};
+use super::cache::Cache;
 use super::free_block;
 use super::geometry::{CHUNK, PAGE, SLICE, SLICES};
 use super::paths::{self, Path};
 use super::record::Heap;
 use super::span::{Span, State};
-use super::{address, chunk_map};
+use super::{address, chunk_map, thread};
 use crate::error::Error;
 use crate::key::ExpertKey;
 
@@ -35,6 +36,7 @@ pub fn allocate(
     zeroed: bool,
 ) -> Result<NonNull<u8>, Error> {
     let bytes = layout.size().checked_next_multiple_of(PAGE).ok_or(Error::OutOfMemory)?;
+    make_room(heap, bytes);
     let slice_align = layout.align().div_ceil(SLICE);
     if bytes <= IN_CHUNK_MAX && slice_align <= SLICES / 2 {
         // Who asks for zeros may not touch them all.
@@ -50,6 +52,15 @@ pub fn allocate(
     let run = Run { chunk, first: 1, slices: 0, fresh: true };
     begin(heap, key, &run, State::Huge, start, bytes)?;
     Ok(hand_out(run.header(), false))
+}
+
+/// Gives back what this thread's cache for the heap holds in vain, where the
+/// owner's quota has no room for `bytes` more.
+fn make_room(heap: &'static Heap, bytes: usize) {
+    if !heap.account().has_room(bytes) {
+        let cache = heap.key().and_then(|key| thread::find(key, heap.kind()));
+        cache.map(Cache::relieve);
+    }
 }
 
 /// Begins the span and charges its owner; gives all back where that fails.
@@ -161,6 +172,7 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
         }
         span.set_slices(wanted.max(slices));
         let more = bytes - before;
+        span.heap().inspect(|heap| make_room(heap, more));
         let charged = span.with_heap(|heap, _| {
             heap.charge(span, more).or_else(|_| heap.charge_beyond(span, more))
         })?;

@@ -85,7 +85,8 @@ pub fn noticed(span: &'static Span) {
             }
         }
         State::Available => emptied(cache, span),
-        _ => span.set_wait(local, NEVER),
+        _ if cache.is_tight() && cache.is_empty(span) => cache.end_current(span),
+        _ => cache.watch(span, local),
     }
 }
 
@@ -137,7 +138,16 @@ unsafe fn push_owned(span: &'static Span, memory: NonNull<u8>) -> bool {
         link(span, block, state);
         !state.is_abandoned()
     });
-    after.is_some()
+    after.inspect(|&after| tell(span, after)).is_some()
+}
+
+/// Tells the cache of a span that another thread frees into it.
+#[inline]
+fn tell(span: &Span, after: RemoteState) {
+    // Later frees find what the first has left, until it is looked at.
+    if after.count() == 1 {
+        span.cache().inspect(|cache| cache.set_freed_into(true));
+    }
 }
 
 /// Makes a free block whose link is set when it is pushed.
@@ -211,7 +221,7 @@ unsafe fn push_any(span: &'static Span, memory: NonNull<u8>) {
     match after {
         // Without a pin the span is not looked at again: it may be gone.
         Some(after) if after.is_abandoned() && pin.is_some() => end_if_empty(span),
-        Some(_) => (),
+        Some(after) => tell(span, after),
         None => refuse(),
     }
 }

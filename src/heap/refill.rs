@@ -16,7 +16,7 @@ use super::geometry::PAGE;
 use super::paths::{self, Path};
 use super::record::Heap;
 use super::size_class::{self, CLASSES, Place, SMALL_MAX};
-use super::span::{NEVER, Span, State};
+use super::span::{Span, State};
 use crate::error::Error;
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sync::fence;
@@ -40,7 +40,7 @@ impl Cache {
             return None;
         }
         self.fill(class, current.local.take(), local);
-        current.set_wait(0, NEVER);
+        self.watch(current, 0);
         self.pop(Place::of_class(class))
     }
 
@@ -95,7 +95,7 @@ impl Cache {
         let local = span.local_count();
         if local >= enough {
             self.fill(span.class(), span.local.take(), local);
-            span.set_wait(0, NEVER);
+            self.watch(span, 0);
             return true;
         }
         if !span.leftover().is_empty() {
@@ -253,11 +253,7 @@ impl Cache {
         why: Error,
     ) -> Result<NonNull<u8>, Error> {
         paths::entered(Path::Pressure);
-        if !self.is_tight() {
-            self.set_tight();
-            // Once: from now on spans come up as soon as they have a block.
-            self.end_empty_spans();
-        }
+        let has_more = self.relieve();
         if let Some(block) = self.scrape(class) {
             paths::entered(Path::PressureRelieved);
             return Ok(block);
@@ -272,8 +268,7 @@ impl Cache {
             paths::entered(Path::LargerClass);
             return Ok(block);
         }
-        self.end_empty_currents();
-        if self.refill(class).is_ok() {
+        if has_more && self.refill(class).is_ok() {
             if let Some(block) = self.pop(Place::of_class(class)) {
                 return Ok(block);
             }
@@ -318,32 +313,38 @@ impl Cache {
             heap.charge(span, bytes).or_else(|_| heap.charge_beyond(span, bytes))
         });
         if charged.is_err() {
-            self.end_empty_currents();
+            // A fresh one is not kept.
+            if self.is_empty(span) {
+                self.end_current(span);
+            }
             return Err(why);
         }
         self.make_blocks(span, span.carved(), 1);
         self.pop(Place::of_class(class)).ok_or(Error::OutOfMemory)
     }
 
-    /// Gives back every span of this cache, whose owner's memory its thread is
-    /// using, that has no block in use.
-    fn end_empty_spans(&'static self) {
-        self.end_empty_spans_by(|span| self.end_span(span));
+    /// The quota has refused: gives back every span of this cache, whose owner's
+    /// memory its thread is using, that has no block in use. From then on spans
+    /// come up as soon as they have a block, and end with their last one, so all
+    /// are looked at again only where other threads have freed into them.
+    /// Returns whether they were.
+    #[cold]
+    pub fn relieve(&'static self) -> bool {
+        let is_first = !self.is_tight();
+        self.set_tight();
+        let looks = is_first || self.is_freed_into();
+        if looks {
+            self.end_empty_spans_by(|span| self.end_span(span));
+        }
+        looks
     }
 
-    /// The same for current spans only: where the quota is tight, the others
-    /// are not kept.
-    fn end_empty_currents(&'static self) {
-        for class in self.used_classes() {
-            let queue = self.queue(class);
-            let Some(span) = queue.current.get() else { continue };
-            if span.outstanding() as usize == self.bin_count(class) {
-                self.empty_bin(class);
-                queue.remove(span);
-                if !self.end_span(span) {
-                    self.enlist(span);
-                }
-            }
+    /// Ends the current span of a class, which is empty.
+    pub fn end_current(&'static self, span: &'static Span) {
+        self.empty_bin(span.class());
+        self.queue(span.class()).remove(span);
+        if !self.end_span(span) {
+            self.enlist(span);
         }
     }
 
@@ -359,6 +360,7 @@ impl Cache {
     }
 
     fn end_empty_spans_by(&'static self, end: impl Fn(&'static Span) -> bool) {
+        self.set_freed_into(false);
         for class in self.used_classes() {
             self.empty_bin(class);
             let queue = self.queue(class);
@@ -367,6 +369,9 @@ impl Cache {
             while let Some(span) = queue.spans().next() {
                 queue.remove(span);
                 if span.outstanding() != 0 || !end(span) {
+                    if span.remote.state().count() != 0 {
+                        self.set_freed_into(true);
+                    }
                     kept.push_back(span);
                 }
             }

@@ -84,7 +84,7 @@ pub struct Span {
     base: AtomicU32,
     /// The heap that owns the blocks: the tag.
     heap: AtomicPtr<Heap>,
-    cache: Cell<Option<&'static Cache>>,
+    cache: AtomicPtr<Cache>,
     block_size: AtomicUsize,
     /// The address of the first block.
     start: AtomicUsize,
@@ -195,14 +195,17 @@ impl Span {
         self.heap.store(core::ptr::from_ref(heap).cast_mut(), Relaxed);
     }
 
-    /// The cache that the span is in; its thread only.
+    /// The cache that the span is in. To others than its thread, one that it was
+    /// in lately.
     pub fn cache(&self) -> Option<&'static Cache> {
-        self.cache.get()
+        // SAFETY: null or a cache, which is never freed.
+        unsafe { self.cache.load(Relaxed).as_ref() }
     }
 
     /// Gives the span to `cache`, or to none.
     pub fn set_cache(&self, cache: Option<&'static Cache>) {
-        self.cache.set(cache);
+        let cache = cache.map_or(core::ptr::null(), core::ptr::from_ref);
+        self.cache.store(cache.cast_mut(), Relaxed);
     }
 
     pub fn state(&self) -> State {
