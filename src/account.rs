@@ -321,6 +321,13 @@ impl Account {
         core::iter::successors(Some(self), |account| account.parent())
     }
 
+    /// Whether what is charged to one of the two counts against a quota of the
+    /// other: they are the same, have a parent in common, or one is the other's.
+    #[cfg(feature = "std")]
+    pub fn shares_with(&self, other: &Account) -> bool {
+        self.chain().any(|account| other.chain().any(|its| core::ptr::eq(account, its)))
+    }
+
     #[cold]
     fn are_parents_open(&self) -> bool {
         self.chain().all(|account| !account.is_overdrawn() && !account.is_sealed())

@@ -1,5 +1,6 @@
 //! What a quota has room for once something was freed.
 
+use allocator_api2::alloc::Allocator;
 use expert_alloc::testing::{Path, count};
 use expert_alloc::{Error, Expert, ExpertAlloc};
 
@@ -66,4 +67,53 @@ fn what_another_thread_freed_after_a_refusal_has_room_for_another_size() {
         assert!(expert.alloc(1 << 20).is_err());
         std::thread::scope(|scope| scope.spawn(|| free(expert, blocks)).join().unwrap());
     });
+}
+
+/// An expert's raw blocks and those of its collections lie in heaps of their own.
+#[test]
+fn what_was_freed_of_one_kind_has_room_for_another() {
+    const QUOTA: usize = 5 << 19;
+    let expert = ALLOC.expert("both").quota(QUOTA).register().unwrap();
+    let mut blocks = Vec::new();
+    for size in (16..2000).step_by(100) {
+        blocks.extend((0..90_000 / size).filter_map(|_| expert.alloc(size).ok()));
+    }
+    free(&expert, blocks.into_iter().map(|block| block.addr().get()).collect());
+    let allocator = expert.allocator();
+    assert_eq!(expert.stats().refusals, 0);
+    let layout = std::alloc::Layout::new::<[u8; 3000]>();
+    let others: Vec<_> = std::iter::from_fn(|| allocator.allocate(layout).ok()).collect();
+    assert!(others.len() * 3000 >= QUOTA * 8 / 10, "{} blocks", others.len());
+    // SAFETY: live blocks of this layout.
+    others.into_iter().for_each(|block| unsafe { allocator.deallocate(block.cast(), layout) });
+}
+
+/// A large block takes no look at the small ones but where there is no room.
+#[test]
+fn what_was_freed_has_room_for_a_large_block() {
+    const QUOTA: usize = 2 << 20;
+    let expert = ALLOC.expert("large").quota(QUOTA).register().unwrap();
+    let sizes = (16..2000).step_by(10).cycle().take(800);
+    let blocks = sizes.map(|size| expert.alloc(size).unwrap().addr().get()).collect();
+    free(&expert, blocks);
+    assert_eq!(expert.stats().refusals, 0);
+    let layout = std::alloc::Layout::new::<[u8; QUOTA - QUOTA / 10]>();
+    let block = expert.allocator().allocate(layout).unwrap();
+    // SAFETY: a live block of this layout.
+    unsafe { expert.allocator().deallocate(block.cast(), layout) };
+}
+
+/// Of a quota that children share, one gets what another has no use for.
+#[test]
+fn what_one_child_freed_has_room_for_another() {
+    const QUOTA: usize = 2 << 20;
+    let parent = ALLOC.expert("parent").quota(QUOTA).register().unwrap();
+    let [first, second] =
+        ["first", "second"].map(|name| ALLOC.expert(name).parent(&parent).register().unwrap());
+    let sizes = (16..2000).step_by(10).cycle().take(800);
+    let blocks = sizes.map(|size| first.alloc(size).unwrap().addr().get()).collect();
+    free(&first, blocks);
+    let others = std::iter::from_fn(|| second.alloc(3000).ok()).count();
+    assert!(others * 3000 >= QUOTA * 8 / 10, "{others} blocks");
+    let _ = (first.finish(), second.finish());
 }

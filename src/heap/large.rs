@@ -8,13 +8,12 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use super::arena::{self, Run};
-use super::cache::Cache;
 use super::free_block;
 use super::geometry::{CHUNK, PAGE, SLICE, SLICES};
 use super::paths::{self, Path};
 use super::record::Heap;
 use super::span::{Span, State};
-use super::{address, chunk_map, thread};
+use super::{address, chunk_map, refill};
 use crate::error::Error;
 use crate::key::ExpertKey;
 
@@ -54,12 +53,11 @@ pub fn allocate(
     Ok(hand_out(run.header(), false))
 }
 
-/// Gives back what this thread's cache for the heap holds in vain, where the
-/// owner's quota has no room for `bytes` more.
-fn make_room(heap: &'static Heap, bytes: usize) {
+/// Gives back what this thread holds in vain of the heap's owner, where the
+/// quota has no room for `bytes` more.
+fn make_room(heap: &Heap, bytes: usize) {
     if !heap.account().has_room(bytes) {
-        let cache = heap.key().and_then(|key| thread::find(key, heap.kind()));
-        cache.map(Cache::relieve);
+        refill::relieve(heap);
     }
 }
 

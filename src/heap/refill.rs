@@ -14,9 +14,11 @@ use super::cache::{Cache, Fate};
 use super::free_block::{FreeBlock, FreeList};
 use super::geometry::PAGE;
 use super::paths::{self, Path};
-use super::record::Heap;
+use super::record::{Heap, Lists};
 use super::size_class::{self, CLASSES, Place, SMALL_MAX};
 use super::span::{Span, State};
+use super::thread;
+use crate::engine::Kind;
 use crate::error::Error;
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sync::fence;
@@ -253,7 +255,7 @@ impl Cache {
         why: Error,
     ) -> Result<NonNull<u8>, Error> {
         paths::entered(Path::Pressure);
-        let has_more = self.relieve();
+        let has_more = relieve(self.heap());
         if let Some(block) = self.scrape(class) {
             paths::entered(Path::PressureRelieved);
             return Ok(block);
@@ -323,18 +325,15 @@ impl Cache {
         self.pop(Place::of_class(class)).ok_or(Error::OutOfMemory)
     }
 
-    /// The quota has refused: gives back every span of this cache, whose owner's
-    /// memory its thread is using, that has no block in use. From then on spans
-    /// come up as soon as they have a block, and end with their last one, so all
-    /// are looked at again only where other threads have freed into them.
-    /// Returns whether they were.
-    #[cold]
-    pub fn relieve(&'static self) -> bool {
-        let is_first = !self.is_tight();
+    /// Gives back every span of this cache that has no block in use. From then
+    /// on spans come up as soon as they have a block, and end with their last
+    /// one, so all are looked at again only where other threads have freed into
+    /// them. Returns whether they were.
+    fn look_through(&'static self) -> bool {
+        let looks = !self.is_tight() || self.is_freed_into();
         self.set_tight();
-        let looks = is_first || self.is_freed_into();
         if looks {
-            self.end_empty_spans_by(|span| self.end_span(span));
+            self.purge();
         }
         looks
     }
@@ -348,18 +347,18 @@ impl Cache {
         }
     }
 
-    /// The same where the thread is not using the owner's memory: under the
+    /// Gives back every span of this cache that has no block in use. Under the
     /// heap's lock, because the owner may be reclaimed at this moment.
     pub fn purge(&'static self) {
         let heap = self.heap();
         heap.with(|lists| {
             if self.fate() == Fate::Alive && core::ptr::eq(heap, self.heap()) {
-                self.end_empty_spans_by(|span| heap.end_span(lists, span));
+                self.end_empty_spans(heap, lists);
             }
         });
     }
 
-    fn end_empty_spans_by(&'static self, end: impl Fn(&'static Span) -> bool) {
+    fn end_empty_spans(&'static self, heap: &Heap, lists: &Lists) {
         self.set_freed_into(false);
         for class in self.used_classes() {
             self.empty_bin(class);
@@ -368,7 +367,7 @@ impl Cache {
             let kept = super::span::SpanList::new();
             while let Some(span) = queue.spans().next() {
                 queue.remove(span);
-                if span.outstanding() != 0 || !end(span) {
+                if span.outstanding() != 0 || !heap.end_span(lists, span) {
                     if span.remote.state().count() != 0 {
                         self.set_freed_into(true);
                     }
@@ -395,6 +394,24 @@ impl Cache {
             }
         }
     }
+}
+
+/// The quota of the owner of `heap`, or one above it, has refused: gives back what
+/// this thread's caches hold in vain of it. Returns whether they were looked
+/// through.
+///
+/// An expert without a parent has three at most; with one, all of the thread's
+/// are asked whether they share a quota with it.
+#[cold]
+pub fn relieve(heap: &Heap) -> bool {
+    let account = heap.account();
+    let add = |looks, cache: &'static Cache| cache.look_through() || looks;
+    if account.parent().is_some() {
+        let shares = |cache: &&Cache| cache.heap().account().shares_with(account);
+        return thread::caches().filter(shares).fold(false, add);
+    }
+    let of_kind = |kind| heap.key().and_then(|key| thread::find(key, kind));
+    Kind::ALL.into_iter().filter_map(of_kind).fold(false, add)
 }
 
 /// The classes up to twice the size whose blocks can stand in for those of

@@ -255,6 +255,11 @@ pub fn end() {
 }
 
 impl Thread {
+    /// The thread's caches.
+    pub fn caches(&self) -> impl Iterator<Item = &'static Cache> + use<> {
+        core::iter::successors(self.caches.get(), |cache| cache.thread_next.get())
+    }
+
     /// What the thread has pinned.
     pub fn pins(&self) -> &Pins {
         &self.pins
@@ -333,10 +338,6 @@ impl Thread {
         self.pins.are_any()
     }
 
-    pub fn caches(&self) -> impl Iterator<Item = &'static Cache> {
-        core::iter::successors(self.caches.get(), |cache| cache.thread_next.get())
-    }
-
     pub fn lookup(&self, id: usize) -> Option<&'static Cache> {
         self.table.borrow().get(&id).copied()
     }
@@ -374,12 +375,15 @@ impl Pooled for Thread {
     }
 }
 
+/// The caches of this thread.
+pub fn caches() -> impl Iterator<Item = &'static Cache> {
+    known().into_iter().flat_map(Thread::caches)
+}
+
 /// Gives back what is empty in this thread's caches.
 pub fn end_empty_spans() {
     tend();
-    let Some(thread) = known() else { return };
-    core::iter::successors(thread.caches.get(), |cache| cache.thread_next.get())
-        .for_each(Cache::purge);
+    caches().for_each(Cache::purge);
 }
 
 /// Keeps pools and records as they are: for `fork`.
