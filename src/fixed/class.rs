@@ -76,8 +76,8 @@ impl Class {
         if size > MAX_BLOCK {
             return None;
         }
-        let number = Self::of(size).number();
-        Some(if number < EXACT { number } else { number + 1 })
+        let granules = size / GRANULE;
+        Some(if granules < EXACT { granules } else { Self::of(size).number() + 1 })
     }
 
     /// The class with this number; 0 for none.

@@ -195,7 +195,7 @@ fn release(index: &mut Index, mut block: Block, mut size: usize) -> Block {
         (block, size) = (previous, size + more);
     }
     block.set_free(size);
-    index.insert(block, size);
+    index.link(block, size);
     block
 }
 

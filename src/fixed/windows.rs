@@ -29,7 +29,7 @@ impl Windows {
     /// Whether a block belongs to the first index.
     #[inline(always)]
     pub fn are_first(&self, block: Block) -> bool {
-        !WIDE || self.first.window() == Window::of(block.address())
+        !WIDE || self.first.more.is_none() || self.first.window() == Window::of(block.address())
     }
 
     /// The index that a block belongs to.
