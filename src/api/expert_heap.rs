@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 
 use lock_api::RawMutex;
 
-use crate::api::expert::ExpertBuilder;
+use crate::api::builder::ExpertBuilder;
 use crate::api::host::Host;
 use crate::engine::Engine;
 use crate::error::Error;

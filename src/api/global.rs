@@ -3,7 +3,7 @@
 use core::alloc::{GlobalAlloc, Layout};
 use std::vec::Vec;
 
-use crate::api::expert::ExpertBuilder;
+use crate::api::builder::ExpertBuilder;
 use crate::api::host::Host;
 use crate::engine::{Engine, HOST_KEY, Who};
 use crate::error::Error;

@@ -3,8 +3,9 @@
 //! ```text
 //!  global   the process-wide heap: GlobalAlloc, reports, look-ups
 //!  expert_heap   the same for a heap in memory that the program gives
-//!  expert   Expert and its builder       host    what belongs to no expert
+//!  builder  how an expert is registered   expert  Expert itself
 //!  handle   what collections are given    scope   ambient attribution
+//!  host     what belongs to no expert
 //!  allocator  the Allocator traits on it
 //!  raw      (expert, size) in, pointer or error out
 //!  netmon   (key, size) in, pointer or error out
@@ -13,6 +14,7 @@
 
 #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_nightly))]
 mod allocator;
+mod builder;
 #[cfg(feature = "capi")]
 pub mod capi;
 mod expert;
@@ -32,7 +34,8 @@ mod scope;
 #[cfg(all(test, feature = "std"))]
 mod tests;
 
-pub use expert::{Expert, ExpertBuilder};
+pub use builder::ExpertBuilder;
+pub use expert::Expert;
 pub use expert_heap::ExpertHeap;
 #[cfg(feature = "std")]
 pub use global::{ExpertAlloc, Snapshot};

@@ -1,0 +1,147 @@
+//! What is said of an expert before it is registered.
+
+use core::fmt;
+
+use crate::api::Expert;
+use crate::api::home::DefaultHome;
+use crate::error::Error;
+use crate::expert::home::Home;
+use crate::expert::life::{self, Request};
+use crate::expert::name::Name;
+use crate::expert::slot::OVERDRAFT;
+
+/// An expert about to be registered.
+///
+/// ```
+/// use expert_alloc::ExpertAlloc;
+///
+/// let heap = ExpertAlloc::new();
+/// let expert = heap.expert("top-users").quota(64 << 20).soft_quota(48 << 20).register()?;
+/// assert_eq!(expert.stats().quota, 64 << 20);
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+#[must_use = "an expert exists once it is registered"]
+pub struct ExpertBuilder<'b, H: Home = DefaultHome> {
+    home: H,
+    name: <H::Name as Name>::Given<'b>,
+    quota: usize,
+    soft_quota: usize,
+    parent: Option<&'b Expert<H>>,
+    overdraft: bool,
+}
+
+impl<'b, H: Home> ExpertBuilder<'b, H> {
+    pub(crate) fn new(home: H, name: <H::Name as Name>::Given<'b>) -> Self {
+        Self { home, name, quota: 0, soft_quota: 0, parent: None, overdraft: true }
+    }
+
+    /// Limits what may be charged to the expert, in bytes; 0 for no limit.
+    /// Memory is charged by the page as it is put to use, so a little more
+    /// than the blocks themselves.
+    ///
+    /// ```
+    /// use expert_alloc::{Error, ExpertAlloc};
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("small").quota(64 << 10).register()?;
+    /// assert_eq!(expert.alloc(100 << 10), Err(Error::QuotaExceeded));
+    /// assert_eq!(expert.stats().refusals, 1);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn quota(mut self, bytes: usize) -> Self {
+        self.quota = bytes;
+        self
+    }
+
+    /// Sets the number of charged bytes beyond which reports say so; 0 for
+    /// none. Nothing is refused.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("growing").soft_quota(64 << 10).register()?;
+    /// expert.alloc(100 << 10)?;
+    /// assert!(expert.snapshot().is_over_soft_quota());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    pub fn soft_quota(mut self, bytes: usize) -> Self {
+        self.soft_quota = bytes;
+        self
+    }
+
+    /// Makes the expert a child: its memory is charged to `parent` as well,
+    /// whose quota it cannot escape, and it is to stop when the parent is told
+    /// to stop or ends. Its memory stays its own.
+    ///
+    /// ```
+    /// use expert_alloc::{Error, ExpertAlloc};
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let plugin = heap.expert("plug-in").quota(64 << 10).register()?;
+    /// let query = heap.expert("query").parent(&plugin).register()?;
+    /// assert_eq!(query.alloc(100 << 10), Err(Error::QuotaExceeded), "the parent's");
+    /// plugin.terminate();
+    /// assert_eq!(query.alloc(1), Err(Error::Terminated));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn parent(mut self, parent: &'b Expert<H>) -> Self {
+        self.parent = Some(parent);
+        self
+    }
+
+    /// Makes the global allocator return null in a scope of this expert when
+    /// its quota has no room, which most programs answer by aborting the
+    /// process. By default the memory is granted, counted, and the expert is
+    /// told to stop ([`State::Overdrawn`](crate::State::Overdrawn)).
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// let expert = ALLOC.expert("careful").quota(64 << 10).refuse_overdraft().register()?;
+    /// let _scope = expert.enter();
+    /// let mut bytes: Vec<u8> = Vec::new();
+    /// assert!(bytes.try_reserve(1 << 20).is_err());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    pub fn refuse_overdraft(mut self) -> Self {
+        self.overdraft = false;
+        self
+    }
+
+    /// Makes the expert. It costs no memory until it allocates.
+    ///
+    /// # Errors
+    ///
+    /// - [`Error::TooManyExperts`], [`Error::OutOfMemory`]: no slot is left.
+    /// - [`Error::Terminated`]: the parent is to stop.
+    /// - [`Error::InvalidKey`]: the parent lives in another heap.
+    pub fn register(self) -> Result<Expert<H>, Error> {
+        if self.parent.is_some_and(|parent| !parent.home().is_same(self.home)) {
+            return Err(Error::InvalidKey);
+        }
+        let request = Request {
+            name: self.name,
+            quota: self.quota,
+            soft_quota: self.soft_quota,
+            parent: self.parent.map(|parent| (parent.key(), parent.slot())),
+            flags: if self.overdraft { OVERDRAFT } else { 0 },
+        };
+        let (key, slot) = life::register(self.home, &request)?;
+        Ok(Expert::registered(self.home, key, slot))
+    }
+}
+
+impl<H: Home> fmt::Debug for ExpertBuilder<'_, H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExpertBuilder")
+            .field("quota", &self.quota)
+            .field("soft_quota", &self.soft_quota)
+            .field("parent", &self.parent)
+            .field("overdraft", &self.overdraft)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+//! Chunks, their slices, and which spans begin where.
+
+use super::{Checked, Verdict, equal, is, place};
+use crate::heap::address;
+use crate::heap::arena;
+use crate::heap::chunk::Chunk;
+use crate::heap::chunk_map;
+use crate::heap::geometry::{CHUNK, HUGE_SLICES, SLICE, SLICES};
+use crate::heap::span::State;
+use crate::sync::Ordering::Relaxed;
+
+/// Reads every free slice that is not dirty, sixteen words of each page.
+/// Takes a millisecond for each chunk.
+///
+/// # Errors
+///
+/// [`Broken`] under C2 where one does not read as zero.
+///
+/// # Safety
+///
+/// - S1 as for [`check`].
+pub unsafe fn check_zero() -> Verdict {
+    const STRIDE: usize = 256;
+    chunk_map::for_each_unit(|_, chunk| {
+        let (free, dirty) = (chunk.free.get(), chunk.dirty.get());
+        for slice in (1..SLICES).filter(|&s| free.has_all(s, 1) && !dirty.has_any(s, 1)) {
+            let start = chunk.base() + slice * SLICE;
+            for at in (start..start + SLICE).step_by(STRIDE) {
+                // SAFETY: inside a mapped chunk.
+                let word = unsafe { address::block_at(at) }.cast::<usize>();
+                // SAFETY: aligned, mapped, and nobody's (S1).
+                equal("chunk C2", "a clean slice's word", at, unsafe { word.read() }, 0)?;
+            }
+        }
+        Ok(())
+    })
+}
+
+pub(super) fn check_chunks(seen: &mut Checked) -> Verdict {
+    chunk_map::for_each_unit(|unit, chunk| {
+        is("chunk_map M1", "chunk holds its unit", unit * CHUNK, chunk.holds(unit * CHUNK))?;
+        if chunk.base() / CHUNK != unit {
+            return Ok(());
+        }
+        seen.chunks += 1;
+        if chunk.is_huge() { check_huge_chunk(chunk, seen) } else { check_chunk(chunk, seen) }
+    })?;
+    let mut kept = 0;
+    let mut order = Ok(());
+    let mut before: Option<usize> = None;
+    arena::for_each_listed(|chunk| {
+        let prev = chunk.prev.get().map(place);
+        order = order.and(is("arena A1", "link to the chunk before", place(chunk), prev == before));
+        before = Some(place(chunk));
+        kept += usize::from(chunk.is_huge());
+    });
+    seen.kept_chunks = kept;
+    equal("arena A1", "chunks mapped", 0, arena::chunks(), seen.chunks + kept)?;
+    order
+}
+
+fn check_huge_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
+    let at = chunk.base();
+    let span = chunk.header(1);
+    seen.large_blocks += 1;
+    equal("chunk C4", "start of a huge chunk", at, chunk.start_before(SLICES - 1).unwrap_or(0), 1)?;
+    is("span S5", "huge span has a heap", at, span.heap().is_some())?;
+    equal("chunk C1", "state of a huge span", at, span.state() as usize, State::Huge as usize)?;
+    let end = span.start() + span.block_size();
+    is("chunk C1", "huge block in its chunk", at, end <= at + chunk.bytes() && span.start() > at)
+}
+
+fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
+    let (free, dirty, aged) = (chunk.free.get(), chunk.dirty.get(), chunk.aged.get());
+    let at = chunk.base();
+    is("chunk C1", "slice 0 is free", at, !free.has_any(0, 1))?;
+    is("chunk C2", "dirty is a part of free", at, dirty.and(&free) == dirty)?;
+    is("chunk C3", "aged is a part of dirty", at, aged.and(&dirty) == aged)?;
+    let huge = chunk.huge.get();
+    is("chunk C5", "free in a huge page, so dirty", at, huge.and(&free) == huge.and(&dirty))?;
+    let is_whole = |(first, count)| first % HUGE_SLICES == 0 && count % HUGE_SLICES == 0;
+    is("chunk C5", "whole huge pages", at, huge.runs().all(is_whole))?;
+    is("arena A1", "listed iff slices are free", at, chunk.is_listed.get() != free.is_empty())?;
+    let longest = free.runs().map(|(_, count)| count).max().unwrap_or(0);
+    is("chunk", "bound of the longest run", at, chunk.longest.get() >= longest)?;
+    seen.free_slices += free.len();
+    let mut slice = 1;
+    while slice < SLICES {
+        let header = chunk.header(slice);
+        let begins = chunk.start_before(slice) == Some(slice);
+        let at = at + slice * SLICE;
+        if free.has_any(slice, 1) {
+            is("chunk C4", "no span begins in a free slice", at, !begins)?;
+            equal("span S3", "thread of a free slice", at, header.thread.load(Relaxed), 0)?;
+            equal("chunk C1", "state of a free slice", at, header.state() as usize, 0)?;
+            slice += 1;
+            continue;
+        }
+        is("chunk C4", "a span begins behind the last one", at, begins)?;
+        let count = header.slices();
+        is("chunk C1", "span in its chunk", at, count > 0 && slice + count <= SLICES)?;
+        is("chunk C1", "slices of a span are taken", at, !free.has_any(slice, count))?;
+        equal("span S6", "back of the first slice", at, header.back(), 0)?;
+        equal("span", "start", at, header.start(), at)?;
+        is("span S5", "span has a heap", at, header.heap().is_some())?;
+        for back in 1..count {
+            let inner = chunk.header(slice + back);
+            let begins = chunk.start_before(slice + back) == Some(slice + back);
+            is("chunk C4", "no span begins inside another", place(inner), !begins)?;
+            equal("span S3", "thread of an inner slice", at, inner.thread.load(Relaxed), 0)?;
+            equal("span S3", "state of an inner slice", at, inner.state() as usize, 0)?;
+            if !header.is_large() {
+                equal("span S6", "back of an inner slice", place(inner), inner.back(), back)?;
+            }
+        }
+        if header.is_large() {
+            seen.large_blocks += 1;
+        } else {
+            seen.spans += 1;
+        }
+        slice += count;
+    }
+    Ok(())
+}

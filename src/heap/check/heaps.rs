@@ -1,0 +1,244 @@
+//! Heaps: their spans and caches, and every block.
+
+use super::{Broken, Checked, Verdict, equal, is, place};
+use crate::engine::Kind;
+use crate::heap::cache::{Cache, Fate};
+use crate::heap::free_block::{self, FreeBlock, FreeList};
+use crate::heap::geometry::SLICE;
+use crate::heap::record::{Heap, Lists};
+use crate::heap::size_class::{self, CLASSES};
+use crate::heap::span::{Span, State};
+use crate::sync::Ordering::Relaxed;
+
+pub(super) fn check_heap(heap: &'static Heap, lists: &Lists, seen: &mut Checked) -> Verdict {
+    let at = place(heap);
+    if heap.key().is_none() {
+        is("record", "an unused record has no spans", at, lists.spans().next().is_none())?;
+        return is("record", "an unused record has no caches", at, lists.caches().next().is_none());
+    }
+    seen.heaps += 1;
+    let abandoned_before = seen.abandoned;
+    let mut before = None;
+    let mut owned = 0;
+    for span in lists.spans() {
+        let prev = span.heap_prev.get().map(|prev| prev.id());
+        is("span S5", "link to the span before", span.id(), prev == before)?;
+        before = Some(span.id());
+        let tag = span.heap().map_or(0, place);
+        equal("span S5", "heap of a listed span", span.id(), tag, at)?;
+        if span.is_large() {
+            check_large(span, seen)?;
+        } else {
+            owned += usize::from(span.state() != State::Abandoned);
+            check_span(heap, span, seen)?;
+        }
+    }
+    check_abandoned(heap, lists, seen.abandoned - abandoned_before)?;
+    let queued = check_caches(heap, lists, seen)?;
+    equal("span S3", "spans in caches' queues", at, queued, owned)
+}
+
+fn check_large(span: &Span, seen: &mut Checked) -> Verdict {
+    let at = span.id();
+    seen.large_blocks += 1;
+    seen.blocks += 1;
+    seen.bytes += span.block_size();
+    seen.charged += span.charged();
+    equal("span S4", "charge of a large block", at, span.charged(), span.block_size())?;
+    equal("span S3", "thread of a large block", at, span.thread.load(Relaxed), 0)?;
+    is("span S3", "a large block has no cache", at, span.cache().is_none())?;
+    if span.state() == State::Large {
+        let slices = span.block_size().div_ceil(SLICE);
+        equal("span", "slices of a large block", at, span.slices(), slices)?;
+    }
+    Ok(())
+}
+
+/// Which blocks of a span were met on its lists: at most 4096.
+struct Marks([u64; 64]);
+
+impl Marks {
+    /// Checks and counts a list of free blocks of `span`.
+    fn list(&mut self, span: &Span, list: FreeList, name: &'static str) -> Result<usize, Broken> {
+        let mut count = 0;
+        let mut next = list.first();
+        while let Some(block) = next {
+            self.block(span, block, name)?;
+            count += 1;
+            next = block.next().first();
+        }
+        Ok(count)
+    }
+
+    fn block(&mut self, span: &Span, block: FreeBlock, name: &'static str) -> Verdict {
+        let offset = block.addr().wrapping_sub(span.start());
+        let (size, index) = (span.block_size(), offset / span.block_size());
+        let is_inside = offset % size == 0 && index < span.carved() as usize;
+        is("free_block F1", name, block.addr(), is_inside)?;
+        // SAFETY: the start of a carved block of this span.
+        let has_guard = unsafe { free_block::has_guard(span.block(offset)) };
+        is("free_block F3", name, block.addr(), has_guard)?;
+        let (word, bit) = (&mut self.0[index / 64], 1 << (index % 64));
+        is("free_block F2", name, block.addr(), *word & bit == 0)?;
+        *word |= bit;
+        Ok(())
+    }
+
+    fn has(&self, index: usize) -> bool {
+        self.0[index / 64] & 1 << (index % 64) != 0
+    }
+}
+
+fn check_span(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict {
+    let (at, class) = (span.id(), span.class());
+    let (carved, size) = (span.carved() as usize, span.block_size());
+    is("span", "class", at, class < CLASSES)?;
+    equal("span", "block size", at, size, size_class::size_of(class))?;
+    equal("span", "slices", at, span.slices(), size_class::slices(class))?;
+    is("span S1", "carved fits the span", at, carved <= span.capacity() as usize)?;
+    equal("span S4", "charged", at, span.charged(), span.charge_of(span.carved()))?;
+    check_owner(heap, span, seen)?;
+
+    let mut marks = Marks([0; 64]);
+    let local = marks.list(span, span.local.get(), "block on the local list")?;
+    equal("span S2", "local count", at, span.local_count() as usize, local)?;
+    let state = span.remote.state();
+    // SAFETY: the first block of the remote list: it was freed there.
+    let first = state.first().map(|first| unsafe { FreeBlock::listed(span.block(first)) });
+    let remote = marks.list(
+        span,
+        first.map_or(FreeList::EMPTY, FreeList::from),
+        "block on the remote list",
+    )?;
+    equal("remote R1", "remote count", at, state.count() as usize, remote)?;
+    let mut bin = 0;
+    if let (State::Current, Some(cache)) = (span.state(), span.cache()) {
+        bin = marks.list(span, cache.bin(class), "block in the bin (Q1)")?;
+        equal("cache Q2", "bin count", at, cache.bin_count(class), bin)?;
+    }
+
+    let leftover = marks.list(span, span.leftover(), "block left over")?;
+    equal("span S1", "leftover count", at, span.leftover_count() as usize, leftover)?;
+    let free = local + leftover + remote + bin;
+    is("span S1", "free blocks are carved ones", at, free <= carved)?;
+    check_used(heap, span, &marks)?;
+    seen.spans += 1;
+    seen.blocks += carved - free;
+    seen.bytes += (carved - free) * size;
+    seen.free_blocks += free;
+    seen.charged += span.charged();
+    Ok(())
+}
+
+/// Blocks on no list are in use: they have no guard, and raw ones their mark.
+fn check_used(heap: &Heap, span: &Span, marks: &Marks) -> Verdict {
+    for index in (0..span.carved() as usize).filter(|&index| !marks.has(index)) {
+        let block = span.block(index * span.block_size());
+        // SAFETY: the start of a carved block.
+        let word = unsafe { free_block::second_word(block) }.load(Relaxed);
+        let address = block.addr().get();
+        let guard = free_block::guard_of(address);
+        is("span S1", "no free block is lost", address, word != guard)?;
+        if heap.is_kind(Kind::Raw) {
+            equal(
+                "raw W1",
+                "mark of a live block",
+                address,
+                word,
+                free_block::live_mark_of(block),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// S3: whose the span is.
+fn check_owner(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict {
+    let at = span.id();
+    let is_abandoned = span.state() == State::Abandoned;
+    is("span S3", "mark", at, span.remote.state().is_abandoned() == is_abandoned)?;
+    if is_abandoned {
+        seen.abandoned += 1;
+        equal("span S3", "thread of an abandoned span", at, span.thread.load(Relaxed), 0)?;
+        return is("span S3", "an abandoned span has no cache", at, span.cache().is_none());
+    }
+    let is_queued = matches!(span.state(), State::Current | State::Available | State::Waiting);
+    is("span S3", "state of an owned span", at, is_queued)?;
+    is("span S3", "thread of an owned span", at, span.thread.load(Relaxed) != 0)?;
+    let owner = span.cache().map_or(0, |cache| place(cache.heap()));
+    equal("cache Q3", "heap of the span's cache", at, owner, place(heap))
+}
+
+fn check_abandoned(heap: &Heap, lists: &Lists, expected: usize) -> Verdict {
+    let mut count = 0;
+    for class in 0..CLASSES {
+        let list = &lists.abandoned[class];
+        let is_set = heap.has_abandoned(class);
+        is("record H3", "bit of a class", place(heap), is_set != list.is_empty())?;
+        let mut before = None;
+        for span in list.iter() {
+            let prev = span.prev.get().map(|prev| prev.id());
+            is("record H3", "link to the span before", span.id(), prev == before)?;
+            before = Some(span.id());
+            let state = span.state() as usize;
+            equal("record H3", "state", span.id(), state, State::Abandoned as usize)?;
+            equal("record H3", "class", span.id(), span.class(), class)?;
+            count += 1;
+        }
+    }
+    equal("record H3", "abandoned spans", place(heap), count, expected)
+}
+
+/// How many spans the caches of `heap` have.
+fn check_caches(heap: &Heap, lists: &Lists, seen: &mut Checked) -> Result<usize, Broken> {
+    let mut spans = 0;
+    let mut before = None;
+    for cache in lists.caches() {
+        let at = place(cache);
+        let prev = cache.heap_prev.get().map(place);
+        is("record H2", "link to the cache before", at, prev == before)?;
+        before = Some(at);
+        equal("record H2", "heap of a listed cache", at, place(cache.heap()), place(heap))?;
+        is("cache Q4", "a listed cache is not dead", at, cache.fate() != Fate::Dead)?;
+        for class in 0..CLASSES {
+            spans += check_queue(cache, class)?;
+        }
+        seen.caches += 1;
+    }
+    Ok(spans)
+}
+
+fn check_queue(cache: &'static Cache, class: usize) -> Result<usize, Broken> {
+    let queue = cache.queue(class);
+    let at = place(queue);
+    let current = queue.current.get();
+    let is_empty = cache.bin(class).is_empty();
+    is("cache Q1", "bin without a span", at, current.is_some() || is_empty)?;
+    is("cache Q2", "count of a bin", at, (cache.bin_count(class) == 0) == is_empty)?;
+    let mut spans = 0;
+    for (list, state) in [(&queue.available, State::Available), (&queue.waiting, State::Waiting)] {
+        let mut before = None;
+        for span in list.iter() {
+            let prev = span.prev.get().map(|prev| prev.id());
+            is("cache", "link to the span before", span.id(), prev == before)?;
+            before = Some(span.id());
+            equal(
+                "cache",
+                "state of a queued span",
+                span.id(),
+                span.state() as usize,
+                state as usize,
+            )?;
+        }
+    }
+    if let Some(span) = current {
+        equal("cache Q1", "state", span.id(), span.state() as usize, State::Current as usize)?;
+    }
+    for span in queue.spans() {
+        equal("cache", "class of a queued span", span.id(), span.class(), class)?;
+        let owner = span.cache().map_or(0, place);
+        equal("span S3", "cache of a queued span", span.id(), owner, place(cache))?;
+        spans += 1;
+    }
+    Ok(spans)
+}

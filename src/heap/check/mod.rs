@@ -1,0 +1,161 @@
+//! The walker: looks at every structure of the heap and says which invariant
+//! is broken, under the number that the invariant has where it stands.
+//!
+//! It allocates nothing and takes each lock for one structure at a time, so it
+//! also works where the heap under its feet is the global allocator. The
+//! caller sees to it that no other thread is in the heap meanwhile: counts of
+//! a moving heap do not fit each other.
+
+use core::fmt;
+
+use super::cache::Fate;
+use super::record::{HOST_ACCOUNT, Heap};
+use super::span::Span;
+use super::thread;
+use crate::account::Account;
+
+mod chunks;
+mod heaps;
+
+use chunks::check_chunks;
+pub use chunks::check_zero;
+use heaps::check_heap;
+
+/// What a walk saw. Totals over the whole process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Chunks, huge ones included.
+    pub chunks: usize,
+    /// Huge chunks whose block is gone, and which wait to be unmapped.
+    pub kept_chunks: usize,
+    /// Slices that no span has.
+    pub free_slices: usize,
+    /// Heap records in use.
+    pub heaps: usize,
+    /// Caches on the lists of heaps.
+    pub caches: usize,
+    /// Spans of small blocks.
+    pub spans: usize,
+    /// Those of them that no thread owns.
+    pub abandoned: usize,
+    /// Large and huge blocks.
+    pub large_blocks: usize,
+    /// Blocks in programs' hands, large ones included.
+    pub blocks: usize,
+    /// Their usable bytes.
+    pub bytes: usize,
+    /// Blocks on local, remote and bin lists.
+    pub free_blocks: usize,
+    /// Bytes that accounts were charged.
+    pub charged: usize,
+}
+
+/// Which invariant is broken, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Its file and number, as in `span S2`.
+    pub invariant: &'static str,
+    /// What was looked at.
+    pub what: &'static str,
+    /// The address of the structure.
+    pub at: usize,
+    /// What was found there.
+    pub found: usize,
+    /// What ought to be there.
+    pub expected: usize,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { invariant, what, at, found, expected } = self;
+        write!(f, "{invariant} at {at:#x}: {what} is {found:#x}, expected {expected:#x}")
+    }
+}
+
+type Verdict = Result<(), Broken>;
+
+/// `found` and `expected` are equal.
+fn equal(
+    invariant: &'static str,
+    what: &'static str,
+    at: usize,
+    found: usize,
+    expected: usize,
+) -> Verdict {
+    if found == expected {
+        return Ok(());
+    }
+    Err(Broken { invariant, what, at, found, expected })
+}
+
+/// `holds` is so.
+fn is(invariant: &'static str, what: &'static str, at: usize, holds: bool) -> Verdict {
+    equal(invariant, what, at, usize::from(holds), 1)
+}
+
+fn place<T>(of: &T) -> usize {
+    core::ptr::from_ref(of).addr()
+}
+
+/// Walks the whole heap. Time in chunks, spans and free blocks.
+///
+/// # Errors
+///
+/// The first broken invariant that is met.
+///
+/// # Safety
+///
+/// - S1 no other thread allocates, frees, ends, or enters or ends an expert
+///   until this returns.
+pub unsafe fn check() -> Result<Checked, Broken> {
+    let mut seen = Checked::default();
+    check_chunks(&mut seen)?;
+    let in_chunks = (seen.spans, seen.large_blocks);
+    (seen.spans, seen.large_blocks) = (0, 0);
+    for heap in Heap::made() {
+        heap.with(|lists| check_heap(heap, lists, &mut seen))?;
+    }
+    equal("record H1", "spans on heaps' lists", 0, seen.spans, in_chunks.0)?;
+    equal("record H1", "large blocks on heaps' lists", 0, seen.large_blocks, in_chunks.1)?;
+    check_accounts()?;
+    let on_threads = check_threads()?;
+    equal("record H2", "caches on heaps' lists", 0, seen.caches, on_threads)?;
+    Ok(seen)
+}
+
+/// H4, and A2 of the account: what each was charged is what the spans say, its
+/// own and its children's. Time in the square of the heaps in use.
+fn check_accounts() -> Verdict {
+    for heap in Heap::made().filter(|heap| heap.key().is_some()) {
+        check_account(heap.account())?;
+    }
+    check_account(&HOST_ACCOUNT)
+}
+
+fn check_account(account: &Account) -> Verdict {
+    let is_charged = |heap: &&Heap| {
+        let chain = core::iter::successors(Some(heap.account()), |account| account.parent());
+        heap.key().is_some() && chain.into_iter().any(|above| core::ptr::eq(above, account))
+    };
+    let sum = |heap: &Heap| heap.with(|lists| lists.spans().map(Span::charged).sum::<usize>());
+    let charged = Heap::made().filter(|heap| is_charged(heap)).map(sum).sum();
+    equal("record H4", "account", place(account), account.charged(), charged)
+}
+
+/// T2, and how many caches threads have that are on heaps' lists.
+fn check_threads() -> Result<usize, Broken> {
+    let mut caches = 0;
+    thread::for_each(|thread| {
+        let at = place(thread);
+        is("thread T3", "a quiet thread is not pinned", at, !thread.is_pinned())?;
+        for cache in thread.caches() {
+            let found = thread.lookup(cache.id()).map_or(0, place);
+            equal("thread T2", "cache in the table", at, found, place(cache))?;
+            let owner = cache.thread().map_or(0, place);
+            equal("thread T2", "thread of the cache", at, owner, at)?;
+            caches += usize::from(cache.fate() != Fate::Dead);
+        }
+        equal("thread T2", "caches in the table", at, thread.lookups(), thread.caches().count())
+    })?;
+    Ok(caches)
+}
