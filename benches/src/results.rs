@@ -42,13 +42,18 @@ pub struct Cell {
 impl Cell {
     /// The median of what `value` tells of each run.
     pub fn median(&self, value: impl Fn(&Sample) -> f64) -> f64 {
-        let mut values: Vec<f64> = self.samples.iter().map(value).collect();
-        values.sort_by(f64::total_cmp);
-        match values.len() {
-            0 => f64::NAN,
-            length if length % 2 == 1 => values[length / 2],
-            length => f64::midpoint(values[length / 2 - 1], values[length / 2]),
+        median(self.samples.iter().map(value).collect())
+    }
+
+    /// This figure over that of `other`: the median over the rounds, in each of
+    /// which both ran within a second or so. A machine that changes its speed
+    /// from round to round has less part in this than in a ratio of medians.
+    pub fn ratio_to(&self, other: &Self) -> f64 {
+        if self.samples.len() != other.samples.len() {
+            return self.figure() / other.figure();
         }
+        let rounds = self.samples.iter().zip(&other.samples);
+        median(rounds.filter_map(|(ours, theirs)| Some(ours.value? / theirs.value?)).collect())
     }
 
     /// The figure of the row: nanoseconds per operation, or what its unit says.
@@ -60,6 +65,15 @@ impl Cell {
     pub fn extra(&self, name: &str) -> Option<f64> {
         let known = self.samples.first()?.extra.contains_key(name);
         known.then(|| self.median(|sample| sample.extra.get(name).copied().unwrap_or(f64::NAN)))
+    }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    match values.len() {
+        0 => f64::NAN,
+        length if length % 2 == 1 => values[length / 2],
+        length => f64::midpoint(values[length / 2 - 1], values[length / 2]),
     }
 }
 
@@ -80,6 +94,11 @@ impl Measured {
 
     pub fn figure(&self, column: &str) -> Option<f64> {
         self.cell(column).map(Cell::figure)
+    }
+
+    /// What one column shows over what another does, round by round.
+    pub fn ratio(&self, column: &str, other: &str) -> Option<f64> {
+        Some(self.cell(column)?.ratio_to(self.cell(other)?))
     }
 }
 

@@ -99,10 +99,10 @@ fn table(rows: &[&Measured], with_ratio: bool, value: &dyn Fn(&Cell) -> f64) -> 
 
 /// Our time over that of the best peer.
 pub fn ratio(row: &Measured) -> Option<f64> {
-    let ours = row.figure(OURS.name)?;
+    let ours = row.cell(OURS.name)?;
     let peers = row.cells.iter().filter(|cell| cell.column != OURS.name);
-    let best = peers.map(Cell::figure).min_by(f64::total_cmp)?;
-    Some(ours / best)
+    let best = peers.min_by(|one, other| one.figure().total_cmp(&other.figure()))?;
+    Some(ours.ratio_to(best))
 }
 
 /// Three significant digits, thousands set apart.

@@ -4,7 +4,7 @@ use super::Bar;
 use crate::groups::Group;
 use crate::peers::OURS;
 use crate::plan::OWNERS;
-use crate::results::{Measured, Results};
+use crate::results::{Cell, Measured, Results};
 
 pub fn check(results: &Results, bars: &mut Vec<Bar>) {
     attribution(results, bars);
@@ -20,19 +20,18 @@ pub fn check(results: &Results, bars: &mut Vec<Bar>) {
 fn attribution(results: &Results, bars: &mut Vec<Bar>) {
     let group = Group::Attribution;
     for row in results.group(group) {
-        let Some(plain) = row.figure("ours, no experts") else { continue };
         for owners in OWNERS {
             for way in ["scopes", "handles"] {
-                if let Some(ours) = row.figure(&format!("{way} of {owners}")) {
-                    let what = format!("{}, {way} of {owners} / no experts", row.row);
-                    bars.push(Bar::at_most(group, &what, ours / plain, 1.02));
+                let ours = format!("{way} of {owners}");
+                if let Some(ratio) = row.ratio(&ours, "ours, no experts") {
+                    let what = format!("{}, {ours} / no experts", row.row);
+                    bars.push(Bar::at_most(group, &what, ratio, 1.02));
                 }
             }
-            let tracking = row.figure(&format!("tracking, {owners}"));
-            let ours = row.figure(&format!("scopes of {owners}"));
-            if let (Some(tracking), Some(ours)) = (tracking, ours) {
+            let (tracking, ours) = (format!("tracking, {owners}"), format!("scopes of {owners}"));
+            if let Some(ratio) = row.ratio(&tracking, &ours) {
                 let what = format!("{}, tracking-allocator / ours, {owners} owners", row.row);
-                bars.push(Bar::at_least(group, &what, tracking / ours, 4.0));
+                bars.push(Bar::at_least(group, &what, ratio, 4.0));
             }
         }
     }
@@ -43,20 +42,14 @@ fn attribution(results: &Results, bars: &mut Vec<Bar>) {
 fn reclaim(results: &Results, bars: &mut Vec<Bar>) {
     let group = Group::Reclaim;
     for row in results.group(group) {
-        let Some(ours) = row.figure(OURS.name) else { continue };
         for peer in ["mimalloc 3", "mimalloc 2", "rpmalloc"] {
-            if let Some(theirs) = row.figure(peer) {
-                bars.push(Bar::at_most(
-                    group,
-                    &format!("{}, ours / {peer}", row.row),
-                    ours / theirs,
-                    1.0,
-                ));
+            if let Some(ratio) = row.ratio(OURS.name, peer) {
+                bars.push(Bar::at_most(group, &format!("{}, ours / {peer}", row.row), ratio, 1.0));
             }
         }
-        if let Some(single) = row.figure("ours, one by one") {
+        if let Some(ratio) = row.ratio("ours, one by one", OURS.name) {
             let what = format!("{}, one by one / finish", row.row);
-            bars.push(Bar::at_least(group, &what, single / ours, 50.0));
+            bars.push(Bar::at_least(group, &what, ratio, 50.0));
         }
     }
     linear_in_pages(results, bars);
@@ -139,26 +132,16 @@ fn quota(results: &Results, bars: &mut Vec<Bar>) {
 fn small(results: &Results, bars: &mut Vec<Bar>) {
     let group = Group::Small;
     for row in results.group(group) {
-        let Some(ours) = row.figure("ExpertHeap") else { continue };
-        let peers = || {
-            row.cells.iter().filter(|cell| cell.column != "ExpertHeap").map(|cell| cell.figure())
-        };
+        let Some(ours) = row.cell("ExpertHeap") else { continue };
+        let by_figure = |one: &&Cell, other: &&Cell| one.figure().total_cmp(&other.figure());
+        let peers = row.cells.iter().filter(|cell| cell.column != ours.column);
+        let what = format!("{}, ours / best peer", row.row);
         if row.unit == "of the region" {
-            let best = peers().fold(f64::NEG_INFINITY, f64::max);
-            bars.push(Bar::at_least(
-                group,
-                &format!("{}, ours / best peer", row.row),
-                ours / best,
-                0.99,
-            ));
+            let Some(best) = peers.max_by(by_figure) else { continue };
+            bars.push(Bar::at_least(group, &what, ours.ratio_to(best), 0.99));
         } else {
-            let best = peers().fold(f64::INFINITY, f64::min);
-            bars.push(Bar::at_most(
-                group,
-                &format!("{}, ours / best peer", row.row),
-                ours / best,
-                1.0,
-            ));
+            let Some(best) = peers.min_by(by_figure) else { continue };
+            bars.push(Bar::at_most(group, &what, ours.ratio_to(best), 1.0));
         }
     }
 }
