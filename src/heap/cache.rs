@@ -325,8 +325,9 @@ impl Cache {
     /// Notes that the current span has `local` blocks on its local list. Where
     /// the quota is tight, it is looked at when it may have become empty.
     pub fn watch(&self, span: &Span, local: u32) {
-        let used = span.carved().saturating_sub(local + self.bin_count(span.class()) as u32);
-        span.set_wait(local, if self.is_tight() { used.max(1) } else { NEVER });
+        let free = || local + self.bin_count(span.class()) as u32;
+        let used = || span.carved().saturating_sub(free()).max(1);
+        span.set_wait(local, if self.is_tight() { used() } else { NEVER });
     }
 
     /// Whether no block of the current span is in use.

@@ -34,7 +34,7 @@ impl Cache {
     /// Turns what was freed in the current span meanwhile into the bin, and
     /// takes a block; `None` where that is too little, or the bin is not empty.
     /// The most frequent of the slow paths by far.
-    #[inline]
+    #[inline(always)]
     pub fn reuse_current(&self, class: usize) -> Option<NonNull<u8>> {
         let current = self.queue(class).current.get()?;
         let local = current.local_count();

@@ -111,17 +111,14 @@ pub fn remembered(key: ExpertKey) -> Option<&'static Cache> {
 }
 
 /// This thread's cache for `key`, if it has one. Remembers it.
+#[inline]
 pub fn find(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
     let thread = known()?;
     let id = id(key, kind);
-    let recent = &thread.recent[recent_place(id)];
-    let cache = match recent.get() {
-        Some(cache) if cache.id() == id => cache,
-        _ => {
-            let cache = *thread.table.borrow().get(&id)?;
-            recent.set(Some(cache));
-            cache
-        }
+    let recent = thread.recent[recent_place(id)].get();
+    let cache = match recent.filter(|cache| cache.id() == id) {
+        Some(cache) => cache,
+        None => thread.search(id)?,
     };
     // A cache that was reclaimed or adopted waits in the inbox.
     (cache.fate() == Fate::Alive).then(|| remember(kind, cache))
@@ -263,6 +260,15 @@ impl Thread {
     /// What the thread has pinned.
     pub fn pins(&self) -> &Pins {
         &self.pins
+    }
+
+    /// The cache with this id, from the table.
+    #[cold]
+    #[inline(never)]
+    fn search(&self, id: usize) -> Option<&'static Cache> {
+        let cache = *self.table.borrow().get(&id)?;
+        self.recent[recent_place(id)].set(Some(cache));
+        Some(cache)
     }
 
     fn send(&self, cache: &'static Cache) {
