@@ -13,7 +13,7 @@ use super::geometry::{CHUNK, PAGE, SLICE, SLICES};
 use super::paths::{self, Path};
 use super::record::Heap;
 use super::span::{Span, State};
-use super::{address, chunk_map, refill};
+use super::{address, chunk_map, pressure};
 use crate::error::Error;
 use crate::key::ExpertKey;
 
@@ -57,7 +57,7 @@ pub fn allocate(
 /// quota has no room for `bytes` more.
 fn make_room(heap: &Heap, bytes: usize) {
     if !heap.account().has_room(bytes) {
-        refill::relieve(heap);
+        pressure::relieve(heap);
     }
 }
 

@@ -1,8 +1,8 @@
 //! The host engine: chunks > spans > blocks, thread caches, remote frees.
 //!
 //! Read `geometry` (the sizes), `span` (the tag), `cache` (the fast path),
-//! `refill` and `local` (its cold halves), then `handover` (how an expert's
-//! memory comes back).
+//! `refill` and `local` (its cold halves), `pressure` (quotas), then `handover`
+//! (how an expert's memory comes back).
 
 mod address;
 mod arena;
@@ -25,6 +25,7 @@ mod local;
 mod lookup;
 mod paths;
 mod pins;
+mod pressure;
 mod raw;
 mod record;
 mod refill;

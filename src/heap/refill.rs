@@ -4,21 +4,18 @@
 //! span; the next available span; a span that an ended thread left with enough
 //! free blocks; fresh pages of the current one; a waiting span that other
 //! threads have freed into; any span that was left with a free block; a fresh
-//! span. When the quota or the system refuses, whatever is free anywhere in the
-//! cache.
+//! span. When the quota or the system refuses, see `pressure`.
 
 use core::ptr::NonNull;
 
 use super::address;
-use super::cache::{Cache, Fate};
+use super::cache::Cache;
 use super::free_block::{FreeBlock, FreeList};
 use super::geometry::PAGE;
 use super::paths::{self, Path};
-use super::record::{Heap, Lists};
-use super::size_class::{self, CLASSES, Place, SMALL_MAX};
+use super::record::Heap;
+use super::size_class::Place;
 use super::span::{Span, State};
-use super::thread;
-use crate::engine::Kind;
 use crate::error::Error;
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sync::fence;
@@ -64,7 +61,13 @@ impl Cache {
         }
     }
 
-    fn refill(&'static self, class: usize) -> Result<(), Error> {
+    /// Fills the bin, in the order that the module says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`], before anything was tried
+    /// that gives memory back.
+    pub fn refill(&'static self, class: usize) -> Result<(), Error> {
         let queue = self.queue(class);
         if let Some(current) = queue.current.get() {
             if self.fill_from(current, self.enough(current)) {
@@ -93,7 +96,7 @@ impl Cache {
 
     /// Fills the bin from the current span's local or remote list, whichever
     /// has at least `enough` blocks, or with what is left over.
-    fn fill_from(&self, span: &'static Span, enough: u32) -> bool {
+    pub fn fill_from(&self, span: &'static Span, enough: u32) -> bool {
         let local = span.local_count();
         if local >= enough {
             self.fill(span.class(), span.local.take(), local);
@@ -118,7 +121,7 @@ impl Cache {
     }
 
     /// Looks at a few waiting spans for one that others have freed into.
-    fn poll_waiting(&'static self, class: usize) -> bool {
+    pub fn poll_waiting(&'static self, class: usize) -> bool {
         let waiting = &self.queue(class).waiting;
         for _ in 0..LOOKS {
             let Some(span) = waiting.pop_front() else { return false };
@@ -176,7 +179,11 @@ impl Cache {
     }
 
     /// A fresh span, current from now on, of whoever owns this cache.
-    fn fresh_span(&'static self, class: usize) -> Result<&'static Span, Error> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`].
+    pub fn fresh_span(&'static self, class: usize) -> Result<&'static Span, Error> {
         let span = loop {
             if let Some(span) = self.heap().begin_span(class, self)? {
                 break span;
@@ -205,7 +212,9 @@ impl Cache {
         Ok(())
     }
 
-    fn make_blocks(&self, span: &'static Span, carved: u32, count: u32) {
+    /// Makes `count` blocks of the current span's uncarved memory, which has been
+    /// charged, and fills the bin with them.
+    pub fn make_blocks(&self, span: &'static Span, carved: u32, count: u32) {
         let size = span.block_size();
         let begin = span.start() + carved as usize * size;
         let mut address = begin + count as usize * size;
@@ -224,7 +233,11 @@ impl Cache {
     /// Charges the owner. An expert's heap may be adopted by the host at any
     /// moment, so its lock is held: the charge goes where the span is. So does
     /// the host's, until a span that is being adopted has arrived.
-    fn charge(
+    ///
+    /// # Errors
+    ///
+    /// Those of `how`.
+    pub fn charge(
         &self,
         span: &Span,
         bytes: usize,
@@ -245,182 +258,4 @@ impl Cache {
             }
         }
     }
-
-    /// The quota or the system has refused `why`: uses what is free somewhere
-    /// in this cache, after giving back what is empty.
-    #[cold]
-    fn allocate_under_pressure(
-        &'static self,
-        class: usize,
-        why: Error,
-    ) -> Result<NonNull<u8>, Error> {
-        paths::entered(Path::Pressure);
-        let has_more = relieve(self.heap());
-        if let Some(block) = self.scrape(class) {
-            paths::entered(Path::PressureRelieved);
-            return Ok(block);
-        }
-        let found = larger_classes(class).find_map(|class| {
-            self.pop(Place::of_class(class)).or_else(|| {
-                self.lose_bin(class);
-                self.scrape(class)
-            })
-        });
-        if let Some(block) = found {
-            paths::entered(Path::LargerClass);
-            return Ok(block);
-        }
-        if has_more && self.refill(class).is_ok() {
-            if let Some(block) = self.pop(Place::of_class(class)) {
-                return Ok(block);
-            }
-        }
-        self.allocate_beyond(class, why)
-    }
-
-    /// A block of `class` from a span of the queue that has one: the current
-    /// one, any available one, or one of a few waiting for other threads.
-    fn scrape(&'static self, class: usize) -> Option<NonNull<u8>> {
-        if !self.bin(class).is_empty() {
-            return None;
-        }
-        let queue = self.queue(class);
-        let candidates = queue.current.get().into_iter().chain(queue.available.iter());
-        let span = candidates.into_iter().find(|span| span.outstanding() < span.carved());
-        let is_filled = match span {
-            Some(span) => {
-                if span.state() != State::Current {
-                    queue.remove(span);
-                    self.make_current(class, span);
-                }
-                self.fill_from(span, 1)
-            }
-            None => self.poll_waiting(class),
-        };
-        if is_filled { self.pop(Place::of_class(class)) } else { None }
-    }
-
-    /// One block more than the quota allows, if the owner's heap allows that.
-    fn allocate_beyond(&'static self, class: usize, why: Error) -> Result<NonNull<u8>, Error> {
-        if why != Error::QuotaExceeded {
-            return Err(why);
-        }
-        let span = match self.queue(class).current.get() {
-            Some(span) if span.carved() < span.capacity() => span,
-            _ => self.fresh_span(class)?,
-        };
-        let bytes = span.charge_of(span.carved() + 1).saturating_sub(span.charged());
-        // The owner may be the host by now, which has room.
-        let charged = self.charge(span, bytes, |heap, span, bytes| {
-            heap.charge(span, bytes).or_else(|_| heap.charge_beyond(span, bytes))
-        });
-        if charged.is_err() {
-            // A fresh one is not kept.
-            if self.is_empty(span) {
-                self.end_current(span);
-            }
-            return Err(why);
-        }
-        self.make_blocks(span, span.carved(), 1);
-        self.pop(Place::of_class(class)).ok_or(Error::OutOfMemory)
-    }
-
-    /// Gives back every span of this cache that has no block in use. From then
-    /// on spans come up as soon as they have a block, and end with their last
-    /// one, so all are looked at again only where other threads have freed into
-    /// them. Returns whether they were.
-    fn look_through(&'static self) -> bool {
-        let looks = !self.is_tight() || self.is_freed_into();
-        self.set_tight();
-        if looks {
-            self.purge();
-        }
-        looks
-    }
-
-    /// Ends the current span of a class, which is empty.
-    pub fn end_current(&'static self, span: &'static Span) {
-        self.empty_bin(span.class());
-        self.queue(span.class()).remove(span);
-        if !self.end_span(span) {
-            self.enlist(span);
-        }
-    }
-
-    /// Gives back every span of this cache that has no block in use. Under the
-    /// heap's lock, because the owner may be reclaimed at this moment.
-    pub fn purge(&'static self) {
-        let heap = self.heap();
-        heap.with(|lists| {
-            if self.fate() == Fate::Alive && core::ptr::eq(heap, self.heap()) {
-                self.end_empty_spans(heap, lists);
-            }
-        });
-    }
-
-    fn end_empty_spans(&'static self, heap: &Heap, lists: &Lists) {
-        self.set_freed_into(false);
-        for class in self.used_classes() {
-            self.empty_bin(class);
-            let queue = self.queue(class);
-            // Each span once: those that stay go to another list and come back.
-            let kept = super::span::SpanList::new();
-            while let Some(span) = queue.spans().next() {
-                queue.remove(span);
-                if span.outstanding() != 0 || !heap.end_span(lists, span) {
-                    if span.remote.state().count() != 0 {
-                        self.set_freed_into(true);
-                    }
-                    kept.push_back(span);
-                }
-            }
-            while let Some(span) = kept.pop_front() {
-                self.enlist(span);
-            }
-        }
-    }
-
-    /// Ends an empty span that is in no queue any more. Returns false where a
-    /// block of it is in use after all.
-    pub fn end_span(&self, span: &'static Span) -> bool {
-        loop {
-            let heap = self.heap();
-            let done = heap.with(|lists| {
-                let is_same = core::ptr::eq(heap, self.heap());
-                is_same.then(|| heap.end_span(lists, span))
-            });
-            if let Some(done) = done {
-                return done;
-            }
-        }
-    }
-}
-
-/// The quota of the owner of `heap`, or one above it, has refused: gives back what
-/// this thread's caches hold in vain of it. Returns whether they were looked
-/// through.
-///
-/// An expert without a parent has three at most; with one, all of the thread's
-/// are asked whether they share a quota with it.
-#[cold]
-pub fn relieve(heap: &Heap) -> bool {
-    let account = heap.account();
-    let add = |looks, cache: &'static Cache| cache.look_through() || looks;
-    if account.parent().is_some() {
-        let shares = |cache: &&Cache| cache.heap().account().shares_with(account);
-        return thread::caches().filter(shares).fold(false, add);
-    }
-    let of_kind = |kind| heap.key().and_then(|key| thread::find(key, kind));
-    Kind::ALL.into_iter().filter_map(of_kind).fold(false, add)
-}
-
-/// The classes up to twice the size whose blocks can stand in for those of
-/// `class`: aligned as well, and in spans of one slice as well.
-fn larger_classes(class: usize) -> impl Iterator<Item = usize> {
-    let size = size_class::size_of(class);
-    let align = 1 << size.trailing_zeros();
-    let largest = if size <= SMALL_MAX { SMALL_MAX.min(2 * size) } else { 0 };
-    (class + 1..CLASSES)
-        .take_while(move |&class| size_class::size_of(class) <= largest)
-        .filter(move |&class| size_class::size_of(class) % align == 0)
 }
