@@ -155,6 +155,7 @@ pub fn purge() {
 }
 
 /// Runs while no other thread is in the arena: for `fork`.
+#[cfg(unix)]
 pub fn lock_forever() {
     core::mem::forget(ARENA.lock());
 }
@@ -164,6 +165,7 @@ pub fn lock_forever() {
 /// # Safety
 ///
 /// - S1 as for `tables::unlock`.
+#[cfg(unix)]
 pub unsafe fn unlock() {
     // SAFETY: S1.
     unsafe { ARENA.force_unlock() };

@@ -68,6 +68,7 @@ impl Pins {
     }
 
     /// Takes all pins off: their thread is gone, and did not say so.
+    #[cfg(unix)]
     pub fn clear(&self) {
         self.0.iter().for_each(|word| word.store(0, Ordering::Relaxed));
     }

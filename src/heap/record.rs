@@ -221,6 +221,7 @@ impl Heap {
     }
 
     /// All records ever made, used or not.
+    #[cfg(any(unix, feature = "testing"))]
     pub fn made() -> impl Iterator<Item = &'static Self> {
         // Acquire: the records (the Release in `open`).
         // SAFETY: null or a record, which is never freed.
@@ -381,6 +382,7 @@ impl Heap {
     }
 
     /// Locks the lists for good: for `fork`.
+    #[cfg(unix)]
     pub fn lock_forever(&self) {
         core::mem::forget(self.lists.lock());
     }
@@ -390,12 +392,14 @@ impl Heap {
     /// # Safety
     ///
     /// - S1 as for `tables::unlock`.
+    #[cfg(unix)]
     pub unsafe fn unlock(&self) {
         // SAFETY: S1.
         unsafe { self.lists.force_unlock() };
     }
 
     /// Keeps records from being made: for `fork`.
+    #[cfg(unix)]
     pub fn lock_making() {
         POOL.lock_forever();
     }
@@ -405,6 +409,7 @@ impl Heap {
     /// # Safety
     ///
     /// - S1 as for `tables::unlock`.
+    #[cfg(unix)]
     pub unsafe fn unlock_making() {
         // SAFETY: S1.
         unsafe { POOL.unlock() };

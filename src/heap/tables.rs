@@ -37,6 +37,7 @@ static TABLES: Lock<Tables> =
     Lock::new(Tables { free: [const { None }; CLASSES], unused: 0, region: None });
 
 /// Runs `f` while no other thread is in the tables: for `fork`.
+#[cfg(unix)]
 pub fn lock_forever() {
     core::mem::forget(TABLES.lock());
 }
@@ -47,6 +48,7 @@ pub fn lock_forever() {
 ///
 /// - S1 this thread, or the parent process's thread it is the copy of, called
 ///   `lock_forever` and has not undone it.
+#[cfg(unix)]
 pub unsafe fn unlock() {
     // SAFETY: S1.
     unsafe { TABLES.force_unlock() };
@@ -187,6 +189,7 @@ impl<T: Pooled + Sync> Pool<T> {
     }
 
     /// Keeps others out for good: for `fork`.
+    #[cfg(unix)]
     pub fn lock_forever(&self) {
         core::mem::forget(self.0.lock());
     }
@@ -196,6 +199,7 @@ impl<T: Pooled + Sync> Pool<T> {
     /// # Safety
     ///
     /// - S1 as for [`unlock`].
+    #[cfg(unix)]
     pub unsafe fn unlock(&self) {
         // SAFETY: S1.
         unsafe { self.0.force_unlock() };

@@ -393,6 +393,7 @@ pub fn end_empty_spans() {
 }
 
 /// Keeps pools and records as they are: for `fork`.
+#[cfg(unix)]
 pub fn lock_forever() {
     POOL.lock_forever();
     CACHES.lock_forever();
@@ -403,6 +404,7 @@ pub fn lock_forever() {
 /// # Safety
 ///
 /// - S1 as for `tables::unlock`.
+#[cfg(unix)]
 pub unsafe fn unlock() {
     // SAFETY: S1.
     unsafe { CACHES.unlock() };

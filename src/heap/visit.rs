@@ -81,6 +81,7 @@ pub fn drain(key: ExpertKey) {
 
 /// Takes the pins of all other threads off: for the child of a `fork`, which
 /// has no other threads.
+#[cfg(unix)]
 pub fn unpin_others() {
     let mine = known();
     let others = made().filter(|thread| !mine.is_some_and(|mine| ptr::eq(mine, *thread)));
