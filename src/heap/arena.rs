@@ -12,7 +12,7 @@ use core::cell::Cell;
 use super::bitmap::SliceSet;
 pub use super::chunk::Chunk;
 use super::chunk_map;
-use super::geometry::{CHUNK, HUGE_PAGE, HUGE_SLICES, SLICE, SLICES};
+use super::geometry::{CHUNK, SLICE, SLICES};
 use super::paths::{self, Path};
 use super::span::Span;
 use super::tables::Pool;
@@ -83,9 +83,8 @@ pub fn purged_slices() -> usize {
 }
 
 /// Takes `count < SLICES` slices in a row, the first at a multiple of `align`
-/// slices; the run's start is noted in its chunk. Where `whole`, all of it is
-/// going to be touched. `None` where memory ends.
-pub fn take(count: usize, align: usize, whole: bool) -> Option<Run> {
+/// slices; the run's start is noted in its chunk. `None` where memory ends.
+pub fn take(count: usize, align: usize) -> Option<Run> {
     debug_assert!(count > 0 && count < SLICES && align < SLICES);
     let arena = ARENA.lock();
     arena.look_at_clock();
@@ -96,7 +95,7 @@ pub fn take(count: usize, align: usize, whole: bool) -> Option<Run> {
             (chunk, chunk.find_free(count, align)?)
         }
     };
-    let fresh = if whole { chunk.take_whole(first, count) } else { chunk.take(first, count) };
+    let fresh = chunk.take(first, count);
     if chunk.free.get().is_empty() {
         arena.unlist(chunk);
     }
@@ -125,25 +124,22 @@ pub fn extend(chunk: &'static Chunk, first: usize, count: usize, wanted: usize) 
     if first + wanted > SLICES || !chunk.free.get().has_all(first + count, wanted - count) {
         return None;
     }
-    let fresh = chunk.take_whole(first + count, wanted - count);
+    let fresh = chunk.take(first + count, wanted - count);
     if chunk.free.get().is_empty() {
         arena.unlist(chunk);
     }
     Some(fresh)
 }
 
-/// Maps a chunk of its own for one block of `bytes` at `align`, all of which is
-/// going to be touched where `whole`. Returns it and the block's address.
-pub fn take_huge(bytes: usize, align: usize, whole: bool) -> Option<(&'static Chunk, usize)> {
+/// Maps a chunk of its own for one block of `bytes` at `align`. Returns it and
+/// the block's address.
+pub fn take_huge(bytes: usize, align: usize) -> Option<(&'static Chunk, usize)> {
     let offset = align.max(SLICE);
     let mapped = bytes.checked_add(offset)?.checked_next_multiple_of(SLICE)?;
     // A length of exactly one chunk would look like an ordinary one.
     let mapped = if mapped <= CHUNK { CHUNK + SLICE } else { mapped };
     let arena = ARENA.lock();
     let chunk = arena.map_chunk(mapped, align.max(CHUNK))?;
-    if whole {
-        chunk.prefer_huge_pages(HUGE_SLICES, mapped / HUGE_PAGE - 1, true);
-    }
     Some((chunk, chunk.base() + offset))
 }
 

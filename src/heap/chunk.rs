@@ -8,17 +8,13 @@
 //!   The other free slices read as zero.
 //! - C3 `aged` is a part of `dirty`: those that were so at the last tick.
 //! - C4 a slice is in `starts` iff a span begins there.
-//! - C5 `huge` has whole regions of the size of a huge page, for which such
-//!   pages were asked. A slice there is in use or dirty: its physical pages
-//!   may have come with those of another.
 
 use core::cell::Cell;
 use core::ptr::NonNull;
 
 use super::address;
 use super::bitmap::SliceSet;
-use super::geometry::{CHUNK, HUGE_PAGE, HUGE_SLICES, SLICE, SLICES};
-use super::paths::{self, Path};
+use super::geometry::{CHUNK, SLICE, SLICES};
 use super::span::Span;
 use super::tables::Pooled;
 use crate::source;
@@ -34,7 +30,6 @@ pub struct Chunk {
     pub free: Cell<SliceSet>,
     pub dirty: Cell<SliceSet>,
     pub aged: Cell<SliceSet>,
-    pub huge: Cell<SliceSet>,
     /// Read without the lock by whoever looks up an address (C4).
     starts: [AtomicUsize; START_WORDS],
     /// No run of free slices is longer than this.
@@ -58,7 +53,6 @@ impl Pooled for Chunk {
             free: Cell::new(SliceSet::EMPTY),
             dirty: Cell::new(SliceSet::EMPTY),
             aged: Cell::new(SliceSet::EMPTY),
-            huge: Cell::new(SliceSet::EMPTY),
             starts: [const { AtomicUsize::new(0) }; START_WORDS],
             longest: Cell::new(0),
             next: Cell::new(None),
@@ -86,7 +80,6 @@ impl Chunk {
         self.free.set(free);
         self.dirty.set(SliceSet::EMPTY);
         self.aged.set(SliceSet::EMPTY);
-        self.huge.set(SliceSet::EMPTY);
         self.starts.iter().for_each(|word| word.store(0, Relaxed));
         self.longest.set(free.len());
     }
@@ -153,52 +146,11 @@ impl Chunk {
         is_fresh
     }
 
-    /// As [`take`](Self::take), for a block that will be touched from end to
-    /// end: huge pages are asked for in each region that nothing has used yet.
-    /// Never in the first one, which programs that need little do not leave.
-    pub fn take_whole(&self, start: usize, count: usize) -> bool {
-        let dirty =
-            |f: fn(&SliceSet, usize, usize) -> bool| edit(&self.dirty, |d| f(d, start, count));
-        if dirty(SliceSet::has_all) {
-            return self.take(start, count);
-        }
-        let is_fresh = !dirty(SliceSet::has_any);
-        for region in start / HUGE_SLICES..(start + count).div_ceil(HUGE_SLICES) {
-            self.enter_region(region);
-        }
-        self.take(start, count);
-        is_fresh
-    }
-
-    /// Asks for huge pages for a region, if nothing has used it yet.
-    fn enter_region(&self, region: usize) {
-        let first = region * HUGE_SLICES;
-        let is_untouched = self.free.get().has_all(first, HUGE_SLICES)
-            && !self.dirty.get().has_any(first, HUGE_SLICES);
-        if is_untouched && region != 0 {
-            paths::entered(Path::HugePages);
-            self.prefer_huge_pages(first, 1, true);
-            edit(&self.huge, |huge| huge.insert(first, HUGE_SLICES));
-            edit(&self.dirty, |dirty| dirty.insert(first, HUGE_SLICES));
-        }
-    }
-
-    /// Asks for so many huge pages from slice `first` on, or for none again.
-    pub fn prefer_huge_pages(&self, first: usize, pages: usize, prefer: bool) {
-        // SAFETY: a slice of this chunk; it is mapped.
-        let start = unsafe { address::block_at(self.base() + first * SLICE) };
-        // SAFETY: inside one mapping, and aligned as the chunk is.
-        unsafe { source::prefer_huge_pages(start, pages * HUGE_PAGE, prefer) };
-    }
-
     /// Frees the slices in `free`; those in `dirty`, a part of it, may have
     /// physical pages.
     pub fn give(&self, free: &SliceSet, dirty: &SliceSet) {
         debug_assert!(self.free.get().and(free).is_empty());
-        edit(&self.dirty, |all| {
-            all.add(dirty);
-            all.add(&free.and(&self.huge.get()));
-        });
+        edit(&self.dirty, |all| all.add(dirty));
         edit(&self.free, |all| all.add(free));
         // To be corrected by the first search that this misleads.
         self.longest.set(SLICES);
@@ -228,13 +180,6 @@ impl Chunk {
     /// Gives the physical pages of the slices in `which`, a part of `dirty`,
     /// back to the system. Returns how many slices that were.
     pub fn purge(&self, which: SliceSet) -> usize {
-        // Or else the first touch would bring all of a huge page again.
-        for first in (0..SLICES).step_by(HUGE_SLICES) {
-            if which.and(&self.huge.get()).has_any(first, HUGE_SLICES) {
-                self.prefer_huge_pages(first, 1, false);
-                edit(&self.huge, |huge| huge.remove(first, HUGE_SLICES));
-            }
-        }
         let mut dirty = self.dirty.get();
         let mut purged = 0;
         for (start, count) in which.runs() {

@@ -27,10 +27,6 @@ pub const CHUNK: usize = 1 << CHUNK_SHIFT;
 /// Slices in a chunk, the one with the headers included.
 pub const SLICES: usize = CHUNK / SLICE;
 
-/// What a huge page has with pages of 4 KiB, in bytes, and in slices.
-pub const HUGE_PAGE: usize = 2 << 20;
-pub const HUGE_SLICES: usize = HUGE_PAGE / SLICE;
-
 pub const HEADER_SHIFT: u32 = 7;
 /// The distance between two span headers, in bytes: two cache lines.
 pub const HEADER: usize = 1 << HEADER_SHIFT;

@@ -38,15 +38,13 @@ pub fn allocate(
     make_room(heap, bytes);
     let slice_align = layout.align().div_ceil(SLICE);
     if bytes <= IN_CHUNK_MAX && slice_align <= SLICES / 2 {
-        // Who asks for zeros may not touch them all.
-        let run = arena::take(bytes.div_ceil(SLICE).max(1), slice_align, !zeroed)
-            .ok_or(Error::OutOfMemory)?;
+        let run =
+            arena::take(bytes.div_ceil(SLICE).max(1), slice_align).ok_or(Error::OutOfMemory)?;
         begin(heap, key, &run, State::Large, run.start(), bytes)?;
         return Ok(hand_out(run.header(), zeroed && !run.fresh));
     }
     paths::entered(Path::Huge);
-    let (chunk, start) =
-        arena::take_huge(bytes, layout.align(), !zeroed).ok_or(Error::OutOfMemory)?;
+    let (chunk, start) = arena::take_huge(bytes, layout.align()).ok_or(Error::OutOfMemory)?;
     chunk.set_start(1, true);
     let run = Run { chunk, first: 1, slices: 0, fresh: true };
     begin(heap, key, &run, State::Huge, start, bytes)?;

@@ -33,8 +33,6 @@ pub enum Path {
     Stayed,
     /// A block was allocated in a mapping of its own.
     Huge,
-    /// Huge pages were asked for.
-    HugePages,
     /// A huge mapping was kept because some thread was looking.
     HugeKept,
     /// The heap of an expert was adopted by the host.
@@ -56,7 +54,7 @@ pub enum Path {
 #[cfg(feature = "testing")]
 impl Path {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 21] = [
         Self::AdoptedSpan,
         Self::CollectedRemote,
         Self::Pressure,
@@ -70,7 +68,6 @@ impl Path {
         Self::ShrankInPlace,
         Self::Stayed,
         Self::Huge,
-        Self::HugePages,
         Self::HugeKept,
         Self::HeapAdopted,
         Self::CacheMerged,

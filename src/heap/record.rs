@@ -343,7 +343,7 @@ impl Heap {
         cache: &Cache,
     ) -> Result<Option<&'static Span>, Error> {
         let slices = super::size_class::slices(class);
-        let run = arena::take(slices, 1, false).ok_or(Error::OutOfMemory)?;
+        let run = arena::take(slices, 1).ok_or(Error::OutOfMemory)?;
         let span = run.header();
         let size = super::size_class::size_of(class);
         span.begin(class as u8, State::Current, size, run.start(), slices as u32, run.fresh);

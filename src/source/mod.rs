@@ -64,14 +64,3 @@ pub unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
     // SAFETY: S1 and S2 are handed on.
     unsafe { system::purge(start, bytes) }
 }
-
-/// Asks for huge pages in a range, or no longer asks for them. A hint: systems
-/// that have none, or are set up to grant none, ignore it.
-///
-/// # Safety
-///
-/// - S1 the range lies in one mapping and is aligned to a huge page.
-pub unsafe fn prefer_huge_pages(start: NonNull<u8>, bytes: usize, prefer: bool) {
-    // SAFETY: S1 is handed on.
-    unsafe { system::prefer_huge_pages(start, bytes, prefer) };
-}

@@ -59,18 +59,6 @@ pub(super) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
     failed == 0 && cfg!(any(target_os = "linux", target_os = "android"))
 }
 
-pub(super) unsafe fn prefer_huge_pages(start: NonNull<u8>, bytes: usize, prefer: bool) {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    {
-        let advice = if prefer { libc::MADV_HUGEPAGE } else { libc::MADV_NOHUGEPAGE };
-        // A kernel without huge pages refuses, and nothing is lost.
-        // SAFETY: S1 of `source::prefer_huge_pages`; the content stays.
-        let _ = unsafe { libc::madvise(start.as_ptr().cast(), bytes, advice) };
-    }
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    let _ = (start, bytes, prefer);
-}
-
 /// A clock in milliseconds that costs a few nanoseconds to read.
 pub fn coarse_millis() -> u64 {
     #[cfg(any(target_os = "linux", target_os = "android"))]

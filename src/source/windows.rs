@@ -50,9 +50,6 @@ pub(super) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
     false
 }
 
-/// Large pages need a privilege here, and are never asked for.
-pub(super) unsafe fn prefer_huge_pages(_start: NonNull<u8>, _bytes: usize, _prefer: bool) {}
-
 /// A clock in milliseconds that costs a few nanoseconds to read.
 pub fn coarse_millis() -> u64 {
     // SAFETY: no preconditions.

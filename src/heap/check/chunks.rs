@@ -5,7 +5,7 @@ use crate::heap::address;
 use crate::heap::arena;
 use crate::heap::chunk::Chunk;
 use crate::heap::chunk_map;
-use crate::heap::geometry::{CHUNK, HUGE_SLICES, SLICE, SLICES};
+use crate::heap::geometry::{CHUNK, SLICE, SLICES};
 use crate::heap::span::State;
 use crate::sync::Ordering::Relaxed;
 
@@ -76,10 +76,6 @@ fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
     is("chunk C1", "slice 0 is free", at, !free.has_any(0, 1))?;
     is("chunk C2", "dirty is a part of free", at, dirty.and(&free) == dirty)?;
     is("chunk C3", "aged is a part of dirty", at, aged.and(&dirty) == aged)?;
-    let huge = chunk.huge.get();
-    is("chunk C5", "free in a huge page, so dirty", at, huge.and(&free) == huge.and(&dirty))?;
-    let is_whole = |(first, count)| first % HUGE_SLICES == 0 && count % HUGE_SLICES == 0;
-    is("chunk C5", "whole huge pages", at, huge.runs().all(is_whole))?;
     is("arena A1", "listed iff slices are free", at, chunk.is_listed.get() != free.is_empty())?;
     let longest = free.runs().map(|(_, count)| count).max().unwrap_or(0);
     is("chunk", "bound of the longest run", at, chunk.longest.get() >= longest)?;
