@@ -114,11 +114,15 @@ impl Row {
         for job in &self.jobs {
             cells.push(Cell { column: job.column.clone(), samples: Vec::new() });
         }
-        for run in 0..runs {
-            for (job, cell) in self.jobs.iter().zip(&mut cells) {
+        for run in 0..runs as usize {
+            // Each round begins with another job: where the machine changes its
+            // speed every few seconds, none is always the slow one's turn.
+            for turn in 0..cells.len() {
+                let place = (turn + run) % cells.len();
+                let job = &self.jobs[place];
                 // A count is the same twice.
                 if run == 0 || !job.how.is_count() {
-                    cell.samples.push(job.run_or_skip()?);
+                    cells[place].samples.push(job.run_or_skip()?);
                 }
             }
         }

@@ -97,12 +97,12 @@ fn table(rows: &[&Measured], with_ratio: bool, value: &dyn Fn(&Cell) -> f64) -> 
     table
 }
 
-/// Our time over that of the best peer.
+/// Our time over that of the best peer: the one that we are furthest behind of,
+/// round by round.
 pub fn ratio(row: &Measured) -> Option<f64> {
     let ours = row.cell(OURS.name)?;
     let peers = row.cells.iter().filter(|cell| cell.column != OURS.name);
-    let best = peers.min_by(|one, other| one.figure().total_cmp(&other.figure()))?;
-    Some(ours.ratio_to(best))
+    peers.map(|peer| ours.ratio_to(peer)).filter(|ratio| !ratio.is_nan()).max_by(f64::total_cmp)
 }
 
 /// Three significant digits, thousands set apart.

@@ -4,7 +4,7 @@ use super::Bar;
 use crate::groups::Group;
 use crate::peers::OURS;
 use crate::plan::OWNERS;
-use crate::results::{Cell, Measured, Results};
+use crate::results::{Measured, Results};
 
 pub fn check(results: &Results, bars: &mut Vec<Bar>) {
     attribution(results, bars);
@@ -133,15 +133,15 @@ fn small(results: &Results, bars: &mut Vec<Bar>) {
     let group = Group::Small;
     for row in results.group(group) {
         let Some(ours) = row.cell("ExpertHeap") else { continue };
-        let by_figure = |one: &&Cell, other: &&Cell| one.figure().total_cmp(&other.figure());
         let peers = row.cells.iter().filter(|cell| cell.column != ours.column);
+        let ratios = peers.map(|peer| ours.ratio_to(peer)).filter(|ratio| !ratio.is_nan());
         let what = format!("{}, ours / best peer", row.row);
         if row.unit == "of the region" {
-            let Some(best) = peers.max_by(by_figure) else { continue };
-            bars.push(Bar::at_least(group, &what, ours.ratio_to(best), 0.99));
+            let Some(least) = ratios.min_by(f64::total_cmp) else { continue };
+            bars.push(Bar::at_least(group, &what, least, 0.99));
         } else {
-            let Some(best) = peers.min_by(by_figure) else { continue };
-            bars.push(Bar::at_most(group, &what, ours.ratio_to(best), 1.0));
+            let Some(most) = ratios.max_by(f64::total_cmp) else { continue };
+            bars.push(Bar::at_most(group, &what, most, 1.0));
         }
     }
 }
