@@ -14,11 +14,11 @@ use crate::sync::Ordering::Relaxed;
 ///
 /// # Errors
 ///
-/// [`Broken`] under C2 where one does not read as zero.
+/// [`Broken`](super::Broken) under C2 where one does not read as zero.
 ///
 /// # Safety
 ///
-/// - S1 as for [`check`].
+/// - S1 as for [`check`](super::check).
 pub unsafe fn check_zero() -> Verdict {
     const STRIDE: usize = 256;
     chunk_map::for_each_unit(|_, chunk| {
