@@ -134,20 +134,25 @@ pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
 unsafe fn push_owned(span: &'static Span, memory: NonNull<u8>) -> bool {
     // SAFETY: S1 and S2.
     let block = unsafe { remote_block(memory) };
+    let mut cache = None;
     let after = span.remote.push(block.addr() - span.start(), |state| {
+        cache = to_be_told(span, state);
         link(span, block, state);
         !state.is_abandoned()
     });
-    after.inspect(|&after| tell(span, after)).is_some()
+    if after.is_none() {
+        return false;
+    }
+    cache.inspect(|cache| cache.set_freed_into(true));
+    true
 }
 
-/// Tells the cache of a span that another thread frees into it.
+/// The cache to be told when a block was pushed on top of `state`: of later
+/// frees it learns with the first. Asked for before the push, because after it
+/// the span may be gone; a cache never is.
 #[inline]
-fn tell(span: &Span, after: RemoteState) {
-    // Later frees find what the first has left, until it is looked at.
-    if after.count() == 1 {
-        span.cache().inspect(|cache| cache.set_freed_into(true));
-    }
+fn to_be_told(span: &Span, state: RemoteState) -> Option<&'static Cache> {
+    if state.count() == 0 { span.cache() } else { None }
 }
 
 /// Makes a free block whose link is set when it is pushed.
@@ -204,9 +209,11 @@ unsafe fn free_unowned(header: &'static Span, memory: NonNull<u8>) {
 /// - S1, S2 as for [`free`]; `span` is the block's.
 unsafe fn push_any(span: &'static Span, memory: NonNull<u8>) {
     let mut pin = None;
+    let mut cache = None;
     // SAFETY: S1 and S2.
     let block = unsafe { remote_block(memory) };
     let after = span.remote.push(block.addr() - span.start(), |state| {
+        cache = to_be_told(span, state);
         // When the last block comes back to an abandoned span, this thread
         // ends it; until then nobody may release its chunk. (Where the span was
         // owned and left again between the look and the exchange, this may be
@@ -221,7 +228,9 @@ unsafe fn push_any(span: &'static Span, memory: NonNull<u8>) {
     match after {
         // Without a pin the span is not looked at again: it may be gone.
         Some(after) if after.is_abandoned() && pin.is_some() => end_if_empty(span),
-        Some(after) => tell(span, after),
+        Some(_) => {
+            cache.inspect(|cache| cache.set_freed_into(true));
+        }
         None => refuse(),
     }
 }
