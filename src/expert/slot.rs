@@ -21,8 +21,8 @@
 //! - T3 `holds` is 1 for the expert itself, while it has not ended, plus one
 //!   for each child that has not been released. Who gives up the last one
 //!   releases the slot.
-//! - T4 `link` is the parent's slot while `holds` is not 0, and the next free
-//!   slot while this one is free; 0 is none.
+//! - T4 `link` is the parent's slot from when the slot is opened until it is
+//!   released, and the next free slot while this one is free; 0 is none.
 //! - T5 the name is written only while the generation is even.
 //! - T6 `CLOSING` is set by the one who ends the expert, and once.
 

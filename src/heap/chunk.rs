@@ -122,7 +122,8 @@ impl Chunk {
         self.dirty.get().find_run(count, align, &self.free.get())
     }
 
-    /// The start of any `count` free slices in a row, at a multiple of `align`.
+    /// The start of any `count` free slices in a row, at a multiple of `align`;
+    /// where there are none, that is noted for later searches.
     pub fn find_free(&self, count: usize, align: usize) -> Option<usize> {
         let free = self.free.get();
         let found = free.find_run(count, align, &free);
