@@ -312,11 +312,14 @@ impl Plan<'_> {
             row(name, "of the region", &["heap efficiency", words[0], words[1]], Some("efficiency"))
         };
         vec![
-            actions("random actions, blocks to 256 B, ns", 256),
-            actions("random actions, blocks to 1 KiB, ns", 1 << 10),
-            actions("random actions, blocks to 16 KiB, ns", 16 << 10),
-            efficiency("heap efficiency, 16 KiB, blocks to 256 B", 16 << 10, 256),
-            efficiency("heap efficiency, 1 MiB, blocks to 1 KiB", 1 << 20, 1 << 10),
+            actions("random actions, blocks to 200 B, ns", 200),
+            actions("random actions, blocks to 1,000 B, ns", 1_000),
+            actions("random actions, blocks to 3,000 B, ns", 3_000),
+            actions("random actions, blocks to 10,000 B, ns", 10_000),
+            actions("random actions, blocks to 30,000 B, ns", 30_000),
+            efficiency("heap efficiency, 128 MiB, blocks to 10,000 B", 128 << 20, 10_000),
+            efficiency("heap efficiency, 1 MiB, blocks to 1,000 B", 1 << 20, 1_000),
+            efficiency("heap efficiency, 16 KiB, blocks to 200 B", 16 << 10, 200),
             row(
                 "longest operation, instructions",
                 "instructions",

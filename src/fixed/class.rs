@@ -1,8 +1,8 @@
 //! Classes of block sizes, as pure functions.
 //!
-//! Up to 127 granules, which is just under 1 KiB, each size has a class; above,
-//! each power of two is cut into eight ranges of equal width, and large powers,
-//! of whose sizes a small heap has few blocks, into fewer.
+//! Up to 63 granules, which is just under 512 bytes, each size has a class;
+//! above, each power of two is cut into ranges of equal width: sixteen up to 8
+//! KiB, eight up to 256 KiB. Beyond, where there is one for all, blocks are few.
 //!
 //! - C1 a class is less than [`CLASSES`], and not 0.
 //! - C2 the classes are in the order of their sizes.
@@ -11,7 +11,11 @@ use super::header::{GRANULE, MAX_BLOCK};
 
 /// Sizes in granules below this have a class each, of the same number.
 const EXACT: usize = 1 << FIRST;
-const FIRST: usize = 7;
+const FIRST: usize = 6;
+
+/// From this size on, in bytes, the blocks of a class differ by so much that
+/// one that may do is looked at before one that is known to.
+pub const WIDE: usize = GRANULE << 10;
 
 /// Log2 of the largest size in granules.
 const TOP: usize = (MAX_BLOCK / GRANULE).ilog2() as usize;
@@ -20,9 +24,8 @@ const TOP: usize = (MAX_BLOCK / GRANULE).ilog2() as usize;
 /// as many have.
 const fn cuts(log2: usize) -> usize {
     match log2 {
-        0..=9 => 3,
-        10..=12 => 2,
-        13..=16 => 1,
+        0..=9 => 4,
+        10..=14 => 3,
         _ => 0,
     }
 }

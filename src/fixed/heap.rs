@@ -14,7 +14,9 @@ use core::ptr::NonNull;
 use lock_api::{Mutex, MutexGuard, RawMutex};
 
 use super::block::Block;
+use super::class::WIDE;
 use super::header::HEADER;
+use super::index::Index;
 use super::owner::{Directory, Owner};
 use super::requests::Request;
 use super::store::Store;
@@ -98,15 +100,22 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         asked: usize,
         align: usize,
     ) -> Option<NonNull<u8>> {
-        let mut store = self.lock();
-        let block = store.allocate_fast(who, kind, asked, align)?;
-        Some(block.payload())
+        if asked > WIDE - HEADER {
+            return None;
+        }
+        let request = Request { who, kind, asked, align };
+        self.lock().allocate_fast(request, Index::find_fast).map(Block::payload)
     }
 
     /// Allocates a block.
     #[inline(never)]
     pub(super) fn obtain(&self, request: Request<'_>) -> Result<NonNull<u8>, Error> {
-        let done = self.lock().allocate_slow(request);
+        let mut store = self.lock();
+        // Not tried before.
+        let wide = request.asked > WIDE - HEADER;
+        let found = if wide { store.allocate_fast(request, Index::find_close) } else { None };
+        let done = found.map_or_else(|| store.allocate_slow(request), Ok);
+        drop(store);
         self.counted(request, done)
     }
 
@@ -139,23 +148,35 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         let mut store = self.lock();
         // SAFETY: as in `free`.
         let block = unsafe { Block::of_payload(from.addr().get()) };
-        if store.resize_for_host(self.who(), block, asked) {
-            return from.as_ptr();
-        }
+        let Some(room) = store.resize_for_host(self.who(), block, asked, align) else {
+            drop(store);
+            return self.move_for_host(from, old.min(asked), align, asked);
+        };
         drop(store);
-        self.move_for_host(from, old.min(asked), align, asked)
+        if room != block {
+            self.move_to(from, room.payload(), old.min(asked));
+        }
+        room.payload().as_ptr()
     }
 
     /// [`resize_for_host`](Self::resize_for_host), of a block that has to move.
     #[inline(never)]
     fn move_for_host(&self, from: NonNull<u8>, kept: usize, align: usize, asked: usize) -> *mut u8 {
-        let to = self.allocate_for_host(asked, align);
-        if to.is_null() {
-            let request = Request { who: self.who(), kind: Kind::Ambient, asked, align };
-            return self.relocate(request, from, kept).map_or(to, NonNull::as_ptr);
+        match NonNull::new(self.allocate_for_host(asked, align)) {
+            Some(to) => self.move_to(from, to, kept).as_ptr(),
+            None => {
+                let request = Request { who: self.who(), kind: Kind::Ambient, asked, align };
+                let moved = self.relocate(request, from, kept);
+                moved.map_or(core::ptr::null_mut(), NonNull::as_ptr)
+            }
         }
+    }
+
+    /// Moves `kept` bytes of content from one live block of the caller's to
+    /// another, and frees the first.
+    fn move_to(&self, from: NonNull<u8>, to: NonNull<u8>, kept: usize) -> NonNull<u8> {
         // SAFETY: both blocks are the caller's, live, and at least this long.
-        unsafe { from.as_ptr().copy_to_nonoverlapping(to, kept) };
+        unsafe { from.copy_to_nonoverlapping(to, kept) };
         self.free(from);
         to
     }
@@ -198,18 +219,19 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         let mut store = self.lock();
         // SAFETY: as in `free`.
         let block = unsafe { Block::of_payload(from.addr().get()) };
-        if let Some(done) = store.resize_for(request, block) {
-            return self.counted(request, done);
-        }
-        let done = store.allocate_slow(request);
-        drop(store);
-        let Ok(to) = done.map(Block::payload) else {
-            return self.relocate(request, from, kept);
+        let room = match store.resize_for(request, block) {
+            Some(done) => done,
+            None => match store.allocate_slow(request) {
+                Ok(room) => Ok(room),
+                Err(_) => {
+                    drop(store);
+                    return self.relocate(request, from, kept);
+                }
+            },
         };
-        // SAFETY: both blocks are the caller's, live, and at least this long.
-        unsafe { from.copy_to_nonoverlapping(to, kept) };
-        self.free(from);
-        Ok(to)
+        drop(store);
+        let to = self.counted(request, room)?;
+        Ok(if to == from { from } else { self.move_to(from, to, kept) })
     }
 
     /// Counts a request that was refused for want of quota.

@@ -19,7 +19,7 @@
 use core::ptr::NonNull;
 
 use super::block::{Block, back_at, next_link_at};
-use super::class::{CLASSES, Class};
+use super::class::{CLASSES, Class, WIDE};
 use super::header::{GRANULE, MIN_BLOCK};
 use super::link::{Link, Window};
 
@@ -113,10 +113,26 @@ impl Index {
         Found::cut(self.first(class), class, size, align)
     }
 
-    /// As [`find_fast`](Self::find_fast), and at last one among the first few
+    /// As [`find_fast`](Self::find_fast); for sizes from [`WIDE`] on the first
+    /// block of the size's own class, if it does, before any other.
+    #[inline(never)]
+    pub fn find_close(&self, size: usize, align: usize) -> Option<Found> {
+        if size >= WIDE {
+            let class = Class::of(size);
+            // SAFETY: C1.
+            let head = unsafe { self.heads.get_unchecked(class.number()) };
+            let found = self.block(*head).and_then(|block| Found::cut(block, class, size, align));
+            if found.is_some() {
+                return found;
+            }
+        }
+        self.find_fast(size, align)
+    }
+
+    /// As [`find_close`](Self::find_close), and at last one among the first few
     /// blocks of the size's class, of which some may do, and of those above it.
     pub fn find(&mut self, size: usize, align: usize) -> Option<Found> {
-        if let Some(found) = self.find_fast(size, align) {
+        if let Some(found) = self.find_close(size, align) {
             return Some(found);
         }
         let mut class = self.class_from(Class::of(size).number())?;

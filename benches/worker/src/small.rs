@@ -1,9 +1,9 @@
 //! Small systems: allocators over one fixed region, measured beside each
 //! other in a program whose global allocator none of them is.
 //!
-//! The experiments are talc's, written anew: random actions, heap efficiency;
-//! and the longest single operation, in instructions. `peer=N` chooses the
-//! allocator.
+//! The experiments are talc's, written anew with its mixes of actions, sizes and
+//! alignments: random actions, heap efficiency; and the longest single operation,
+//! in instructions. `peer=N` chooses the allocator.
 
 mod heaps;
 
@@ -36,13 +36,18 @@ impl<'h> Live<'h> {
         Self { heap, blocks, bytes: 0, random: Random::new(seed), largest }
     }
 
-    /// A layout as programs ask for: small sizes more often than large ones,
-    /// alignments of 4 to 16, at times 64.
+    /// A layout as talc's experiments have it: small sizes more often than
+    /// large ones; three of four aligned to a word, each step beyond a fourth
+    /// as often.
     fn layout(&mut self) -> Layout {
-        let limit = 1 + self.random.below(self.largest);
-        let size = 1 + self.random.below(limit);
-        let align = [4, 8, 8, 8, 8, 16, 16, 64][self.random.below(8)];
-        Layout::from_size_align(size, align).expect("sizes are small")
+        let cap = self.between(16, self.largest);
+        let size = self.between(4, cap);
+        let steps = (self.random.next() >> 48 | 1 << 16).trailing_zeros() / 2;
+        Layout::from_size_align(size, align_of::<usize>() << steps).expect("sizes are small")
+    }
+
+    fn between(&mut self, from: usize, to: usize) -> usize {
+        from + self.random.below(to - from)
     }
 
     /// Allocates; `false` where there is no room.
@@ -76,9 +81,10 @@ impl<'h> Live<'h> {
         }
     }
 
-    /// Resizes a block; `false` where there is no room.
-    fn resize(&mut self) -> bool {
-        let size = self.layout().size();
+    /// Resizes a block to up to `times` the largest; `false` where there is no
+    /// room.
+    fn resize(&mut self, times: usize) -> bool {
+        let size = self.between(1, self.largest * times);
         let Some((block, layout)) = self.take_any() else { return true };
         // SAFETY: the block is live, of this heap and layout; the size is not
         // 0 and far from overflowing.
@@ -92,56 +98,56 @@ impl<'h> Live<'h> {
         self.blocks.push((block, layout));
         fits
     }
-
-    fn action(&mut self) -> bool {
-        match self.random.below(5) {
-            0 | 1 => self.allocate(),
-            2 | 3 => {
-                self.free();
-                true
-            }
-            _ => self.resize(),
-        }
-    }
 }
 
-/// Random allocations, frees and resizes, with about a thousand blocks live,
-/// of up to `largest` bytes, in a region of 16 MiB. An operation is one action.
+/// The memory that talc's experiments have.
+const REGION: usize = 128 << 20;
+
+/// Random actions with blocks of up to `largest` bytes, of which three hundred
+/// or a few more are live: three of seven allocate, three free, one resizes to
+/// up to three times `largest`.
 fn random_actions(run: &mut Run, make: fn(&mut Region) -> Box<dyn GlobalAlloc>) {
+    const LIVE: usize = 300;
     let operations = run.arguments.get("operations", 1_000_000);
-    let largest = run.arguments.get("largest", 1 << 10);
-    let mut region = Region::new(16 << 20);
+    let largest = run.arguments.get("largest", 1_000);
+    let mut region = Region::new(REGION);
     let heap = make(&mut region);
     let mut live = Live::new(&*heap, 31, largest);
-    for _ in 0..1_000 {
-        live.allocate();
-    }
-    run.time(operations, || {
+    let mut actions = |operations| {
         for _ in 0..operations {
-            live.action();
+            match live.random.below(7) {
+                6 => live.resize(3),
+                3..6 if live.blocks.len() >= LIVE => {
+                    live.free();
+                    true
+                }
+                _ => live.allocate(),
+            };
         }
-    });
+    };
+    actions(10 * LIVE);
+    run.time(operations, || actions(operations));
 }
 
 /// How much of a heap of `region` bytes is live when the first allocation
-/// fails: the mean over many fillings, each with frees and resizes between.
+/// fails: the mean over many fillings. Of ten actions five allocate, one
+/// frees, four resize to up to ten times `largest`.
 fn heap_efficiency(run: &mut Run, make: fn(&mut Region) -> Box<dyn GlobalAlloc>) {
-    let bytes = run.arguments.get("region", 1 << 20);
-    let largest = run.arguments.get("largest", 1 << 10);
-    let rounds = run.arguments.get("rounds", 40);
+    let bytes = run.arguments.get("region", REGION);
+    let largest = run.arguments.get("largest", 10_000);
+    let rounds = run.arguments.get("rounds", 20);
     let mut region = Region::new(bytes);
     let mut sum = 0.0;
     for round in 0..rounds {
         let heap = make(&mut region);
         let mut live = Live::new(&*heap, round as u64, largest);
-        // More allocations than frees, so that it fills up.
-        while match live.random.below(8) {
+        while match live.random.below(10) {
             0..=4 => live.allocate(),
-            5 | 6 => {
+            5 => {
                 live.free();
                 true
             }
-            _ => live.resize(),
+            _ => live.resize(10),
         } {}
         sum += live.bytes as f64 / bytes as f64;
     }
