@@ -22,11 +22,28 @@ fn layout(size: usize, align: usize) -> Layout {
     Layout::from_size_align(size, align).unwrap()
 }
 
+/// A block of `size` bytes, not 0, aligned to 8.
+fn take(heap: &ExpertHeap, size: usize) -> *mut u8 {
+    // SAFETY: the size is not 0.
+    unsafe { heap.alloc(layout(size, 8)) }
+}
+
+/// Frees a live block of `size` bytes from [`take`].
+fn give(heap: &ExpertHeap, block: *mut u8, size: usize) {
+    // SAFETY: the tests pass live blocks with their sizes, and no more use them.
+    unsafe { heap.dealloc(block, layout(size, 8)) }
+}
+
+/// Resizes a live block from [`take`] from `old` to `new` bytes.
+fn resize(heap: &ExpertHeap, block: *mut u8, old: usize, new: usize) -> *mut u8 {
+    // SAFETY: as in `give`; the new size is not 0.
+    unsafe { heap.realloc(block, layout(old, 8), new) }
+}
+
 /// Blocks of these sizes side by side, each behind a wall of 8 bytes.
 fn row<const N: usize>(heap: &ExpertHeap, sizes: [usize; N]) -> [*mut u8; N] {
     sizes.map(|size| {
-        // SAFETY: the layouts are not of size 0.
-        let blocks = [layout(8, 8), layout(size, 8)].map(|layout| unsafe { heap.alloc(layout) });
+        let blocks = [8, size].map(|size| take(heap, size));
         assert!(blocks.iter().all(|block| !block.is_null()));
         blocks[1]
     })
@@ -37,12 +54,10 @@ fn a_request_takes_the_hole_of_its_size() {
     for size in [24, 500, 520, 7_000, 50_000, 200_000] {
         let heap = heap(1 << 20);
         let [hole, _] = row(heap, [size, size]);
-        // SAFETY: the block is live, with this layout.
-        unsafe { heap.dealloc(hole, layout(size, 8)) };
-        // SAFETY: the layout is not of size 0.
-        let again = unsafe { heap.alloc(layout(size - size / 100, 8)) };
-        let exact = size < 512 || size >= 8 << 10;
-        assert_eq!(again == hole, exact, "{size}");
+        give(heap, hole, size);
+        let again = take(heap, size - size / 100);
+        let is_looked_at = !(512..8 << 10).contains(&size);
+        assert_eq!(again == hole, is_looked_at, "{size}");
         heap.check().unwrap();
     }
 }
@@ -51,20 +66,20 @@ fn a_request_takes_the_hole_of_its_size() {
 fn what_shrinks_much_moves_into_a_hole() {
     let heap = heap(64 << 10);
     let [hole, large, _] = row(heap, [104, 4_000, 8]);
-    // SAFETY: the layouts are not of size 0, and each block is used with its own.
-    unsafe {
-        heap.dealloc(hole, layout(104, 8));
-        large.write_bytes(7, 4_000);
-        // To more than a half: it stays.
-        assert_eq!(heap.realloc(large, layout(4_000, 8), 3_000), large);
-        let small = heap.realloc(large, layout(3_000, 8), 100);
-        assert_eq!(small, hole);
-        assert!((0..100).all(|n| *small.add(n) == 7));
-        // What it left is one hole.
-        assert_eq!(heap.alloc(layout(3_900, 8)), large);
-        // There is no hole smaller than it is: it stays.
-        assert_eq!(heap.realloc(large, layout(3_900, 8), 1_000), large);
-    }
+    give(heap, hole, 104);
+    // SAFETY: a live block of 4,000 bytes.
+    unsafe { large.write_bytes(7, 4_000) };
+    // To more than a half: it stays.
+    assert_eq!(resize(heap, large, 4_000, 3_000), large);
+    let small = resize(heap, large, 3_000, 100);
+    assert_eq!(small, hole);
+    // SAFETY: a live block of 100 bytes.
+    let content = unsafe { std::slice::from_raw_parts(small, 100) };
+    assert!(content.iter().all(|&byte| byte == 7));
+    // What it left is one hole.
+    assert_eq!(take(heap, 3_900), large);
+    // There is no hole smaller than it is: it stays.
+    assert_eq!(resize(heap, large, 3_900, 1_000), large);
     heap.check().unwrap();
 }
 
@@ -96,37 +111,34 @@ fn a_heap_of_blocks_resized_at_random_becomes_full() {
     let mut sum = 0;
     for _ in 0..16 {
         let heap = heap(REGION);
-        let mut blocks = Vec::<(*mut u8, Layout)>::new();
+        let mut blocks = Vec::<(*mut u8, usize)>::new();
         loop {
             let action = below(10);
             if action < 5 {
                 let cap = 16 + below(1_000);
-                let layout = layout(4 + below(cap), 8);
-                // SAFETY: the size is not 0.
-                let block = unsafe { heap.alloc(layout) };
+                let size = 4 + below(cap);
+                let block = take(heap, size);
                 if block.is_null() {
                     break;
                 }
-                blocks.push((block, layout));
+                blocks.push((block, size));
             } else if !blocks.is_empty() {
                 let (block, old) = blocks.swap_remove(below(blocks.len()));
                 if action == 5 {
-                    // SAFETY: the block is live, with this layout.
-                    unsafe { heap.dealloc(block, old) };
+                    give(heap, block, old);
                     continue;
                 }
                 let size = 1 + below(10_000);
-                // SAFETY: the block is live, with this layout; the size is not 0.
-                let moved = unsafe { heap.realloc(block, old, size) };
+                let moved = resize(heap, block, old, size);
                 if moved.is_null() {
                     blocks.push((block, old));
                     break;
                 }
-                blocks.push((moved, layout(size, 8)));
+                blocks.push((moved, size));
             }
         }
         heap.check().unwrap();
-        sum += blocks.iter().map(|(_, layout)| layout.size()).sum::<usize>();
+        sum += blocks.iter().map(|(_, size)| size).sum::<usize>();
     }
     let percent = sum * 100 / (16 * REGION);
     println!("{percent} % of the region");
