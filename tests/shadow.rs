@@ -59,7 +59,7 @@ fn every_slow_path_was_entered() {
     // Rare: a long run meets them, a short one need not.
     let rare: &[Path] = match number("EXPERT_ALLOC_OPS", 0) >= 3_000_000 {
         true => &[],
-        false => &[Path::PressureRelieved, Path::HeapMoved, Path::HugeKept],
+        false => &[Path::PressureRelieved, Path::HeapMoved, Path::HugeKept, Path::HugeReused],
     };
     let is_missed =
         |path: &Path| count(*path) == 0 && *path != Path::GuardMissed && !rare.contains(path);

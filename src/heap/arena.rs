@@ -8,11 +8,13 @@
 //! slice.
 
 use core::cell::Cell;
+use core::ops::RangeInclusive;
 
 use super::bitmap::SliceSet;
 pub use super::chunk::Chunk;
 use super::chunk_map;
 use super::geometry::{CHUNK, SLICE, SLICES};
+use super::kept::Kept;
 use super::paths::{self, Path};
 use super::span::Span;
 use super::tables::Pool;
@@ -34,6 +36,8 @@ const SLICES_PER_TICK: usize = 256;
 pub struct Arena {
     /// Chunks with free slices (A1), those that slices came back to last first.
     first: Cell<Option<&'static Chunk>>,
+    /// Huge mappings without a block.
+    kept: Kept,
     runs: Cell<u32>,
     last_tick: Cell<u64>,
 }
@@ -41,8 +45,12 @@ pub struct Arena {
 // SAFETY: chunk records may be used by any thread, under the lock.
 unsafe impl Send for Arena {}
 
-static ARENA: Lock<Arena> =
-    Lock::new(Arena { first: Cell::new(None), runs: Cell::new(0), last_tick: Cell::new(0) });
+static ARENA: Lock<Arena> = Lock::new(Arena {
+    first: Cell::new(None),
+    kept: Kept::new(),
+    runs: Cell::new(0),
+    last_tick: Cell::new(0),
+});
 
 static RECORDS: Pool<Chunk> = Pool::new();
 
@@ -70,6 +78,15 @@ impl Run {
     pub fn start(&self) -> usize {
         self.chunk.base() + self.first * SLICE
     }
+}
+
+/// A chunk that a huge block can begin in.
+pub struct HugeRun {
+    pub chunk: &'static Chunk,
+    /// The block's address.
+    pub start: usize,
+    /// Whether it reads as zero.
+    pub is_zero: bool,
 }
 
 /// Chunks mapped now, huge ones included.
@@ -131,22 +148,35 @@ pub fn extend(chunk: &'static Chunk, first: usize, count: usize, wanted: usize) 
     Some(fresh)
 }
 
-/// Maps a chunk of its own for one block of `bytes` at `align`. Returns it and
-/// the block's address.
-pub fn take_huge(bytes: usize, align: usize) -> Option<(&'static Chunk, usize)> {
+/// A chunk of its own for one block of `bytes` at `align`, which reads as zero
+/// if it has to. The run has no slices, and begins at the block.
+pub fn take_huge(bytes: usize, align: usize, zeroed: bool) -> Option<HugeRun> {
     let offset = align.max(SLICE);
     let mapped = bytes.checked_add(offset)?.checked_next_multiple_of(SLICE)?;
     // A length of exactly one chunk would look like an ordinary one.
     let mapped = if mapped <= CHUNK { CHUNK + SLICE } else { mapped };
+    let align = align.max(CHUNK);
+    // Of what was kept a fifth may lie idle.
+    let lengths = mapped..=mapped.max(bytes.saturating_add(bytes / 4));
     let arena = ARENA.lock();
-    let chunk = arena.map_chunk(mapped, align.max(CHUNK))?;
-    Some((chunk, chunk.base() + offset))
+    arena.look_at_clock();
+    let (chunk, is_fresh) = match arena.take_kept(lengths, align) {
+        Some(chunk) => (chunk, false),
+        None => (arena.map_chunk(mapped, align)?, true),
+    };
+    drop(arena);
+    let start = chunk.base() + offset;
+    // Nobody else has the chunk: not under the lock.
+    let is_zero = is_fresh || zeroed && chunk.purge_behind(start);
+    Some(HugeRun { chunk, start, is_zero })
 }
 
 /// Gives all free physical memory back to the system, and all empty chunks.
 pub fn purge() {
     let arena = ARENA.lock();
     arena.chunks().for_each(|chunk| note_purged(chunk.purge(chunk.dirty.get())));
+    arena.kept.age();
+    arena.release_kept();
     arena.release_empty(0);
 }
 
@@ -171,6 +201,15 @@ pub unsafe fn unlock() {
 #[cfg(feature = "testing")]
 pub fn for_each_listed(mut f: impl FnMut(&'static Chunk)) {
     ARENA.lock().chunks().for_each(&mut f);
+}
+
+/// Calls `f` with each huge chunk that is kept without a block, and returns the
+/// sum of their lengths as counted, under the lock.
+#[cfg(feature = "testing")]
+pub fn for_each_kept(mut f: impl FnMut(&'static Chunk)) -> usize {
+    let arena = ARENA.lock();
+    arena.kept.chunks().for_each(&mut f);
+    arena.kept.bytes()
 }
 
 fn note_purged(slices: usize) {
@@ -233,9 +272,13 @@ impl Arena {
         Returned { arena: self, chunk: None, free, dirty }
     }
 
-    /// Unmaps a huge chunk, as soon as nobody can be looking at it.
+    /// Keeps a huge chunk, or unmaps it as soon as nobody can be looking at it.
     pub fn give_huge(&self, chunk: &'static Chunk) {
+        chunk.set_start(1, false);
         chunk_map::remove(chunk);
+        if self.kept.keep(chunk) {
+            return;
+        }
         if visit::nobody_else_is_pinned() {
             self.unmap_chunk(chunk);
             return;
@@ -244,6 +287,31 @@ impl Arena {
         // Somebody might just read a header of it: keep the addresses, listed
         // as a chunk without free slices, until a purge finds the threads quiet.
         self.list(chunk);
+    }
+
+    /// A kept chunk of a length in `lengths`, in the map again.
+    fn take_kept(&self, lengths: RangeInclusive<usize>, align: usize) -> Option<&'static Chunk> {
+        let chunk = self.kept.take(lengths, align)?;
+        paths::entered(Path::HugeReused);
+        // The leaves exist, so this cannot fail; if it did, the chunk would be
+        // listed as one that nobody can use.
+        if chunk_map::insert(chunk).is_err() {
+            self.list(chunk);
+            return None;
+        }
+        Some(chunk)
+    }
+
+    /// Unmaps what was kept since before the last tick, if nobody can be looking
+    /// at it. Returns whether there was any.
+    fn release_kept(&self) -> bool {
+        let mut any = false;
+        while visit::nobody_else_is_pinned() {
+            let Some(chunk) = self.kept.take_old() else { break };
+            self.unmap_chunk(chunk);
+            any = true;
+        }
+        any
     }
 
     fn chunks(&self) -> impl Iterator<Item = &'static Chunk> {
@@ -272,7 +340,11 @@ impl Arena {
 
     fn map_chunk(&self, bytes: usize, align: usize) -> Option<&'static Chunk> {
         let chunk = RECORDS.take(|_| ())?;
-        let mapping = source::map(bytes, align);
+        let mapping = source::map(bytes, align).or_else(|| {
+            // What is kept may be what the system lacks.
+            self.kept.age();
+            self.release_kept().then(|| source::map(bytes, align))?
+        });
         if let Some(mapping) = mapping {
             chunk.open(mapping, bytes);
             if chunk_map::insert(chunk).is_ok() {
@@ -360,6 +432,8 @@ impl Arena {
             }
         }
         self.chunks().for_each(|chunk| chunk.aged.set(chunk.dirty.get()));
+        self.release_kept();
+        self.kept.age();
         self.release_empty(1);
         true
     }

@@ -196,6 +196,15 @@ impl Chunk {
         self.aged.set(self.aged.get().and(&dirty));
         purged
     }
+
+    /// Gives the physical pages of a huge chunk from `start` on, a multiple of
+    /// a slice, back to the system. Returns whether they read as zero then.
+    pub fn purge_behind(&self, start: usize) -> bool {
+        // SAFETY: the caller has the chunk, which is mapped, to itself.
+        let memory = unsafe { address::block_at(start) };
+        // SAFETY: inside one mapping, unused, 64 KiB aligned, as its length is.
+        unsafe { source::purge(memory, self.base() + self.bytes() - start) }
+    }
 }
 
 /// Changes a set where it lies: it is eight words long.

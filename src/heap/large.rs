@@ -7,7 +7,7 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::arena::{self, Run};
+use super::arena::{self, Chunk, Run};
 use super::free_block;
 use super::geometry::{CHUNK, PAGE, SLICE, SLICES};
 use super::paths::{self, Path};
@@ -44,11 +44,11 @@ pub fn allocate(
         return Ok(hand_out(run.header(), zeroed && !run.fresh));
     }
     paths::entered(Path::Huge);
-    let (chunk, start) = arena::take_huge(bytes, layout.align()).ok_or(Error::OutOfMemory)?;
-    chunk.set_start(1, true);
-    let run = Run { chunk, first: 1, slices: 0, fresh: true };
-    begin(heap, key, &run, State::Huge, start, bytes)?;
-    Ok(hand_out(run.header(), false))
+    let huge = arena::take_huge(bytes, layout.align(), zeroed).ok_or(Error::OutOfMemory)?;
+    huge.chunk.set_start(1, true);
+    let run = Run { chunk: huge.chunk, first: 1, slices: 0, fresh: huge.is_zero };
+    begin(heap, key, &run, State::Huge, huge.start, bytes)?;
+    Ok(hand_out(run.header(), zeroed && !huge.is_zero))
 }
 
 /// Gives back what this thread holds in vain of the heap's owner, where the
@@ -152,48 +152,74 @@ pub unsafe fn free(span: &'static Span, memory: NonNull<u8>) {
 ///
 /// # Safety
 ///
-/// - S1 `span` is that of a live large block in a chunk, used by the caller.
+/// - S1 `span` is that of a live large block, used by the caller.
 pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<Result<(), Error>> {
     let bytes = bytes.checked_next_multiple_of(PAGE)?;
-    if span.state() != State::Large || bytes > IN_CHUNK_MAX || bytes == 0 {
-        return (bytes == span.block_size()).then_some(Ok(()));
-    }
-    let chunk = chunk_map::find(span.start())?;
-    let first = address::slice_of(span.start());
-    let (slices, wanted) = (span.slices(), bytes.div_ceil(SLICE));
     let before = span.block_size();
-    if bytes > before {
-        if wanted > slices && arena::extend(chunk, first, slices, wanted).is_none() {
-            return None;
-        }
-        span.set_slices(wanted.max(slices));
-        let more = bytes - before;
-        span.heap().inspect(|heap| make_room(heap, more));
-        let charged = span.with_heap(|heap, _| {
-            heap.charge(span, more).or_else(|_| heap.charge_beyond(span, more))
-        })?;
-        if charged.is_err() {
-            span.set_slices(slices);
-            if wanted > slices {
-                arena::give_tail(chunk, first, slices, wanted);
-            }
-            return Some(charged);
-        }
-        paths::entered(Path::GrewInPlace);
-        span.set_block_size(bytes);
-        if zeroed {
-            let tail = span.block(before);
-            // SAFETY: S1: the new part of the block, nobody's yet.
-            unsafe { tail.write_bytes(0, bytes - before) };
-        }
+    if bytes == before {
         return Some(Ok(()));
     }
-    paths::entered(Path::ShrankInPlace);
-    span.with_heap(|heap, _| heap.refund(span, bytes))?;
+    if bytes == 0 || (span.state() == State::Huge) != (bytes > IN_CHUNK_MAX) {
+        return None;
+    }
+    let chunk = chunk_map::find(span.start())?;
+    if bytes < before {
+        paths::entered(Path::ShrankInPlace);
+        span.with_heap(|heap, _| heap.refund(span, bytes))?;
+        span.set_block_size(bytes);
+        narrow(chunk, span, bytes);
+        return Some(Ok(()));
+    }
+    if !widen(chunk, span, bytes) {
+        return None;
+    }
+    let more = bytes - before;
+    span.heap().inspect(|heap| make_room(heap, more));
+    let charged = span
+        .with_heap(|heap, _| heap.charge(span, more).or_else(|_| heap.charge_beyond(span, more)))?;
+    if charged.is_err() {
+        narrow(chunk, span, before);
+        return Some(charged);
+    }
+    paths::entered(Path::GrewInPlace);
     span.set_block_size(bytes);
-    if wanted < slices {
-        span.set_slices(wanted);
-        arena::give_tail(chunk, first, wanted, slices);
+    if zeroed {
+        // SAFETY: inside the block, as it is now.
+        let tail = unsafe { address::block_at(span.start() + before) };
+        // SAFETY: S1: the new part of the block, nobody's yet.
+        unsafe { tail.write_bytes(0, more) };
     }
     Some(Ok(()))
+}
+
+/// Gives a span the slices behind it that a block of `bytes` needs. False, with
+/// nothing changed, where they are not free, or its mapping ends before.
+fn widen(chunk: &'static Chunk, span: &Span, bytes: usize) -> bool {
+    if span.state() == State::Huge {
+        return bytes <= chunk.base() + chunk.bytes() - span.start();
+    }
+    let (first, slices, wanted) =
+        (address::slice_of(span.start()), span.slices(), bytes.div_ceil(SLICE));
+    if wanted > slices {
+        if arena::extend(chunk, first, slices, wanted).is_none() {
+            return false;
+        }
+        span.set_slices(wanted);
+    }
+    true
+}
+
+/// Gives back what lies behind the `bytes` of a block: slices, or the physical
+/// pages of a mapping of its own.
+fn narrow(chunk: &'static Chunk, span: &Span, bytes: usize) {
+    let (slices, wanted) = (span.slices(), bytes.div_ceil(SLICE));
+    if span.state() == State::Huge {
+        let end = span.start() + wanted * SLICE;
+        if end < chunk.base() + chunk.bytes() {
+            chunk.purge_behind(end);
+        }
+    } else if wanted < slices {
+        span.set_slices(wanted);
+        arena::give_tail(chunk, address::slice_of(span.start()), wanted, slices);
+    }
 }

@@ -35,6 +35,8 @@ pub enum Path {
     Huge,
     /// A huge mapping was kept because some thread was looking.
     HugeKept,
+    /// The mapping of a huge block that was freed was used again.
+    HugeReused,
     /// The heap of an expert was adopted by the host.
     HeapAdopted,
     /// A thread merged an adopted cache with its own of the host.
@@ -54,7 +56,7 @@ pub enum Path {
 #[cfg(feature = "testing")]
 impl Path {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::AdoptedSpan,
         Self::CollectedRemote,
         Self::Pressure,
@@ -69,6 +71,7 @@ impl Path {
         Self::Stayed,
         Self::Huge,
         Self::HugeKept,
+        Self::HugeReused,
         Self::HeapAdopted,
         Self::CacheMerged,
         Self::CacheDropped,

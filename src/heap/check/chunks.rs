@@ -54,6 +54,15 @@ pub(super) fn check_chunks(seen: &mut Checked) -> Verdict {
         before = Some(place(chunk));
         kept += usize::from(chunk.is_huge());
     });
+    let mut bytes = 0;
+    let counted = arena::for_each_kept(|chunk| {
+        let is_kept = chunk.is_huge() && !chunk.is_listed.get() && chunk.start_before(1).is_none();
+        let is_mapped = chunk_map::find(chunk.base()).is_some();
+        order = order.and(is("kept N1", "kept chunk", place(chunk), is_kept && !is_mapped));
+        bytes += chunk.bytes();
+        kept += 1;
+    });
+    equal("kept N2", "bytes kept", 0, bytes, counted)?;
     seen.kept_chunks = kept;
     equal("arena A1", "chunks mapped", 0, arena::chunks(), seen.chunks + kept)?;
     order

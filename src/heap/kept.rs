@@ -1,0 +1,97 @@
+//! Mappings of huge blocks that were freed, kept for a while. Who frees a block
+//! of many megabytes often asks for one again, and what the system does for a
+//! new one, a page fault for every page, costs a thousand times the call.
+//!
+//! Invariants
+//!
+//! - N1 a kept chunk is huge, has no span, and is neither in the map nor on the
+//!   arena's list.
+//! - N2 `bytes` is the sum of the kept chunks' lengths, at most [`MOST`].
+
+use core::cell::Cell;
+use core::ops::RangeInclusive;
+
+use super::chunk::Chunk;
+use super::geometry::CHUNK;
+
+/// The most bytes that are kept.
+const MOST: usize = 4 * CHUNK;
+
+type List = Cell<Option<&'static Chunk>>;
+
+/// The kept mappings. Belongs to the holder of the arena's lock.
+pub struct Kept {
+    /// Those that came since the last tick, the last one first.
+    young: List,
+    /// Those that nobody wanted since.
+    old: List,
+    bytes: Cell<usize>,
+}
+
+impl Kept {
+    pub const fn new() -> Self {
+        Self { young: Cell::new(None), old: Cell::new(None), bytes: Cell::new(0) }
+    }
+
+    /// Keeps `chunk`, if there is room for it.
+    pub fn keep(&self, chunk: &'static Chunk) -> bool {
+        let bytes = self.bytes.get().saturating_add(chunk.bytes());
+        if bytes > MOST {
+            return false;
+        }
+        self.bytes.set(bytes);
+        chunk.next.set(self.young.replace(Some(chunk)));
+        true
+    }
+
+    /// Takes out the smallest of a length in `lengths`, at a multiple of `align`.
+    /// Time in the kept chunks, of which there are few.
+    pub fn take(&self, lengths: RangeInclusive<usize>, align: usize) -> Option<&'static Chunk> {
+        let will_do =
+            |chunk: &&Chunk| lengths.contains(&chunk.bytes()) && chunk.base() % align == 0;
+        let chunk = self.chunks().filter(will_do).min_by_key(|chunk| chunk.bytes())?;
+        self.remove(chunk);
+        Some(chunk)
+    }
+
+    /// Takes out one that was kept since before the last tick, or any at all.
+    pub fn take_old(&self) -> Option<&'static Chunk> {
+        self.old.get().inspect(|chunk| self.remove(chunk))
+    }
+
+    /// A tick: those that are kept now are old.
+    pub fn age(&self) {
+        while let Some(chunk) = self.young.get() {
+            self.young.set(chunk.next.get());
+            chunk.next.set(self.old.replace(Some(chunk)));
+        }
+    }
+
+    /// All of them.
+    pub fn chunks(&self) -> impl Iterator<Item = &'static Chunk> + use<> {
+        let of = |list: &List| core::iter::successors(list.get(), |chunk| chunk.next.get());
+        of(&self.young).chain(of(&self.old))
+    }
+
+    fn remove(&self, chunk: &'static Chunk) {
+        for list in [&self.young, &self.old] {
+            let mut link = list;
+            while let Some(here) = link.get() {
+                if core::ptr::eq(here, chunk) {
+                    link.set(here.next.take());
+                    self.bytes.set(self.bytes.get() - here.bytes());
+                    return;
+                }
+                link = &here.next;
+            }
+        }
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Kept {
+    /// For the walker: the sum of all lengths as counted.
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+}
