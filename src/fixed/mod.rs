@@ -27,7 +27,7 @@
 //! that the heap began in.
 //!
 //! What is bounded: allocating, freeing, and resizing in place take a number of
-//! steps that does not depend on the number of blocks (147 instructions for
+//! steps that does not depend on the number of blocks (144 instructions for
 //! `alloc` and `dealloc` of 64 bytes into a hole on x86-64, among 10 blocks as
 //! among 100,000). Ending an expert, and asking for the owner of an address
 //! inside a block, walk over the blocks. Filling and copying take the time that
