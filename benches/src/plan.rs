@@ -307,19 +307,22 @@ impl Plan<'_> {
         let actions = |name: &str, largest: usize| {
             row(name, "ns", &["random actions", &format!("largest={largest}")], None)
         };
-        let efficiency = |name: &str, region: usize, largest: usize| {
+        let efficiency = |name: &str, region: usize, largest: usize, more: &[&str]| {
             let words = [&format!("region={region}"), &format!("largest={largest}")];
-            row(name, "of the region", &["heap efficiency", words[0], words[1]], Some("efficiency"))
+            let words = [&["heap efficiency", words[0], words[1]], more].concat();
+            row(name, "of the region", &words, Some("efficiency"))
         };
+        let seldom = ["resizes=1", "times=1"];
         vec![
             actions("random actions, blocks to 200 B, ns", 200),
             actions("random actions, blocks to 1,000 B, ns", 1_000),
             actions("random actions, blocks to 3,000 B, ns", 3_000),
             actions("random actions, blocks to 10,000 B, ns", 10_000),
             actions("random actions, blocks to 30,000 B, ns", 30_000),
-            efficiency("heap efficiency, 128 MiB, blocks to 10,000 B", 128 << 20, 10_000),
-            efficiency("heap efficiency, 1 MiB, blocks to 1,000 B", 1 << 20, 1_000),
-            efficiency("heap efficiency, 16 KiB, blocks to 200 B", 16 << 10, 200),
+            efficiency("heap efficiency, 128 MiB, blocks to 10,000 B", 128 << 20, 10_000, &[]),
+            efficiency("heap efficiency, 1 MiB, blocks to 1,000 B", 1 << 20, 1_000, &[]),
+            efficiency("heap efficiency, 16 KiB, blocks to 200 B", 16 << 10, 200, &[]),
+            efficiency("heap efficiency, 16 KiB, blocks seldom resized", 16 << 10, 200, &seldom),
             row(
                 "longest operation, instructions",
                 "instructions",

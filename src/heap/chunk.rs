@@ -198,11 +198,12 @@ impl Chunk {
     }
 
     /// Gives the physical pages of a huge chunk from `start` on, a multiple of
-    /// a slice, back to the system. Returns whether they read as zero then.
+    /// a slice behind the block, if it has one, back to the system. Returns whether they read as zero then.
     pub fn purge_behind(&self, start: usize) -> bool {
-        // SAFETY: the caller has the chunk, which is mapped, to itself.
+        // SAFETY: inside the chunk, which is mapped.
         let memory = unsafe { address::block_at(start) };
-        // SAFETY: inside one mapping, unused, 64 KiB aligned, as its length is.
+        // SAFETY: inside one mapping, 64 KiB aligned, as its length is; it has
+        // one block at most, and that ends before `start`.
         unsafe { source::purge(memory, self.base() + self.bytes() - start) }
     }
 }

@@ -54,7 +54,7 @@ impl Kept {
         Some(chunk)
     }
 
-    /// Takes out one that was kept since before the last tick, or any at all.
+    /// Takes out one that was kept since before the last tick, if there is one.
     pub fn take_old(&self) -> Option<&'static Chunk> {
         self.old.get().inspect(|chunk| self.remove(chunk))
     }

@@ -130,12 +130,14 @@ fn random_actions(run: &mut Run, make: fn(&mut Region) -> Box<dyn GlobalAlloc>) 
 }
 
 /// How much of a heap of `region` bytes is live when the first allocation
-/// fails: the mean over many fillings. Of ten actions five allocate, one
-/// frees, four resize to up to ten times `largest`.
+/// fails: the mean over many fillings. Of ten actions five allocate, `resizes`
+/// (four) resize to up to `times` (ten) `largest`, and the rest free.
 fn heap_efficiency(run: &mut Run, make: fn(&mut Region) -> Box<dyn GlobalAlloc>) {
     let bytes = run.arguments.get("region", REGION);
     let largest = run.arguments.get("largest", 10_000);
     let rounds = run.arguments.get("rounds", 20);
+    let resizes = run.arguments.get("resizes", 4);
+    let times = run.arguments.get("times", 10);
     let mut region = Region::new(bytes);
     let mut sum = 0.0;
     for round in 0..rounds {
@@ -143,11 +145,11 @@ fn heap_efficiency(run: &mut Run, make: fn(&mut Region) -> Box<dyn GlobalAlloc>)
         let mut live = Live::new(&*heap, round as u64, largest);
         while match live.random.below(10) {
             0..=4 => live.allocate(),
-            5 => {
+            action if action < 10 - resizes => {
                 live.free();
                 true
             }
-            _ => live.resize(10),
+            _ => live.resize(times),
         } {}
         sum += live.bytes as f64 / bytes as f64;
     }
