@@ -148,6 +148,11 @@ impl Account {
         self.marks.load(Relaxed)
     }
 
+    /// Whether nothing limits what may be charged, here or above.
+    pub fn is_unlimited(&self) -> bool {
+        self.quota.load(Relaxed) == usize::MAX && self.parent().is_none()
+    }
+
     /// The parent that charges go up to.
     pub fn parent(&self) -> Option<&Account> {
         // SAFETY: S2 of `open` keeps every parent in place.

@@ -24,6 +24,7 @@ use super::{large, local, thread};
 use crate::engine::Kind;
 use crate::error::Error;
 use crate::key::ExpertKey;
+use crate::sync::Ordering::Relaxed;
 
 /// Allocates for the thread's current owner. Null where that fails.
 #[inline(always)]
@@ -105,6 +106,14 @@ unsafe fn dealloc_aligned(memory: NonNull<u8>) {
 pub unsafe fn realloc(block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
     // SAFETY: S3.
     let new = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
+    if layout.align() <= SLICE {
+        // SAFETY: S1, as in `dealloc`.
+        let header = unsafe { address::header_of(block.addr()) };
+        // Only the first header of a span has a thread (S3 of the span).
+        if header.thread.load(Relaxed) == thread::token() && has_room(header, new_size) {
+            return block;
+        }
+    }
     // SAFETY: S1: not null.
     let memory = unsafe { NonNull::new_unchecked(block) };
     // SAFETY: handed on.
@@ -171,6 +180,12 @@ fn allocate_beside(
     layout: Layout,
     zeroed: bool,
 ) -> Result<NonNull<u8>, Error> {
+    if span.thread.load(Relaxed) == thread::token() {
+        // S3 of the span: the cache is this thread's, for the same owner.
+        if let (Some(cache), Some(class)) = (span.cache(), class_of(layout)) {
+            return allocate_from(cache, Place::of_class(class), layout, zeroed);
+        }
+    }
     loop {
         let heap = span.heap().ok_or(Error::InvalidPointer)?;
         let (key, kind) = (heap.key(), heap.kind());
@@ -214,8 +229,7 @@ unsafe fn resize_in_place(
         // SAFETY: S1.
         return unsafe { large::resize(span, new.size(), zeroed) };
     }
-    let size = span.block_size();
-    if new.size() > size || new.size() <= size / 2 && size > 64 {
+    if !has_room(span, new.size()) {
         return None;
     }
     if zeroed && new.size() > old.size() {
@@ -225,6 +239,14 @@ unsafe fn resize_in_place(
         unsafe { tail.write_bytes(0, new.size() - old.size()) };
     }
     Some(Ok(()))
+}
+
+/// Whether a block of a span with a class is to stay where `size` bytes are asked
+/// for: it holds them, and is not much larger.
+#[inline(always)]
+fn has_room(span: &Span, size: usize) -> bool {
+    let room = span.block_size();
+    size <= room && (size > room / 2 || room <= 64)
 }
 
 /// The span of a block that is aligned at most to a slice.

@@ -51,6 +51,8 @@ pub struct Queue {
     pub current: Cell<Option<&'static Span>>,
     pub available: SpanList,
     pub waiting: SpanList,
+    /// Spans without a block in use (see `idle`).
+    pub idle: SpanList,
     /// See Q2.
     limit: AtomicUsize,
 }
@@ -61,7 +63,7 @@ pub struct Queue {
 pub enum Fate {
     /// In use.
     Alive = 0,
-    /// Its heap was reclaimed: the spans are gone.
+    /// Its heap was reclaimed, and the spans are gone, or the record is unused.
     Dead = 1,
     /// Its heap was adopted by the host, and so were its spans.
     Adopted = 2,
@@ -89,6 +91,12 @@ pub struct Cache {
     /// another thread's by now.
     id: AtomicUsize,
     thread: AtomicPtr<Thread>,
+    /// Spans of large blocks that were freed (see `idle`).
+    pub spares: SpanList,
+    /// Slices of all idle and spare spans.
+    idle_slices: Cell<usize>,
+    /// Large blocks allocated in spare spans. Written as `Bin::allocated` is.
+    large_allocated: AtomicUsize,
     /// Neighbours on the heap's list; under its lock.
     pub heap_next: Cell<Option<&'static Cache>>,
     pub heap_prev: Cell<Option<&'static Cache>>,
@@ -120,6 +128,9 @@ impl Cache {
             is_freed_into: AtomicBool::new(false),
             id: AtomicUsize::new(0),
             thread: AtomicPtr::new(ptr::null_mut()),
+            spares: SpanList::new(),
+            idle_slices: Cell::new(0),
+            large_allocated: AtomicUsize::new(0),
             heap_next: Cell::new(None),
             heap_prev: Cell::new(None),
             thread_next: Cell::new(None),
@@ -142,6 +153,11 @@ impl Cache {
     /// Empties the record, its spans taken over by somebody.
     pub fn close(&self) {
         self.id.store(0, Relaxed);
+        // Spans of large blocks may still name it.
+        self.set_fate(Fate::Dead);
+        self.spares.clear();
+        self.idle_slices.set(0);
+        self.large_allocated.store(0, Relaxed);
         for class in self.used_classes() {
             self.bins[class].head.set(FreeList::EMPTY);
             self.bins[class].allocated.store(0, Relaxed);
@@ -150,6 +166,7 @@ impl Cache {
             queue.current.set(None);
             queue.available.clear();
             queue.waiting.clear();
+            queue.idle.clear();
         }
         self.used_classes.iter().for_each(|word| word.store(0, Relaxed));
     }
@@ -296,9 +313,25 @@ impl Cache {
         self.queues[class].limit.load(Relaxed).wrapping_sub(allocated)
     }
 
-    /// How many blocks were ever taken from the bins.
+    /// How many blocks were ever taken from the bins, and of spare spans.
     pub fn allocations(&self) -> u64 {
-        self.used_classes().map(|class| self.bins[class].allocated.load(Relaxed) as u64).sum()
+        let of_class = |class: usize| self.bins[class].allocated.load(Relaxed) as u64;
+        let large = self.large_allocated.load(Relaxed) as u64;
+        large + self.used_classes().map(of_class).sum::<u64>()
+    }
+
+    /// Counts a large block that took a spare span.
+    pub fn count_large(&self) {
+        self.large_allocated.store(self.large_allocated.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// Slices of all idle and spare spans (I2 of `idle`).
+    pub fn idle_slices(&self) -> usize {
+        self.idle_slices.get()
+    }
+
+    pub fn set_idle_slices(&self, slices: usize) {
+        self.idle_slices.set(slices);
     }
 
     /// Puts what the bin holds back on the local list of the current span.
@@ -333,6 +366,20 @@ impl Cache {
     /// Whether no block of the current span is in use.
     pub fn is_empty(&self, span: &Span) -> bool {
         span.outstanding() as usize == self.bin_count(span.class())
+    }
+
+    /// Takes a span out of its queue, wherever in it it is.
+    pub fn dequeue(&self, span: &'static Span) {
+        let queue = self.queue(span.class());
+        match span.state() {
+            State::Available => queue.available.remove(span),
+            State::Waiting => queue.waiting.remove(span),
+            State::Idle => {
+                queue.idle.remove(span);
+                self.note_gone(span);
+            }
+            _ => queue.current.set(None),
+        }
     }
 
     /// Puts the current span, whose bin is empty, on the list it belongs on.
@@ -370,22 +417,15 @@ impl Queue {
             current: Cell::new(None),
             available: SpanList::new(),
             waiting: SpanList::new(),
+            idle: SpanList::new(),
             limit: AtomicUsize::new(0),
         }
     }
 
     /// All spans of the queue.
     pub fn spans(&self) -> impl Iterator<Item = &'static Span> {
-        self.current.get().into_iter().chain(self.available.iter()).chain(self.waiting.iter())
-    }
-
-    /// Takes a span out of the queue, wherever in it it is.
-    pub fn remove(&self, span: &'static Span) {
-        match span.state() {
-            State::Available => self.available.remove(span),
-            State::Waiting => self.waiting.remove(span),
-            _ => self.current.set(None),
-        }
+        let lists = [&self.available, &self.waiting, &self.idle];
+        self.current.get().into_iter().chain(lists.into_iter().flat_map(SpanList::iter))
     }
 }
 

@@ -31,11 +31,12 @@ pub fn abandon(cache: &'static Cache) -> bool {
 }
 
 fn abandon_spans(cache: &'static Cache, heap: &Heap, lists: &Lists) {
+    cache.end_idle(heap, lists, 0);
     for class in cache.used_classes() {
         cache.empty_bin(class);
         let queue = cache.queue(class);
         while let Some(span) = queue.spans().next() {
-            queue.remove(span);
+            cache.dequeue(span);
             abandon_span(heap, lists, span);
         }
     }
@@ -70,11 +71,13 @@ pub fn merge(cache: &'static Cache) {
         let heap = cache.heap();
         return heap.with(|lists| abandon_spans(cache, heap, lists));
     };
+    let heap = cache.heap();
+    heap.with(|lists| cache.end_idle(heap, lists, 0));
     for class in cache.used_classes() {
         cache.empty_bin(class);
         let queue = cache.queue(class);
         while let Some(span) = queue.spans().next() {
-            queue.remove(span);
+            cache.dequeue(span);
             if span.outstanding() == 0 {
                 cache.end_span(span);
                 continue;
@@ -107,7 +110,11 @@ fn live(lists: &Lists) -> Taken {
 
 /// Adds what is outstanding of `span`.
 fn count_live(live: &mut Taken, span: &Span) {
-    let blocks = if span.is_large() { 1 } else { span.outstanding() as usize };
+    let blocks = match span.state() {
+        State::Large | State::Huge => 1,
+        State::Spare => 0,
+        _ => span.outstanding() as usize,
+    };
     live.blocks += blocks;
     live.bytes += blocks * span.block_size();
 }

@@ -2,18 +2,20 @@
 //! beyond a chunk, in a mapping of its own (*huge*).
 //!
 //! No thread owns them: they are allocated and freed under their heap's lock,
-//! a lock taken once for 64 KiB or more.
+//! a lock taken once for 64 KiB or more. But a thread that frees what it has
+//! allocated may keep the span for the next block of the same slices (see `idle`).
 
 use core::alloc::Layout;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use super::arena::{self, Chunk, Run};
+use super::cache::Cache;
 use super::free_block;
 use super::geometry::{CHUNK, PAGE, SLICE, SLICES};
 use super::paths::{self, Path};
 use super::record::Heap;
 use super::span::{Span, State};
-use super::{address, chunk_map, pressure};
+use super::{address, chunk_map, idle, pressure, thread};
 use crate::error::Error;
 use crate::key::ExpertKey;
 
@@ -35,20 +37,39 @@ pub fn allocate(
     zeroed: bool,
 ) -> Result<NonNull<u8>, Error> {
     let bytes = layout.size().checked_next_multiple_of(PAGE).ok_or(Error::OutOfMemory)?;
-    make_room(heap, bytes);
     let slice_align = layout.align().div_ceil(SLICE);
     if bytes <= IN_CHUNK_MAX && slice_align <= SLICES / 2 {
-        let run =
-            arena::take(bytes.div_ceil(SLICE).max(1), slice_align).ok_or(Error::OutOfMemory)?;
-        begin(heap, key, &run, State::Large, run.start(), bytes)?;
-        return Ok(hand_out(run.header(), zeroed && !run.fresh));
+        return allocate_in_chunk(heap, key, bytes, slice_align, zeroed);
     }
+    make_room(heap, bytes);
     paths::entered(Path::Huge);
     let huge = arena::take_huge(bytes, layout.align(), zeroed).ok_or(Error::OutOfMemory)?;
     huge.chunk.set_start(1, true);
     let run = Run { chunk: huge.chunk, first: 1, slices: 0, fresh: huge.is_zero };
     begin(heap, key, &run, State::Huge, huge.start, bytes)?;
     Ok(hand_out(run.header(), zeroed && !huge.is_zero))
+}
+
+/// Allocates a block of `bytes`, whole pages, in a chunk with others.
+fn allocate_in_chunk(
+    heap: &'static Heap,
+    key: ExpertKey,
+    bytes: usize,
+    slice_align: usize,
+    zeroed: bool,
+) -> Result<NonNull<u8>, Error> {
+    let slices = bytes.div_ceil(SLICE).max(1);
+    let cache = thread::find(key, heap.kind()).filter(|cache| ptr::eq(cache.heap(), heap));
+    if let Some(span) = cache.and_then(|cache| cache.take_spare(bytes, slice_align)) {
+        return Ok(hand_out(span, zeroed));
+    }
+    cache.inspect(|cache| cache.give_idle(slices));
+    make_room(heap, bytes);
+    let take = || arena::take(slices, slice_align);
+    let run = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
+    begin(heap, key, &run, State::Large, run.start(), bytes)?;
+    run.header().set_cache(cache);
+    Ok(hand_out(run.header(), zeroed && !run.fresh))
 }
 
 /// Gives back what this thread holds in vain of the heap's owner, where the
@@ -122,11 +143,14 @@ pub fn find_aligned(address: usize) -> Option<&'static Span> {
 ///
 /// - S1, S2 as for `local::free`; `span` is the block's.
 pub unsafe fn free(span: &'static Span, memory: NonNull<u8>) {
+    if Cache::keep_spare(span, memory) {
+        return;
+    }
     let Some(heap) = span.heap() else { return super::local::refuse() };
     let freed = heap.with(|lists| {
-        let is_live = span.is_large()
-            && span.start() == memory.addr().get()
-            && span.heap().is_some_and(|now| core::ptr::eq(now, heap));
+        let is_live = span.start() == memory.addr().get()
+            && span.heap().is_some_and(|now| ptr::eq(now, heap))
+            && (span.state() == State::Huge || span.claim());
         if is_live {
             heap.end_span(lists, span);
         }
@@ -135,7 +159,7 @@ pub unsafe fn free(span: &'static Span, memory: NonNull<u8>) {
     if freed {
         return;
     }
-    if span.is_large() {
+    if matches!(span.state(), State::Large | State::Huge) {
         // Adopted by the host meanwhile.
         // SAFETY: S1 and S2 are handed on.
         return unsafe { free(span, memory) };
@@ -201,7 +225,8 @@ fn widen(chunk: &'static Chunk, span: &Span, bytes: usize) -> bool {
     let (first, slices, wanted) =
         (address::slice_of(span.start()), span.slices(), bytes.div_ceil(SLICE));
     if wanted > slices {
-        if arena::extend(chunk, first, slices, wanted).is_none() {
+        let extend = || arena::extend(chunk, first, slices, wanted);
+        if extend().or_else(|| idle::end_spare(chunk, first + slices).then(extend)?).is_none() {
             return false;
         }
         span.set_slices(wanted);

@@ -11,7 +11,7 @@ use super::cache::Cache;
 use super::free_block::{FreeBlock, FreeList};
 use super::paths::{self, Path};
 use super::remote::RemoteState;
-use super::span::{NEVER, Span, State};
+use super::span::{Span, State};
 use super::{large, thread, visit};
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
@@ -74,36 +74,23 @@ unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
 #[inline(never)]
 pub fn noticed(span: &'static Span) {
     let Some(cache) = span.cache() else { return };
-    let queue = cache.queue(span.class());
     let local = span.local_count();
     match span.state() {
         State::Waiting => {
-            queue.waiting.remove(span);
-            cache.enlist(span);
+            cache.dequeue(span);
             if span.carved() == span.own_free() {
-                emptied(cache, span);
+                cache.rest(span);
+            } else {
+                cache.enlist(span);
             }
         }
-        State::Available => emptied(cache, span),
+        State::Available => {
+            cache.dequeue(span);
+            cache.rest(span);
+        }
         _ if cache.is_tight() && cache.is_empty(span) => cache.end_current(span),
         _ => cache.watch(span, local),
     }
-}
-
-/// An available span has no block in use any more. The last available span of
-/// a class is kept, so that a program at the edge does not begin and end a
-/// span with each block; purging ends it.
-fn emptied(cache: &'static Cache, span: &'static Span) {
-    let available = &cache.queue(span.class()).available;
-    let is_only = span.next.get().is_none() && span.prev.get().is_none();
-    if !(is_only && span.slices() == 1) || cache.is_tight() {
-        available.remove(span);
-        if cache.end_span(span) {
-            return;
-        }
-        available.push_back(span);
-    }
-    span.set_wait(span.local_count(), NEVER);
 }
 
 /// Frees a block whose slice's header does not name this thread.
@@ -193,7 +180,7 @@ unsafe fn free_unowned(header: &'static Span, memory: NonNull<u8>) {
     match span.state() {
         State::Free => refuse(),
         // SAFETY: S1 and S2 are handed on.
-        State::Large | State::Huge => unsafe { large::free(span, memory) },
+        State::Large | State::Huge | State::Spare => unsafe { large::free(span, memory) },
         // SAFETY: S1 and S2 are handed on.
         _ if span.thread.load(Relaxed) == thread::token() => unsafe { free_own(span, memory) },
         // SAFETY: S1 and S2 are handed on.

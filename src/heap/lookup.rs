@@ -41,11 +41,12 @@ pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
     let pin = visit::pin_anything();
     loop {
         let found = find(address.addr(), &pin)?;
-        // A large block that is free has no span any more; its words are the
-        // program's, and are not looked at.
+        // A large block that is free has no span any more, or a spare one; its
+        // words are the program's, and are not looked at.
         // SAFETY: a block's start.
         let is_free = || unsafe { free_block::has_guard(found.start) };
-        if found.span.state() == State::Free || !found.span.is_large() && is_free() {
+        let state = found.span.state();
+        if matches!(state, State::Free | State::Spare) || !found.span.is_large() && is_free() {
             return None;
         }
         let key = found.heap.key();

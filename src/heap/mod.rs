@@ -20,6 +20,7 @@ mod geometry;
 mod handover;
 mod host;
 mod id_hash;
+mod idle;
 mod kept;
 mod large;
 mod local;

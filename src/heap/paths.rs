@@ -37,6 +37,13 @@ pub enum Path {
     HugeKept,
     /// The mapping of a huge block that was freed was used again.
     HugeReused,
+    /// A span without a block in use, kept by its thread, was used again.
+    IdleSpanUsed,
+    /// The span of a large block that was freed was used again.
+    SpareUsed,
+    /// What a thread kept was given up, because the interval was over or the
+    /// system had no memory.
+    IdleSpansEnded,
     /// The heap of an expert was adopted by the host.
     HeapAdopted,
     /// A thread merged an adopted cache with its own of the host.
@@ -56,7 +63,7 @@ pub enum Path {
 #[cfg(feature = "testing")]
 impl Path {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::AdoptedSpan,
         Self::CollectedRemote,
         Self::Pressure,
@@ -72,6 +79,9 @@ impl Path {
         Self::Huge,
         Self::HugeKept,
         Self::HugeReused,
+        Self::IdleSpanUsed,
+        Self::SpareUsed,
+        Self::IdleSpansEnded,
         Self::HeapAdopted,
         Self::CacheMerged,
         Self::CacheDropped,

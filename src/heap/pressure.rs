@@ -62,7 +62,7 @@ impl Cache {
         let is_filled = match span {
             Some(span) => {
                 if span.state() != State::Current {
-                    queue.remove(span);
+                    self.dequeue(span);
                     self.make_current(class, span);
                 }
                 self.fill_from(span, 1)
@@ -113,7 +113,7 @@ impl Cache {
     /// Ends the current span of a class, which is empty.
     pub fn end_current(&'static self, span: &'static Span) {
         self.empty_bin(span.class());
-        self.queue(span.class()).remove(span);
+        self.dequeue(span);
         if !self.end_span(span) {
             self.enlist(span);
         }
@@ -132,13 +132,14 @@ impl Cache {
 
     fn end_empty_spans(&'static self, heap: &Heap, lists: &Lists) {
         self.set_freed_into(false);
+        self.end_idle(heap, lists, 0);
         for class in self.used_classes() {
             self.empty_bin(class);
             let queue = self.queue(class);
             // Each span once: those that stay go to another list and come back.
             let kept = SpanList::new();
             while let Some(span) = queue.spans().next() {
-                queue.remove(span);
+                self.dequeue(span);
                 if span.outstanding() != 0 || !heap.end_span(lists, span) {
                     if span.remote.state().count() != 0 {
                         self.set_freed_into(true);

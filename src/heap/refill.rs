@@ -1,8 +1,8 @@
 //! What happens when a bin is empty: the cold half of allocation.
 //!
 //! In this order, the cheapest first: blocks freed meanwhile in the current
-//! span; the next available span; a span that an ended thread left with enough
-//! free blocks; fresh pages of the current one; a waiting span that other
+//! span; the next available span; an idle one; a span that an ended thread left
+//! with enough free blocks; fresh pages of the current one; a waiting span that other
 //! threads have freed into; any span that was left with a free block; a fresh
 //! span. When the quota or the system refuses, see `pressure`.
 
@@ -14,7 +14,7 @@ use super::free_block::{FreeBlock, FreeList};
 use super::geometry::PAGE;
 use super::paths::{self, Path};
 use super::record::Heap;
-use super::size_class::Place;
+use super::size_class::{self, Place};
 use super::span::{Span, State};
 use crate::error::Error;
 use crate::sync::Ordering::{Acquire, Relaxed};
@@ -79,6 +79,11 @@ impl Cache {
             if self.fill_from(span, 1) {
                 return Ok(());
             }
+        }
+        if let Some(span) = self.wake(class) {
+            self.make_current(class, span);
+            self.fill_from(span, 1);
+            return Ok(());
         }
         if self.adopt_abandoned(class, |span| self.enough(span)) {
             return Ok(());
@@ -184,6 +189,7 @@ impl Cache {
     ///
     /// [`Error::OutOfMemory`].
     pub fn fresh_span(&'static self, class: usize) -> Result<&'static Span, Error> {
+        self.give_idle(size_class::slices(class));
         let span = loop {
             if let Some(span) = self.heap().begin_span(class, self)? {
                 break span;

@@ -20,8 +20,9 @@ pub const SMALL_MAX: usize = 8 << 10;
 pub const CLASSED_MAX: usize = 64 << 10;
 
 /// Up to this size the class is looked up: most requests, in two instructions
-/// where the formula needs a bit scan, which some processors do slowly.
-const LOOKED_UP_MAX: usize = 1024;
+/// where the formula needs a bit scan, which some processors do slowly. The table
+/// has 1 KiB.
+const LOOKED_UP_MAX: usize = SMALL_MAX;
 
 /// The classes of sizes up to [`LOOKED_UP_MAX`], 16 bytes a step. A constant,
 /// so that its users have it beside them and need no look at a linker's table.

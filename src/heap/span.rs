@@ -13,8 +13,8 @@
 //! - S1 `carved == used + |local| + |leftover| + |remote| + |bin|`, where `used` are the
 //!   blocks in programs' hands and `|bin|` is 0 unless the span is current.
 //! - S2 `|local| == base - wait`; nothing counts the list itself.
-//! - S3 `thread` is the owner thread's token iff the span is in one of that
-//!   thread's caches; 0 in the headers of abandoned spans, of large blocks, of
+//! - S3 `thread` is the owner thread's token iff the span is in a queue of one of
+//!   that thread's caches; 0 in the headers of abandoned spans, of large blocks, of
 //!   free slices and of a span's inner slices.
 //! - S4 `charged` is the carved bytes rounded up to a page (for a large block
 //!   its bytes, rounded up), and is what its owner's account was charged.
@@ -52,10 +52,15 @@ pub enum State {
     Large = 5,
     /// One block, in a mapping of its own.
     Huge = 6,
+    /// On its cache's idle list: no block is in use.
+    Idle = 7,
+    /// A run of slices for one block, which was freed: on its cache's list of
+    /// spares, or about to end.
+    Spare = 8,
 }
 
 impl State {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Free,
         Self::Current,
         Self::Waiting,
@@ -63,6 +68,8 @@ impl State {
         Self::Abandoned,
         Self::Large,
         Self::Huge,
+        Self::Idle,
+        Self::Spare,
     ];
 }
 
@@ -256,8 +263,22 @@ impl Span {
         self.fresh.get()
     }
 
+    /// Notes that any part of the slices may have been written.
+    pub fn set_used(&self) {
+        self.fresh.set(false);
+    }
+
+    /// Whether the span is for one block.
     pub fn is_large(&self) -> bool {
-        matches!(self.state(), State::Large | State::Huge)
+        matches!(self.state(), State::Large | State::Huge | State::Spare)
+    }
+
+    /// Makes the span of a large block that is freed a spare one. Of several
+    /// who free the block, one succeeds.
+    pub fn claim(&self) -> bool {
+        let (live, freed) = (State::Large as u8, State::Spare as u8);
+        // Relaxed: decides who frees; what the block held is nobody's concern.
+        self.state.compare_exchange(live, freed, Relaxed, Relaxed).is_ok()
     }
 
     pub fn carved(&self) -> u32 {
@@ -407,6 +428,16 @@ impl SpanList {
 
     pub fn is_empty(&self) -> bool {
         self.first.get().is_none()
+    }
+
+    pub fn push_front(&self, span: &'static Span) {
+        let first = self.first.replace(Some(span));
+        span.prev.set(None);
+        span.next.set(first);
+        match first {
+            Some(first) => first.prev.set(Some(span)),
+            None => self.last.set(Some(span)),
+        }
     }
 
     pub fn push_back(&self, span: &'static Span) {

@@ -19,6 +19,7 @@ use hashbrown::HashMap;
 
 use super::cache::{Cache, EMPTY, Fate};
 use super::id_hash::IdHasher;
+use super::idle::IdleSlices;
 use super::paths::{self, Path};
 use super::pins::Pins;
 use super::record::{HOST, Heap};
@@ -45,6 +46,7 @@ pub struct Thread {
     /// Caches that were reclaimed or adopted behind the thread's back.
     inbox: AtomicPtr<Cache>,
     pins: Pins,
+    idle: IdleSlices,
     next_made: AtomicPtr<Thread>,
     next_unused: Cell<Option<&'static Thread>>,
 }
@@ -262,6 +264,11 @@ impl Thread {
         &self.pins
     }
 
+    /// What the thread keeps although no block of it is in use.
+    pub fn idle(&self) -> &IdleSlices {
+        &self.idle
+    }
+
     /// The cache with this id, from the table.
     #[cold]
     #[inline(never)]
@@ -332,6 +339,8 @@ impl Thread {
         if ptr::eq(found(), cache) {
             set_found(&EMPTY);
         }
+        // Of a dead cache nothing is kept: its spans are gone.
+        self.idle.remove(cache.idle_slices());
         cache.close();
         CACHES.give(cache);
     }
@@ -371,6 +380,7 @@ impl Pooled for Thread {
             recent: [const { Cell::new(None) }; RECENT],
             inbox: AtomicPtr::new(ptr::null_mut()),
             pins: Pins::new(),
+            idle: IdleSlices::new(),
             next_made: AtomicPtr::new(ptr::null_mut()),
             next_unused: Cell::new(None),
         }

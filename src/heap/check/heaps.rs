@@ -7,7 +7,7 @@ use crate::heap::free_block::{self, FreeBlock, FreeList};
 use crate::heap::geometry::SLICE;
 use crate::heap::record::{Heap, Lists};
 use crate::heap::size_class::{self, CLASSES};
-use crate::heap::span::{Span, State};
+use crate::heap::span::{Span, SpanList, State};
 use crate::sync::Ordering::Relaxed;
 
 pub(super) fn check_heap(heap: &'static Heap, lists: &Lists, seen: &mut Checked) -> Verdict {
@@ -34,20 +34,23 @@ pub(super) fn check_heap(heap: &'static Heap, lists: &Lists, seen: &mut Checked)
         }
     }
     check_abandoned(heap, lists, seen.abandoned - abandoned_before)?;
-    let queued = check_caches(heap, lists, seen)?;
-    equal("span S3", "spans in caches' queues", at, queued, owned)
+    let (queued, spares) = check_caches(heap, lists, seen)?;
+    equal("span S3", "spans in caches' queues", at, queued, owned)?;
+    let spare = lists.spans().filter(|span| span.state() == State::Spare).count();
+    equal("idle I1", "spare spans in caches", at, spares, spare)
 }
 
 fn check_large(span: &Span, seen: &mut Checked) -> Verdict {
     let at = span.id();
     seen.large_blocks += 1;
-    seen.blocks += 1;
-    seen.bytes += span.block_size();
+    if span.state() != State::Spare {
+        seen.blocks += 1;
+        seen.bytes += span.block_size();
+    }
     seen.charged += span.charged();
     equal("span S4", "charge of a large block", at, span.charged(), span.block_size())?;
     equal("span S3", "thread of a large block", at, span.thread.load(Relaxed), 0)?;
-    is("span S3", "a large block has no cache", at, span.cache().is_none())?;
-    if span.state() == State::Large {
+    if span.state() != State::Huge {
         let slices = span.block_size().div_ceil(SLICE);
         equal("span", "slices of a large block", at, span.slices(), slices)?;
     }
@@ -162,7 +165,8 @@ fn check_owner(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict 
         equal("span S3", "thread of an abandoned span", at, span.thread.load(Relaxed), 0)?;
         return is("span S3", "an abandoned span has no cache", at, span.cache().is_none());
     }
-    let is_queued = matches!(span.state(), State::Current | State::Available | State::Waiting);
+    let queued = [State::Current, State::Available, State::Waiting, State::Idle];
+    let is_queued = queued.contains(&span.state());
     is("span S3", "state of an owned span", at, is_queued)?;
     is("span S3", "thread of an owned span", at, span.thread.load(Relaxed) != 0)?;
     let owner = span.cache().map_or(0, |cache| place(cache.heap()));
@@ -189,9 +193,9 @@ fn check_abandoned(heap: &Heap, lists: &Lists, expected: usize) -> Verdict {
     equal("record H3", "abandoned spans", place(heap), count, expected)
 }
 
-/// How many spans the caches of `heap` have.
-fn check_caches(heap: &Heap, lists: &Lists, seen: &mut Checked) -> Result<usize, Broken> {
-    let mut spans = 0;
+/// How many spans the queues, and how many spares the caches of `heap` have.
+fn check_caches(heap: &Heap, lists: &Lists, seen: &mut Checked) -> Result<(usize, usize), Broken> {
+    let (mut spans, mut spares) = (0, 0);
     let mut before = None;
     for cache in lists.caches() {
         let at = place(cache);
@@ -203,9 +207,41 @@ fn check_caches(heap: &Heap, lists: &Lists, seen: &mut Checked) -> Result<usize,
         for class in 0..CLASSES {
             spans += check_queue(cache, class)?;
         }
+        check_idle(cache)?;
+        spares += cache.spares.iter().count();
         seen.caches += 1;
     }
-    Ok(spans)
+    Ok((spans, spares))
+}
+
+/// The links of a list of spans, and their states.
+fn check_list(list: &SpanList, state: State) -> Verdict {
+    let mut before = None;
+    for span in list.iter() {
+        let prev = span.prev.get().map(|prev| prev.id());
+        is("cache", "link to the span before", span.id(), prev == before)?;
+        before = Some(span.id());
+        let found = span.state() as usize;
+        equal("cache", "state of a listed span", span.id(), found, state as usize)?;
+    }
+    Ok(())
+}
+
+/// I1 to I3: what a cache keeps, and what its owner may have kept.
+fn check_idle(cache: &'static Cache) -> Verdict {
+    let at = place(cache);
+    check_list(&cache.spares, State::Spare)?;
+    let idle = || (0..CLASSES).flat_map(|class| cache.queue(class).idle.iter());
+    let slices = idle().chain(cache.spares.iter()).map(Span::slices).sum();
+    equal("idle I2", "slices kept", at, cache.idle_slices(), slices)?;
+    for span in cache.spares.iter() {
+        let heap = span.heap().map_or(0, place);
+        equal("idle I1", "heap of a spare span", span.id(), heap, place(cache.heap()))?;
+    }
+    let is_limited = !cache.heap().account().is_unlimited();
+    let mut others = idle().filter(|span| span.prev.get().is_some() || span.slices() > 1);
+    let is_reserve = cache.spares.is_empty() && others.next().is_none();
+    is("idle I3", "a limited owner's", at, !is_limited || is_reserve)
 }
 
 fn check_queue(cache: &'static Cache, class: usize) -> Result<usize, Broken> {
@@ -216,20 +252,11 @@ fn check_queue(cache: &'static Cache, class: usize) -> Result<usize, Broken> {
     is("cache Q1", "bin without a span", at, current.is_some() || is_empty)?;
     is("cache Q2", "count of a bin", at, (cache.bin_count(class) == 0) == is_empty)?;
     let mut spans = 0;
-    for (list, state) in [(&queue.available, State::Available), (&queue.waiting, State::Waiting)] {
-        let mut before = None;
-        for span in list.iter() {
-            let prev = span.prev.get().map(|prev| prev.id());
-            is("cache", "link to the span before", span.id(), prev == before)?;
-            before = Some(span.id());
-            equal(
-                "cache",
-                "state of a queued span",
-                span.id(),
-                span.state() as usize,
-                state as usize,
-            )?;
-        }
+    check_list(&queue.available, State::Available)?;
+    check_list(&queue.waiting, State::Waiting)?;
+    check_list(&queue.idle, State::Idle)?;
+    for span in queue.idle.iter() {
+        equal("idle I1", "blocks in use", span.id(), span.outstanding() as usize, 0)?;
     }
     if let Some(span) = current {
         equal("cache Q1", "state", span.id(), span.state() as usize, State::Current as usize)?;

@@ -148,13 +148,16 @@ fn check_threads() -> Result<usize, Broken> {
     thread::for_each(|thread| {
         let at = place(thread);
         is("thread T3", "a quiet thread is not pinned", at, !thread.is_pinned())?;
+        let mut idle = 0;
         for cache in thread.caches() {
+            idle += cache.idle_slices();
             let found = thread.lookup(cache.id()).map_or(0, place);
             equal("thread T2", "cache in the table", at, found, place(cache))?;
             let owner = cache.thread().map_or(0, place);
             equal("thread T2", "thread of the cache", at, owner, at)?;
             caches += usize::from(cache.fate() != Fate::Dead);
         }
+        equal("idle I2", "slices a thread keeps", at, thread.idle().slices(), idle)?;
         equal("thread T2", "caches in the table", at, thread.lookups(), thread.caches().count())
     })?;
     Ok(caches)

@@ -1,0 +1,287 @@
+//! Spans that a thread keeps although no block of them is in use, because a
+//! program that frees a batch often allocates the next one.
+//!
+//! Beginning a span takes the locks of the arena and of the heap, and its blocks
+//! have to be made; an idle span has its blocks on its local list, and stays its
+//! owner's. A large block's span, which is all one block, is kept in the same way,
+//! as a *spare* one.
+//!
+//! What is kept stands in nobody's way: a cache that needs other slices first
+//! gives up as many of its own; all go when the arena's interval ends, when the
+//! quota or the system refuses, and when the thread purges.
+//!
+//! Invariants
+//!
+//! - I1 a span is on the idle list of its queue iff it is [`State::Idle`], and on
+//!   its cache's list of spares iff it is [`State::Spare`]; none of its blocks is in
+//!   use.
+//! - I2 a cache's `idle` is the sum of the slices of its idle and spare spans, and
+//!   a thread's the sum over its caches.
+//! - I3 a thread's `idle` is at most its `limit`, but for one span of one slice in
+//!   each queue; the limit is from [`LEAST`] to [`MOST`]. Of owners that have a quota, or a parent, only such are kept: other
+//!   threads of theirs could not have the charge.
+
+use core::cell::Cell;
+use core::ptr::{self, NonNull};
+
+use super::arena::{self, Chunk};
+use super::cache::{Cache, Fate};
+use super::geometry::{SLICE, SLICES};
+use super::paths::{self, Path};
+use super::record::{Heap, Lists};
+use super::span::{NEVER, Span, State};
+use super::thread::{self, Thread};
+
+/// The slices that a thread keeps at first: 1 MiB. For each that is used again it
+/// may keep one more, and after each interval half as many.
+const LEAST: usize = 16;
+
+/// The most slices that a thread keeps: 16 MiB.
+const MOST: usize = 256;
+
+/// The clock is read once for so many spans kept.
+const KEPT_PER_LOOK: u32 = 64;
+
+/// What a thread keeps, in all its caches. The thread's alone.
+pub struct IdleSlices {
+    slices: Cell<usize>,
+    limit: Cell<usize>,
+    /// How many spans were ever kept.
+    kept: Cell<u32>,
+    /// The arena's count of intervals when all was given up last.
+    ticks: Cell<usize>,
+}
+
+impl IdleSlices {
+    /// Nothing is kept.
+    pub const fn new() -> Self {
+        Self {
+            slices: Cell::new(0),
+            limit: Cell::new(LEAST),
+            kept: Cell::new(0),
+            ticks: Cell::new(0),
+        }
+    }
+
+    /// The most that may be kept (I3).
+    pub fn limit(&self) -> usize {
+        self.limit.get()
+    }
+
+    /// Notes that `slices` that were kept are used again.
+    fn reused(&self, slices: usize) {
+        self.limit.set((self.limit.get() + slices).min(MOST));
+    }
+
+    /// How many slices are kept (I2).
+    pub fn slices(&self) -> usize {
+        self.slices.get()
+    }
+
+    /// Notes that `slices` more are kept.
+    fn add(&self, slices: usize) {
+        self.slices.set(self.slices.get() + slices);
+    }
+
+    /// Notes that `slices` fewer are kept.
+    pub fn remove(&self, slices: usize) {
+        self.slices.set(self.slices.get() - slices);
+    }
+
+    /// Whether the arena's interval has ended since this was last true; the
+    /// limit is lower then.
+    fn is_over(&self) -> bool {
+        let kept = self.kept.get().wrapping_add(1);
+        self.kept.set(kept);
+        if kept % KEPT_PER_LOOK == 0 {
+            arena::look_at_clock();
+        }
+        let now = arena::ticks();
+        let is_over = self.ticks.replace(now) != now;
+        if is_over {
+            self.limit.set((self.limit.get() / 2).max(LEAST));
+        }
+        is_over
+    }
+}
+
+impl Cache {
+    /// Keeps `span`, which is on no list and has no block in use, or ends it.
+    #[cold]
+    pub fn rest(&'static self, span: &'static Span) {
+        let queue = self.queue(span.class());
+        let is_only = || queue.available.is_empty() && queue.idle.is_empty();
+        let is_wanted = span.slices() == 1 && is_only() || self.may_keep(span);
+        if self.is_tight() || !is_wanted {
+            if !self.end_span(span) {
+                self.enlist(span);
+            }
+            return;
+        }
+        span.set_state(State::Idle);
+        span.set_wait(span.local_count(), NEVER);
+        queue.idle.push_front(span);
+        self.note_kept(span);
+    }
+
+    /// An idle span of `class`, on no list any more: the last one kept.
+    pub fn wake(&self, class: usize) -> Option<&'static Span> {
+        let span = self.queue(class).idle.first()?;
+        paths::entered(Path::IdleSpanUsed);
+        self.dequeue(span);
+        self.note_reused(span);
+        Some(span)
+    }
+
+    /// Keeps the span of the large block at `memory`, which is being freed, if this
+    /// thread may. False, with nothing changed, where it may not.
+    pub fn keep_spare(span: &'static Span, memory: NonNull<u8>) -> bool {
+        let Some(cache) = span.cache() else { return false };
+        let is_same = || span.heap().is_some_and(|heap| ptr::eq(heap, cache.heap()));
+        // The span's cache may have become another's: any of this thread for the
+        // same heap will do.
+        if !thread::owns(cache) || cache.fate() != Fate::Alive || !is_same() {
+            return false;
+        }
+        let is_whole = span.start() == memory.addr().get();
+        if !is_whole || cache.is_tight() || !cache.may_keep(span) || !span.claim() {
+            return false;
+        }
+        cache.spares.push_front(span);
+        cache.note_kept(span);
+        true
+    }
+
+    /// The span of a large block that was freed, for one of `bytes` at a multiple
+    /// of `slice_align` slices: charged for that, and on no list.
+    pub fn take_spare(&self, bytes: usize, slice_align: usize) -> Option<&'static Span> {
+        let slices = bytes.div_ceil(SLICE);
+        let align = slice_align * SLICE;
+        let fits = |span: &&Span| span.slices() == slices && span.start() % align == 0;
+        let span = self.spares.iter().find(fits)?;
+        let before = span.block_size();
+        if bytes > before {
+            span.with_heap(|heap, _| heap.charge(span, bytes - before))?.ok()?;
+        } else if bytes < before {
+            span.with_heap(|heap, _| heap.refund(span, bytes))?;
+        }
+        paths::entered(Path::SpareUsed);
+        self.drop_spare(span);
+        self.note_reused(span);
+        span.set_block_size(bytes);
+        // Whatever lies behind the block may have been written.
+        span.set_used();
+        span.set_state(State::Large);
+        self.count_large();
+        Some(span)
+    }
+
+    /// Ends idle and spare spans of at least `slices` in all, if there are as
+    /// many: the cache is about to take so many that it has not.
+    pub fn give_idle(&'static self, slices: usize) {
+        if self.idle_slices() == 0 {
+            return;
+        }
+        let most = self.idle_slices().saturating_sub(slices);
+        let heap = self.heap();
+        heap.with(|lists| {
+            if self.fate() == Fate::Alive && ptr::eq(heap, self.heap()) {
+                self.end_idle(heap, lists, most);
+            }
+        });
+    }
+
+    /// Ends idle and spare spans until at most `most` slices are kept. Under the
+    /// lock of the cache's heap.
+    pub fn end_idle(&'static self, heap: &Heap, lists: &Lists, most: usize) {
+        while let Some(span) = self.spares.first() {
+            if self.idle_slices() <= most {
+                return;
+            }
+            self.drop_spare(span);
+            heap.end_span(lists, span);
+        }
+        for class in self.used_classes() {
+            while let Some(span) = self.queue(class).idle.first() {
+                if self.idle_slices() <= most {
+                    return;
+                }
+                self.dequeue(span);
+                if !heap.end_span(lists, span) {
+                    self.enlist(span);
+                }
+            }
+        }
+    }
+
+    /// Whether one more span of the owner's may be kept (I3).
+    fn may_keep(&self, span: &Span) -> bool {
+        let Some(idle) = self.thread().map(Thread::idle) else { return false };
+        idle.slices() + span.slices() <= idle.limit() && self.heap().account().is_unlimited()
+    }
+
+    /// Counts a span that is kept from now on, and gives all up where the
+    /// interval is over.
+    fn note_kept(&'static self, span: &Span) {
+        self.set_idle_slices(self.idle_slices() + span.slices());
+        let Some(thread) = self.thread() else { return };
+        thread.idle().add(span.slices());
+        if thread.idle().is_over() {
+            give_all(thread);
+        }
+    }
+
+    fn note_reused(&self, span: &Span) {
+        self.thread().inspect(|thread| thread.idle().reused(span.slices()));
+    }
+
+    /// Counts a span that is not kept any more.
+    pub fn note_gone(&self, span: &Span) {
+        self.set_idle_slices(self.idle_slices() - span.slices());
+        self.thread().inspect(|thread| thread.idle().remove(span.slices()));
+    }
+
+    fn drop_spare(&self, span: &'static Span) {
+        self.spares.remove(span);
+        self.note_gone(span);
+    }
+}
+
+/// Ends the spare span that begins in a slice, if this thread has one there.
+/// Returns whether it had.
+pub fn end_spare(chunk: &Chunk, slice: usize) -> bool {
+    if slice >= SLICES || chunk.start_before(slice) != Some(slice) {
+        return false;
+    }
+    let span = chunk.header(slice);
+    let Some(cache) = span.cache().filter(|cache| thread::owns(cache)) else { return false };
+    let heap = cache.heap();
+    heap.with(|lists| {
+        // Of another heap it is another thread's, and was this one's lately.
+        let is_ours = cache.fate() == Fate::Alive
+            && ptr::eq(heap, cache.heap())
+            && cache.spares.iter().any(|spare| ptr::eq(spare, span));
+        if is_ours {
+            cache.drop_spare(span);
+            heap.end_span(lists, span);
+        }
+        is_ours
+    })
+}
+
+/// Ends all that a thread, this one, keeps.
+#[cold]
+fn give_all(thread: &'static Thread) {
+    paths::entered(Path::IdleSpansEnded);
+    thread.caches().for_each(|cache| cache.give_idle(usize::MAX));
+}
+
+/// Ends all that this thread keeps, because the system has no memory. Returns
+/// whether there was any.
+pub fn relieve() -> bool {
+    let Some(thread) = thread::known().filter(|thread| thread.idle().slices() > 0) else {
+        return false;
+    };
+    give_all(thread);
+    true
+}
