@@ -6,7 +6,7 @@
 
 mod common;
 
-use std::alloc::Layout;
+use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeSet;
 use std::ptr::NonNull;
 
@@ -112,6 +112,41 @@ fn large_blocks_are_refused_at_once() {
         assert!(testing::stats().refused_frees > refused, "{size} bytes");
     }
     assert_eq!(expert.stats().live_blocks, 0);
+}
+
+/// The span of a block that was freed twice does not end; that it is adopted, and
+/// merged with the host's, changes nothing.
+#[test]
+fn and_adopted_by_the_host() {
+    let layout = Layout::from_size_align(20_480, 8).unwrap();
+    // SAFETY: this size, in whatever scope.
+    let take = || unsafe { ALLOC.alloc(layout) } as usize;
+    // SAFETY: blocks of this layout; a second free is what is tested.
+    let give = |block: usize| unsafe { ALLOC.dealloc(block as *mut u8, layout) };
+    let old = ALLOC.expert("old").register().unwrap();
+    let scope = old.enter();
+    // Nine fill a span, so the last is in another.
+    let blocks: Vec<usize> = (0..10).map(|_| take()).collect();
+    drop(scope);
+    blocks[..8].iter().for_each(|&block| give(block));
+    let twice = blocks[0];
+    std::thread::scope(|scope| scope.spawn(|| give(twice)).join().unwrap());
+    old.finish();
+    ALLOC.purge();
+    // The next cache has the record of the one that was merged.
+    let new = ALLOC.expert("new").register().unwrap();
+    let scope = new.enter();
+    let others: Vec<usize> = (0..27).map(|_| take()).collect();
+    let freed = [others[0], others[1], others[2], others[9], others[10], others[11]];
+    freed.iter().for_each(|&block| give(block));
+    give(blocks[8]);
+    let charged = new.stats().charged_bytes;
+    let found = (0..6).map(|_| take()).filter(|block| freed.contains(block)).count();
+    drop(scope);
+    assert_eq!((found, new.stats().charged_bytes), (6, charged));
+    give(blocks[9]);
+    // SAFETY: nobody looks at the blocks any more, and no scope is open.
+    unsafe { new.reclaim_all() };
 }
 
 /// The raw calls promise more: an error, whatever happened in between.

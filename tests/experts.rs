@@ -231,6 +231,26 @@ fn a_future_is_polled_in_its_scope_on_any_thread() {
 }
 
 #[test]
+fn a_scope_that_ends_late_does_not_bring_back_an_expert_that_has_ended() {
+    let (first, second) = (expert("first"), expert("second"));
+    let outer = first.enter();
+    drop(vec![1_u8; 64]);
+    // What it restores when it ends: the first.
+    let inner = second.enter();
+    drop(outer);
+    std::thread::scope(|scope| {
+        // SAFETY: nothing refers to its ambient blocks, and no thread is in a
+        // scope of it.
+        scope.spawn(|| unsafe { first.reclaim_all() }).join().unwrap();
+    });
+    drop(inner);
+    let mine: Vec<Box<[u8; 64]>> = (0..8).map(|_| Box::new([0xAA; 64])).collect();
+    for block in &mine {
+        assert_eq!(ALLOC.owner_of(&raw const **block), Some(ALLOC.host().key()));
+    }
+}
+
+#[test]
 fn reclaim_all_takes_ambient_blocks_too() {
     let expert = expert("all");
     {

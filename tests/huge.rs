@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout};
 use std::time::{Duration, Instant};
 
 use common::ALLOC;
-use expert_alloc::Error;
+use expert_alloc::{Error, testing};
 
 /// Too large for a chunk that it would share.
 const HUGE: usize = if usize::BITS == 64 { 40 << 20 } else { 6 << 20 };
@@ -38,7 +38,7 @@ fn is_zero(block: *mut u8, size: usize) -> bool {
 /// The walker, over all of the heap.
 fn check() {
     // SAFETY: this program has one thread.
-    unsafe { expert_alloc::testing::check() }.unwrap();
+    unsafe { testing::check() }.unwrap();
 }
 
 fn a_freed_mapping_is_used_again() {
@@ -137,6 +137,24 @@ fn nobody_wants_it_and_it_goes_by_itself() {
     assert!(began.elapsed() >= Duration::from_millis(400), "{:?}", began.elapsed());
 }
 
+fn a_pointer_of_long_ago_is_refused() {
+    ALLOC.purge();
+    let (first, second) = (HUGE, HUGE - HUGE / 10);
+    let old = take(first);
+    give(old, first);
+    let refused = testing::stats().refused_frees;
+    give(old, first);
+    // In the same mapping, elsewhere.
+    let layout = Layout::from_size_align(second, 128 << 10).unwrap();
+    // SAFETY: not of size 0.
+    let new = unsafe { ALLOC.alloc(layout) };
+    give(old, first);
+    assert_eq!(testing::stats().refused_frees, refused + 2);
+    // SAFETY: its block.
+    unsafe { ALLOC.dealloc(new, layout) };
+    check();
+}
+
 fn main() {
     common::run_alone(&[
         ("a_freed_mapping_is_used_again", a_freed_mapping_is_used_again),
@@ -150,6 +168,7 @@ fn main() {
             a_block_is_resized_where_its_mapping_has_room,
         ),
         ("what_is_kept_is_bounded_and_comes_back", what_is_kept_is_bounded_and_comes_back),
+        ("a_pointer_of_long_ago_is_refused", a_pointer_of_long_ago_is_refused),
         ("nobody_wants_it_and_it_goes_by_itself", nobody_wants_it_and_it_goes_by_itself),
     ]);
 }

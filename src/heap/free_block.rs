@@ -27,12 +27,6 @@ pub const fn guard_of(address: usize) -> usize {
     address.wrapping_add(DISTANCE)
 }
 
-/// What a raw block that is live carries in its second word instead.
-#[inline]
-pub fn live_mark_of(memory: NonNull<u8>) -> usize {
-    !guard_of(memory.addr().get())
-}
-
 /// Whether the block at `memory` carries the guard of a free block.
 ///
 /// # Safety

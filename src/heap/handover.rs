@@ -78,8 +78,7 @@ pub fn merge(cache: &'static Cache) {
         let queue = cache.queue(class);
         while let Some(span) = queue.spans().next() {
             cache.dequeue(span);
-            if span.outstanding() == 0 {
-                cache.end_span(span);
+            if span.outstanding() == 0 && cache.end_span(span) {
                 continue;
             }
             span.set_cache(Some(host));

@@ -3,6 +3,7 @@
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
+use super::cache::Fate;
 use super::record::{HOST, HOST_ACCOUNT, Heap};
 use super::size_class::{self, Place};
 use super::{blocks, handover, lookup, raw, tables, thread, visit};
@@ -99,7 +100,10 @@ fn first_entry(who: Who<'_, HostOwner>) -> Option<&'static super::cache::Cache> 
 /// Makes current what was so before; the host where that has ended meanwhile.
 pub fn leave(before: Entered) {
     // Records are never freed: a cache that was given up has another id.
-    let is_still = before.cache.id() == before.id && (before.id == 0 || thread::owns(before.cache));
+    // One that was reclaimed may still wait in the inbox.
+    let is_still =
+        before.id == 0 || before.cache.fate() != Fate::Dead && thread::owns(before.cache);
+    let is_still = is_still && before.cache.id() == before.id;
     thread::set_current(if is_still { before.cache } else { &super::cache::EMPTY });
 }
 

@@ -18,6 +18,7 @@ use super::span::{Span, State};
 use super::{address, chunk_map, idle, pressure, thread};
 use crate::error::Error;
 use crate::key::ExpertKey;
+use crate::sync::Ordering::Relaxed;
 
 /// The most bytes a block may have that lies in a chunk with others.
 const IN_CHUNK_MAX: usize = CHUNK / 2;
@@ -61,6 +62,7 @@ fn allocate_in_chunk(
     let slices = bytes.div_ceil(SLICE).max(1);
     let cache = thread::find(key, heap.kind()).filter(|cache| ptr::eq(cache.heap(), heap));
     if let Some(span) = cache.and_then(|cache| cache.take_spare(bytes, slice_align)) {
+        unmark(span);
         return Ok(hand_out(span, zeroed));
     }
     cache.inspect(|cache| cache.give_idle(slices));
@@ -91,6 +93,7 @@ fn begin(
 ) -> Result<(), Error> {
     let span = run.header();
     span.begin(0, state, bytes, start, run.slices as u32, run.fresh);
+    unmark(span);
     span.set_heap(heap);
     heap.with(|lists| {
         if !heap.is_of(key) {
@@ -113,15 +116,20 @@ fn begin(
     })
 }
 
+/// Takes off whatever mark the block's memory has from an earlier life, before
+/// anybody can find the block: a stale pointer finds none that is live.
+fn unmark(span: &Span) {
+    // SAFETY: a page or more, mapped, and nobody's.
+    (unsafe { free_block::second_word(block_of(span)) }).store(0, Relaxed);
+}
+
+fn block_of(span: &Span) -> NonNull<u8> {
+    // SAFETY: the start of a block in its mapped chunk.
+    unsafe { address::block_at(span.start()) }
+}
+
 fn hand_out(span: &'static Span, fill: bool) -> NonNull<u8> {
-    let memory = if span.state() == State::Huge {
-        // SAFETY: the start of a huge block in its mapped chunk.
-        unsafe { address::block_at(span.start()) }
-    } else {
-        span.block(0)
-    };
-    // SAFETY: a page or more.
-    (unsafe { free_block::second_word(memory) }).store(0, crate::sync::Ordering::Relaxed);
+    let memory = block_of(span);
     if fill {
         // SAFETY: the block's bytes, nobody's yet.
         unsafe { free_block::zero(memory, span.block_size()) };
@@ -146,25 +154,17 @@ pub unsafe fn free(span: &'static Span, memory: NonNull<u8>) {
     if Cache::keep_spare(span, memory) {
         return;
     }
-    let Some(heap) = span.heap() else { return super::local::refuse() };
-    let freed = heap.with(|lists| {
-        let is_live = span.start() == memory.addr().get()
-            && span.heap().is_some_and(|now| ptr::eq(now, heap))
-            && (span.state() == State::Huge || span.claim());
+    let freed = span.with_heap(|heap, lists| {
+        let is_live =
+            span.start() == memory.addr().get() && (span.state() == State::Huge || span.claim());
         if is_live {
             heap.end_span(lists, span);
         }
         is_live
     });
-    if freed {
-        return;
+    if freed != Some(true) {
+        super::local::refuse();
     }
-    if matches!(span.state(), State::Large | State::Huge) {
-        // Adopted by the host meanwhile.
-        // SAFETY: S1 and S2 are handed on.
-        return unsafe { free(span, memory) };
-    }
-    super::local::refuse();
 }
 
 /// Makes a large block `bytes` long in place, if the room behind it is free or

@@ -29,7 +29,7 @@ pub fn find(address: usize, _pin: &Pin) -> Option<Found<'_>> {
     let slice = if chunk.is_huge() { 1 } else { address::slice_of(address) };
     let first = chunk.start_before(slice).filter(|&first| first > 0)?;
     let span = chunk.header(first);
-    let heap = span.heap()?;
+    let heap = span.heap_seen()?;
     let start = span.block_start(address)?;
     // SAFETY: inside a mapped chunk.
     let start = unsafe { address::block_at(start) };

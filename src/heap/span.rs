@@ -32,7 +32,8 @@ use super::geometry::{HEADER, PAGE, SLICE};
 use super::record::{Heap, Lists};
 use super::remote::Remote;
 use super::size_class;
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize};
 
 /// Where a span stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,6 +183,14 @@ impl Span {
         unsafe { self.heap.load(Relaxed).as_ref() }
     }
 
+    /// As [`heap`](Self::heap), for one who does not own a block of the span: what
+    /// was written before the tag is seen.
+    pub fn heap_seen(&self) -> Option<&'static Heap> {
+        // Acquire: the header (the Release in `set_heap`).
+        // SAFETY: as above.
+        unsafe { self.heap.load(Acquire).as_ref() }
+    }
+
     /// Runs `f` with the span's heap and its lists, alone: the span is not
     /// adopted meanwhile. `None` where the span has no heap.
     pub fn with_heap<T>(&self, f: impl Fn(&'static Heap, &Lists) -> T) -> Option<T> {
@@ -199,7 +208,8 @@ impl Span {
 
     /// Tags the span. Under the heap's lock.
     pub fn set_heap(&self, heap: &'static Heap) {
-        self.heap.store(core::ptr::from_ref(heap).cast_mut(), Relaxed);
+        // Release: the header, to those who look addresses up.
+        self.heap.store(core::ptr::from_ref(heap).cast_mut(), Release);
     }
 
     /// The cache that the span is in. To others than its thread, one that it was
@@ -286,7 +296,8 @@ impl Span {
     }
 
     pub fn set_carved(&self, blocks: u32) {
-        self.carved.store(blocks as u16, Relaxed);
+        // Release: the blocks' guards, to those who look addresses up.
+        self.carved.store(blocks as u16, Release);
     }
 
     /// How many blocks the span can have in all.
@@ -386,7 +397,9 @@ impl Span {
             return (offset < size).then(|| self.start());
         }
         let index = offset.checked_div(size)?;
-        (index < self.carved() as usize).then(|| self.start() + index * size)
+        // Acquire: the blocks' second words (the Release in `set_carved`).
+        let carved = usize::from(self.carved.load(Acquire));
+        (index < carved).then(|| self.start() + index * size)
     }
 
     /// A pointer to the block at `offset` from the first one.

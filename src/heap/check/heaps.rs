@@ -5,6 +5,7 @@ use crate::engine::Kind;
 use crate::heap::cache::{Cache, Fate};
 use crate::heap::free_block::{self, FreeBlock, FreeList};
 use crate::heap::geometry::SLICE;
+use crate::heap::raw;
 use crate::heap::record::{Heap, Lists};
 use crate::heap::size_class::{self, CLASSES};
 use crate::heap::span::{Span, SpanList, State};
@@ -142,14 +143,8 @@ fn check_used(heap: &Heap, span: &Span, marks: &Marks) -> Verdict {
         let address = block.addr().get();
         let guard = free_block::guard_of(address);
         is("span S1", "no free block is lost", address, word != guard)?;
-        if heap.is_kind(Kind::Raw) {
-            equal(
-                "raw W1",
-                "mark of a live block",
-                address,
-                word,
-                free_block::live_mark_of(block),
-            )?;
+        if let Some(key) = heap.key().filter(|_| heap.is_kind(Kind::Raw)) {
+            equal("raw W1", "mark of a live block", address, word, raw::mark_of(block, key))?;
         }
     }
     Ok(())
