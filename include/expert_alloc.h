@@ -76,7 +76,7 @@ typedef struct {
 typedef struct {
     SIZE_T   blocks;          /* still live, taken back */
     SIZE_T   bytes;
-    SIZE_T   adopted_blocks;  /* still live, the host's now (see preload) */
+    SIZE_T   adopted_blocks;  /* still live, the host's now */
     SIZE_T   adopted_bytes;
     SIZE_T   cleanups_run;
     SIZE_T   cleanups_failed; /* of these, how many threw */

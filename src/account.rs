@@ -174,11 +174,26 @@ impl Account {
     ///
     /// [`Refused`] where a quota in the chain has no room.
     pub fn charge(&self, bytes: usize) -> Result<(), Refused> {
-        for (depth, account) in self.chain().enumerate() {
+        let sum = self.charge_alone(bytes)?;
+        if self.is_marked(INHERITS) {
+            self.charge_parents(bytes)?;
+        }
+        self.peak.fetch_max(sum, Relaxed);
+        Ok(())
+    }
+
+    /// Charges `bytes` to every parent, or takes them off this account again.
+    #[cold]
+    fn charge_parents(&self, bytes: usize) -> Result<(), Refused> {
+        for (depth, account) in self.chain().enumerate().skip(1) {
             if account.charge_alone(bytes).is_err() {
                 self.chain().take(depth).for_each(|charged| charged.refund_alone(bytes));
                 return Err(Refused);
             }
+        }
+        // Only now: a peak is the most that was granted.
+        for account in self.chain().skip(1) {
+            account.peak.fetch_max(account.charged.load(Relaxed), Relaxed);
         }
         Ok(())
     }
@@ -333,6 +348,11 @@ impl Account {
         self.chain().any(|account| other.chain().any(|its| core::ptr::eq(account, its)))
     }
 
+    /// Whether a parent is sealed or overdrawn.
+    pub fn is_parent_stopped(&self) -> bool {
+        self.chain().skip(1).any(|account| account.is_overdrawn() || account.is_sealed())
+    }
+
     #[cold]
     fn are_parents_open(&self) -> bool {
         self.chain().all(|account| !account.is_overdrawn() && !account.is_sealed())
@@ -343,15 +363,15 @@ impl Account {
         self.marks.load(Relaxed) & mark & !MARKED != 0
     }
 
-    fn charge_alone(&self, bytes: usize) -> Result<(), Refused> {
+    /// Charges this account, but for its peak; what is charged now.
+    fn charge_alone(&self, bytes: usize) -> Result<usize, Refused> {
         if self.is_sealed() {
             return Err(Refused);
         }
         let quota = self.quota.load(Relaxed);
         let add = |charged: usize| charged.checked_add(bytes).filter(|&sum| sum <= quota);
         let before = self.charged.fetch_update(Relaxed, Relaxed, add).map_err(|_| Refused)?;
-        self.peak.fetch_max(before + bytes, Relaxed);
-        Ok(())
+        Ok(before + bytes)
     }
 
     fn refund_alone(&self, bytes: usize) {
@@ -393,6 +413,7 @@ mod tests {
         assert_eq!(child.charge(80), Ok(()));
         assert_eq!(child.charge(80), Err(Refused));
         assert_eq!((child.charged(), parent.charged()), (80, 80));
+        assert_eq!((child.peak(), parent.peak()), (80, 80));
         child.refund(80);
         assert_eq!((child.charged(), parent.charged()), (0, 0));
     }

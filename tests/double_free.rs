@@ -131,7 +131,7 @@ fn and_adopted_by_the_host() {
     blocks[..8].iter().for_each(|&block| give(block));
     let twice = blocks[0];
     std::thread::scope(|scope| scope.spawn(|| give(twice)).join().unwrap());
-    old.finish();
+    let _ = old.finish();
     ALLOC.purge();
     // The next cache has the record of the one that was merged.
     let new = ALLOC.expert("new").register().unwrap();
@@ -146,7 +146,7 @@ fn and_adopted_by_the_host() {
     assert_eq!((found, new.stats().charged_bytes), (6, charged));
     give(blocks[9]);
     // SAFETY: nobody looks at the blocks any more, and no scope is open.
-    unsafe { new.reclaim_all() };
+    let _ = unsafe { new.reclaim_all() };
 }
 
 /// The raw calls promise more: an error, whatever happened in between.

@@ -241,7 +241,7 @@ fn a_scope_that_ends_late_does_not_bring_back_an_expert_that_has_ended() {
     std::thread::scope(|scope| {
         // SAFETY: nothing refers to its ambient blocks, and no thread is in a
         // scope of it.
-        scope.spawn(|| unsafe { first.reclaim_all() }).join().unwrap();
+        let _ = scope.spawn(|| unsafe { first.reclaim_all() }).join().unwrap();
     });
     drop(inner);
     let mine: Vec<Box<[u8; 64]>> = (0..8).map(|_| Box::new([0xAA; 64])).collect();

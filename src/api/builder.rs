@@ -91,9 +91,10 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
     }
 
     /// Makes the global allocator return null in a scope of this expert when
-    /// its quota has no room, which most programs answer by aborting the
-    /// process. By default the memory is granted, counted, and the expert is
-    /// told to stop ([`State::Overdrawn`](crate::State::Overdrawn)).
+    /// its quota has no room or it was told to stop, which most programs answer
+    /// by aborting the process. By default the memory is granted, counted, and
+    /// the expert is told to stop
+    /// ([`State::Overdrawn`](crate::State::Overdrawn)).
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

@@ -145,7 +145,8 @@ impl<H: Home> Expert<H> {
     /// Tells the expert to stop, for good: it may free, but raw calls,
     /// handles and its children's are refused with [`Error::Terminated`].
     /// What the global allocator hands out in a scope is not refused, because
-    /// that would abort the process.
+    /// that would abort the process, unless the expert was made with
+    /// [`refuse_overdraft`](crate::ExpertBuilder::refuse_overdraft).
     ///
     /// ```
     /// use expert_alloc::{Error, ExpertAlloc};

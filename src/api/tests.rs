@@ -211,12 +211,28 @@ fn a_parent_that_ends_first_lingers_for_its_children() {
     assert_eq!(grandparent.stats().charged_bytes, 40, "and is still charged upwards");
     let other = expert(home, "other").register().unwrap();
     assert_ne!(other.key().slot(), old.slot(), "the slot lingers");
-    assert_eq!(child.snapshot().parent, None);
+    assert_eq!(child.snapshot().parent, Some(grandparent.key()));
+    assert_eq!(report::total(home).charged_bytes, 40, "and is counted once");
+    ambient(&child, 10).unwrap();
+    assert_eq!(child.state(), State::ParentStopped, "whatever had to be granted");
     assert_eq!(child.finish().bytes, 40);
     assert_eq!(grandparent.stats().charged_bytes, 0);
     let next = [(); 2].map(|()| expert(home, "next").register().unwrap());
     assert!(next.iter().any(|next| next.key().slot() == old.slot()), "now it is free");
     assert_eq!(grandparent.state(), State::Live);
+}
+
+#[test]
+fn a_name_stays_in_its_line() {
+    let home = MockHome::new();
+    let _forger = expert(home, "x\n0.1      host").register().unwrap();
+    let _long = expert(home, &"ä".repeat(30)).register().unwrap();
+    let report = Report(home).to_string();
+    let lines: Vec<&str> = report.lines().collect();
+    assert_eq!(lines.len(), 5, "{report}");
+    let forged = std::format!(" {:<24} live", "x?0.1      host");
+    assert!(lines[2].contains(&forged), "{report}");
+    assert!(lines[3].contains(&std::format!(" {} live", "ä".repeat(24))), "{report}");
 }
 
 #[test]

@@ -35,7 +35,8 @@ pub struct ExpertSnapshot<N> {
     pub name: N,
     /// Whether it may allocate, and if not, why.
     pub state: State,
-    /// The key of its parent, where it has one that has not ended.
+    /// The key of its parent; where that has ended, of the nearest one above that
+    /// has not.
     pub parent: Option<ExpertKey>,
     /// What it holds.
     pub stats: Stats,
@@ -66,7 +67,7 @@ pub(crate) fn row<H: Home>(home: H, key: ExpertKey) -> Result<Row<H>, crate::Err
         key,
         name: name(&visit),
         state: visit.state(),
-        parent: visit.slot().and_then(|slot| key_of(home, slot.link())),
+        parent: visit.slot().and_then(|slot| living_parent(home, slot.link())),
         stats: Stats::of(home.engine(), who),
         soft_quota: who.account.soft_quota(),
     })
@@ -76,6 +77,20 @@ pub(crate) fn row<H: Home>(home: H, key: ExpertKey) -> Result<Row<H>, crate::Err
 pub(crate) fn rows<H: Home>(home: H) -> impl Iterator<Item = Row<H>> {
     let keys = home.registry().numbers().filter_map(move |number| key_of(home, number));
     core::iter::once(HOST_KEY).chain(keys).filter_map(move |key| row(home, key).ok())
+}
+
+/// The key of the expert in a slot, a parent's, or of the next one above that has
+/// not ended.
+fn living_parent<H: Home>(home: H, mut number: usize) -> Option<ExpertKey> {
+    while number != 0 {
+        let slot = home.registry().reachable(number)?;
+        match key_of(home, number) {
+            Some(key) => return Some(key),
+            // It is held for its children's sake, and so is its parent for its.
+            None => number = slot.link(),
+        }
+    }
+    None
 }
 
 /// The key of the expert in a slot now.
@@ -166,11 +181,22 @@ fn line(
 ) -> fmt::Result {
     let size = |bytes: usize| Text::of(Size(bytes));
     let quota = if stats.quota == 0 { Text::of("-") } else { size(stats.quota) };
-    write!(f, "{key:<8} {name:<24.24} {state:<15}")?;
+    write!(f, "{key:<8} {} {state:<15}", Column(name))?;
     write!(f, " {:>10} {:>9}", size(stats.live_bytes).as_str(), stats.live_blocks)?;
     write!(f, " {:>10}", size(stats.peak_bytes).as_str())?;
     write!(f, " {:>10} {:>10}", size(stats.charged_bytes).as_str(), quota.as_str())?;
     writeln!(f, " {:>12} {:>12} {:>8}", stats.allocations, stats.frees, stats.refusals)
+}
+
+/// A name, 24 characters wide. It came from a plug-in: what would end the line,
+/// or the like, is shown as a question mark.
+struct Column<'a>(&'a str);
+
+impl fmt::Display for Column<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.0.chars().map(|c| if c.is_control() { '?' } else { c });
+        shown.chain(core::iter::repeat(' ')).take(24).try_for_each(|c| f.write_char(c))
+    }
 }
 
 /// A size in the largest unit that leaves at least one whole: `1.5 MiB`.

@@ -58,10 +58,10 @@ impl State {
             Self::Closing
         } else if account.is_sealed() {
             Self::Terminated
+        } else if account.is_parent_stopped() {
+            Self::ParentStopped
         } else if account.is_overdrawn() {
             Self::Overdrawn
-        } else if !account.is_open() {
-            Self::ParentStopped
         } else {
             Self::Live
         }
