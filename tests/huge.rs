@@ -4,13 +4,16 @@
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use common::ALLOC;
-use expert_alloc::{Error, testing};
+use expert_alloc::{Error, testing, testing::Path};
 
 /// Too large for a chunk that it would share.
 const HUGE: usize = if usize::BITS == 64 { 40 << 20 } else { 6 << 20 };
+/// The bytes of a chunk.
+const CHUNK: usize = if usize::BITS == 64 { 32 << 20 } else { 4 << 20 };
 /// What is kept at most.
 const KEPT: usize = if usize::BITS == 64 { 128 << 20 } else { 16 << 20 };
 
@@ -155,6 +158,78 @@ fn a_pointer_of_long_ago_is_refused() {
     check();
 }
 
+/// Chunks without a block are unmapped one at a time: no call takes long.
+fn empty_chunks_go_one_by_one() {
+    const COUNT: usize = 8;
+    ALLOC.purge();
+    let before = ALLOC.memory().mapped_bytes;
+    let size = CHUNK / 2 - (1 << 20);
+    let blocks: Vec<_> = (0..2 * COUNT).map(|_| take(size)).collect();
+    blocks.into_iter().for_each(|block| give(block, size));
+    assert!(ALLOC.memory().mapped_bytes > before + 4 * CHUNK);
+    let began = Instant::now();
+    let mut last = ALLOC.memory().mapped_bytes;
+    while last > before + CHUNK {
+        assert!(began.elapsed() < Duration::from_secs(20), "{last} bytes are still mapped");
+        // Three blocks of different sizes: none is kept for the next.
+        [100_000, 200_000, 300_000].iter().for_each(|&size| give(take(size), size));
+        let now = ALLOC.memory().mapped_bytes;
+        assert!(last.saturating_sub(now) <= CHUNK, "{} bytes at once", last - now);
+        last = now;
+    }
+}
+
+/// What another thread might be looking at when it is freed is unmapped later.
+fn a_mapping_that_was_looked_at_goes_as_well() {
+    let size = KEPT + CHUNK;
+    ALLOC.purge();
+    let before = ALLOC.memory().mapped_bytes;
+    let seen = testing::count(Path::HugeKept);
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Relaxed) {
+                std::hint::black_box(ALLOC.owner_of(&raw const done));
+            }
+        });
+        while testing::count(Path::HugeKept) == seen {
+            give(take(size), size);
+        }
+        done.store(true, Relaxed);
+    });
+    check();
+    let began = Instant::now();
+    while ALLOC.memory().mapped_bytes > before + CHUNK {
+        assert!(began.elapsed() < Duration::from_secs(20), "still mapped");
+        (0..64).for_each(|_| give(take(100_000), 100_000));
+    }
+}
+
+fn what_is_empty_is_given_up_before_a_request_fails() {
+    ALLOC.purge();
+    let before = ALLOC.memory().mapped_bytes;
+    let size = CHUNK / 2 - (1 << 20);
+    let blocks: Vec<_> = (0..8).map(|_| take(size)).collect();
+    blocks.into_iter().for_each(|block| give(block, size));
+    assert!(ALLOC.memory().mapped_bytes > before + CHUNK);
+    testing::fail_after(0);
+    // SAFETY: not of size 0.
+    let block = unsafe { ALLOC.alloc(layout(HUGE)) };
+    testing::heal();
+    assert!(block.is_null());
+    assert!(ALLOC.memory().mapped_bytes <= before);
+}
+
+fn a_request_beyond_the_quota_maps_nothing() {
+    let expert = ALLOC.expert("small").quota(1 << 20).register().unwrap();
+    let tables = testing::table_bytes();
+    for shift in 26..usize::BITS.min(47) - 1 {
+        assert_eq!(expert.alloc(1 << shift), Err(Error::QuotaExceeded));
+    }
+    assert_eq!((testing::table_bytes(), expert.stats().charged_bytes), (tables, 0));
+    assert!(expert.stats().refusals >= 4);
+}
+
 fn main() {
     common::run_alone(&[
         ("a_freed_mapping_is_used_again", a_freed_mapping_is_used_again),
@@ -169,6 +244,13 @@ fn main() {
         ),
         ("what_is_kept_is_bounded_and_comes_back", what_is_kept_is_bounded_and_comes_back),
         ("a_pointer_of_long_ago_is_refused", a_pointer_of_long_ago_is_refused),
+        ("empty_chunks_go_one_by_one", empty_chunks_go_one_by_one),
+        ("a_mapping_that_was_looked_at_goes_as_well", a_mapping_that_was_looked_at_goes_as_well),
+        (
+            "what_is_empty_is_given_up_before_a_request_fails",
+            what_is_empty_is_given_up_before_a_request_fails,
+        ),
+        ("a_request_beyond_the_quota_maps_nothing", a_request_beyond_the_quota_maps_nothing),
         ("nobody_wants_it_and_it_goes_by_itself", nobody_wants_it_and_it_goes_by_itself),
     ]);
 }

@@ -8,7 +8,6 @@
 //! slice.
 
 use core::cell::Cell;
-use core::ops::RangeInclusive;
 
 use super::bitmap::SliceSet;
 pub use super::chunk::Chunk;
@@ -36,8 +35,8 @@ const SLICES_PER_TICK: usize = 256;
 pub struct Arena {
     /// Chunks with free slices (A1), those that slices came back to last first.
     first: Cell<Option<&'static Chunk>>,
-    /// Huge mappings without a block.
-    kept: Kept,
+    /// Huge mappings without a block (see `huge`).
+    pub(super) kept: Kept,
     runs: Cell<u32>,
     last_tick: Cell<u64>,
 }
@@ -45,7 +44,7 @@ pub struct Arena {
 // SAFETY: chunk records may be used by any thread, under the lock.
 unsafe impl Send for Arena {}
 
-static ARENA: Lock<Arena> = Lock::new(Arena {
+pub(super) static ARENA: Lock<Arena> = Lock::new(Arena {
     first: Cell::new(None),
     kept: Kept::new(),
     runs: Cell::new(0),
@@ -80,15 +79,6 @@ impl Run {
     pub fn start(&self) -> usize {
         self.chunk.base() + self.first * SLICE
     }
-}
-
-/// A chunk that a huge block can begin in.
-pub struct HugeRun {
-    pub chunk: &'static Chunk,
-    /// The block's address.
-    pub start: usize,
-    /// Whether it reads as zero.
-    pub is_zero: bool,
 }
 
 /// Chunks mapped now, huge ones included.
@@ -160,36 +150,11 @@ pub fn extend(chunk: &'static Chunk, first: usize, count: usize, wanted: usize) 
     Some(fresh)
 }
 
-/// A chunk of its own for one block of `bytes` at `align`, which reads as zero
-/// if it has to. The run has no slices, and begins at the block.
-pub fn take_huge(bytes: usize, align: usize, zeroed: bool) -> Option<HugeRun> {
-    let offset = align.max(SLICE);
-    let mapped = bytes.checked_add(offset)?.checked_next_multiple_of(SLICE)?;
-    // A length of exactly one chunk would look like an ordinary one.
-    let mapped = if mapped <= CHUNK { CHUNK + SLICE } else { mapped };
-    let align = align.max(CHUNK);
-    // Of what was kept a fifth may lie idle.
-    let lengths = mapped..=mapped.max(bytes.saturating_add(bytes / 4));
-    let arena = ARENA.lock();
-    arena.look_at_clock();
-    let (chunk, is_fresh) = match arena.take_kept(lengths, align) {
-        Some(chunk) => (chunk, false),
-        None => (arena.map_chunk(mapped, align)?, true),
-    };
-    drop(arena);
-    let start = chunk.base() + offset;
-    // Nobody else has the chunk: not under the lock.
-    let is_zero = is_fresh || zeroed && chunk.purge_behind(start);
-    Some(HugeRun { chunk, start, is_zero })
-}
-
 /// Gives all free physical memory back to the system, and all empty chunks.
 pub fn purge() {
     let arena = ARENA.lock();
     arena.chunks().for_each(|chunk| note_purged(chunk.purge(chunk.dirty.get())));
-    arena.kept.age();
-    arena.release_kept();
-    arena.release_empty(0);
+    arena.release_all();
 }
 
 /// Runs while no other thread is in the arena: for `fork`.
@@ -284,48 +249,6 @@ impl Arena {
         Returned { arena: self, chunk: None, free, dirty }
     }
 
-    /// Keeps a huge chunk, or unmaps it as soon as nobody can be looking at it.
-    pub fn give_huge(&self, chunk: &'static Chunk) {
-        chunk.set_start(1, false);
-        chunk_map::remove(chunk);
-        if self.kept.keep(chunk) {
-            return;
-        }
-        if visit::nobody_else_is_pinned() {
-            self.unmap_chunk(chunk);
-            return;
-        }
-        paths::entered(Path::HugeKept);
-        // Somebody might just read a header of it: keep the addresses, listed
-        // as a chunk without free slices, until a purge finds the threads quiet.
-        self.list(chunk);
-    }
-
-    /// A kept chunk of a length in `lengths`, in the map again.
-    fn take_kept(&self, lengths: RangeInclusive<usize>, align: usize) -> Option<&'static Chunk> {
-        let chunk = self.kept.take(lengths, align)?;
-        paths::entered(Path::HugeReused);
-        // The leaves exist, so this cannot fail; if it did, the chunk would be
-        // listed as one that nobody can use.
-        if chunk_map::insert(chunk).is_err() {
-            self.list(chunk);
-            return None;
-        }
-        Some(chunk)
-    }
-
-    /// Unmaps what was kept since before the last tick, if nobody can be looking
-    /// at it. Returns whether there was any.
-    fn release_kept(&self) -> bool {
-        let mut any = false;
-        while visit::nobody_else_is_pinned() {
-            let Some(chunk) = self.kept.take_old() else { break };
-            self.unmap_chunk(chunk);
-            any = true;
-        }
-        any
-    }
-
     fn chunks(&self) -> impl Iterator<Item = &'static Chunk> {
         // The next one is read before the caller can unlist this one.
         let mut next = self.first.get();
@@ -350,12 +273,13 @@ impl Arena {
         Some(chunk)
     }
 
-    fn map_chunk(&self, bytes: usize, align: usize) -> Option<&'static Chunk> {
+    pub(super) fn map_chunk(&self, bytes: usize, align: usize) -> Option<&'static Chunk> {
         let chunk = RECORDS.take(|_| ())?;
         let mapping = source::map(bytes, align).or_else(|| {
-            // What is kept may be what the system lacks.
-            self.kept.age();
-            self.release_kept().then(|| source::map(bytes, align))?
+            // What is kept, or empty, may be what the system lacks.
+            let before = chunks();
+            self.release_all();
+            (chunks() < before).then(|| source::map(bytes, align))?
         });
         if let Some(mapping) = mapping {
             chunk.open(mapping, bytes);
@@ -371,7 +295,7 @@ impl Arena {
     }
 
     /// Unmaps a chunk that is in no list and no longer in the map.
-    fn unmap_chunk(&self, chunk: &'static Chunk) {
+    pub(super) fn unmap_chunk(&self, chunk: &'static Chunk) {
         let bytes = chunk.bytes();
         // SAFETY: the address of a mapped chunk.
         let mapping = unsafe { super::address::block_at(chunk.base()) };
@@ -416,7 +340,7 @@ impl Arena {
     }
 
     /// Now and then: purges what has been unused for long.
-    fn look_at_clock(&self) {
+    pub(super) fn look_at_clock(&self) {
         let runs = self.runs.get().wrapping_add(1);
         self.runs.set(runs);
         if runs % RUNS_PER_LOOK == 0 {
@@ -432,48 +356,52 @@ impl Arena {
         }
     }
 
-    /// Purges aged slices, some at a time; when none is left, begins the next
-    /// interval and returns true.
+    /// Gives back what was unused for long, a bounded part at a time; when
+    /// nothing is left, begins the next interval and returns true.
     fn tick(&self) -> bool {
         let mut budget = SLICES_PER_TICK;
         for chunk in self.chunks() {
-            let aged = chunk.aged.get();
+            let aged = chunk.aged.get().first(budget);
             if !aged.is_empty() {
-                let purged = chunk.purge(aged);
-                note_purged(purged);
-                budget = budget.saturating_sub(purged);
+                note_purged(chunk.purge(aged));
+                budget -= aged.len();
                 if budget == 0 {
                     return false;
                 }
             }
         }
+        // A mapping at a time: what it still has takes a while to give back.
+        if self.release_old() || self.release_empty(1) {
+            return false;
+        }
         self.chunks().for_each(|chunk| chunk.aged.set(chunk.dirty.get()));
-        self.release_kept();
         self.kept.age();
-        self.release_empty(1);
         true
     }
 
-    /// Unmaps empty chunks beyond the first `keep`, if nobody can be looking
-    /// at them.
-    fn release_empty(&self, keep: usize) {
-        let is_done_with = |chunk: &&Chunk| chunk.is_huge() || chunk.is_empty();
-        let candidates = self.chunks().filter(is_done_with).skip(keep);
-        for chunk in candidates {
-            self.unlist(chunk);
-            chunk_map::remove(chunk);
-            if !visit::nobody_else_is_pinned() {
-                self.put_back(chunk);
-                return;
-            }
-            self.unmap_chunk(chunk);
-        }
+    /// Unmaps all that has no block, as far as nobody can be looking at it.
+    fn release_all(&self) {
+        self.kept.age();
+        while self.release_old() {}
+        while self.release_empty(0) {}
     }
 
-    fn put_back(&self, chunk: &'static Chunk) {
+    /// Unmaps an empty chunk, one beyond the first `keep`, if there is one and
+    /// nobody can be looking at it. Returns whether there was.
+    fn release_empty(&self, keep: usize) -> bool {
+        let Some(chunk) = self.chunks().filter(|chunk| chunk.is_empty()).nth(keep) else {
+            return false;
+        };
+        self.unlist(chunk);
+        chunk_map::remove(chunk);
+        if visit::nobody_else_is_pinned() {
+            self.unmap_chunk(chunk);
+            return true;
+        }
         // The leaves exist, so entering the chunk again cannot fail.
-        if chunk.is_huge() || chunk_map::insert(chunk).is_ok() {
+        if chunk_map::insert(chunk).is_ok() {
             self.list(chunk);
         }
+        false
     }
 }

@@ -91,6 +91,19 @@ impl SliceSet {
         best
     }
 
+    /// The first `count` members, or all.
+    pub fn first(&self, count: usize) -> Self {
+        let (mut first, mut left) = (Self::EMPTY, count);
+        for (start, slices) in self.runs() {
+            first.insert(start, slices.min(left));
+            left -= slices.min(left);
+            if left == 0 {
+                break;
+            }
+        }
+        first
+    }
+
     /// The runs of the set, as (start, count), in order.
     pub fn runs(&self) -> impl Iterator<Item = (usize, usize)> + '_ {
         let mut from = 0;

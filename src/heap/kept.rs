@@ -6,7 +6,9 @@
 //!
 //! - N1 a kept chunk is huge, has no span, and is neither in the map nor on the
 //!   arena's list.
-//! - N2 `bytes` is the sum of the kept chunks' lengths, at most [`MOST`].
+//! - N2 `bytes` is the sum of the kept chunks' lengths, at most [`MOST`]; but for
+//!   those that could not be unmapped because a thread might have been looking at
+//!   them, which have no physical pages behind slice 0.
 
 use core::cell::Cell;
 use core::ops::RangeInclusive;
@@ -33,15 +35,28 @@ impl Kept {
         Self { young: Cell::new(None), old: Cell::new(None), bytes: Cell::new(0) }
     }
 
-    /// Keeps `chunk`, if there is room for it.
-    pub fn keep(&self, chunk: &'static Chunk) -> bool {
-        let bytes = self.bytes.get().saturating_add(chunk.bytes());
-        if bytes > MOST {
-            return false;
-        }
-        self.bytes.set(bytes);
+    /// Whether `bytes` more may be kept (N2).
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.bytes.get().saturating_add(bytes) <= MOST
+    }
+
+    /// Whether more is kept than may be.
+    pub fn is_over(&self) -> bool {
+        self.bytes.get() > MOST
+    }
+
+    /// Keeps `chunk`.
+    pub fn keep(&self, chunk: &'static Chunk) {
+        self.bytes.set(self.bytes.get().saturating_add(chunk.bytes()));
         chunk.next.set(self.young.replace(Some(chunk)));
-        true
+    }
+
+    /// Takes out as many as are too many, for `unmap`.
+    pub fn trim(&self, unmap: impl Fn(&'static Chunk)) {
+        while let Some(chunk) = self.chunks().next().filter(|_| self.is_over()) {
+            self.remove(chunk);
+            unmap(chunk);
+        }
     }
 
     /// Takes out the smallest of a length in `lengths`, at a multiple of `align`.

@@ -15,7 +15,7 @@ use super::geometry::{CHUNK, PAGE, SLICE, SLICES};
 use super::paths::{self, Path};
 use super::record::Heap;
 use super::span::{Span, State};
-use super::{address, chunk_map, idle, pressure, thread};
+use super::{address, chunk_map, huge, idle, pressure, thread};
 use crate::error::Error;
 use crate::key::ExpertKey;
 use crate::sync::Ordering::Relaxed;
@@ -43,8 +43,11 @@ pub fn allocate(
         return allocate_in_chunk(heap, key, bytes, slice_align, zeroed);
     }
     make_room(heap, bytes);
+    // Before anything is mapped: tables for a huge block can be large.
+    heap.admit(bytes)?;
     paths::entered(Path::Huge);
-    let huge = arena::take_huge(bytes, layout.align(), zeroed).ok_or(Error::OutOfMemory)?;
+    let take = || huge::take(bytes, layout.align(), zeroed);
+    let huge = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
     huge.chunk.set_start(1, true);
     let run = Run { chunk: huge.chunk, first: 1, slices: 0, fresh: huge.is_zero };
     begin(heap, key, &run, State::Huge, huge.start, bytes)?;

@@ -19,6 +19,7 @@ mod free_block;
 mod geometry;
 mod handover;
 mod host;
+mod huge;
 mod id_hash;
 mod idle;
 mod kept;

@@ -22,6 +22,7 @@ use core::ptr;
 use super::arena::{self, Returned};
 use super::cache::Cache;
 use super::geometry::SLICE;
+use super::idle;
 use super::paths::{self, Path};
 use super::size_class::CLASSES;
 use super::span::{Span, SpanList, State};
@@ -312,15 +313,33 @@ impl Heap {
     ///
     /// [`Error::QuotaExceeded`].
     pub fn charge_beyond(&self, span: &Span, bytes: usize) -> Result<(), Error> {
-        if self.is_kind(Kind::Ambient) && self.overdraft.load(Relaxed) {
-            paths::entered(Path::Overdrawn);
-            self.account().overdraw(bytes);
-            span.set_charged(span.charged() + bytes);
-            return Ok(());
+        if !self.may_overdraw() {
+            return Err(self.refused());
         }
+        paths::entered(Path::Overdrawn);
+        self.account().overdraw(bytes);
+        span.set_charged(span.charged() + bytes);
+        Ok(())
+    }
+
+    /// Whether the owner has room for `bytes` more, or may be granted them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QuotaExceeded`], a counted refusal.
+    pub fn admit(&self, bytes: usize) -> Result<(), Error> {
+        let is_granted = self.account().has_room(bytes) || self.may_overdraw();
+        if is_granted { Ok(()) } else { Err(self.refused()) }
+    }
+
+    fn may_overdraw(&self) -> bool {
+        self.is_kind(Kind::Ambient) && self.overdraft.load(Relaxed)
+    }
+
+    fn refused(&self) -> Error {
         paths::entered(Path::Refused);
         self.account().count_refusal();
-        Err(Error::QuotaExceeded)
+        Error::QuotaExceeded
     }
 
     /// Refunds what `span` was charged, beyond `keep` bytes.
@@ -343,7 +362,8 @@ impl Heap {
         cache: &Cache,
     ) -> Result<Option<&'static Span>, Error> {
         let slices = super::size_class::slices(class);
-        let run = arena::take(slices, 1).ok_or(Error::OutOfMemory)?;
+        let take = || arena::take(slices, 1);
+        let run = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
         let span = run.header();
         let size = super::size_class::size_of(class);
         span.begin(class as u8, State::Current, size, run.start(), slices as u32, run.fresh);

@@ -52,7 +52,7 @@ pub(super) fn check_chunks(seen: &mut Checked) -> Verdict {
         let prev = chunk.prev.get().map(place);
         order = order.and(is("arena A1", "link to the chunk before", place(chunk), prev == before));
         before = Some(place(chunk));
-        kept += usize::from(chunk.is_huge());
+        order = order.and(is("arena A1", "listed chunk", place(chunk), !chunk.is_huge()));
     });
     let mut bytes = 0;
     let counted = arena::for_each_kept(|chunk| {
