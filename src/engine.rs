@@ -158,7 +158,9 @@ pub trait Engine: Copy + Send + Sync {
     ///
     /// A size that is not larger, with an alignment that is not either, never
     /// fails: `shrink_to_fit` aborts the process otherwise, and an expert may
-    /// be at its quota. The block then stays where it is.
+    /// be at its quota. The block then stays where it is. (The host engine's huge
+    /// blocks have to move where they were aligned beyond a slice and are not to be
+    /// any more, which may fail.)
     ///
     /// # Errors
     ///

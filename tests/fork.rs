@@ -9,7 +9,9 @@ mod unix {
     use std::panic::AssertUnwindSafe;
     use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-    use expert_alloc::{Expert, ExpertKey};
+    use std::alloc::GlobalAlloc;
+
+    use expert_alloc::{Expert, ExpertKey, testing};
 
     use crate::common::ALLOC;
 
@@ -60,6 +62,54 @@ mod unix {
         assert!(ALLOC.snapshot().host().is_some());
     }
 
+    /// Waits for a child; its status.
+    fn wait(child: libc::pid_t) -> i32 {
+        assert!(child > 0, "no child");
+        let mut status = 0;
+        // SAFETY: a child of ours; `status` is ours too.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        status
+    }
+
+    /// The C library gives a thread of the child the stack of one that is lost,
+    /// and so its thread pointer: it is not that thread.
+    pub fn a_thread_of_the_child_is_none_of_the_lost() {
+        let layout = std::alloc::Layout::from_size_align(4000, 8).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let lost = std::thread::spawn(move || {
+            // SAFETY: not of size 0.
+            let take = |_| unsafe { ALLOC.alloc(layout) } as usize;
+            sender.send((0..2000).map(take).collect::<Vec<_>>()).unwrap();
+            let _ = stopped.recv();
+        });
+        let blocks = receiver.recv().unwrap();
+        // SAFETY: the child only uses this heap, and leaves by `_exit`.
+        match unsafe { libc::fork() } {
+            0 => {
+                // SAFETY: no preconditions. A child that hangs is killed.
+                unsafe { libc::alarm(20) };
+                // SAFETY: no other thread is left, or runs yet.
+                let spans = || unsafe { testing::check() }.unwrap().spans;
+                let before = spans();
+                let free = move || {
+                    for block in blocks {
+                        // SAFETY: the child's copies of live blocks.
+                        unsafe { ALLOC.dealloc(block as *mut u8, layout) };
+                    }
+                };
+                std::thread::spawn(free).join().unwrap();
+                // What it frees waits for a thread that is no more.
+                let code = i32::from(spans() + 10 < before);
+                // SAFETY: no preconditions.
+                unsafe { libc::_exit(code) };
+            }
+            child => assert_eq!(wait(child), 0),
+        }
+        drop(stop);
+        lost.join().unwrap();
+    }
+
     pub fn forks_among_busy_threads() {
         let shared = ALLOC.expert("shared").register().unwrap();
         shared.alloc(100).unwrap();
@@ -79,13 +129,7 @@ mod unix {
                         // SAFETY: no preconditions.
                         unsafe { libc::_exit(i32::from(outcome.is_err())) };
                     }
-                    pid => {
-                        assert!(pid > 0, "no child");
-                        let mut status = 0;
-                        // SAFETY: a child of ours; `status` is ours too.
-                        assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
-                        assert_eq!(status, 0, "a child failed (14: it hung)");
-                    }
+                    pid => assert_eq!(wait(pid), 0, "a child failed (14: it hung)"),
                 }
             }
             STOP.store(true, Relaxed);
@@ -99,7 +143,13 @@ fn main() {
         println!("not run: QEMU stops where a process with threads forks");
         return;
     }
-    common::run_alone(&[("forks_among_busy_threads", unix::forks_among_busy_threads)]);
+    common::run_alone(&[
+        (
+            "a_thread_of_the_child_is_none_of_the_lost",
+            unix::a_thread_of_the_child_is_none_of_the_lost,
+        ),
+        ("forks_among_busy_threads", unix::forks_among_busy_threads),
+    ]);
 }
 
 #[cfg(not(unix))]

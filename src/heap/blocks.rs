@@ -142,8 +142,9 @@ pub unsafe fn resize(
         unsafe { span_of(memory) }
     };
     let is_aligned = memory.addr().get() % new.align() == 0;
-    // Blocks aligned beyond a slice are found in another way, by their layout.
-    let stays = is_aligned && (new.align() > SLICE) == (old.align() > SLICE);
+    // Huge blocks aligned beyond a slice are found in another way, by their layout.
+    let is_found = (new.align() > SLICE) == (old.align() > SLICE) || span.is_in_chunk();
+    let stays = is_aligned && is_found;
     if stays {
         // SAFETY: S1: the live block of this span.
         if let Some(done) = unsafe { resize_in_place(span, memory, old, new, zeroed) } {

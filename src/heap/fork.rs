@@ -2,13 +2,16 @@
 //! every lock as it stood. All locks are taken before and released on both
 //! sides, so none is copied while another thread holds it. What other threads'
 //! caches held is lost to the child; their pins are taken off there, because
-//! nobody will.
+//! nobody will, and their tokens, because a thread of the child may get one anew.
 
 #[cfg(unix)]
 mod system {
-    use crate::heap::record::Heap;
+    use crate::heap::record::{Heap, Lists};
     use crate::heap::{arena, tables, thread, visit};
     use crate::sync::{AtomicBool, Ordering::Relaxed};
+
+    /// The token of no thread: no word has this address.
+    const LOST: usize = 1;
 
     static IS_SET: AtomicBool = AtomicBool::new(false);
 
@@ -40,6 +43,18 @@ mod system {
     extern "C" fn after_in_child() {
         visit::unpin_others();
         after();
+        Heap::made().for_each(|heap| heap.with(disown));
+    }
+
+    /// Takes the spans of threads that the child does not have from whoever gets
+    /// their tokens (T1 of `thread`): the C library uses their stacks again, and the
+    /// token of a thread is an address there.
+    fn disown(lists: &Lists) {
+        let mine = thread::token();
+        let is_lost = |token| token != 0 && token != mine;
+        for span in lists.spans().filter(|span| is_lost(span.thread.load(Relaxed))) {
+            span.thread.store(LOST, Relaxed);
+        }
     }
 
     pub fn prepare() {

@@ -283,6 +283,11 @@ impl Span {
         matches!(self.state(), State::Large | State::Huge | State::Spare)
     }
 
+    /// Whether the span is a large block's in a chunk with others.
+    pub fn is_in_chunk(&self) -> bool {
+        self.state() == State::Large
+    }
+
     /// Makes the span of a large block that is freed a spare one. Of several
     /// who free the block, one succeeds.
     pub fn claim(&self) -> bool {
