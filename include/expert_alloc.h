@@ -125,8 +125,8 @@ LPVOID WINAPI ExpertTransferMemory(HEXPERTKEY from, LPVOID memory, HEXPERTKEY to
 
 /* Registers what to call, once, when the expert ends, before its memory goes.
  * The key is still valid then, as for an expert that is to stop. A C++
- * exception out of it is caught and counted on x86-64 Linux; elsewhere it ends
- * the process. */
+ * exception out of it, or a panic of a Rust plug-in, is caught and counted on
+ * x86-64 Linux; elsewhere it ends the process. */
 DWORD WINAPI ExpertOnReclaim(HEXPERTKEY key, void (*cleanup)(LPVOID), LPVOID context);
 
 /* What an expert holds. */

@@ -2,6 +2,7 @@
 //! compiled against the header and the shared object runs the whole contract.
 #![cfg(unix)]
 
+use std::ffi::OsStr;
 use std::fmt::Write;
 use std::mem::offset_of;
 use std::path::{Path, PathBuf};
@@ -201,10 +202,12 @@ fn target() -> Option<String> {
 /// Runs a program that was built here: by what runs the target's programs.
 fn program(path: &Path) -> Command {
     let runner = env::var("CROSS_RUNNER").unwrap_or_default();
-    let mut words = runner.split_whitespace();
-    let Some(first) = words.next() else { return Command::new(path) };
-    let mut command = Command::new(first);
-    command.args(words).arg(path);
+    let mut words = runner.split_whitespace().map(OsStr::new).chain([path.as_os_str()]);
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
+    // Cargo's would come before the path that was linked, and may hold an older
+    // build.
+    command.env_remove("LD_LIBRARY_PATH");
     command
 }
 
@@ -229,7 +232,21 @@ fn a_clean_up_may_throw_as_cpp_does() {
     build.arg(root().join("tests/c/throws.cpp")).arg("-o").arg(&program);
     link(&mut build);
     run(&mut build);
-    assert_eq!(run(&mut Command::new(&program)).trim(), "the host's own");
+    assert_eq!(run(&mut self::program(&program)).trim(), "the host's own");
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn a_clean_up_may_panic_as_another_rust_does() {
+    let program = work_folder().join("panics");
+    let mut build = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
+    build.args(["--edition", "2024"]).arg(root().join("tests/c/panics.rs"));
+    build.arg("-o").arg(&program);
+    let folder = shared_object();
+    build.arg("-L").arg(folder).args(["-l", "dylib=expert_alloc"]);
+    build.arg(format!("-Clink-arg=-Wl,-rpath,{}", folder.display()));
+    run(&mut build);
+    assert_eq!(run(&mut self::program(&program)).trim(), "its own");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Calling a function that was written elsewhere, perhaps in C++, and coming
 //! back whatever it throws.
 //!
-//! A Rust panic passes through here to the `catch_unwind` of the caller. Any
-//! other exception Rust cannot catch: its runtime would abort the process. So
-//! on Linux on x86-64 such a function is called from a few instructions with a
-//! personality routine of their own, which says: I handle this. The unwinder
-//! then continues at the landing, which deletes the exception and returns.
+//! A panic of this library's own runtime passes through here to the `catch_unwind`
+//! of the caller. Any other exception, that of another copy of Rust's runtime
+//! included, Rust cannot catch: it would abort the process. So on Linux on x86-64
+//! such a function is called from a few instructions with a personality routine
+//! of their own, which says: I handle this. The unwinder then continues at the
+//! landing, which disposes of the exception and returns.
 //!
 //! Source: Itanium C++ ABI, Exception Handling, 1.6 (personality routine) and
 //! 1.4 (foreign exceptions).
@@ -54,7 +55,9 @@ use guard::returns;
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 mod guard {
-    use core::ffi::{c_int, c_void};
+    use core::ffi::{CStr, c_int, c_void};
+
+    use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
     /// `_Unwind_Action`: looking for a handler, nothing unwound yet.
     const SEARCH_PHASE: c_int = 1;
@@ -66,6 +69,8 @@ mod guard {
     const CONTINUE_UNWIND: c_int = 8;
     /// The class of Rust's own exceptions, whichever end its runtime begins at.
     const RUST: [u64; 2] = [u64::from_ne_bytes(*b"MOZ\0RUST"), u64::from_ne_bytes(*b"TSUR\0ZOM")];
+    /// The class of C++ exceptions, but for the last byte.
+    const CPP: u64 = u64::from_be_bytes(*b"GNUCC++\0");
     /// DWARF's number of `rax`, where the landing expects the exception.
     const RAX: c_int = 0;
 
@@ -93,13 +98,14 @@ mod guard {
         "expert_alloc_guarded_landing:",
         ".cfi_def_cfa_offset 16",
         "mov rdi, rax",
-        "call _Unwind_DeleteException@PLT",
+        "call {dispose}",
         "xor eax, eax",
         "jmp 2b",
         ".cfi_endproc",
         ".size expert_alloc_guarded_call, . - expert_alloc_guarded_call",
         ".popsection",
         personality = sym personality,
+        dispose = sym dispose,
     );
 
     unsafe extern "C-unwind" {
@@ -117,6 +123,89 @@ mod guard {
     unsafe extern "C" {
         fn _Unwind_SetGR(context: *mut c_void, register: c_int, value: usize);
         fn _Unwind_SetIP(context: *mut c_void, address: usize);
+        fn _Unwind_DeleteException(exception: *mut c_void);
+    }
+
+    /// The beginning of every exception (`_Unwind_Exception`).
+    #[repr(C)]
+    struct Header {
+        class: u64,
+        /// The function that deletes it: of each runtime its own.
+        cleanup: usize,
+    }
+
+    /// What deletes the panics of this library's runtime; 0 while unknown. A
+    /// number that is always the same: orders nothing.
+    static OWN: AtomicUsize = AtomicUsize::new(0);
+
+    /// Learns [`OWN`] from a panic.
+    #[cold]
+    fn learn() {
+        unsafe extern "C-unwind" fn panics(_: *mut c_void) {
+            std::panic::resume_unwind(std::boxed::Box::new(()));
+        }
+        // The personality routine takes the first Rust exception for our own.
+        let caught = std::panic::catch_unwind(|| {
+            // SAFETY: it needs no context.
+            unsafe { expert_alloc_guarded_call(panics, core::ptr::null_mut()) }
+        });
+        debug_assert!(caught.is_err() && OWN.load(Relaxed) != 0);
+    }
+
+    /// Whether an exception is a panic of this library's own runtime.
+    ///
+    /// # Safety
+    ///
+    /// - S1 `exception` is one that is being thrown.
+    unsafe fn is_own(class: u64, exception: *mut c_void) -> bool {
+        if !RUST.contains(&class) {
+            return false;
+        }
+        // SAFETY: S1.
+        let cleanup = unsafe { exception.cast::<Header>().as_ref() }.map_or(0, |head| head.cleanup);
+        match OWN.compare_exchange(0, cleanup, Relaxed, Relaxed) {
+            Ok(_) => true,
+            Err(own) => own == cleanup,
+        }
+    }
+
+    /// Gets rid of an exception that was caught.
+    ///
+    /// # Safety
+    ///
+    /// - S1 `exception` was just caught, and nobody else knows it.
+    unsafe extern "C" fn dispose(exception: *mut c_void) {
+        // SAFETY: S1.
+        let class = unsafe { exception.cast::<Header>().as_ref() }.map_or(0, |head| head.class);
+        if RUST.contains(&class) {
+            // Its runtime aborts the process when somebody else deletes it: it
+            // is lost, with what it owns.
+            return;
+        }
+        if class & !0xFF == CPP {
+            // So that its runtime counts it as caught.
+            let functions = (find(c"__cxa_begin_catch"), find(c"__cxa_end_catch"));
+            if let (Some(begin), Some(end)) = functions {
+                // SAFETY: `void *__cxa_begin_catch(void *)`, of the C++ ABI.
+                let begin: unsafe extern "C" fn(*mut c_void) -> *mut c_void =
+                    unsafe { core::mem::transmute(begin) };
+                // SAFETY: `void __cxa_end_catch(void)`.
+                let end: unsafe extern "C-unwind" fn() = unsafe { core::mem::transmute(end) };
+                // SAFETY: S1.
+                unsafe { begin(exception) };
+                // SAFETY: ends what was begun. A destructor that throws ends
+                // the process, as C++ has it.
+                return unsafe { end() };
+            }
+        }
+        // SAFETY: S1.
+        unsafe { _Unwind_DeleteException(exception) };
+    }
+
+    /// A function of the process by its name.
+    fn find(name: &CStr) -> Option<core::ptr::NonNull<c_void>> {
+        // SAFETY: a string.
+        core::ptr::NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
     }
 
     /// # Safety
@@ -126,6 +215,9 @@ mod guard {
         function: unsafe extern "C-unwind" fn(*mut c_void),
         context: *mut c_void,
     ) -> bool {
+        if OWN.load(Relaxed) == 0 {
+            learn();
+        }
         // SAFETY: S1.
         unsafe { expert_alloc_guarded_call(function, context) != 0 }
     }
@@ -143,7 +235,8 @@ mod guard {
         exception: *mut c_void,
         context: *mut c_void,
     ) -> c_int {
-        if RUST.contains(&class) || actions & FORCE_UNWIND != 0 {
+        // SAFETY: S1: it is being thrown.
+        if actions & FORCE_UNWIND != 0 || unsafe { is_own(class, exception) } {
             return CONTINUE_UNWIND;
         }
         if actions & SEARCH_PHASE != 0 {

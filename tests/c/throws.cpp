@@ -1,6 +1,7 @@
 // Clean-ups that throw, as C++ does: caught and counted, destructors run, and
 // the host's own exceptions work as before.
 #include <cstdio>
+#include <exception>
 #include <stdexcept>
 
 #include "expert_alloc.h"
@@ -35,6 +36,8 @@ int main()
         ExpertOnReclaim(key, throws, nullptr);
         if (ExpertReclaimKey(key, &report) != NMERR_INTERNAL_EXCEPTION)
             return 2;
+        if (std::uncaught_exception())
+            return 5;
         if (report.cleanups_run != 2 || report.cleanups_failed != 1)
             return 3;
     }
