@@ -127,9 +127,9 @@ fn of_what_another_thread_frees_nothing_is_kept() {
     let handle = expert.allocator();
     give(handle, take(handle, 8), 8);
     let before = charged(&expert);
-    let block = take(handle, 300_000).addr();
+    let block = take(handle, 300_000).addr().get();
     std::thread::scope(|scope| {
-        let free = || give(handle, NonNull::without_provenance(block), 300_000);
+        let free = || give(handle, NonNull::new(block as *mut u8).unwrap(), 300_000);
         scope.spawn(free).join().unwrap();
     });
     assert_eq!(charged(&expert), before);

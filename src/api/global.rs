@@ -214,7 +214,7 @@ impl ExpertAlloc {
     }
 
     /// Gives free physical memory back to the system at once: what is empty in
-    /// this thread's caches, every free slice, and the mappings of freed blocks
+    /// this thread's caches (each thread keeps 1 to 16 MiB), every free slice, and the mappings of freed blocks
     /// of more than 16 MiB, of which up to 128 MiB are kept (2 MiB and 16 MiB on
     /// 32-bit targets).
     ///

@@ -29,7 +29,8 @@ use crate::expert::cleanup::Outcome;
 #[non_exhaustive]
 pub struct Stats {
     /// Bytes in blocks handed out and not freed: their usable sizes, which
-    /// may be a little more than was asked for.
+    /// may be a little more than was asked for. Of raw blocks of the process-wide
+    /// heap the 16 bytes in front are counted, too.
     pub live_bytes: usize,
     /// Blocks handed out and not freed.
     pub live_blocks: usize,
@@ -42,7 +43,8 @@ pub struct Stats {
     pub quota: usize,
     /// Blocks handed out so far.
     pub allocations: u64,
-    /// Blocks freed so far.
+    /// Blocks freed so far. The host frees what it has adopted; the expert that
+    /// had allocated it, and so that count, is gone.
     pub frees: u64,
     /// Requests refused for want of quota, or because the expert is to stop.
     pub refusals: u64,
