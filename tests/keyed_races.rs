@@ -7,7 +7,7 @@ mod model;
 
 use std::ffi::{c_char, c_void};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use common::ALLOC;
 use model::dice::Dice;
@@ -54,23 +54,39 @@ fn register() -> usize {
     unsafe { ExpertRegisterKey(c"racing".as_ptr(), 0, null_mut()) }
 }
 
+/// A block that some thread was given: whose, and where. The two may not fit each
+/// other, and by now it may be anybody's, or nobody's.
+#[derive(Default)]
+struct Known {
+    owner: AtomicUsize,
+    memory: AtomicPtr<c_void>,
+}
+
+impl Known {
+    fn set(&self, owner: usize, memory: *mut c_void) {
+        self.owner.store(owner, Relaxed);
+        self.memory.store(memory, Relaxed);
+    }
+}
+
 /// Calls and calls. Memory is not touched: it may go at any moment.
-fn call(keys: &[AtomicUsize; KEYS], seed: u64) -> usize {
+fn call(keys: &[AtomicUsize; KEYS], known: &[Known], seed: u64) -> usize {
     let mut dice = Dice::Seed(seed);
-    let mut known = [(0, null_mut::<c_void>()); 64];
     let mut calls = 0;
     while !STOP.load(Relaxed) {
         let key = keys[dice.below(KEYS)].load(Relaxed);
         let to = keys[dice.below(KEYS)].load(Relaxed);
-        let place = dice.below(known.len());
-        let (owner, memory) = known[place];
+        let place = &known[dice.below(known.len())];
+        let (owner, memory) = (place.owner.load(Relaxed), place.memory.load(Relaxed));
+        // Somebody else's now and then.
+        let owner = if dice.below(4) == 0 { key } else { owner };
         let size = dice.size(200 << 10);
         let mut code = 77;
         calls += 1;
         match dice.below(8) {
             0..=2 => {
                 // SAFETY: a place for the code.
-                known[place] = (key, unsafe { ExpertAllocMemory(key, size, &raw mut code) });
+                place.set(key, unsafe { ExpertAllocMemory(key, size, &raw mut code) });
                 assert!(matches!(code, 0 | 19 | 125 | 130), "{code}");
             }
             3 if !memory.is_null() => {
@@ -78,7 +94,7 @@ fn call(keys: &[AtomicUsize; KEYS], seed: u64) -> usize {
                 let moved = unsafe { ExpertReallocMemory(owner, memory, size, &raw mut code) };
                 assert!(matches!(code, 0 | 19 | 74 | 76 | 125 | 130), "{code}");
                 if code == 0 {
-                    known[place] = (owner, moved);
+                    place.set(owner, moved);
                 }
             }
             4 if !memory.is_null() => {
@@ -86,7 +102,7 @@ fn call(keys: &[AtomicUsize; KEYS], seed: u64) -> usize {
                 let moved = unsafe { ExpertTransferMemory(owner, memory, to, &raw mut code) };
                 assert!(matches!(code, 0 | 19 | 74 | 76 | 125 | 130), "{code}");
                 if code == 0 {
-                    known[place] = (to, moved);
+                    place.set(to, moved);
                 }
             }
             5 => {
@@ -96,7 +112,9 @@ fn call(keys: &[AtomicUsize; KEYS], seed: u64) -> usize {
             _ => {
                 let code = ExpertFreeMemory(owner, memory);
                 assert!(matches!(code, 0 | 74 | 76 | 125 | 130), "{code}");
-                known[place] = (0, null_mut());
+                if dice.below(4) > 0 {
+                    place.set(0, null_mut());
+                }
             }
         }
     }
@@ -106,13 +124,16 @@ fn call(keys: &[AtomicUsize; KEYS], seed: u64) -> usize {
 fn keys_are_reclaimed_under_calls() {
     walk();
     let keys: [AtomicUsize; KEYS] = core::array::from_fn(|_| AtomicUsize::new(register()));
+    // Half of the threads share what they know, so calls meet at one block.
+    let known: [[Known; 64]; 3] =
+        core::array::from_fn(|_| core::array::from_fn(|_| Known::default()));
     let rounds = if cfg!(debug_assertions) { 500 } else { 3000 };
     let calls = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..4)
-            .map(|seed| {
+            .map(|seed: usize| {
                 scope.spawn({
-                    let keys = &keys;
-                    move || call(keys, seed)
+                    let (keys, known) = (&keys, &known[seed.min(2)]);
+                    move || call(keys, known, seed as u64)
                 })
             })
             .collect();

@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use common::{ALLOC, emulated};
 
@@ -56,4 +56,47 @@ fn a_block_is_freed_or_given_away() {
     });
     assert!(given > 0 && lost > 0, "{given} given, {lost} freed");
     assert_eq!(giver.stats().live_blocks + taker.stats().live_blocks, 0);
+}
+
+/// What an ended expert had is freed by another, which is being given memory
+/// there: a block is live, and found, from the moment that it is handed out.
+#[test]
+fn stale_pointers_are_freed_while_their_addresses_are_given_out() {
+    const BLOCKS: usize = 100;
+    for round in 0..if emulated() { 5 } else { 200 } {
+        let earlier = ALLOC.expert("earlier").register().unwrap();
+        // Their marks stay in the memory.
+        let stale = [(); BLOCKS].map(|()| earlier.alloc(SIZE).unwrap().as_ptr().addr());
+        let _ = earlier.finish();
+        let expert = ALLOC.expert("later").register().unwrap();
+        let free = |block: usize| expert.free(std::ptr::without_provenance_mut(block)).is_ok();
+        let is_done = AtomicBool::new(false);
+        let (blocks, freed) = std::thread::scope(|scope| {
+            let frees = scope.spawn(|| {
+                let mut freed = 0;
+                while !is_done.load(Ordering::Relaxed) {
+                    freed += stale.iter().filter(|&&block| free(block)).count();
+                }
+                freed
+            });
+            // Takes the lock that blocks are made under.
+            let figures = scope.spawn(|| {
+                while !is_done.load(Ordering::Relaxed) {
+                    std::hint::black_box(expert.stats());
+                }
+            });
+            let blocks = [(); BLOCKS].map(|()| expert.alloc(SIZE).unwrap().as_ptr().addr());
+            is_done.store(true, Ordering::Relaxed);
+            figures.join().unwrap();
+            (blocks, frees.join().unwrap())
+        });
+        let stats = expert.stats();
+        assert_eq!(stats.live_blocks, BLOCKS - freed, "round {round}");
+        let is_live = |&&block: &&usize| expert.size(std::ptr::without_provenance(block)) == SIZE;
+        let mut live: Vec<_> = blocks.iter().filter(is_live).collect();
+        live.sort_unstable();
+        live.dedup();
+        assert_eq!(live.len(), BLOCKS - freed, "round {round}");
+        assert_eq!(expert.finish().blocks, BLOCKS - freed, "round {round}");
+    }
 }
