@@ -15,7 +15,7 @@
 
 use core::ptr::{self, NonNull};
 
-use crate::sync::{AtomicUsize, Ordering::Relaxed};
+use crate::sync::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 /// What a guard is away from its block's address: odd, and far more than any
 /// block is long, so that no pointer into or behind a block looks like one.
@@ -145,10 +145,9 @@ impl FreeBlock {
         // SAFETY: S1: room and alignment. Relaxed: a raw call with a stale
         // address may be looking at this word; what it reads is only compared.
         (unsafe { second_word(memory) }).store(guard_of(memory.addr().get()), Relaxed);
-        let block: NonNull<Links> = memory.cast();
-        // SAFETY: S1: room, alignment and exclusive use.
-        unsafe { (*block.as_ptr()).next = next };
-        Self(block)
+        let block = Self(memory.cast());
+        block.set_next(next);
+        block
     }
 
     /// The free block that lies at `memory`.
@@ -171,8 +170,9 @@ impl FreeBlock {
     /// Puts `next` behind this block.
     #[inline(always)]
     pub fn set_next(self, next: FreeList) {
-        // SAFETY: F1 and F2.
-        unsafe { (*self.0.as_ptr()).next = next };
+        // SAFETY: F1 and F2. Relaxed: as in `new`; in a raw block this word was
+        // the size.
+        (unsafe { self.0.cast::<AtomicPtr<Links>>().as_ref() }).store(next.0.cast_mut(), Relaxed);
     }
 
     /// Whether the guard is in place: the block is free indeed.
@@ -206,8 +206,8 @@ impl FreeBlock {
 /// - S1 `memory` is such a block, of `bytes` bytes or more, and of two words.
 #[inline]
 pub unsafe fn zero(memory: NonNull<u8>, bytes: usize) {
-    // SAFETY: S1: the first word.
-    unsafe { memory.cast::<usize>().write(0) };
+    // SAFETY: S1: the first word. Relaxed: as in `FreeBlock::set_next`.
+    (unsafe { memory.cast::<AtomicUsize>().as_ref() }).store(0, Relaxed);
     if let Some(rest @ 1..) = bytes.checked_sub(WORDS) {
         // SAFETY: S1: inside the block.
         let behind = unsafe { memory.add(WORDS) };

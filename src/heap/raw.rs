@@ -91,7 +91,8 @@ fn find(
     let owner = heap.key().ok_or(Error::InvalidPointer)?;
     // SAFETY: W2: a carved block's start.
     let mark = unsafe { second_word(start) };
-    if mark.load(Relaxed) != mark_of(start, owner) {
+    // Acquire: the block as it was handed out (the Release in `hand_out`).
+    if mark.load(Ordering::Acquire) != mark_of(start, owner) {
         return Err(Error::InvalidPointer);
     }
     if owner != key {
@@ -145,7 +146,7 @@ fn claim(block: NonNull<u8>, key: ExpertKey) -> Result<usize, Error> {
     // SAFETY: W2: a carved block's start.
     let mark = unsafe { second_word(block) };
     let live = mark_of(block, key);
-    // Acquire: the block as it was handed out (the Release in `hand_out`).
+    // Acquire: as in `find`.
     let claimed = mark.compare_exchange(live, 0, Ordering::Acquire, Relaxed);
     claimed.map_err(|_| Error::InvalidPointer)?;
     // SAFETY: S1: live, and from now on this call's. What was found there may
