@@ -55,15 +55,39 @@ fn charged(expert: &Expert) -> usize {
 fn a_batch_is_allocated_from_what_was_freed() {
     for size in [64, 4000, 20_000] {
         let expert = expert(0);
-        batch(expert.allocator(), 200_000 / size, size);
+        batch(expert.allocator(), 800_000 / size, size);
         let (kept, used) = (charged(&expert), count(Path::IdleSpanUsed));
         assert!(kept >= SPAN, "{kept}");
-        batch(expert.allocator(), 200_000 / size, size);
-        assert!(count(Path::IdleSpanUsed) > used, "{size}");
-        assert_eq!(charged(&expert), kept, "{size}");
+        batch(expert.allocator(), 800_000 / size, size);
+        assert!(count(Path::IdleSpanUsed) > used + 2, "{size}");
+        assert!(charged(&expert) <= kept, "{size}");
         assert_eq!(expert.stats().live_blocks, 0);
         assert_eq!(expert.finish().blocks, 0);
     }
+}
+
+/// Makes the thread keep the spans of large blocks, which it does not for a while
+/// after many different sizes.
+fn patience(handle: ExpertHandle<'_>) {
+    let used = count(Path::SpareUsed);
+    (0..100).for_each(|_| give(handle, take(handle, 300_000), 300_000));
+    assert!(count(Path::SpareUsed) > used + 50);
+}
+
+/// It does not where the sizes are all different, and does again where not.
+fn large_blocks_of_all_sizes_are_not_kept() {
+    let expert = expert(0);
+    let handle = expert.allocator();
+    give(handle, take(handle, 8), 8);
+    let idle = charged(&expert);
+    let kept = |slices: usize| {
+        give(handle, take(handle, slices * SPAN), slices * SPAN);
+        usize::from(charged(&expert) > idle)
+    };
+    let kept: usize = (0..320).map(|round| kept(2 + round % 10)).sum();
+    assert!((8..40).contains(&kept), "{kept}");
+    check();
+    patience(handle);
 }
 
 fn a_large_block_is_allocated_where_one_was_freed() {
@@ -71,6 +95,8 @@ fn a_large_block_is_allocated_where_one_was_freed() {
     let handle = expert.allocator();
     // The first makes the thread known to the expert.
     give(handle, take(handle, 8), 8);
+    patience(handle);
+    let before = expert.stats().allocations;
     let (size, smaller) = (300_000, 280_000);
     let block = take(handle, size);
     // SAFETY: a live block of that size.
@@ -86,7 +112,9 @@ fn a_large_block_is_allocated_where_one_was_freed() {
     assert!(bytes.iter().all(|&byte| byte == 0));
     check();
     let stats = expert.stats();
-    assert_eq!((stats.live_blocks, stats.allocations, stats.frees), (1, 3, 2));
+    assert_eq!(stats.live_blocks, 1);
+    assert_eq!(stats.allocations, stats.frees + 1);
+    assert_eq!(stats.allocations, before + 2);
     give(handle, again, smaller);
     check();
     assert_eq!(expert.finish().blocks, 0);
@@ -96,6 +124,7 @@ fn a_large_block_grows_over_what_is_kept_behind_it() {
     let expert = expert(0);
     let handle = expert.allocator();
     give(handle, take(handle, 8), 8);
+    patience(handle);
     ALLOC.purge();
     let (size, more) = (100_000, 200_000);
     let blocks: Vec<_> = (0..8).map(|_| take(handle, size)).collect();
@@ -197,6 +226,7 @@ fn main() {
             "a_large_block_is_allocated_where_one_was_freed",
             a_large_block_is_allocated_where_one_was_freed,
         ),
+        ("large_blocks_of_all_sizes_are_not_kept", large_blocks_of_all_sizes_are_not_kept),
         (
             "a_large_block_grows_over_what_is_kept_behind_it",
             a_large_block_grows_over_what_is_kept_behind_it,

@@ -75,6 +75,17 @@ impl Run {
         self.chunk.header(self.first)
     }
 
+    /// Gives the run back untouched; it is nobody's.
+    pub fn give_back(&self) {
+        let arena = ARENA.lock();
+        let mut free = SliceSet::EMPTY;
+        free.insert(self.first, self.slices);
+        self.chunk.set_start(self.first, false);
+        let dirty = if self.fresh { SliceSet::EMPTY } else { free };
+        self.chunk.give(&free, &dirty);
+        arena.list_first(self.chunk);
+    }
+
     /// The address of the first slice.
     pub fn start(&self) -> usize {
         self.chunk.base() + self.first * SLICE

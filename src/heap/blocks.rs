@@ -151,6 +151,10 @@ pub unsafe fn resize(
             return done.map(|()| memory);
         }
     }
+    if span.is_large() || class_of(new).is_none() {
+        // A block that grows wants room behind it for the next time.
+        large::give_spares(span);
+    }
     let moved = match allocate_beside(span, new, zeroed) {
         // A block that is to shrink never fails: it stays as large as it is.
         Err(_) if stays && new.size() <= old.size() => {
@@ -170,8 +174,13 @@ pub unsafe fn resize(
     let to = unsafe { moved.add(skipped) };
     // SAFETY: both blocks have at least that many bytes more and are distinct.
     unsafe { from.copy_to_nonoverlapping(to, kept) };
-    // SAFETY: S1 and S2.
-    unsafe { dealloc(memory.as_ptr(), old) };
+    if span.is_large() {
+        // SAFETY: S1 and S2.
+        unsafe { large::end(span, memory) };
+    } else {
+        // SAFETY: S1 and S2.
+        unsafe { dealloc(memory.as_ptr(), old) };
+    }
     Ok(moved)
 }
 

@@ -31,7 +31,7 @@ pub fn abandon(cache: &'static Cache) -> bool {
 }
 
 fn abandon_spans(cache: &'static Cache, heap: &Heap, lists: &Lists) {
-    cache.end_idle(heap, lists, 0);
+    cache.end_kept(heap, lists);
     for class in cache.used_classes() {
         cache.empty_bin(class);
         let queue = cache.queue(class);
@@ -72,7 +72,7 @@ pub fn merge(cache: &'static Cache) {
         return heap.with(|lists| abandon_spans(cache, heap, lists));
     };
     let heap = cache.heap();
-    heap.with(|lists| cache.end_idle(heap, lists, 0));
+    heap.with(|lists| cache.end_kept(heap, lists));
     for class in cache.used_classes() {
         cache.empty_bin(class);
         let queue = cache.queue(class);

@@ -6,6 +6,9 @@
 //! owner's. A large block's span, which is all one block, is kept in the same way,
 //! as a *spare* one.
 //!
+//! Sizes of large blocks may be all different; then keeping a spare span only costs
+//! time, so it is done for a while after one was used again, and now and then.
+//!
 //! What is kept stands in nobody's way: a cache that needs other slices first
 //! gives up as many of its own; all go when the arena's interval ends, when the
 //! quota or the system refuses, and when the thread purges.
@@ -24,9 +27,9 @@
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
-use super::arena::{self, Chunk};
+use super::arena;
 use super::cache::{Cache, Fate};
-use super::geometry::{SLICE, SLICES};
+use super::geometry::SLICE;
 use super::paths::{self, Path};
 use super::record::{Heap, Lists};
 use super::span::{NEVER, Span, State};
@@ -39,6 +42,12 @@ const LEAST: usize = 16;
 /// The most slices that a thread keeps: 16 MiB.
 const MOST: usize = 256;
 
+/// How many spare spans may be given up unused in a row before none is kept.
+const PATIENCE: u32 = 8;
+
+/// Once the patience is at its end one of so many is kept.
+const TRIES: u32 = 16;
+
 /// The clock is read once for so many spans kept.
 const KEPT_PER_LOOK: u32 = 64;
 
@@ -48,6 +57,10 @@ pub struct IdleSlices {
     limit: Cell<usize>,
     /// How many spans were ever kept.
     kept: Cell<u32>,
+    /// How many more spare spans may be given up unused before none is kept.
+    patience: Cell<u32>,
+    /// Large blocks freed while the patience was at its end.
+    unkept: Cell<u32>,
     /// The arena's count of intervals when all was given up last.
     ticks: Cell<usize>,
 }
@@ -59,6 +72,8 @@ impl IdleSlices {
             slices: Cell::new(0),
             limit: Cell::new(LEAST),
             kept: Cell::new(0),
+            patience: Cell::new(PATIENCE),
+            unkept: Cell::new(0),
             ticks: Cell::new(0),
         }
     }
@@ -88,6 +103,15 @@ impl IdleSlices {
         self.slices.set(self.slices.get() - slices);
     }
 
+    /// Whether spare spans are worth keeping now.
+    fn is_patient(&self) -> bool {
+        if self.patience.get() > 0 {
+            return true;
+        }
+        self.unkept.set(self.unkept.get().wrapping_add(1));
+        self.unkept.get() % TRIES == 0
+    }
+
     /// Whether the arena's interval has ended since this was last true; the
     /// limit is lower then.
     fn is_over(&self) -> bool {
@@ -111,7 +135,10 @@ impl Cache {
     pub fn rest(&'static self, span: &'static Span) {
         let queue = self.queue(span.class());
         let is_only = || queue.available.is_empty() && queue.idle.is_empty();
-        let is_wanted = span.slices() == 1 && is_only() || self.may_keep(span);
+        // One that was never full is hardly the first of many, and its pages do
+        // better where the next class finds them in the processor's caches.
+        let was_full = span.carved() == span.capacity();
+        let is_wanted = span.slices() == 1 && is_only() || was_full && self.may_keep(span);
         if self.is_tight() || !is_wanted {
             if !self.end_span(span) {
                 self.enlist(span);
@@ -144,7 +171,9 @@ impl Cache {
             return false;
         }
         let is_whole = span.start() == memory.addr().get();
-        if !is_whole || cache.is_tight() || !cache.may_keep(span) || !span.claim() {
+        let is_wanted = || cache.thread().is_some_and(|thread| thread.idle().is_patient());
+        let may_keep = is_whole && !cache.is_tight() && cache.may_keep(span) && is_wanted();
+        if !may_keep || !span.claim() {
             return false;
         }
         cache.spares.push_front(span);
@@ -168,6 +197,7 @@ impl Cache {
         paths::entered(Path::SpareUsed);
         self.drop_spare(span);
         self.note_reused(span);
+        self.thread().inspect(|thread| thread.idle().patience.set(PATIENCE));
         span.set_block_size(bytes);
         // Whatever lies behind the block may have been written.
         span.set_used();
@@ -176,31 +206,49 @@ impl Cache {
         Some(span)
     }
 
-    /// Ends idle and spare spans of at least `slices` in all, if there are as
-    /// many: the cache is about to take so many that it has not.
+    /// Ends idle spans of at least `slices` in all, if there are as many, or else
+    /// spare ones as well: the cache is about to take so many that it has not.
     pub fn give_idle(&'static self, slices: usize) {
         if self.idle_slices() == 0 {
             return;
         }
         let most = self.idle_slices().saturating_sub(slices);
+        self.with_own_lists(|heap, lists| {
+            self.end_idle(heap, lists, most);
+            self.end_spares(heap, lists, most);
+        });
+    }
+
+    /// Ends all spare spans. Returns whether there were any.
+    pub fn give_spares(&'static self) -> bool {
+        let are_any = !self.spares.is_empty();
+        if are_any {
+            let patience = self.thread().map(|thread| &thread.idle().patience);
+            patience.inspect(|left| left.set(left.get().saturating_sub(1)));
+            self.with_own_lists(|heap, lists| self.end_spares(heap, lists, 0));
+        }
+        are_any
+    }
+
+    /// Runs `f` under the lock of the cache's heap, unless that has been reclaimed
+    /// or adopted.
+    fn with_own_lists(&self, f: impl FnOnce(&Heap, &Lists)) {
         let heap = self.heap();
         heap.with(|lists| {
             if self.fate() == Fate::Alive && ptr::eq(heap, self.heap()) {
-                self.end_idle(heap, lists, most);
+                f(heap, lists);
             }
         });
     }
 
-    /// Ends idle and spare spans until at most `most` slices are kept. Under the
-    /// lock of the cache's heap.
-    pub fn end_idle(&'static self, heap: &Heap, lists: &Lists, most: usize) {
-        while let Some(span) = self.spares.first() {
-            if self.idle_slices() <= most {
-                return;
-            }
-            self.drop_spare(span);
-            heap.end_span(lists, span);
-        }
+    /// Ends all that the cache keeps. Under the lock of its heap.
+    pub fn end_kept(&'static self, heap: &Heap, lists: &Lists) {
+        self.end_idle(heap, lists, 0);
+        self.end_spares(heap, lists, 0);
+    }
+
+    /// Ends idle spans until at most `most` slices are kept, spare ones included.
+    fn end_idle(&'static self, heap: &Heap, lists: &Lists, most: usize) {
         for class in self.used_classes() {
             while let Some(span) = self.queue(class).idle.first() {
                 if self.idle_slices() <= most {
@@ -211,6 +259,14 @@ impl Cache {
                     self.enlist(span);
                 }
             }
+        }
+    }
+
+    /// Ends spare spans until at most `most` slices are kept, idle ones included.
+    fn end_spares(&self, heap: &Heap, lists: &Lists, most: usize) {
+        while let Some(span) = self.spares.first().filter(|_| self.idle_slices() > most) {
+            self.drop_spare(span);
+            heap.end_span(lists, span);
         }
     }
 
@@ -245,28 +301,6 @@ impl Cache {
         self.spares.remove(span);
         self.note_gone(span);
     }
-}
-
-/// Ends the spare span that begins in a slice, if this thread has one there.
-/// Returns whether it had.
-pub fn end_spare(chunk: &Chunk, slice: usize) -> bool {
-    if slice >= SLICES || chunk.start_before(slice) != Some(slice) {
-        return false;
-    }
-    let span = chunk.header(slice);
-    let Some(cache) = span.cache().filter(|cache| thread::owns(cache)) else { return false };
-    let heap = cache.heap();
-    heap.with(|lists| {
-        // Of another heap it is another thread's, and was this one's lately.
-        let is_ours = cache.fate() == Fate::Alive
-            && ptr::eq(heap, cache.heap())
-            && cache.spares.iter().any(|spare| ptr::eq(spare, span));
-        if is_ours {
-            cache.drop_spare(span);
-            heap.end_span(lists, span);
-        }
-        is_ours
-    })
 }
 
 /// Ends all that a thread, this one, keeps.

@@ -68,10 +68,16 @@ fn allocate_in_chunk(
         unmark(span);
         return Ok(hand_out(span, zeroed));
     }
-    cache.inspect(|cache| cache.give_idle(slices));
+    cache.map(Cache::give_spares);
     make_room(heap, bytes);
     let take = || arena::take(slices, slice_align);
-    let run = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
+    let mut run = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
+    // Before memory is used that never was: what is kept may do.
+    if let Some(cache) = cache.filter(|cache| run.fresh && cache.idle_slices() >= slices) {
+        run.give_back();
+        cache.give_idle(slices);
+        run = take().ok_or(Error::OutOfMemory)?;
+    }
     begin(heap, key, &run, State::Large, run.start(), bytes)?;
     run.header().set_cache(cache);
     Ok(hand_out(run.header(), zeroed && !run.fresh))
@@ -157,6 +163,17 @@ pub unsafe fn free(span: &'static Span, memory: NonNull<u8>) {
     if Cache::keep_spare(span, memory) {
         return;
     }
+    // SAFETY: S1 and S2 are handed on.
+    unsafe { end(span, memory) };
+}
+
+/// As [`free`], where the slices had better go back at once: the next block that
+/// grows may want them.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free`].
+pub unsafe fn end(span: &'static Span, memory: NonNull<u8>) {
     let freed = span.with_heap(|heap, lists| {
         let is_live =
             span.start() == memory.addr().get() && (span.state() == State::Huge || span.claim());
@@ -219,6 +236,13 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
     Some(Ok(()))
 }
 
+/// Ends the spare spans of the cache that `span` was allocated from, if that is this
+/// thread's. Returns whether there were any.
+pub fn give_spares(span: &Span) -> bool {
+    let own = span.cache().filter(|cache| thread::owns(cache));
+    own.is_some_and(Cache::give_spares)
+}
+
 /// Gives a span the slices behind it that a block of `bytes` needs. False, with
 /// nothing changed, where they are not free, or its mapping ends before.
 fn widen(chunk: &'static Chunk, span: &Span, bytes: usize) -> bool {
@@ -229,7 +253,8 @@ fn widen(chunk: &'static Chunk, span: &Span, bytes: usize) -> bool {
         (address::slice_of(span.start()), span.slices(), bytes.div_ceil(SLICE));
     if wanted > slices {
         let extend = || arena::extend(chunk, first, slices, wanted);
-        if extend().or_else(|| idle::end_spare(chunk, first + slices).then(extend)?).is_none() {
+        // What is kept may lie behind it.
+        if extend().or_else(|| give_spares(span).then(extend)?).is_none() {
             return false;
         }
         span.set_slices(wanted);

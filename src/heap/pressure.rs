@@ -132,7 +132,7 @@ impl Cache {
 
     fn end_empty_spans(&'static self, heap: &Heap, lists: &Lists) {
         self.set_freed_into(false);
-        self.end_idle(heap, lists, 0);
+        self.end_kept(heap, lists);
         for class in self.used_classes() {
             self.empty_bin(class);
             let queue = self.queue(class);
