@@ -21,8 +21,9 @@
 //! - I2 a cache's `idle` is the sum of the slices of its idle and spare spans, and
 //!   a thread's the sum over its caches.
 //! - I3 a thread's `idle` is at most its `limit`, but for one span of one slice in
-//!   each queue; the limit is from [`LEAST`] to [`MOST`]. Of owners that have a quota, or a parent, only such are kept: other
-//!   threads of theirs could not have the charge.
+//!   each queue; the limit is from [`LEAST`] to [`MOST`]. Of owners that have a
+//!   quota, or a parent, only such are kept: other threads of theirs could not have
+//!   the charge.
 
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
