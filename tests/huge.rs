@@ -163,7 +163,7 @@ fn empty_chunks_go_one_by_one() {
     const COUNT: usize = 8;
     ALLOC.purge();
     let before = ALLOC.memory().mapped_bytes;
-    let size = CHUNK / 2 - (1 << 20);
+    let size = CHUNK / 2 - CHUNK / 32;
     let blocks: Vec<_> = (0..2 * COUNT).map(|_| take(size)).collect();
     blocks.into_iter().for_each(|block| give(block, size));
     assert!(ALLOC.memory().mapped_bytes > before + 4 * CHUNK);
@@ -208,7 +208,7 @@ fn a_mapping_that_was_looked_at_goes_as_well() {
 fn what_is_empty_is_given_up_before_a_request_fails() {
     ALLOC.purge();
     let before = ALLOC.memory().mapped_bytes;
-    let size = CHUNK / 2 - (1 << 20);
+    let size = CHUNK / 2 - CHUNK / 32;
     let blocks: Vec<_> = (0..8).map(|_| take(size)).collect();
     blocks.into_iter().for_each(|block| give(block, size));
     assert!(ALLOC.memory().mapped_bytes > before + CHUNK);
