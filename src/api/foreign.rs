@@ -158,7 +158,8 @@ mod guard {
     ///
     /// - S1 `exception` is one that is being thrown.
     unsafe fn is_own(class: u64, exception: *mut c_void) -> bool {
-        if !RUST.contains(&class) {
+        // A runtime that aborts throws nothing.
+        if cfg!(panic = "abort") || !RUST.contains(&class) {
             return false;
         }
         // SAFETY: S1.
@@ -176,16 +177,17 @@ mod guard {
     /// - S1 `exception` was just caught, and nobody else knows it.
     unsafe extern "C" fn dispose(exception: *mut c_void) {
         // SAFETY: S1.
-        let class = unsafe { exception.cast::<Header>().as_ref() }.map_or(0, |head| head.class);
-        if RUST.contains(&class) {
+        let Some(header) = (unsafe { exception.cast::<Header>().as_ref() }) else { return };
+        if RUST.contains(&header.class) {
             // Its runtime aborts the process when somebody else deletes it: it
             // is lost, with what it owns.
             return;
         }
-        if class & !0xFF == CPP {
-            // So that its runtime counts it as caught.
-            let functions = (find(c"__cxa_begin_catch"), find(c"__cxa_end_catch"));
-            if let (Some(begin), Some(end)) = functions {
+        if header.class & !0xFF == CPP {
+            // So that the runtime that threw it counts it as caught.
+            let find = |name| find(name, header.cleanup);
+            if let (Some(begin), Some(end)) = (find(c"__cxa_begin_catch"), find(c"__cxa_end_catch"))
+            {
                 // SAFETY: `void *__cxa_begin_catch(void *)`, of the C++ ABI.
                 let begin: unsafe extern "C" fn(*mut c_void) -> *mut c_void =
                     unsafe { core::mem::transmute(begin) };
@@ -202,10 +204,32 @@ mod guard {
         unsafe { _Unwind_DeleteException(exception) };
     }
 
-    /// A function of the process by its name.
-    fn find(name: &CStr) -> Option<core::ptr::NonNull<c_void>> {
-        // SAFETY: a string.
-        core::ptr::NonNull::new(unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) })
+    /// The function of this name in the library that has the code at `beside`: a
+    /// plug-in may bring a C++ runtime that nobody else sees, or one of its own
+    /// beside the program's.
+    fn find(name: &CStr, beside: usize) -> Option<core::ptr::NonNull<c_void>> {
+        let library = library_of(beside)?;
+        // SAFETY: a string; the library is loaded, and is not loaded anew.
+        let handle =
+            unsafe { libc::dlopen(library.dli_fname, libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
+        let handle = core::ptr::NonNull::new(handle)?;
+        // SAFETY: a handle, and a string.
+        let found = unsafe { libc::dlsym(handle.as_ptr(), name.as_ptr()) };
+        // SAFETY: the handle; the library stays loaded, because its code is in use.
+        unsafe { libc::dlclose(handle.as_ptr()) };
+        let found = core::ptr::NonNull::new(found)?;
+        // Not that of a library that this one depends on.
+        (library_of(found.addr().get())?.dli_fbase == library.dli_fbase).then_some(found)
+    }
+
+    /// The library that has the code at an address.
+    fn library_of(address: usize) -> Option<libc::Dl_info> {
+        let mut library = core::mem::MaybeUninit::<libc::Dl_info>::uninit();
+        // SAFETY: any address may be asked for; the place is one of ours.
+        let known =
+            unsafe { libc::dladdr(core::ptr::without_provenance(address), library.as_mut_ptr()) };
+        // SAFETY: written, because the address is known.
+        (known != 0).then(|| unsafe { library.assume_init() })
     }
 
     /// # Safety
@@ -215,7 +239,7 @@ mod guard {
         function: unsafe extern "C-unwind" fn(*mut c_void),
         context: *mut c_void,
     ) -> bool {
-        if OWN.load(Relaxed) == 0 {
+        if cfg!(panic = "unwind") && OWN.load(Relaxed) == 0 {
             learn();
         }
         // SAFETY: S1.

@@ -153,7 +153,9 @@ impl Cache {
     /// Empties the record, its spans taken over by somebody.
     pub fn close(&self) {
         self.id.store(0, Relaxed);
-        // Spans of large blocks may still name it.
+        // Spans of large blocks may still name it, but nobody's is it now: not even
+        // his who had it, while the next one opens it.
+        self.thread.store(ptr::null_mut(), Relaxed);
         self.set_fate(Fate::Dead);
         self.spares.clear();
         self.idle_slices.set(0);

@@ -107,7 +107,7 @@ fn begin(
     heap.with(|lists| {
         if !heap.is_of(key) {
             paths::entered(Path::HeapMoved);
-            span.set_block_size(0);
+            span.set_block_size(PAGE);
             super::record::release_slices(span);
             return Err(Error::InvalidKey);
         }
@@ -116,8 +116,8 @@ fn begin(
         match charged {
             Ok(()) => lists.count_allocations(1),
             Err(_) => {
-                // Nothing of it was touched.
-                span.set_block_size(0);
+                // Nothing of it was touched but the first page.
+                span.set_block_size(PAGE);
                 heap.end_span(lists, span);
             }
         }
