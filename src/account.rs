@@ -174,26 +174,16 @@ impl Account {
     ///
     /// [`Refused`] where a quota in the chain has no room.
     pub fn charge(&self, bytes: usize) -> Result<(), Refused> {
-        let sum = self.charge_alone(bytes)?;
-        if self.is_marked(INHERITS) {
-            self.charge_parents(bytes)?;
+        // Asked first, so that what a parent refuses is not in the peaks below it
+        // (but where another charge comes in between).
+        if self.is_marked(INHERITS) && !self.has_room(bytes) {
+            return Err(Refused);
         }
-        self.peak.fetch_max(sum, Relaxed);
-        Ok(())
-    }
-
-    /// Charges `bytes` to every parent, or takes them off this account again.
-    #[cold]
-    fn charge_parents(&self, bytes: usize) -> Result<(), Refused> {
-        for (depth, account) in self.chain().enumerate().skip(1) {
+        for (depth, account) in self.chain().enumerate() {
             if account.charge_alone(bytes).is_err() {
                 self.chain().take(depth).for_each(|charged| charged.refund_alone(bytes));
                 return Err(Refused);
             }
-        }
-        // Only now: a peak is the most that was granted.
-        for account in self.chain().skip(1) {
-            account.peak.fetch_max(account.charged.load(Relaxed), Relaxed);
         }
         Ok(())
     }
@@ -363,15 +353,15 @@ impl Account {
         self.marks.load(Relaxed) & mark & !MARKED != 0
     }
 
-    /// Charges this account, but for its peak; what is charged now.
-    fn charge_alone(&self, bytes: usize) -> Result<usize, Refused> {
+    fn charge_alone(&self, bytes: usize) -> Result<(), Refused> {
         if self.is_sealed() {
             return Err(Refused);
         }
         let quota = self.quota.load(Relaxed);
         let add = |charged: usize| charged.checked_add(bytes).filter(|&sum| sum <= quota);
         let before = self.charged.fetch_update(Relaxed, Relaxed, add).map_err(|_| Refused)?;
-        Ok(before + bytes)
+        self.peak.fetch_max(before + bytes, Relaxed);
+        Ok(())
     }
 
     fn refund_alone(&self, bytes: usize) {

@@ -198,7 +198,8 @@ impl Chunk {
     }
 
     /// Gives the physical pages of a huge chunk from `start` on, a multiple of
-    /// a slice behind the block, if it has one, back to the system. Returns whether they read as zero then.
+    /// a slice behind the block, if it has one, back to the system. Returns whether
+    /// they read as zero then.
     pub fn purge_behind(&self, start: usize) -> bool {
         // SAFETY: inside the chunk, which is mapped.
         let memory = unsafe { address::block_at(start) };
