@@ -174,10 +174,9 @@ unsafe impl<R: RawMutex + Send + Sync> GlobalAlloc for ExpertHeap<R> {
     }
 
     #[inline]
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+    unsafe fn dealloc(&self, block: *mut u8, _: Layout) {
         let Some(block) = NonNull::new(block) else { return };
-        // SAFETY: the trait's contract: a live block of this allocator.
-        unsafe { (&self.engine).deallocate(block, layout) }
+        self.engine.free(block);
     }
 
     #[inline]

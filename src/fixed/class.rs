@@ -7,6 +7,8 @@
 //! - C1 a class is less than [`CLASSES`], and not 0.
 //! - C2 the classes are in the order of their sizes.
 
+use core::num::NonZeroU32;
+
 use super::header::{GRANULE, MAX_BLOCK};
 
 /// Sizes in granules below this have a class each, of the same number.
@@ -32,12 +34,12 @@ const fn cuts(log2: usize) -> usize {
 
 /// For each power of two from `EXACT` granules on, what a size in granules is
 /// shifted by, and what is then to be added, modulo 256, to make a class.
-const STEPS: [(u8, u8); TOP + 1 - FIRST] = {
-    let mut steps = [(0, 0); TOP + 1 - FIRST];
+const STEPS: [(u8, u8); TOP + 1] = {
+    let mut steps = [(0, 0); TOP + 1];
     let (mut log2, mut first) = (FIRST, EXACT);
     while log2 <= TOP {
         let shift = log2 - cuts(log2);
-        steps[log2 - FIRST] = (shift as u8, (first as u8).wrapping_sub(1 << cuts(log2)));
+        steps[log2] = (shift as u8, (first as u8).wrapping_sub(1 << cuts(log2)));
         first += 1 << cuts(log2);
         log2 += 1;
     }
@@ -58,18 +60,7 @@ impl Class {
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub const fn of(size: usize) -> Self {
         debug_assert!(size >= GRANULE && size <= MAX_BLOCK);
-        let granules = (size / GRANULE) as u32;
-        if granules < EXACT as u32 {
-            return Self(granules);
-        }
-        let log2 = 31 ^ granules.leading_zeros() as usize;
-        if log2 < FIRST || log2 > TOP {
-            // SAFETY: there are at least `EXACT` granules, and by H1 at most
-            // as many as `MAX_BLOCK` has.
-            unsafe { core::hint::unreachable_unchecked() }
-        }
-        let (shift, add) = STEPS[log2 - FIRST];
-        Self(((granules >> (shift & 31)) as u8).wrapping_add(add) as u32)
+        Self(number((size / GRANULE) as u32))
     }
 
     /// The number of the first class all of whose blocks have `size` bytes, a
@@ -80,7 +71,11 @@ impl Class {
             return None;
         }
         let granules = size / GRANULE;
-        Some(if granules < EXACT { granules } else { Self::of(size).number() + 1 })
+        if granules < EXACT {
+            return Some(granules);
+        }
+        // The one behind the last that has smaller blocks.
+        Some(number(granules as u32 - 1) as usize + 1)
     }
 
     /// The class with this number; 0 for none.
@@ -99,6 +94,21 @@ impl Class {
     pub const fn number(self) -> usize {
         self.0 as usize
     }
+}
+
+/// The number of the class of a block of so many granules, as many as H1 allows.
+///
+/// Without a branch: which sizes are asked for is as good as random.
+#[cfg_attr(target_pointer_width = "64", inline(always))]
+const fn number(granules: u32) -> u32 {
+    // SAFETY: by H1, there is at least one.
+    let log2 = unsafe { NonZeroU32::new_unchecked(granules) }.ilog2() as usize;
+    if log2 > TOP {
+        // SAFETY: by H1, there are at most as many as in `MAX_BLOCK`.
+        unsafe { core::hint::unreachable_unchecked() }
+    }
+    let (shift, add) = STEPS[log2];
+    ((granules >> (shift & 31)) as u8).wrapping_add(add) as u32
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use crate::engine::Kind;
 pub const HEADER: usize = 8;
 
 /// What sizes and payload addresses are multiples of, in bytes.
-pub const GRANULE: usize = 8;
+pub const GRANULE: usize = if usize::BITS > 32 { 16 } else { 8 };
 
 /// The smallest block that can be live, or free and in a list, in bytes: an
 /// extent, two links and a footer, of 32 bits each. What is free and smaller is
@@ -37,14 +37,16 @@ pub const MAX_BLOCK: usize = i32::MAX as usize & !(GRANULE - 1);
 
 /// The most bytes of a payload that nobody asked for: a size of 0 in the
 /// smallest block, which was cut down to that and kept what would be a crumb.
-pub const MAX_SLACK: usize = (MIN_BLOCK - HEADER) + (MIN_BLOCK - GRANULE);
+pub const MAX_SLACK: usize = (MIN_BLOCK - HEADER) + GRANULE + (MIN_BLOCK - GRANULE);
+
+/// Whether there are crumbs: free blocks too small for links.
+pub const CRUMBS: bool = GRANULE < MIN_BLOCK;
 
 const _: () = {
     assert!(usize::BITS >= 32, "extents are 32 bits wide");
     assert!(size_of::<Extent>() + size_of::<Label>() == HEADER);
-    assert!(GRANULE == 2 * size_of::<u32>(), "a crumb has an extent and a footer");
+    assert!(GRANULE >= 2 * size_of::<u32>(), "a crumb has an extent and a footer");
     assert!(GRANULE > FLAGS as usize);
-    assert!(MIN_BLOCK == HEADER + GRANULE, "so is the block of a size of 0");
     assert!(MAX_SLACK < 1 << SLACK_BITS);
     assert!(TAG_BITS + SLACK_BITS + CHECK_BITS == 32);
 };
@@ -58,7 +60,7 @@ pub const fn block_size(size: usize) -> Option<usize> {
     }
     // In 32 bits, which hold every block size: shorter code on 64-bit targets.
     // A size of 0 takes as much as one of 1.
-    let most = (HEADER + GRANULE - 1) as u32 + (size == 0) as u32;
+    let most = (HEADER + GRANULE - 1) as u32 + (CRUMBS && size == 0) as u32;
     Some(((size as u32 + most) & !(GRANULE as u32 - 1)) as usize)
 }
 

@@ -14,11 +14,10 @@ use core::ptr::NonNull;
 use lock_api::{Mutex, MutexGuard, RawMutex};
 
 use super::block::Block;
-use super::class::WIDE;
 use super::header::HEADER;
 use super::index::Index;
 use super::owner::{Directory, Owner};
-use super::requests::Request;
+use super::requests::{Request, is_plain};
 use super::store::Store;
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind, Who};
@@ -100,10 +99,10 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         asked: usize,
         align: usize,
     ) -> Option<NonNull<u8>> {
-        if asked > WIDE - HEADER {
+        let request = Request { who, kind, asked, align };
+        if !is_plain(request) {
             return None;
         }
-        let request = Request { who, kind, asked, align };
         self.lock().allocate_fast(request, Index::find_fast).map(Block::payload)
     }
 
@@ -111,9 +110,8 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     #[inline(never)]
     pub(super) fn obtain(&self, request: Request<'_>) -> Result<NonNull<u8>, Error> {
         let mut store = self.lock();
-        // Not tried before.
-        let wide = request.asked > WIDE - HEADER;
-        let found = if wide { store.allocate_fast(request, Index::find_close) } else { None };
+        // What is plain was tried before.
+        let found = if is_plain(request) { None } else { store.allocate_close(request) };
         let done = found.map_or_else(|| store.allocate_slow(request), Ok);
         drop(store);
         self.counted(request, done)
@@ -122,16 +120,34 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     /// Allocates an ambient block for the host; null where there is no memory.
     #[inline(never)]
     pub fn allocate_for_host(&self, asked: usize, align: usize) -> *mut u8 {
-        match self.obtain_fast(self.who(), Kind::Ambient, asked, align) {
-            Some(payload) => payload.as_ptr(),
+        let request = self.of_host(asked, align);
+        if !is_plain(request) {
+            return self.allocate_for_host_close(asked, align);
+        }
+        match self.lock().allocate_fast(request, Index::find_fast) {
+            Some(block) => block.payload().as_ptr(),
+            None => self.allocate_for_host_slow(asked, align),
+        }
+    }
+
+    #[inline(never)]
+    fn allocate_for_host_close(&self, asked: usize, align: usize) -> *mut u8 {
+        match self.lock().allocate_close(self.of_host(asked, align)) {
+            Some(block) => block.payload().as_ptr(),
             None => self.allocate_for_host_slow(asked, align),
         }
     }
 
     #[inline(never)]
     fn allocate_for_host_slow(&self, asked: usize, align: usize) -> *mut u8 {
-        let request = Request { who: self.who(), kind: Kind::Ambient, asked, align };
-        self.obtain(request).map_or(core::ptr::null_mut(), NonNull::as_ptr)
+        let done = self.lock().allocate_slow(self.of_host(asked, align));
+        done.map_or(core::ptr::null_mut(), |block| block.payload().as_ptr())
+    }
+
+    /// A request of the host's.
+    #[inline(always)]
+    fn of_host(&self, asked: usize, align: usize) -> Request<'_> {
+        Request { who: self.who(), kind: Kind::Ambient, asked, align }
     }
 
     /// Resizes a live ambient block of the host, of `old` bytes at a multiple
@@ -165,8 +181,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         match NonNull::new(self.allocate_for_host(asked, align)) {
             Some(to) => self.move_to(from, to, kept).as_ptr(),
             None => {
-                let request = Request { who: self.who(), kind: Kind::Ambient, asked, align };
-                let moved = self.relocate(request, from, kept);
+                let moved = self.relocate(self.of_host(asked, align), from, kept);
                 moved.map_or(core::ptr::null_mut(), NonNull::as_ptr)
             }
         }
@@ -198,7 +213,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
 
     /// Frees a live block.
     #[inline(never)]
-    pub(super) fn free(&self, address: NonNull<u8>) {
+    pub fn free(&self, address: NonNull<u8>) {
         let mut store = self.lock();
         // SAFETY: the callers pass the payload of a block of this heap, and
         // hold its lock.

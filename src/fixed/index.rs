@@ -20,7 +20,7 @@ use core::ptr::NonNull;
 
 use super::block::{Block, back_at, next_link_at};
 use super::class::{CLASSES, Class, WIDE};
-use super::header::{GRANULE, MIN_BLOCK};
+use super::header::{CRUMBS, GRANULE, MIN_BLOCK};
 use super::link::{Link, Window};
 
 const BITS: usize = usize::BITS as usize;
@@ -57,7 +57,7 @@ impl Found {
         // By the rule of `Layout`, a size and an alignment come to `isize::MAX`
         // at most: the difference is a number with a sign.
         let rest = block.size().wrapping_sub(gap).wrapping_sub(size);
-        if rest as isize >= MIN_BLOCK as isize {
+        if rest as isize >= if CRUMBS { MIN_BLOCK as isize } else { 0 } {
             Some(Self { block, gap, size, rest, class })
         } else if rest as isize >= 0 {
             Some(Self { block, gap, size: size + rest, rest: 0, class })
@@ -93,13 +93,24 @@ impl Index {
         self.window
     }
 
+    /// A free block that holds `size` bytes, for alignments up to
+    /// [`GRANULE`], which every payload has: the first of the first list all of
+    /// whose blocks do.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    pub fn find_fast(&self, size: usize) -> Option<Found> {
+        let class = self.class_from(Class::enough_for(size)?)?;
+        let block = self.first(class);
+        let rest = block.size() - size;
+        let crumb = if CRUMBS && rest < MIN_BLOCK { rest } else { 0 };
+        Some(Found { block, gap: 0, size: size + crumb, rest: rest - crumb, class })
+    }
+
     /// A free block that holds `size` bytes behind a gap that makes the payload
     /// a multiple of `align`: the first block of the first list all of whose
     /// blocks hold as much, else (and at once where little luck is to be had) of
     /// the first list all of whose blocks do so behind any gap. `None` says
     /// nothing: ask [`find`](Self::find).
-    #[cfg_attr(target_pointer_width = "64", inline(always))]
-    pub fn find_fast(&self, size: usize, align: usize) -> Option<Found> {
+    fn find_aligned(&self, size: usize, align: usize) -> Option<Found> {
         if align <= LUCK {
             let class = self.class_from(Class::enough_for(size)?)?;
             if let Some(found) = Found::cut(self.first(class), class, size, align) {
@@ -113,8 +124,9 @@ impl Index {
         Found::cut(self.first(class), class, size, align)
     }
 
-    /// As [`find_fast`](Self::find_fast); for sizes from [`WIDE`] on the first
-    /// block of the size's own class, if it does, before any other.
+    /// As [`find_fast`](Self::find_fast), for any alignment; for sizes from
+    /// [`WIDE`] on the first block of the size's own class, if it does, before
+    /// any other.
     #[inline(never)]
     pub fn find_close(&self, size: usize, align: usize) -> Option<Found> {
         if size >= WIDE {
@@ -126,7 +138,7 @@ impl Index {
                 return found;
             }
         }
-        self.find_fast(size, align)
+        if align <= GRANULE { self.find_fast(size) } else { self.find_aligned(size, align) }
     }
 
     /// As [`find_close`](Self::find_close), and at last one among the first few
@@ -175,7 +187,7 @@ impl Index {
     /// Takes a free block of `size` bytes away.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn remove(&mut self, block: Block, size: usize) {
-        if size >= MIN_BLOCK {
+        if !CRUMBS || size >= MIN_BLOCK {
             self.unlink(block);
         }
     }
@@ -183,7 +195,7 @@ impl Index {
     /// Puts a free block of `size` bytes at the head of its list.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn insert(&mut self, block: Block, size: usize) {
-        if size >= MIN_BLOCK {
+        if !CRUMBS || size >= MIN_BLOCK {
             self.link(block, size);
         }
     }

@@ -6,7 +6,8 @@
 //!   refused has changed nothing but the count of refusals.
 
 use super::block::Block;
-use super::header::{Extent, HEADER, MAX_BLOCK, MIN_BLOCK, Tag, block_size};
+use super::class::WIDE;
+use super::header::{Extent, GRANULE, HEADER, MAX_BLOCK, MIN_BLOCK, Tag, block_size};
 use super::index::{Found, Index};
 use super::owner::{Directory, Owner};
 use super::store::{Mark, Store, fitted, take};
@@ -27,6 +28,12 @@ pub struct Request<'a> {
     pub align: usize,
 }
 
+/// Whether a block is to be found in the way that most are.
+#[inline(always)]
+pub fn is_plain(request: Request<'_>) -> bool {
+    request.asked <= WIDE - HEADER && request.align <= GRANULE
+}
+
 /// The tag of an owner's blocks.
 #[inline]
 fn tag(who: Who<'_, Owner>) -> Option<Tag> {
@@ -40,12 +47,12 @@ impl Store {
     pub fn allocate_fast(
         &mut self,
         request: Request<'_>,
-        find: impl Fn(&Index, usize, usize) -> Option<Found>,
+        find: impl Fn(&Index, usize) -> Option<Found>,
     ) -> Option<Block> {
-        let Request { who, kind, asked, align } = request;
+        let Request { who, kind, asked, .. } = request;
         let tag = tag(who)?;
         let index = &mut self.free.first;
-        let found = find(index, block_size(asked)?, align)?;
+        let found = find(index, block_size(asked)?)?;
         let size = found.size;
         if tag == Tag::HOST {
             who.account.charge_unlimited_locked(size);
@@ -54,6 +61,12 @@ impl Store {
         }
         who.owner.gain(1, size);
         Some(take(index, &found, Mark { tag, kind }))
+    }
+
+    /// As [`allocate_fast`](Self::allocate_fast), of any size and alignment.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    pub fn allocate_close(&mut self, request: Request<'_>) -> Option<Block> {
+        self.allocate_fast(request, |index, size| index.find_close(size, request.align))
     }
 
     /// Allocates a block.
@@ -84,9 +97,8 @@ impl Store {
     }
 
     /// Makes room for `asked` bytes of a live block of the host: where it
-    /// stands, or, if it shrinks, in a [hole](Self::allocate_hole), the content
-    /// being the caller's to move. `None`, with nothing changed, if neither
-    /// can be.
+    /// stands, or elsewhere, the content being the caller's to move. `None`,
+    /// with nothing changed, if that is not as simple as it mostly is.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn resize_for_host(
         &mut self,
@@ -100,15 +112,15 @@ impl Store {
         if is_close(size, before) {
             return Some(block);
         }
+        let request = Request { who: host, kind: Kind::Ambient, asked, align };
         if is_hole_worth_it(size, before) {
-            let request = Request { who: host, kind: Kind::Ambient, asked, align };
             if let Some(hole) = self.allocate_hole(request, before) {
                 return Some(hole);
             }
         }
         let whole = self.reach(block);
         if size > whole {
-            return None;
+            return if is_plain(request) { self.allocate_fast(request, Index::find_fast) } else { None };
         }
         let size = fitted(size, whole);
         let more = size.wrapping_sub(before);
