@@ -134,7 +134,8 @@ mod tests {
             assert_eq!(Class::of(granules * GRANULE).number(), granules);
         }
         assert_eq!(Class::of(EXACT * GRANULE), Class::of((EXACT + 1) * GRANULE));
-        assert_eq!(Class::enough_for(EXACT * GRANULE), Some(EXACT + 1));
+        assert_eq!(Class::enough_for(EXACT * GRANULE), Some(EXACT));
+        assert_eq!(Class::enough_for((EXACT + 1) * GRANULE), Some(EXACT + 1));
         assert_eq!(Class::enough_for(MAX_BLOCK + 1), None);
     }
 }

@@ -124,7 +124,8 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         if !is_plain(request) {
             return self.allocate_for_host_close(asked, align);
         }
-        match self.lock().allocate_fast(request, Index::find_fast) {
+        let done = self.lock().allocate_fast(request, Index::find_fast);
+        match done {
             Some(block) => block.payload().as_ptr(),
             None => self.allocate_for_host_slow(asked, align),
         }
@@ -132,7 +133,8 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
 
     #[inline(never)]
     fn allocate_for_host_close(&self, asked: usize, align: usize) -> *mut u8 {
-        match self.lock().allocate_close(self.of_host(asked, align)) {
+        let done = self.lock().allocate_close(self.of_host(asked, align));
+        match done {
             Some(block) => block.payload().as_ptr(),
             None => self.allocate_for_host_slow(asked, align),
         }
