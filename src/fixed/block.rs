@@ -16,7 +16,7 @@
 //!
 //! - B1 a `Block` is the address of a header in a region, as tiled by the
 //!   store (F1): header, payload and the header behind it are memory of the
-//!   heap, aligned to 8, and no region is ever taken away.
+//!   heap, aligned to 8, as are all headers, and no region is ever taken away.
 //! - B2 whoever holds a `Block` holds the store's lock, so no one else reads
 //!   or writes headers, links and footers meanwhile.
 //! - B3 the footer is initialised iff the block is free, the links iff it is

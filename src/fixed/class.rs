@@ -1,8 +1,9 @@
 //! Classes of block sizes, as pure functions.
 //!
-//! Up to 63 granules, which is just under 512 bytes, each size has a class;
-//! above, each power of two is cut into ranges of equal width: sixteen up to 8
-//! KiB, eight up to 256 KiB. Beyond, where there is one for all, blocks are few.
+//! Up to 63 granules, just under 1 KiB (512 bytes on 32-bit targets), each size
+//! has a class; above, each power of two is cut into ranges of equal width:
+//! sixteen up to 1,024 granules, eight up to 32 times that. Beyond, where there
+//! is one for all, blocks are few.
 //!
 //! - C1 a class is less than [`CLASSES`], and not 0.
 //! - C2 the classes are in the order of their sizes.
@@ -98,9 +99,14 @@ impl Class {
 
 /// The number of the class of a block of so many granules, as many as H1 allows.
 ///
-/// Without a branch: which sizes are asked for is as good as random.
+/// On 64-bit targets without a branch: which sizes are freed, and left over, is
+/// as good as random. The small processors of other targets pay less for a
+/// branch, and some of them much for counting zeros.
 #[cfg_attr(target_pointer_width = "64", inline(always))]
 const fn number(granules: u32) -> u32 {
+    if usize::BITS == 32 && granules < EXACT as u32 {
+        return granules;
+    }
     // SAFETY: by H1, there is at least one.
     let log2 = unsafe { NonZeroU32::new_unchecked(granules) }.ilog2() as usize;
     if log2 > TOP {

@@ -23,30 +23,33 @@ use crate::engine::Kind;
 /// Bytes before each payload, on every target.
 pub const HEADER: usize = 8;
 
-/// What sizes and payload addresses are multiples of, in bytes.
+/// What sizes and payload addresses are multiples of, in bytes. On 64-bit
+/// targets 16, as everybody's `malloc`: what is asked for and what is free fit
+/// each other more often, no gap comes before a block that is to be aligned to
+/// 16, and there are no crumbs. On 32-bit targets memory is dearer.
 pub const GRANULE: usize = if usize::BITS > 32 { 16 } else { 8 };
 
 /// The smallest block that can be live, or free and in a list, in bytes: an
-/// extent, two links and a footer, of 32 bits each. What is free and smaller is
-/// a *crumb*: it is in no list, and waits for a neighbour to be freed.
+/// extent, two links and a footer, of 32 bits each.
 pub const MIN_BLOCK: usize = 16;
+
+/// Whether what is free can be smaller than that. It is a *crumb* then: in no
+/// list, it waits for a neighbour to be freed.
+pub const CRUMBS: bool = GRANULE < MIN_BLOCK;
 
 /// The largest block, in bytes, on every target: what `isize::MAX` allows on
 /// 32-bit ones.
 pub const MAX_BLOCK: usize = i32::MAX as usize & !(GRANULE - 1);
 
-/// The most bytes of a payload that nobody asked for: a size of 0 in the
-/// smallest block, which was cut down to that and kept what would be a crumb.
-pub const MAX_SLACK: usize = (MIN_BLOCK - HEADER) + GRANULE + (MIN_BLOCK - GRANULE);
-
-/// Whether there are crumbs: free blocks too small for links.
-pub const CRUMBS: bool = GRANULE < MIN_BLOCK;
+/// No payload has more bytes that nobody asked for: by rounding up, in the
+/// smallest block, and by a crumb that was kept.
+pub const MAX_SLACK: usize = (GRANULE - 1) + (MIN_BLOCK - HEADER) + (MIN_BLOCK - GRANULE);
 
 const _: () = {
     assert!(usize::BITS >= 32, "extents are 32 bits wide");
     assert!(size_of::<Extent>() + size_of::<Label>() == HEADER);
     assert!(GRANULE >= 2 * size_of::<u32>(), "a crumb has an extent and a footer");
-    assert!(GRANULE > FLAGS as usize);
+    assert!(GRANULE > FLAGS as usize && MIN_BLOCK % GRANULE == 0);
     assert!(MAX_SLACK < 1 << SLACK_BITS);
     assert!(TAG_BITS + SLACK_BITS + CHECK_BITS == 32);
 };
@@ -59,8 +62,8 @@ pub const fn block_size(size: usize) -> Option<usize> {
         return None;
     }
     // In 32 bits, which hold every block size: shorter code on 64-bit targets.
-    // A size of 0 takes as much as one of 1.
-    let most = (HEADER + GRANULE - 1) as u32 + (CRUMBS && size == 0) as u32;
+    // A size of 0 takes as much as one of 1, where that is another block.
+    let most = (HEADER + GRANULE - 1) as u32 + (HEADER == GRANULE && size == 0) as u32;
     Some(((size as u32 + most) & !(GRANULE as u32 - 1)) as usize)
 }
 

@@ -29,10 +29,6 @@ const WORDS: usize = CLASSES / BITS + 1;
 /// How many blocks are looked at before a request is refused.
 const LOOKS: usize = 16;
 
-/// Up to this alignment a block that is just large enough is looked at first:
-/// every other one does. Beyond, three of four do not.
-const LUCK: usize = 2 * GRANULE;
-
 /// A free block at the head of its list, and how a request is cut out of it.
 #[derive(Clone, Copy)]
 pub struct Found {
@@ -106,17 +102,10 @@ impl Index {
     }
 
     /// A free block that holds `size` bytes behind a gap that makes the payload
-    /// a multiple of `align`: the first block of the first list all of whose
-    /// blocks hold as much, else (and at once where little luck is to be had) of
-    /// the first list all of whose blocks do so behind any gap. `None` says
-    /// nothing: ask [`find`](Self::find).
-    fn find_aligned(&self, size: usize, align: usize) -> Option<Found> {
-        if align <= LUCK {
-            let class = self.class_from(Class::enough_for(size)?)?;
-            if let Some(found) = Found::cut(self.first(class), class, size, align) {
-                return Some(found);
-            }
-        }
+    /// a multiple of `align`: the first of the first list all of whose blocks do
+    /// so behind any gap. `None` says nothing: ask [`find`](Self::find).
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    pub fn find_aligned(&self, size: usize, align: usize) -> Option<Found> {
         // With the largest gap there can be. A size is at most 2^31, and so is
         // an alignment on 32-bit targets: this does not overflow.
         let most = size + ((align - 1) & !(GRANULE - 1));
@@ -124,9 +113,8 @@ impl Index {
         Found::cut(self.first(class), class, size, align)
     }
 
-    /// As [`find_fast`](Self::find_fast), for any alignment; for sizes from
-    /// [`WIDE`] on the first block of the size's own class, if it does, before
-    /// any other.
+    /// As [`find_aligned`](Self::find_aligned); for sizes from [`WIDE`] on the
+    /// first block of the size's own class, if it does, before any other.
     #[inline(never)]
     pub fn find_close(&self, size: usize, align: usize) -> Option<Found> {
         if size >= WIDE {
@@ -138,7 +126,7 @@ impl Index {
                 return found;
             }
         }
-        if align <= GRANULE { self.find_fast(size) } else { self.find_aligned(size, align) }
+        self.find_aligned(size, align)
     }
 
     /// As [`find_close`](Self::find_close), and at last one among the first few

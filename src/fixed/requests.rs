@@ -66,7 +66,14 @@ impl Store {
     /// As [`allocate_fast`](Self::allocate_fast), of any size and alignment.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn allocate_close(&mut self, request: Request<'_>) -> Option<Block> {
-        self.allocate_fast(request, |index, size| index.find_close(size, request.align))
+        let Request { asked, align, .. } = request;
+        self.allocate_fast(request, |index, size| {
+            if asked > WIDE - HEADER {
+                index.find_close(size, align)
+            } else {
+                index.find_aligned(size, align)
+            }
+        })
     }
 
     /// Allocates a block.
@@ -120,7 +127,11 @@ impl Store {
         }
         let whole = self.reach(block);
         if size > whole {
-            return if is_plain(request) { self.allocate_fast(request, Index::find_fast) } else { None };
+            return if is_plain(request) {
+                self.allocate_fast(request, Index::find_fast)
+            } else {
+                None
+            };
         }
         let size = fitted(size, whole);
         let more = size.wrapping_sub(before);
