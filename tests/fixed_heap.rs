@@ -8,6 +8,9 @@ use std::mem::MaybeUninit;
 
 use expert_alloc::{Error, ExpertHeap};
 
+/// What a region has that no block can use, in bytes at most.
+const LOST: usize = if usize::BITS == 64 { 54 } else { 30 };
+
 /// A heap over a leaked region of `size` bytes.
 fn heap(size: usize) -> &'static ExpertHeap {
     let heap: &'static ExpertHeap = Box::leak(Box::new(ExpertHeap::empty()));
@@ -22,7 +25,7 @@ fn add_region(heap: &ExpertHeap, size: usize) -> std::ops::Range<usize> {
     let usable = unsafe { heap.add_region(memory.as_mut_ptr().cast(), size) };
     // On 64-bit targets, for each 4 GiB of addresses but the first: an index.
     let index = if usize::BITS == 64 { 800 } else { 0 };
-    assert!(usable + 48 + index > size);
+    assert!(usable + LOST + index >= size);
     range.start.addr()..range.end.addr()
 }
 
@@ -216,6 +219,23 @@ fn regions_lie_anywhere_and_are_all_used() {
     assert!(seen.iter().all(|&blocks| blocks > 0), "{seen:?}");
     assert_eq!(expert.finish().blocks, seen.iter().sum::<usize>());
     assert_eq!(heap.check().unwrap().regions, 3);
+}
+
+#[test]
+fn a_region_loses_as_much_as_is_said() {
+    let memory: &'static mut [MaybeUninit<u8>] = vec![MaybeUninit::uninit(); 96 << 10].leak();
+    let mut places = memory.chunks_exact_mut(320);
+    let mut most = 0;
+    // Each in a heap of its own, so that no index is needed.
+    for (start, len) in (0..16).flat_map(|start| (240..256).map(move |len| (start, len))) {
+        let heap: ExpertHeap = ExpertHeap::empty();
+        let place = &mut places.next().unwrap()[start..start + len];
+        // SAFETY: nothing else uses this part of leaked memory.
+        let usable = unsafe { heap.add_region(place.as_mut_ptr().cast(), len) };
+        most = most.max(len - usable);
+        heap.check().unwrap();
+    }
+    assert_eq!(most, LOST);
 }
 
 #[test]

@@ -22,12 +22,12 @@
 //!
 //! What it costs, asserted when it is compiled: 8 bytes before each block, and
 //! 16 for the smallest, on every target; at most 1 KiB for a heap without
-//! memory; at most 64 bytes for an expert on 32-bit targets; up to 47 bytes of
-//! each region, and on 64-bit targets 800 of the first in each 4 GiB but those
-//! that the heap began in.
+//! memory; at most 64 bytes for an expert on 32-bit targets. Of each region up
+//! to 54 bytes (30 on 32-bit targets) are lost, and on 64-bit targets 800 of the
+//! first in each 4 GiB but those that the heap began in.
 //!
 //! What is bounded: allocating, freeing, and resizing in place take a number of
-//! steps that does not depend on the number of blocks (144 instructions for
+//! steps that does not depend on the number of blocks (126 instructions for
 //! `alloc` and `dealloc` of 64 bytes into a hole on x86-64, among 10 blocks as
 //! among 100,000). Ending an expert, and asking for the owner of an address
 //! inside a block, walk over the blocks. Filling and copying take the time that
