@@ -3,6 +3,8 @@
 
 #![no_main]
 
+#[path = "../../tests/model/calls.rs"]
+mod calls;
 #[path = "../../tests/model/dice.rs"]
 #[allow(dead_code, reason = "shared with the model")]
 mod dice;
@@ -11,52 +13,13 @@ use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 
+use calls::*;
 use dice::Dice;
 use expert_alloc::{ExpertAlloc, testing};
 use libfuzzer_sys::fuzz_target;
 
 #[global_allocator]
 static ALLOC: ExpertAlloc = ExpertAlloc::new();
-
-const SUCCESS: u32 = 0;
-const OUT_OF_MEMORY: u32 = 19;
-const ACCESS_DENIED: u32 = 74;
-const INVALID_PARAMETER: u32 = 76;
-const TERMINATE: u32 = 125;
-const INVALID_HANDLE: u32 = 130;
-
-#[allow(non_snake_case, reason = "the names of the header")]
-mod calls {
-    use std::ffi::{c_char, c_void};
-
-    unsafe extern "system" {
-        pub unsafe fn ExpertRegisterKey(
-            name: *const c_char,
-            quota: usize,
-            error: *mut u32,
-        ) -> usize;
-        pub unsafe fn ExpertAllocMemory(key: usize, size: usize, error: *mut u32) -> *mut c_void;
-        pub unsafe fn ExpertReallocMemory(
-            key: usize,
-            memory: *mut c_void,
-            size: usize,
-            error: *mut u32,
-        ) -> *mut c_void;
-        pub safe fn ExpertFreeMemory(key: usize, memory: *mut c_void) -> u32;
-        pub safe fn ExpertMemorySize(key: usize, memory: *mut c_void) -> usize;
-        pub safe fn ExpertTerminateKey(key: usize) -> u32;
-        pub unsafe fn ExpertReclaimKey(key: usize, report: *mut c_void) -> u32;
-        pub unsafe fn ExpertTransferMemory(
-            from: usize,
-            memory: *mut c_void,
-            to: usize,
-            error: *mut u32,
-        ) -> *mut c_void;
-        pub safe fn ExpertOwnerOf(memory: *const c_void) -> usize;
-    }
-}
-
-use calls::*;
 
 struct Expert {
     key: usize,

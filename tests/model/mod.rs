@@ -16,6 +16,7 @@
 #![allow(dead_code, reason = "each program uses a part of it")]
 
 pub mod actor;
+pub mod calls;
 pub mod dice;
 pub mod op;
 pub mod raw;
