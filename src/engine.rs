@@ -7,7 +7,7 @@ use core::ptr::NonNull;
 
 use crate::account::Account;
 use crate::error::Error;
-use crate::key::ExpertKey;
+use crate::key::{ExpertKey, MAX_SLOTS};
 
 /// The key of an expert that may be given memory, or a word that is no valid
 /// key: both questions in one comparison.
@@ -105,6 +105,9 @@ pub trait Engine: Copy + Send + Sync {
     /// An owner that owns nothing.
     const NEW: Self::Owner;
 
+    /// Owners have slots below this.
+    const SLOTS: usize = MAX_SLOTS;
+
     /// The host: the owner of what belongs to no expert. Its key is
     /// [`HOST_KEY`], its account has no quota, and it is never closed.
     fn host<'a>(self) -> Who<'a, Self::Owner>
@@ -158,9 +161,9 @@ pub trait Engine: Copy + Send + Sync {
     ///
     /// A size that is not larger, with an alignment that is not either, never
     /// fails: `shrink_to_fit` aborts the process otherwise, and an expert may
-    /// be at its quota. The block then stays where it is. (The host engine's huge
-    /// blocks have to move where they were aligned beyond a slice and are not to be
-    /// any more, which may fail.)
+    /// be at its quota. The block then stays where it is, or moves to where there
+    /// is room. (The host engine's huge blocks have to move where they were aligned
+    /// beyond a slice and are not to be any more, which may fail.)
     ///
     /// # Errors
     ///

@@ -6,6 +6,7 @@ mod common;
 use std::alloc::{GlobalAlloc, Layout};
 use std::mem::MaybeUninit;
 
+use allocator_api2::alloc::Allocator;
 use expert_alloc::{Error, ExpertHeap};
 
 /// What a region has that no block can use, in bytes at most.
@@ -114,6 +115,82 @@ fn pointers_that_are_no_blocks_are_errors() {
     assert_ne!(again.key(), stale.0);
     assert_eq!(again.free(stale.1), Err(Error::InvalidPointer));
     drop((again, other));
+    heap.check().unwrap();
+}
+
+#[test]
+fn blocks_of_another_heap_are_wild_pointers() {
+    let outer = heap(64 << 10);
+    let plug_in = outer.expert("plug-in").register().unwrap();
+    let arena = plug_in.alloc(16 << 10).unwrap();
+    let inner: ExpertHeap = ExpertHeap::empty();
+    // SAFETY: nothing else uses the block, and it is not freed.
+    assert_ne!(unsafe { inner.add_region(arena.as_ptr(), 16 << 10) }, 0);
+    let query = inner.expert("query").register().unwrap();
+    let blocks: Vec<_> = (0..100).map(|_| query.alloc(64).unwrap().as_ptr()).collect();
+    for &block in &blocks {
+        assert_eq!(plug_in.size(block), 0);
+        assert_eq!(plug_in.free(block), Err(Error::InvalidPointer));
+        assert_eq!(outer.owner_of(block), Some(plug_in.key()));
+    }
+    assert!(blocks.iter().all(|&block| query.free(block) == Ok(())));
+    outer.check().unwrap();
+    inner.check().unwrap();
+}
+
+#[test]
+fn blocks_of_a_heap_that_is_gone_are_wild_pointers() {
+    let memory: &'static mut [u64] = vec![0; 2048].leak();
+    let memory: *mut u8 = memory.as_mut_ptr().cast();
+    let before = {
+        let heap: ExpertHeap = ExpertHeap::empty();
+        // SAFETY: nothing else uses leaked memory.
+        unsafe { heap.add_region(memory, 16 << 10) };
+        let expert = heap.expert("before").register().unwrap();
+        let blocks: Vec<_> = (0..50).map(|_| expert.alloc(64).unwrap().as_ptr()).collect();
+        std::mem::forget(expert);
+        blocks
+    };
+    let heap: ExpertHeap = ExpertHeap::empty();
+    // SAFETY: nothing uses the memory any more.
+    unsafe { heap.add_region(memory, 16 << 10) };
+    let expert = heap.expert("after").register().unwrap();
+    let large = expert.alloc(1).unwrap();
+    for &block in before.iter().filter(|&&block| block != large.as_ptr()) {
+        assert_eq!(expert.free(block), Err(Error::InvalidPointer));
+    }
+    heap.check().unwrap();
+}
+
+#[test]
+fn a_request_beyond_all_memory_is_refused_alike_by_alloc_and_realloc() {
+    let heap = heap(16 << 10);
+    let expert = heap.expert("modest").quota(4096).register().unwrap();
+    let block = expert.alloc(100).unwrap().as_ptr();
+    for (n, size) in [5000, i32::MAX as usize - 8, usize::MAX].into_iter().enumerate() {
+        assert_eq!(expert.alloc(size), Err(Error::QuotaExceeded));
+        assert_eq!(expert.realloc(block, size), Err(Error::QuotaExceeded), "{size}");
+        assert_eq!(expert.stats().refusals, 2 * (n as u64 + 1));
+    }
+    assert_eq!(expert.size(block), 100);
+}
+
+/// On 32-bit targets a hole of 40 bytes is 8 too large, which is no block.
+#[test]
+fn a_quota_grants_what_fits_though_a_crumb_is_left() {
+    let heap = heap(8 << 10);
+    let (word, small) = (layout(32, 4), layout(24, 4));
+    let other = heap.expert("other").register().unwrap();
+    let [hole, _wall] = [(); 2].map(|()| other.allocator().allocate(word).unwrap());
+    // SAFETY: a live block of this layout.
+    unsafe { other.allocator().deallocate(hole.cast(), word) };
+    let tight = heap.expert("tight").quota(32).register().unwrap();
+    let block = tight.allocator().allocate(small).unwrap();
+    assert_eq!((tight.stats().charged_bytes, tight.stats().refusals), (32, 0));
+    heap.check().unwrap();
+    assert!(tight.allocator().allocate(small).is_err());
+    // SAFETY: a live block of this layout.
+    unsafe { tight.allocator().deallocate(block.cast(), small) };
     heap.check().unwrap();
 }
 
@@ -354,23 +431,57 @@ fn a_report_has_a_row_for_each() {
     assert_eq!(heap.get(sensor.key()).unwrap().name, "sensor");
 }
 
+/// Half of what is mapped on each side of a border of two windows, in bytes.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+const HALF: usize = 64 << 10;
+
+/// Memory that nobody else has, half of it before a border of two windows.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn map_across_a_border() -> *mut u8 {
+    let map = |n: usize| {
+        let at = std::ptr::without_provenance_mut((n << 32) - HALF);
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_FIXED_NOREPLACE);
+        let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a mapping where there was none.
+        let mapped = unsafe { libc::mmap(at, 2 * HALF, access, flags, -1, 0) };
+        (mapped == at).then_some(mapped.cast::<u8>())
+    };
+    (0x50..0x70).find_map(map).expect("some place is free")
+}
+
+#[test]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn memory_that_is_too_little_for_a_block_claims_no_window() {
+    let across = map_across_a_border();
+    for (n, before) in [8, 10, 30].into_iter().enumerate() {
+        let heap: ExpertHeap = ExpertHeap::empty();
+        let start = across.wrapping_add(HALF - before);
+        // SAFETY: each heap ends before the next has this memory.
+        let usable = unsafe { heap.add_region(start, before + 700) };
+        assert!(usable + LOST >= 700, "{n}: {usable}");
+        // SAFETY: the layout is not of size 0.
+        assert!(!unsafe { heap.alloc(layout(8, 8)) }.is_null());
+        heap.check().unwrap();
+    }
+    // What is refused is not touched.
+    let heap: ExpertHeap = ExpertHeap::empty();
+    // SAFETY: nothing else uses this part.
+    assert_ne!(unsafe { heap.add_region(across, 4096) }, 0);
+    let refused = across.wrapping_add(HALF + 8192);
+    // SAFETY: nor this one.
+    assert_eq!(unsafe { heap.add_region(refused, 780) }, 0);
+    // SAFETY: mapped, and zero from the start.
+    let bytes = unsafe { std::slice::from_raw_parts(refused, 780) };
+    assert!(bytes.iter().all(|&byte| byte == 0));
+}
+
 /// Memory on both sides of an address that is a multiple of 4 GiB, and a heap
 /// that had a region elsewhere before: three indexes.
 #[test]
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
 fn a_region_may_lie_across_the_border_of_two_windows() {
-    const HALF: usize = 64 << 10;
-    let border = |n: usize| (n << 32) - HALF;
-    let map = |address: usize| {
-        let at = std::ptr::without_provenance_mut(address);
-        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_FIXED_NOREPLACE);
-        let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a mapping where there was none.
-        let mapped = unsafe { libc::mmap(at, 2 * HALF, access, flags, -1, 0) };
-        (mapped.addr() == address).then_some(mapped.cast::<u8>())
-    };
-    let across = (0x50..0x60).find_map(|n| map(border(n))).expect("some place is free");
+    let across = map_across_a_border();
     let heap = heap(1 << 10);
     // SAFETY: the mapping is nobody else's, and is never undone.
     let usable = unsafe { heap.add_region(across, 2 * HALF) };

@@ -73,10 +73,14 @@ impl<R: RawMutex> ExpertHeap<R> {
 
     /// Gives the heap `len` bytes from `start`. Any number of regions may be
     /// added, at any time and anywhere in memory. Returns how many bytes blocks
-    /// can use, headers included: up to 47 less, and 0 where `len` is too
-    /// small for a block. On 64-bit targets a heap serves 4 GiB of addresses
-    /// whose high halves are the same; the first region in any other such
-    /// range gives up 800 bytes more, for an index of its own.
+    /// can use, headers included: up to 54 less (30 on 32-bit targets), and 0
+    /// where `len` is too small for a block. On 64-bit targets a heap serves 4
+    /// GiB of addresses whose high halves are the same; the first region in any
+    /// other such range gives up 800 bytes more, for an index of its own.
+    ///
+    /// Memory that a heap was in before this program started (after a reset that
+    /// leaves the RAM as it was) is to be filled with 0 before: its old headers
+    /// may pass for new ones when a raw call is given a pointer from then.
     ///
     /// # Safety
     ///

@@ -169,7 +169,7 @@ impl<O, N: Name> Registry<O, N> {
         loop {
             let carved = self.carved();
             let slot = carved + 1;
-            if slot >= MAX_SLOTS {
+            if slot >= E::SLOTS {
                 return Err(Error::TooManyExperts);
             }
             self.ensure_segment(engine, locate(slot).0)?;

@@ -68,12 +68,13 @@ impl Stats {
 
     /// Adds figure to figure, except for the quota. A child's charge is in its
     /// parent's already, so charges and peaks are added for experts that have
-    /// no parent only.
+    /// no parent only. Peaks were not reached together: their sum may be more
+    /// than there is.
     pub(crate) fn add(&mut self, other: &Self, has_parent: bool) {
         self.live_bytes += other.live_bytes;
         self.live_blocks += other.live_blocks;
         if !has_parent {
-            self.peak_bytes += other.peak_bytes;
+            self.peak_bytes = self.peak_bytes.saturating_add(other.peak_bytes);
             self.charged_bytes += other.charged_bytes;
         }
         self.allocations += other.allocations;
@@ -158,5 +159,19 @@ impl fmt::Display for Reclaimed {
         #[cfg(feature = "std")]
         write!(f, ", {:?}", self.elapsed)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_of_peaks_may_be_more_than_a_word_holds() {
+        let mut sum = Stats::default();
+        for _ in 0..2 {
+            sum.add(&Stats { peak_bytes: usize::MAX - 1, ..Stats::default() }, false);
+        }
+        assert_eq!(sum.peak_bytes, usize::MAX);
     }
 }

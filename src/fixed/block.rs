@@ -29,7 +29,7 @@
 
 use core::ptr::{self, NonNull};
 
-use super::header::{Extent, HEADER, Label, MIN_BLOCK, Tag};
+use super::header::{Extent, HEADER, Label, MIN_BLOCK, Salt, Tag};
 use super::link::Link;
 use crate::engine::Kind;
 
@@ -152,9 +152,9 @@ impl Block {
 
     /// Makes this the header of a live block.
     #[inline]
-    pub fn set_live(self, extent: Extent, tag: Tag, slack: usize) {
+    pub fn set_live(self, extent: Extent, tag: Tag, slack: usize, salt: Salt) {
         self.set_extent(extent);
-        self.set_label(Label::new(tag, slack, self.address(), extent));
+        self.set_label(Label::new(tag, slack, self.address(), extent, salt));
     }
 
     /// Makes this the header of a free block of `size` bytes, with its footer.
@@ -252,22 +252,29 @@ impl Block {
         self.extent().kind() == Some(kind) && self.label().tag() == tag
     }
 
-    /// Whether this header is one that the store wrote for a live block: the
-    /// words fit each other and the address.
-    pub fn is_genuine(self) -> bool {
-        let extent = self.extent();
-        !extent.is_free() && extent.is_possible() && self.label().matches(self.address(), extent)
+    /// The header's first word, once: of memory that may be anybody's payload,
+    /// and may change under the look.
+    pub fn seen_extent(self) -> Extent {
+        // SAFETY: B1 puts the word in the heap, aligned; every bit pattern is
+        // an extent.
+        unsafe { self.0.cast::<Extent>().read_volatile() }
     }
-}
 
-#[cfg(feature = "testing")]
-impl Block {
-    /// The footer of a free block.
-    pub fn footer(self) -> usize {
-        // SAFETY: B1; a block is longer than its footer.
-        let footer = unsafe { self.next().0.byte_sub(FOOTER) };
-        // SAFETY: B2 and B3.
-        unsafe { footer.cast::<u32>().read() as usize }
+    /// Whether this header, of which `extent` was seen, is one that the store
+    /// wrote for a live block: the words fit each other, the address and the
+    /// heap.
+    pub fn is_genuine(self, extent: Extent, salt: Salt) -> bool {
+        let is_live = !extent.is_free() && extent.is_possible();
+        is_live && self.label().matches(self.address(), extent, salt)
+    }
+
+    /// Whether this is the header behind a free block of `size` bytes.
+    pub fn ends_free(self, size: usize) -> bool {
+        // SAFETY: B1, the caller's free block, if it is one, is in the region.
+        let footer = unsafe { self.0.byte_sub(FOOTER) };
+        // SAFETY: B1 puts the word in the heap, aligned; every bit pattern is a number.
+        let footer = unsafe { footer.cast::<u32>().read_volatile() } as usize;
+        self.seen_extent().is_previous_free() && footer == size
     }
 }
 

@@ -2,7 +2,7 @@
 
 use lock_api::RawMutex;
 
-use super::header::{HEADER, MIN_BLOCK, Tag};
+use super::header::{HEADER, MIN_BLOCK, Salt, Tag};
 use super::heap::FixedEngine;
 use super::owner::{Directory, Owner};
 use super::region::Span;
@@ -39,7 +39,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         let store = self.lock();
         let mut seen = Checked::default();
         for span in store.regions.iter() {
-            check_region(span, &mut seen)?;
+            check_region(span, store.salt, &mut seen)?;
         }
         if store.free.check()? != seen.free_blocks - seen.crumbs {
             return Err("X2: the lists do not hold all free blocks");
@@ -59,7 +59,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     }
 }
 
-fn check_region(span: Span, seen: &mut Checked) -> Result<(), Broken> {
+fn check_region(span: Span, salt: Salt, seen: &mut Checked) -> Result<(), Broken> {
     seen.regions += 1;
     let mut block = span.first;
     let mut previous_free = false;
@@ -75,15 +75,15 @@ fn check_region(span: Span, seen: &mut Checked) -> Result<(), Broken> {
             if previous_free {
                 return Err("F2: two neighbours are free");
             }
-            if block.footer() != extent.size() {
-                return Err("F3: a footer is not the size of its block");
+            if !block.next().ends_free(extent.size()) {
+                return Err("F3: what is behind a free block does not say so");
             }
             seen.free_blocks += 1;
             seen.crumbs += usize::from(extent.size() < MIN_BLOCK);
             seen.free_bytes += extent.size();
             seen.largest_free = seen.largest_free.max(extent.size());
         } else {
-            if !block.is_genuine() {
+            if !block.is_genuine(extent, salt) {
                 return Err("F5: a live header fails its check");
             }
             if block.label().tag() != Tag::ENGINE {

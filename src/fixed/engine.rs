@@ -5,14 +5,13 @@ use core::ptr::NonNull;
 
 use lock_api::RawMutex;
 
-use super::header::{GRANULE, Tag, block_size};
+use super::header::{GRANULE, TAGS, Tag, block_size};
 use super::heap::{FixedEngine, asked_for};
 use super::owner::{Directory, Owner};
 use super::requests::{Request, key_of};
-use super::store::Mark;
 use crate::engine::{Engine, Kind, Taken, Usage, Who};
 use crate::error::Error;
-use crate::key::ExpertKey;
+use crate::key::{ExpertKey, MAX_SLOTS};
 use crate::sync::Ordering::SeqCst;
 
 /// What raw blocks are aligned to, in bytes.
@@ -25,6 +24,8 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
 
     const NEW: Owner = Owner::new();
 
+    const SLOTS: usize = if TAGS < MAX_SLOTS { TAGS } else { MAX_SLOTS };
+
     fn host<'a>(self) -> Who<'a, Owner>
     where
         Self: 'a,
@@ -36,7 +37,7 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
         let asked = layout.size();
         let mut store = self.lock();
         let found = store.free.find(block_size(asked)?, layout.align())?;
-        let mark = Mark { tag: Tag::ENGINE, kind: Kind::Bound };
+        let mark = store.mark(Tag::ENGINE, Kind::Bound);
         let table = store.take(&found, mark).payload();
         drop(store);
         // SAFETY: a new block of at least this size.

@@ -15,8 +15,8 @@
 //!   has at least [`MIN_BLOCK`] bytes, a free one at least a granule; only the
 //!   end mark of a region has size 0.
 //! - H2 of a live block, `size - HEADER - slack` is the size asked for.
-//! - H3 of a live block, `check` is the hash of its address and of all other
-//!   bits but `p`, which the neighbour changes.
+//! - H3 of a live block, `check` is the hash of its address, of its heap's
+//!   [`Salt`], and of all other bits but `p`, which the neighbour changes.
 
 use crate::engine::Kind;
 
@@ -148,7 +148,7 @@ impl Tag {
     /// The tag of the key in `slot`; `None` where there are no more tags.
     #[inline]
     pub const fn of_slot(slot: usize) -> Option<Self> {
-        if slot < u16::MAX as usize { Some(Self(slot as u16)) } else { None }
+        if slot < TAGS { Some(Self(slot as u16)) } else { None }
     }
 
     /// The slot, as an index.
@@ -157,6 +157,9 @@ impl Tag {
         self.0 as usize
     }
 }
+
+/// The number of tags that owners can have.
+pub const TAGS: usize = Tag::ENGINE.slot();
 
 const TAG_BITS: u32 = 16;
 const SLACK_BITS: u32 = 6;
@@ -173,18 +176,18 @@ impl Label {
     /// The label of the live block at `address` with `extent`, of which
     /// `slack` bytes were not asked for.
     #[inline]
-    pub const fn new(tag: Tag, slack: usize, address: usize, extent: Extent) -> Self {
+    pub const fn new(tag: Tag, slack: usize, address: usize, extent: Extent, salt: Salt) -> Self {
         debug_assert!(slack <= MAX_SLACK);
         let unchecked =
             (tag.0 as u32) << (SLACK_BITS + CHECK_BITS) | ((slack as u32) << CHECK_BITS) & SLACK;
-        Self(unchecked | check(unchecked, address, extent))
+        Self(unchecked | check(unchecked, address, extent, salt))
     }
 
-    /// Whether this is a label that [`new`](Self::new) made for that address
-    /// and extent (H3). Of words that are no label one in 1,024 passes.
+    /// Whether this is a label that [`new`](Self::new) made for that address,
+    /// extent and heap (H3). Of words that are no label one in 1,024 passes.
     #[inline]
-    pub const fn matches(self, address: usize, extent: Extent) -> bool {
-        self.0 & CHECK == check(self.0 & !CHECK, address, extent)
+    pub const fn matches(self, address: usize, extent: Extent, salt: Salt) -> bool {
+        self.0 & CHECK == check(self.0 & !CHECK, address, extent, salt)
     }
 
     /// The owner's tag.
@@ -205,9 +208,30 @@ impl Label {
 /// Art of Computer Programming 3, 6.4): the high bits of the product depend on
 /// all bits of the words. It finds mistakes, not attacks.
 #[inline]
-const fn check(label: u32, address: usize, extent: Extent) -> u32 {
+const fn check(label: u32, address: usize, extent: Extent, salt: Salt) -> u32 {
     let extent = extent.with_previous_free(false).0;
-    (label ^ extent ^ address as u32).wrapping_mul(0x9E37_79B1) >> (32 - CHECK_BITS)
+    (label ^ extent ^ address as u32 ^ salt.0).wrapping_mul(GOLDEN) >> (32 - CHECK_BITS)
+}
+
+/// 2^32 divided by the golden ratio.
+const GOLDEN: u32 = 0x9E37_79B1;
+
+/// What the checks of one heap's headers have in common, and those of another's
+/// have not: a heap may have its region in a block of another heap, or where
+/// one was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Salt(u32);
+
+impl Salt {
+    /// That of a heap without memory.
+    pub const NONE: Self = Self(0);
+
+    /// That of the `count`-th heap of the program, whose memory begins at
+    /// `address`.
+    pub const fn new(address: usize, count: usize) -> Self {
+        let word = (address as u32 ^ (count as u32).rotate_left(16)).wrapping_mul(GOLDEN);
+        Self(word ^ word >> 15)
+    }
 }
 
 #[cfg(test)]
@@ -231,14 +255,19 @@ mod tests {
     #[test]
     fn a_label_matches_its_own_block_only() {
         let extent = Extent::live(64, Kind::Raw);
-        let label = Label::new(Tag::of_slot(77).unwrap(), 5, 0x1000, extent);
+        let salt = Salt::new(0x1000, 1);
+        let label = Label::new(Tag::of_slot(77).unwrap(), 5, 0x1000, extent, salt);
         assert_eq!((label.tag().slot(), label.slack()), (77, 5));
-        assert!(label.matches(0x1000, extent.with_previous_free(true)));
-        let elsewhere = (1..1000).filter(|n| label.matches(0x1000 + n * 8, extent)).count();
+        assert!(label.matches(0x1000, extent.with_previous_free(true), salt));
+        let elsewhere = (1..1000).filter(|n| label.matches(0x1000 + n * 8, extent, salt)).count();
         let other_size = (1..1000)
-            .filter(|n| label.matches(0x1000, Extent::live(64 + n * GRANULE, Kind::Raw)))
+            .filter(|n| label.matches(0x1000, Extent::live(64 + n * GRANULE, Kind::Raw), salt))
             .count();
-        assert!(elsewhere < 10 && other_size < 10, "{elsewhere}, {other_size} of 999");
+        let heaps = (0..20).flat_map(|n| (1..51).map(move |count| Salt::new(n << 12, count)));
+        let other_heap =
+            heaps.filter(|&other| other != salt && label.matches(0x1000, extent, other));
+        let counts = [elsewhere, other_size, other_heap.count()];
+        assert!(counts.iter().all(|&count| count < 10), "{counts:?} of 999");
     }
 
     #[test]

@@ -63,6 +63,14 @@ impl Found {
     }
 }
 
+impl Found {
+    /// Cuts no more out than `size` bytes, though what is left be a crumb.
+    pub fn leave_crumb(&mut self, size: usize) {
+        self.rest += self.size - size;
+        self.size = size;
+    }
+}
+
 /// The lists of free blocks of one window.
 ///
 /// Whether a block is the first of its list, or the last, is as good as random,

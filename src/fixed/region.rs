@@ -17,7 +17,7 @@
 use core::ptr::NonNull;
 
 use super::block::Block;
-use super::header::{Extent, GRANULE, HEADER, MAX_BLOCK, MIN_BLOCK, Tag};
+use super::header::{Extent, GRANULE, HEADER, MAX_BLOCK, MIN_BLOCK, Salt, Tag};
 use crate::engine::Kind;
 
 /// The node in front of a region. Its size is a multiple of [`HEADER`].
@@ -69,6 +69,19 @@ impl Regions {
         Self { newest: None }
     }
 
+    /// Where the node of a region in `len` bytes from `start` stands, and how many
+    /// bytes its blocks have, as many as one block can have at most; `None` where
+    /// there is no room for one.
+    pub fn measure(start: usize, len: usize) -> Option<(usize, usize)> {
+        let node = round_up(start)?;
+        let room = len.checked_sub(node.checked_sub(start)?)?;
+        if room < SMALLEST {
+            return None;
+        }
+        let size = (room - NODE - HEADER) & !(GRANULE - 1);
+        Some((node, if size > MAX_BLOCK { MAX_BLOCK } else { size }))
+    }
+
     /// Lays out as much of the given memory as one block can hold as a region
     /// with one free block, which is not yet in any index. Returns it with
     /// its size and with how many bytes were used up; `None` where `len` is
@@ -80,17 +93,11 @@ impl Regions {
     ///   from now on and for as long as the heap is in use.
     pub unsafe fn add(&mut self, start: NonNull<u8>, len: usize) -> Option<(Block, usize, usize)> {
         let start = start.as_ptr().expose_provenance();
-        let node = round_up(start)?;
-        let room = len.checked_sub(node.checked_sub(start)?)?;
-        if room < SMALLEST {
-            return None;
-        }
-        let size = (room - NODE - HEADER) & !(GRANULE - 1);
-        let size = if size > MAX_BLOCK { MAX_BLOCK } else { size };
+        let (node, size) = Self::measure(start, len)?;
         // SAFETY: S1; `node + NODE + size + HEADER` is at most `start + len`.
         let first = unsafe { Block::at(node + NODE) };
         let end = first.skip(size);
-        end.set_live(Extent::live(0, Kind::Bound), Tag::ENGINE, 0);
+        end.set_live(Extent::live(0, Kind::Bound), Tag::ENGINE, 0, Salt::NONE);
         first.set_free(size);
         end.set_previous_free(true);
         let node = core::ptr::with_exposed_provenance_mut::<Node>(node);

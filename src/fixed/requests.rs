@@ -7,7 +7,7 @@
 
 use super::block::Block;
 use super::class::WIDE;
-use super::header::{Extent, GRANULE, HEADER, MAX_BLOCK, MIN_BLOCK, Tag, block_size};
+use super::header::{CRUMBS, Extent, GRANULE, HEADER, MAX_BLOCK, MIN_BLOCK, Tag, block_size};
 use super::index::{Found, Index};
 use super::owner::{Directory, Owner};
 use super::store::{Mark, Store, fitted, take};
@@ -41,6 +41,17 @@ fn tag(who: Who<'_, Owner>) -> Option<Tag> {
 }
 
 impl Store {
+    /// The mark of a block of this store's.
+    #[inline(always)]
+    pub fn mark(&self, tag: Tag, kind: Kind) -> Mark {
+        Mark { tag, kind, salt: self.salt }
+    }
+
+    /// The mark of a block that stays its owner's.
+    fn mark_of(&self, block: Block, kind: Kind) -> Mark {
+        self.mark(block.label().tag(), kind)
+    }
+
     /// Allocates a block in the way that most requests go: nothing to search,
     /// to align or to refuse. `None`, with nothing changed, for all others.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
@@ -50,17 +61,17 @@ impl Store {
         find: impl Fn(&Index, usize) -> Option<Found>,
     ) -> Option<Block> {
         let Request { who, kind, asked, .. } = request;
-        let tag = tag(who)?;
+        let mark = self.mark(tag(who)?, kind);
         let index = &mut self.free.first;
         let found = find(index, block_size(asked)?)?;
         let size = found.size;
-        if tag == Tag::HOST {
+        if mark.tag == Tag::HOST {
             who.account.charge_unlimited_locked(size);
         } else {
             who.account.charge_again_locked(size).ok()?;
         }
         who.owner.gain(1, size);
-        Some(take(index, &found, Mark { tag, kind }))
+        Some(take(index, &found, mark))
     }
 
     /// As [`allocate_fast`](Self::allocate_fast), of any size and alignment.
@@ -82,10 +93,13 @@ impl Store {
         let Request { who, kind, asked, align } = request;
         let Some(tag) = tag(who) else { return Err(Error::TooManyExperts) };
         let size = block_size(asked).ok_or_else(|| why_not(request, MAX_BLOCK))?;
-        let found = self.free.find(size, align).ok_or_else(|| why_not(request, size))?;
+        let mut found = self.free.find(size, align).ok_or_else(|| why_not(request, size))?;
+        if CRUMBS && !has_room(request, found.size) {
+            found.leave_crumb(size);
+        }
         charge(request, found.size)?;
         who.owner.gain(1, found.size);
-        Ok(self.take(&found, Mark { tag, kind }))
+        Ok(self.take(&found, self.mark(tag, kind)))
     }
 
     /// Frees a live block, whoever it belongs to.
@@ -137,7 +151,7 @@ impl Store {
         let more = size.wrapping_sub(before);
         host.account.charge_unlimited_locked(more);
         host.owner.resize(more);
-        self.resize(block, size, Mark { tag: Tag::HOST, kind: Kind::Ambient });
+        self.resize(block, size, self.mark(Tag::HOST, Kind::Ambient));
         Some(block)
     }
 
@@ -168,11 +182,11 @@ impl Store {
         if size > whole {
             return None;
         }
-        let size = fitted(size, whole);
+        let size = affordable(request, before, size, whole);
         if let Err(error) = recharge(request, before, size) {
             return Some(Err(error));
         }
-        self.resize_slow(block, size, mark(request, block));
+        self.resize_slow(block, size, self.mark_of(block, request.kind));
         Some(Ok(block))
     }
 
@@ -186,7 +200,7 @@ impl Store {
     #[inline(never)]
     fn allocate_hole(&mut self, request: Request<'_>, below: usize) -> Option<Block> {
         let Request { who, kind, asked, align } = request;
-        let tag = tag(who)?;
+        let mark = self.mark(tag(who)?, kind);
         let index = &mut self.free.first;
         let found = index.find_close(block_size(asked)?, align)?;
         if found.block.size() >= below {
@@ -194,7 +208,7 @@ impl Store {
         }
         who.account.charge_locked(found.size).ok()?;
         who.owner.gain(1, found.size);
-        Some(take(index, &found, Mark { tag, kind }))
+        Some(take(index, &found, mark))
     }
 
     /// Moves a live block, with the first `kept` bytes of its content, to
@@ -205,10 +219,13 @@ impl Store {
         block: Block,
         kept: usize,
     ) -> Result<Block, Error> {
-        let size = block_size(request.asked).ok_or(Error::OutOfMemory)?;
-        let mark = mark(request, block);
-        if let Some(found) = self.free.find(size, request.align) {
+        let size = block_size(request.asked).ok_or_else(|| why_not(request, MAX_BLOCK))?;
+        let mark = self.mark_of(block, request.kind);
+        if let Some(mut found) = self.free.find(size, request.align) {
             let before = block.size();
+            if CRUMBS && !has_room(request, found.size.saturating_sub(before)) {
+                found.leave_crumb(size);
+            }
             recharge(request, before, found.size)?;
             let moved = self.take(&found, mark);
             // SAFETY: two live blocks, each at least `kept` bytes long.
@@ -222,7 +239,7 @@ impl Store {
         let Some((_, whole)) = self.reach_back(block).filter(fits) else {
             return Err(why_not(request, size.saturating_sub(block.size())));
         };
-        let size = fitted(size, whole);
+        let size = affordable(request, block.size(), size, whole);
         recharge(request, block.size(), size)?;
         self.slide(block, size, kept, mark).ok_or(Error::OutOfMemory)
     }
@@ -250,7 +267,7 @@ impl Store {
         let extent = Extent::live(block.size(), kind);
         let extent = extent.with_previous_free(block.extent().is_previous_free());
         let slack = if kind == Kind::Raw { block.size() - HEADER - asked } else { 0 };
-        block.set_live(extent, block.label().tag(), slack);
+        block.set_live(extent, block.label().tag(), slack, self.salt);
     }
 
     /// Gives a live block, with its charge, to another owner.
@@ -268,7 +285,7 @@ impl Store {
         }
         from.owner.lose(1, size);
         to.owner.gain(1, size);
-        block.set_live(block.extent(), tag, block.label().slack());
+        block.set_live(block.extent(), tag, block.label().slack(), self.salt);
         Ok(())
     }
 
@@ -324,11 +341,6 @@ fn is_hole_worth_it(size: usize, before: usize) -> bool {
     size <= before / 2
 }
 
-/// The mark of a block that stays its owner's.
-fn mark(request: Request<'_>, block: Block) -> Mark {
-    Mark { tag: block.label().tag(), kind: request.kind }
-}
-
 fn without_headers(taken: Taken) -> Taken {
     Taken { bytes: taken.bytes.wrapping_sub(taken.blocks.wrapping_mul(HEADER)), ..taken }
 }
@@ -337,12 +349,21 @@ fn without_headers(taken: Taken) -> Taken {
 /// charged. Of two reasons the quota is the one that the expert can do
 /// something about.
 fn why_not(request: Request<'_>, bytes: usize) -> Error {
+    if has_room(request, bytes) { Error::OutOfMemory } else { Error::QuotaExceeded }
+}
+
+/// Whether `bytes` more can be charged, or are granted without asking.
+#[inline(never)]
+fn has_room(request: Request<'_>, bytes: usize) -> bool {
     let granted = request.kind == Kind::Ambient && request.who.overdraft;
-    if granted || request.who.account.has_room(bytes) {
-        Error::OutOfMemory
-    } else {
-        Error::QuotaExceeded
-    }
+    granted || request.who.account.has_room(bytes)
+}
+
+/// The size of a block that had `before` bytes, needs `size`, and can have
+/// `whole`: with what would be a crumb, if the quota has room for that too.
+fn affordable(request: Request<'_>, before: usize, size: usize, whole: usize) -> usize {
+    let fitted = fitted(size, whole);
+    if !CRUMBS || has_room(request, fitted.saturating_sub(before)) { fitted } else { size }
 }
 
 /// Charges `bytes`.

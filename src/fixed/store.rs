@@ -15,12 +15,13 @@
 use core::ptr::NonNull;
 
 use super::block::Block;
-use super::header::{Extent, MIN_BLOCK, Tag};
+use super::header::{Extent, MIN_BLOCK, Salt, Tag};
 use super::index::{Found, Index};
 use super::link::Window;
 use super::region::Regions;
 use super::windows::Windows;
 use crate::engine::Kind;
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 /// What a live block's header says besides its size.
 #[derive(Clone, Copy)]
@@ -29,12 +30,16 @@ pub struct Mark {
     pub tag: Tag,
     /// Which of the owner's heaps it is in.
     pub kind: Kind,
+    /// The heap's.
+    pub salt: Salt,
 }
 
 /// All blocks of a heap.
 pub struct Store {
     pub(super) free: Windows,
     pub(super) regions: Regions,
+    /// Set with the first region.
+    pub(super) salt: Salt,
 }
 
 // SAFETY: blocks are reached through the store only (B2), and the regions'
@@ -44,7 +49,7 @@ unsafe impl Send for Store {}
 impl Store {
     /// A store without memory.
     pub const fn new() -> Self {
-        Self { free: Windows::new(), regions: Regions::new() }
+        Self { free: Windows::new(), regions: Regions::new(), salt: Salt::NONE }
     }
 
     /// Gives the store `len` bytes from `start`; the bytes that blocks can
@@ -55,6 +60,9 @@ impl Store {
     ///
     /// - S1 as for [`Regions::add`].
     pub unsafe fn add_region(&mut self, mut start: NonNull<u8>, mut len: usize) -> usize {
+        if self.salt == Salt::NONE {
+            self.salt = Salt::new(start.addr().get(), count_heap());
+        }
         let mut usable = 0;
         while len != 0 {
             let piece = len.min(Window::bytes_from(start.addr().get()));
@@ -77,14 +85,17 @@ impl Store {
     ///
     /// - S1 as for [`Regions::add`].
     unsafe fn add_piece(&mut self, start: NonNull<u8>, len: usize) -> Option<(usize, usize)> {
-        // SAFETY: S1.
-        let served = unsafe { self.free.serve(start, len) }?;
-        // SAFETY: S1, `served <= len`.
-        let start = unsafe { start.add(served) };
+        let cost = self.free.cost(start.addr().get());
+        // Nothing is changed for a region that has no room for a block.
+        Regions::measure(start.addr().get().checked_add(cost)?, len.checked_sub(cost)?)?;
+        // SAFETY: S1, and there is room for what it costs.
+        unsafe { self.free.serve(start) };
+        // SAFETY: S1, as before.
+        let start = unsafe { start.add(cost) };
         // SAFETY: S1; nobody else has what is left.
-        let (block, size, used) = unsafe { self.regions.add(start, len - served) }?;
+        let (block, size, used) = unsafe { self.regions.add(start, len - cost) }?;
         self.free.of(block).insert(block, size);
-        Some((size, served + used))
+        Some((size, cost + used))
     }
 
     /// Makes what was found live, and gives back what is left over before and
@@ -177,6 +188,15 @@ impl Store {
     }
 }
 
+/// How many heaps had memory before, about: two at a time may get one number, but
+/// have not the same memory. A load and a store, for every target has those.
+fn count_heap() -> usize {
+    static HEAPS: AtomicUsize = AtomicUsize::new(0);
+    let count = HEAPS.load(Relaxed).wrapping_add(1);
+    HEAPS.store(count, Relaxed);
+    count
+}
+
 /// [`Store::release`], to an index that is known.
 #[cfg_attr(target_pointer_width = "64", inline(always))]
 fn release(index: &mut Index, mut block: Block, mut size: usize) -> Block {
@@ -243,7 +263,7 @@ fn settle(index: &mut Index, block: Block, size: usize, rest: usize) {
         behind.set_previous_free(false);
     } else {
         behind.set_free(rest);
-        index.link(behind, rest);
+        index.insert(behind, rest);
     }
 }
 
@@ -258,5 +278,5 @@ pub fn fitted(size: usize, whole: usize) -> usize {
 #[inline(always)]
 fn set_live(block: Block, size: usize, previous_free: bool, mark: Mark) {
     let extent = Extent::live(size, mark.kind).with_previous_free(previous_free);
-    block.set_live(extent, mark.tag, 0);
+    block.set_live(extent, mark.tag, 0, mark.salt);
 }

@@ -19,19 +19,20 @@ impl Store {
         }
         // SAFETY: the address is in a region, before the end mark, and aligned.
         let block = unsafe { Block::at(header) };
-        let size = block.size();
-        if !block.is_genuine() || size > span.end.address() - header {
+        let extent = block.seen_extent();
+        let room = span.end.address() - header;
+        if !block.is_genuine(extent, self.salt) || extent.size() > room {
             return None;
         }
-        let next = block.next();
+        let next = block.skip(extent.size());
+        let after = next.seen_extent();
+        let room = room - extent.size();
         let fits = next == span.end
-            || next.is_genuine()
-            || next.is_free() && {
-                let room = span.end.address() - next.address();
-                let possible = next.extent().is_possible() && next.size() <= room;
-                possible && next.next().previous_free() == Some((next, next.size()))
+            || next.is_genuine(after, self.salt)
+            || after.is_free() && after.is_possible() && after.size() <= room && {
+                next.skip(after.size()).ends_free(after.size())
             };
-        (fits && !next.extent().is_previous_free()).then_some(block)
+        (fits && !after.is_previous_free()).then_some(block)
     }
 
     /// The live block whose payload `address` points to or into, whatever
@@ -95,7 +96,7 @@ impl Store {
             while block != span.end {
                 if block.is_of(from, kind) {
                     let extent = block.extent();
-                    block.set_live(extent, to, block.label().slack());
+                    block.set_live(extent, to, block.label().slack(), self.salt);
                     taken.blocks += 1;
                     taken.bytes += extent.size();
                 }

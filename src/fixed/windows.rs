@@ -66,35 +66,40 @@ impl Windows {
         found
     }
 
+    /// How many bytes from `start` on an index takes, where one has to be made for
+    /// a region there.
+    pub fn cost(&self, start: usize) -> usize {
+        let window = Window::of(start);
+        let is_served = [window, Window::NONE].contains(&self.first.window());
+        if !WIDE || is_served || self.others(window).is_some() {
+            return 0;
+        }
+        start.wrapping_neg() % align_of::<Index>() + size_of::<Index>()
+    }
+
     /// Makes sure that there is an index for the window in which `start` is,
-    /// in the first of the `len` bytes from there if need be; how many bytes
-    /// that takes, `None` where there are too few.
+    /// in the first bytes from there if need be.
     ///
     /// # Safety
     ///
-    /// - S1 `len` bytes from `start` are memory in one window that is the
-    ///   heap's alone, from now on and for as long as the heap is in use.
-    pub unsafe fn serve(&mut self, start: NonNull<u8>, len: usize) -> Option<usize> {
+    /// - S1 [`cost`](Self::cost) bytes from `start` are memory in one window
+    ///   that is the heap's alone, from now on and for as long as the heap is
+    ///   in use.
+    pub unsafe fn serve(&mut self, start: NonNull<u8>) {
         let window = Window::of(start.addr().get());
         if self.first.window() == Window::NONE {
             self.first = Index::new(window);
         }
-        if !WIDE || self.first.window() == window || self.others(window).is_some() {
-            return Some(0);
-        }
-        let gap = start.addr().get().wrapping_neg() % align_of::<Index>();
-        let used = gap + size_of::<Index>();
-        if used > len {
-            return None;
-        }
-        // SAFETY: S1, `gap < used <= len`.
+        let Some(gap) = self.cost(start.addr().get()).checked_sub(size_of::<Index>()) else {
+            return;
+        };
+        // SAFETY: S1.
         let place = unsafe { start.add(gap) }.cast::<Index>();
         let mut index = Index::new(window);
         index.more = self.first.more;
         // SAFETY: S1, aligned by the gap.
         unsafe { place.write(index) };
         self.first.more = Some(place);
-        Some(used)
     }
 }
 
