@@ -69,6 +69,11 @@ impl Regions {
         Self { newest: None }
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.newest.is_none()
+    }
+
     /// Where the node of a region in `len` bytes from `start` stands, and how many
     /// bytes its blocks have, as many as one block can have at most; `None` where
     /// there is no room for one.

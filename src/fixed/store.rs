@@ -60,7 +60,7 @@ impl Store {
     ///
     /// - S1 as for [`Regions::add`].
     pub unsafe fn add_region(&mut self, mut start: NonNull<u8>, mut len: usize) -> usize {
-        if self.salt == Salt::NONE {
+        if self.regions.is_empty() {
             self.salt = Salt::new(start.addr().get(), count_heap());
         }
         let mut usable = 0;
