@@ -28,6 +28,9 @@ const SEALED: usize = MARKED | 2;
 /// Mark: there is a parent whose marks count here too.
 const INHERITS: usize = MARKED | 4;
 
+/// In the address of an account's parent: the account is a parent itself, or was.
+const IS_PARENT: usize = 1;
+
 /// No room: the quota of this account, or of a parent, would be passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
@@ -47,6 +50,7 @@ pub struct Account {
     refusals: AtomicUsize,
     /// One word, so that [`is_open`](Account::is_open) is one load for most.
     marks: AtomicUsize,
+    /// With [`IS_PARENT`] in its address.
     parent: AtomicPtr<Account>,
 }
 
@@ -93,6 +97,10 @@ impl Account {
         self.marks.store(if parent.is_some() { INHERITS } else { 0 }, Relaxed);
         self.quota.store(none_if_zero(quota), Relaxed);
         self.soft_quota.store(none_if_zero(soft_quota), Relaxed);
+        if let Some(parent) = parent {
+            // SAFETY: S2.
+            unsafe { parent.as_ref() }.set_parent();
+        }
         let parent = parent.map_or(core::ptr::null_mut(), NonNull::as_ptr);
         self.parent.store(parent, Relaxed);
     }
@@ -155,8 +163,19 @@ impl Account {
 
     /// The parent that charges go up to.
     pub fn parent(&self) -> Option<&Account> {
+        let parent = self.parent.load(Relaxed).map_addr(|address| address & !IS_PARENT);
         // SAFETY: S2 of `open` keeps every parent in place.
-        unsafe { self.parent.load(Relaxed).as_ref() }
+        unsafe { parent.as_ref() }
+    }
+
+    /// Whether the account has a parent, or is one, or was since it was opened.
+    pub fn is_related(&self) -> bool {
+        !self.parent.load(Relaxed).is_null()
+    }
+
+    fn set_parent(&self) {
+        let marked = |parent: *mut Self| Some(parent.map_addr(|address| address | IS_PARENT));
+        self.parent.fetch_update(Relaxed, Relaxed, marked).ok();
     }
 
     /// Refuses every further charge, here and of children, until the account

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use expert_alloc::{Error, Expert, ExpertAlloc, ExpertKey, State};
 
@@ -193,6 +193,46 @@ fn refusing_an_overdraft_gives_null() {
     }
     assert_eq!((expert.state(), expert.stats().refusals), (State::Live, 1));
     assert!(expert.stats().charged_bytes <= 1 << 20);
+}
+
+#[test]
+fn a_child_is_refused_what_its_parent_is_to_be_refused() {
+    let parent = ALLOC.expert("careful").quota(64 << 10).refuse_overdraft().register().unwrap();
+    let child = ALLOC.expert("child").parent(&parent).register().unwrap();
+    {
+        let _scope = child.enter();
+        assert!(Vec::<u8>::new().try_reserve(10 << 20).is_err());
+    }
+    assert_eq!((child.state(), parent.state()), (State::Live, State::Live));
+    assert!(parent.stats().peak_bytes <= 64 << 10);
+    let _ = child.finish();
+}
+
+/// Threads that go on to use the key are not waited for again and again.
+#[test]
+fn an_expert_ends_while_its_key_is_asked_for() {
+    const THREADS: usize = 8;
+    let expert = expert("watched");
+    let key = expert.key();
+    let (stop, asked) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                while stop.load(SeqCst) == 0 {
+                    black_box(ALLOC.get(key));
+                    asked.fetch_add(1, SeqCst);
+                }
+            });
+        }
+        while asked.load(SeqCst) < 10_000 {
+            thread::yield_now();
+        }
+        let started = Instant::now();
+        let _ = expert.finish();
+        stop.store(1, SeqCst);
+        // A busy machine takes a tenth of a second; it was a minute and more.
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    });
 }
 
 #[test]

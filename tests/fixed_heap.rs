@@ -418,6 +418,33 @@ fn threads_share_a_heap_and_an_expert() {
     assert_eq!(heap.check().unwrap().live_blocks, 0);
 }
 
+/// Threads that go on to use keys are not waited for again and again.
+#[test]
+fn an_expert_ends_while_its_key_is_asked_for() {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    let heap = heap(64 << 10);
+    let expert = heap.expert("watched").register().unwrap();
+    let key = expert.key();
+    let (stop, asked) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            scope.spawn(|| {
+                while stop.load(SeqCst) == 0 {
+                    std::hint::black_box(heap.get(key));
+                    asked.fetch_add(1, SeqCst);
+                }
+            });
+        }
+        while asked.load(SeqCst) < 10_000 {
+            std::thread::yield_now();
+        }
+        let started = std::time::Instant::now();
+        let _ = expert.finish();
+        stop.store(1, SeqCst);
+        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+    });
+}
+
 #[test]
 fn a_report_has_a_row_for_each() {
     let heap = heap(16 << 10);

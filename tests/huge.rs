@@ -230,8 +230,20 @@ fn a_request_beyond_the_quota_maps_nothing() {
     assert!(expert.stats().refusals >= 4);
 }
 
+/// Unless the system is told to promise what it does not have.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn what_no_machine_has_is_refused() {
+    let mode = std::fs::read_to_string("/proc/sys/vm/overcommit_memory").unwrap_or_default();
+    if mode.trim() != "1" {
+        let expert = ALLOC.expert("greedy").register().unwrap();
+        assert_eq!(expert.alloc(1 << 46), Err(Error::OutOfMemory));
+    }
+}
+
 fn main() {
     common::run_alone(&[
+        #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+        ("what_no_machine_has_is_refused", what_no_machine_has_is_refused),
         ("a_freed_mapping_is_used_again", a_freed_mapping_is_used_again),
         (
             "what_was_used_before_reads_as_zero_where_asked",

@@ -1,5 +1,8 @@
 //! What a quota has room for once something was freed.
 
+use std::alloc::Layout;
+use std::ptr::NonNull;
+
 use allocator_api2::alloc::Allocator;
 use expert_alloc::testing::{Path, count};
 use expert_alloc::{Error, Expert, ExpertAlloc};
@@ -116,4 +119,76 @@ fn what_one_child_freed_has_room_for_another() {
     let others = std::iter::from_fn(|| second.alloc(3000).ok()).count();
     assert!(others * 3000 >= QUOTA * 8 / 10, "{others} blocks");
     let _ = (first.finish(), second.finish());
+}
+
+const BLOCK: Layout = Layout::new::<[u8; 64 << 10]>();
+const LARGE: Layout = Layout::new::<[u8; 600 << 10]>();
+
+fn take(expert: &Expert) -> usize {
+    expert.allocator().allocate(BLOCK).unwrap().cast::<u8>().addr().get()
+}
+
+fn give(expert: &Expert, block: usize) {
+    let block = NonNull::new(block as *mut u8).unwrap();
+    // SAFETY: the tests pass live blocks from `take`, each once.
+    unsafe { expert.allocator().deallocate(block, BLOCK) };
+}
+
+/// Asks for more than the quota has, so that it is tight from here on.
+fn be_refused(expert: &Expert) {
+    assert!(expert.allocator().allocate(Layout::new::<[u8; 2 << 20]>()).is_err());
+}
+
+/// Without a block in use, there is room for 600 KiB of 1 MiB.
+fn has_room_for_a_large_block(expert: &Expert) {
+    let block = expert.allocator().allocate(LARGE).unwrap();
+    // SAFETY: a live block of this layout.
+    unsafe { expert.allocator().deallocate(block.cast(), LARGE) };
+}
+
+/// Blocks that a refusal had put aside count as free.
+#[test]
+fn what_a_refusal_put_aside_is_free() {
+    let expert = ALLOC.expert("put aside").quota(1 << 20).register().unwrap();
+    let mut blocks: Vec<_> = (0..8).map(|_| take(&expert)).collect();
+    let kept = blocks.pop().unwrap();
+    blocks.drain(..).for_each(|block| give(&expert, block));
+    blocks.push(take(&expert));
+    let freed = take(&expert);
+    give(&expert, freed);
+    be_refused(&expert);
+    blocks.extend([take(&expert), kept]);
+    blocks.drain(..).for_each(|block| give(&expert, block));
+    has_room_for_a_large_block(&expert);
+}
+
+/// So does what was freed while its span belonged to no thread.
+#[test]
+fn what_was_freed_into_an_abandoned_span_is_found() {
+    let expert = ALLOC.expert("abandoned").quota(1 << 20).register().unwrap();
+    let make = || {
+        let mut blocks: Vec<_> = (0..8).map(|_| take(&expert)).collect();
+        give(&expert, blocks.pop().unwrap());
+        blocks
+    };
+    let mut blocks = std::thread::scope(|scope| scope.spawn(make).join().unwrap());
+    let one = expert.alloc(8).unwrap().as_ptr();
+    (0..2).for_each(|_| give(&expert, blocks.pop().unwrap()));
+    be_refused(&expert);
+    blocks.push(take(&expert));
+    blocks.drain(..).for_each(|block| give(&expert, block));
+    expert.free(one).unwrap();
+    has_room_for_a_large_block(&expert);
+}
+
+/// What a child keeps in vain, its parent gets.
+#[test]
+fn what_a_child_freed_has_room_for_its_parent() {
+    let parent = ALLOC.expert("parent").quota(1 << 20).register().unwrap();
+    let child = ALLOC.expert("child").parent(&parent).register().unwrap();
+    let blocks: Vec<_> = (0..8).map(|_| take(&child)).collect();
+    blocks.into_iter().for_each(|block| give(&child, block));
+    has_room_for_a_large_block(&parent);
+    assert_eq!(parent.stats().refusals, 0);
+    let _ = child.finish();
 }

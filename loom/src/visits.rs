@@ -55,7 +55,8 @@ impl Scene {
     fn drain(&self) {
         self.is_there.store(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        while self.pins.have(KEY) {
+        let seen = self.pins.seen();
+        while !self.pins.are_past(KEY, seen) {
             thread::yield_now();
         }
         self.take_away();
@@ -161,5 +162,18 @@ fn ending_without_a_fence_is_found_out() {
             }
             scene.take_away();
         },
+    );
+}
+
+/// Who calls again and again with the key of an expert that ends is not waited
+/// for each time.
+#[test]
+fn a_pin_after_a_pin_of_the_same_key_is_another() {
+    against(
+        |scene| {
+            scene.visit(KEY);
+            scene.visit(KEY);
+        },
+        Scene::drain,
     );
 }

@@ -94,7 +94,7 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
     /// its quota has no room or it was told to stop, which most programs answer
     /// by aborting the process. By default the memory is granted, counted, and
     /// the expert is told to stop
-    /// ([`State::Overdrawn`](crate::State::Overdrawn)).
+    /// ([`State::Overdrawn`](crate::State::Overdrawn)). Its children inherit that.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

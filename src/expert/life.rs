@@ -71,7 +71,10 @@ pub(crate) fn register<'a, H: Home + 'a>(
         return Err(Error::TooManyExperts);
     }
     let parent_number = parent.and_then(|(key, _)| key.slot()).unwrap_or(0);
-    let generation = slot.open(request.flags, parent_number, |slot| {
+    // A child is not granted what its parent is to be refused.
+    let refuses = parent.is_some_and(|(_, parent)| !parent.word().has(OVERDRAFT));
+    let flags = if refuses { request.flags & !OVERDRAFT } else { request.flags };
+    let generation = slot.open(flags, parent_number, |slot| {
         slot.name().set(request.name);
         let parent = parent.map(|(_, parent)| NonNull::from(parent.account()));
         // SAFETY: S1: the slot was free, so all was refunded. S2: slots never

@@ -105,6 +105,10 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
             return Ok(Self { home, key, slot: None, word: Word::HOST, _pin: None });
         }
         let slot = home.registry().slot_of(key).ok_or(Error::InvalidKey)?;
+        // A stale key is not to keep anyone waiting.
+        if !slot.word().is_of(key) {
+            return Err(Error::InvalidKey);
+        }
         let pin = home.pin(key);
         let word = slot.mark_keyed(key).ok_or(Error::InvalidKey)?;
         Ok(Self { home, key, slot: Some(slot), word, _pin: Some(pin) })

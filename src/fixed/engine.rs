@@ -12,7 +12,6 @@ use super::requests::{Request, key_of};
 use crate::engine::{Engine, Kind, Taken, Usage, Who};
 use crate::error::Error;
 use crate::key::{ExpertKey, MAX_SLOTS};
-use crate::sync::Ordering::SeqCst;
 
 /// What raw blocks are aligned to, in bytes.
 const RAW_ALIGN: usize = 16;
@@ -158,11 +157,8 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
         Ok(block.payload())
     }
 
-    /// Waits for the pins of all keys: there are few, and they are short.
     fn drain(self, _: ExpertKey) {
-        while self.pins.load(SeqCst) != 0 {
-            core::hint::spin_loop();
-        }
+        self.wait_for_pins();
     }
 
     fn usage(self, who: Who<'_, Owner>) -> Usage {

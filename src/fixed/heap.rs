@@ -24,7 +24,7 @@ use crate::engine::{HOST_KEY, Kind, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
 use crate::sync::AtomicUsize;
-use crate::sync::Ordering::{Release, SeqCst};
+use crate::sync::Ordering::{Relaxed, Release, SeqCst};
 
 /// A heap in memory that it is given, in bounded time, behind the lock `R`,
 /// for the host and for those in the directory `D`.
@@ -32,8 +32,9 @@ pub struct FixedEngine<R, D> {
     store: Mutex<R, Store>,
     account: Account,
     owner: Owner,
-    /// How many pins there are.
-    pub(super) pins: AtomicUsize,
+    /// How many pins there are, of two kinds, and which kind new ones are: in the
+    /// low bits, in those above, and in the highest.
+    pins: AtomicUsize,
     pub(super) directory: D,
 }
 
@@ -60,8 +61,27 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     pub fn pin(&self) -> Pin<'_> {
         // SeqCst: either `drain` sees the pin, or what is read from here on is
         // from after what was written before `drain`.
-        self.pins.fetch_add(1, SeqCst);
-        Pin(&self.pins)
+        let kind = self.pins.load(Relaxed) >> (usize::BITS - 1);
+        self.pins.fetch_add(ONE_PIN[kind], SeqCst);
+        Pin { pins: &self.pins, kind }
+    }
+
+    /// Waits for all pins that there are now: there are few, and they are short.
+    /// For each kind until there was a moment without any; new ones are of the
+    /// other kind meanwhile, so that those who pin again and again keep nobody
+    /// waiting.
+    pub(super) fn wait_for_pins(&self) {
+        for kind in [0, 1] {
+            match kind {
+                0 => self.pins.fetch_or(NEW_PINS, Relaxed),
+                _ => self.pins.fetch_and(!NEW_PINS, Relaxed),
+            };
+            while self.pins.load(SeqCst) & (ONE_PIN[1] - 1) * ONE_PIN[kind] != 0 {
+                #[cfg(feature = "std")]
+                std::thread::yield_now();
+                core::hint::spin_loop();
+            }
+        }
     }
 
     /// Gives the heap `len` bytes from `start`. Any number of regions may be
@@ -287,12 +307,21 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
 
 /// Someone who reaches an expert by its key alone: see
 /// [`pin`](FixedEngine::pin).
-pub struct Pin<'h>(&'h AtomicUsize);
+pub struct Pin<'h> {
+    pins: &'h AtomicUsize,
+    kind: usize,
+}
+
+/// One pin of either kind.
+const ONE_PIN: [usize; 2] = [1, 1 << (usize::BITS / 2 - 1)];
+
+/// The bit that says which kind new pins are.
+const NEW_PINS: usize = 1 << (usize::BITS - 1);
 
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
         // Release: `drain` sees all that was done under the pin.
-        self.0.fetch_sub(1, Release);
+        self.pins.fetch_sub(ONE_PIN[self.kind], Release);
     }
 }
 

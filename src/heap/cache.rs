@@ -360,7 +360,8 @@ impl Cache {
     /// Notes that the current span has `local` blocks on its local list. Where
     /// the quota is tight, it is looked at when it may have become empty.
     pub fn watch(&self, span: &Span, local: u32) {
-        let free = || local + self.bin_count(span.class()) as u32;
+        let in_bin = || self.bin_count(span.class()) as u32;
+        let free = || local + span.leftover_count() + in_bin();
         let used = || span.carved().saturating_sub(free()).max(1);
         span.set_wait(local, if self.is_tight() { used() } else { NEVER });
     }

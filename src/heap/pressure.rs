@@ -173,13 +173,13 @@ impl Cache {
 /// this thread's caches hold in vain of it. Returns whether they were looked
 /// through.
 ///
-/// An expert without a parent has three at most; with one, all of the thread's
-/// are asked whether they share a quota with it.
+/// An expert that neither is nor has a parent has three at most; otherwise all of
+/// the thread's are asked whether they share a quota with it.
 #[cold]
 pub fn relieve(heap: &Heap) -> bool {
     let account = heap.account();
     let add = |looks, cache: &'static Cache| cache.look_through() || looks;
-    if account.parent().is_some() {
+    if account.is_related() {
         let shares = |cache: &&Cache| cache.heap().account().shares_with(account);
         return thread::caches().filter(shares).fold(false, add);
     }

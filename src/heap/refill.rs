@@ -167,7 +167,10 @@ impl Cache {
         let Some(span) = adopted else { return false };
         paths::entered(Path::AdoptedSpan);
         self.own(span);
-        span.remote.set_abandoned(false);
+        // Who freed into it while it had no cache told nobody.
+        if span.remote.set_abandoned(false).count() != 0 {
+            self.set_freed_into(true);
+        }
         self.make_current(class, span);
         self.fill_from(span, 1)
     }

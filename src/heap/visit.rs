@@ -67,15 +67,20 @@ pub fn nobody_else_is_pinned() -> bool {
         && made().all(|thread| !thread.pins().are_any() || is_mine(thread))
 }
 
-/// Waits until no other thread is pinned by `key`.
+/// Waits for all pins of `key` that other threads have now. What the caller
+/// changed before, a thread that pins later sees, and is not waited for.
 pub fn drain(key: ExpertKey) {
     fence(Ordering::SeqCst);
     let mine = known();
-    let is_pinned = |thread: &Thread| {
-        thread.pins().have(key.into_raw()) && !mine.is_some_and(|mine| ptr::eq(mine, thread))
-    };
-    while PINS_WITHOUT_RECORD.load(Ordering::Acquire) != 0 || made().any(is_pinned) {
+    let is_mine = |thread: &Thread| mine.is_some_and(|mine| ptr::eq(mine, thread));
+    while PINS_WITHOUT_RECORD.load(Ordering::Acquire) != 0 {
         std::thread::yield_now();
+    }
+    for thread in made().filter(|thread| !is_mine(thread)) {
+        let seen = thread.pins().seen();
+        while !thread.pins().are_past(key.into_raw(), seen) {
+            std::thread::yield_now();
+        }
     }
 }
 

@@ -4,9 +4,8 @@ use core::ptr::{self, NonNull};
 
 /// The mapping that `mmap` gives for `bytes`, wherever it lies.
 fn map_anywhere(bytes: usize) -> Option<NonNull<u8>> {
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    // Not `MAP_NORESERVE`: what is beyond all memory is to be refused now, not to
+    // end the process when it is used.
     let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
     let access = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: an anonymous mapping at an address of the system's choice
