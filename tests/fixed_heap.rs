@@ -422,22 +422,24 @@ fn threads_share_a_heap_and_an_expert() {
 #[test]
 fn an_expert_ends_while_its_key_is_asked_for() {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    const THREADS: usize = 8;
     let heap = heap(64 << 10);
     let expert = heap.expert("watched").register().unwrap();
     let key = expert.key();
     let (stop, asked) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
-        for _ in 0..6 {
+        for _ in 0..THREADS {
             scope.spawn(|| {
+                asked.fetch_add(1, SeqCst);
                 while stop.load(SeqCst) == 0 {
                     std::hint::black_box(heap.get(key));
-                    asked.fetch_add(1, SeqCst);
                 }
             });
         }
-        while asked.load(SeqCst) < 10_000 {
+        while asked.load(SeqCst) < THREADS {
             std::thread::yield_now();
         }
+        std::thread::sleep(std::time::Duration::from_millis(50));
         let started = std::time::Instant::now();
         let _ = expert.finish();
         stop.store(1, SeqCst);

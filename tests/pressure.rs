@@ -172,12 +172,14 @@ fn what_was_freed_into_an_abandoned_span_is_found() {
         blocks
     };
     let mut blocks = std::thread::scope(|scope| scope.spawn(make).join().unwrap());
-    let one = expert.alloc(8).unwrap().as_ptr();
+    let word = Layout::new::<u64>();
+    let one = expert.allocator().allocate(word).unwrap();
     (0..2).for_each(|_| give(&expert, blocks.pop().unwrap()));
     be_refused(&expert);
     blocks.push(take(&expert));
     blocks.drain(..).for_each(|block| give(&expert, block));
-    expert.free(one).unwrap();
+    // SAFETY: a live block of this layout.
+    unsafe { expert.allocator().deallocate(one.cast(), word) };
     has_room_for_a_large_block(&expert);
 }
 
