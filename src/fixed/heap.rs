@@ -76,7 +76,8 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
                 0 => self.pins.fetch_or(NEW_PINS, Relaxed),
                 _ => self.pins.fetch_and(!NEW_PINS, Relaxed),
             };
-            while self.pins.load(SeqCst) & (ONE_PIN[1] - 1) * ONE_PIN[kind] != 0 {
+            let of_kind = (ONE_PIN[1] - 1) * ONE_PIN[kind];
+            while self.pins.load(SeqCst) & of_kind != 0 {
                 #[cfg(feature = "std")]
                 std::thread::yield_now();
                 core::hint::spin_loop();
