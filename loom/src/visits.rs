@@ -55,11 +55,15 @@ impl Scene {
     fn drain(&self) {
         self.is_there.store(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
+        self.wait();
+        self.take_away();
+    }
+
+    fn wait(&self) {
         let seen = self.pins.seen();
         while !self.pins.are_past(KEY, seen) {
             thread::yield_now();
         }
-        self.take_away();
     }
 
     /// Releases a chunk, unless somebody is looking.
@@ -157,9 +161,7 @@ fn ending_without_a_fence_is_found_out() {
         |scene| scene.visit(KEY),
         |scene| {
             scene.is_there.store(false, Ordering::Release);
-            while scene.pins.have(KEY) {
-                thread::yield_now();
-            }
+            scene.wait();
             scene.take_away();
         },
     );
