@@ -61,9 +61,10 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     pub fn pin(&self) -> Pin<'_> {
         // SeqCst: either `drain` sees the pin, or what is read from here on is
         // from after what was written before `drain`.
-        let kind = self.pins.load(Relaxed) >> (usize::BITS - 1);
-        self.pins.fetch_add(ONE_PIN[kind], SeqCst);
-        Pin { pins: &self.pins, kind }
+        let is_other = self.pins.load(Relaxed) & NEW_PINS != 0;
+        let one = if is_other { ONE_PIN[1] } else { ONE_PIN[0] };
+        self.pins.fetch_add(one, SeqCst);
+        Pin { pins: &self.pins, one }
     }
 
     /// Waits for all pins that there are now: there are few, and they are short.
@@ -71,17 +72,19 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     /// other kind meanwhile, so that those who pin again and again keep nobody
     /// waiting.
     pub(super) fn wait_for_pins(&self) {
-        for kind in [0, 1] {
-            match kind {
-                0 => self.pins.fetch_or(NEW_PINS, Relaxed),
-                _ => self.pins.fetch_and(!NEW_PINS, Relaxed),
-            };
-            let of_kind = (ONE_PIN[1] - 1) * ONE_PIN[kind];
-            while self.pins.load(SeqCst) & of_kind != 0 {
-                #[cfg(feature = "std")]
-                std::thread::yield_now();
-                core::hint::spin_loop();
-            }
+        // The constants are not indexed by a variable: nothing here may panic.
+        self.pins.fetch_or(NEW_PINS, Relaxed);
+        self.wait_for_pins_of(ONE_PIN[0]);
+        self.pins.fetch_and(!NEW_PINS, Relaxed);
+        self.wait_for_pins_of(ONE_PIN[1]);
+    }
+
+    fn wait_for_pins_of(&self, one: usize) {
+        let of_kind = (ONE_PIN[1] - 1) * one;
+        while self.pins.load(SeqCst) & of_kind != 0 {
+            #[cfg(feature = "std")]
+            std::thread::yield_now();
+            core::hint::spin_loop();
         }
     }
 
@@ -310,7 +313,8 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
 /// [`pin`](FixedEngine::pin).
 pub struct Pin<'h> {
     pins: &'h AtomicUsize,
-    kind: usize,
+    /// One of its kind.
+    one: usize,
 }
 
 /// One pin of either kind.
@@ -322,7 +326,7 @@ const NEW_PINS: usize = 1 << (usize::BITS - 1);
 impl Drop for Pin<'_> {
     fn drop(&mut self) {
         // Release: `drain` sees all that was done under the pin.
-        self.pins.fetch_sub(ONE_PIN[self.kind], Release);
+        self.pins.fetch_sub(self.one, Release);
     }
 }
 
