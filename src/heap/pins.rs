@@ -1,9 +1,10 @@
 //! Pins: what a thread keeps in place while it looks at what it does not own.
 //!
-//! Two words for each thread, and how often each came free. A pin is written, and
-//! then what it protects is looked at; whoever takes something away first makes it unfindable, and then
-//! looks for pins. With a sequentially consistent fence in between on both
-//! sides, one of the two sees the other. Checked by a model: see `loom/`.
+//! Two words for each thread, and how often each came free. A pin is written,
+//! and then what it protects is looked at; whoever takes something away first
+//! makes it unfindable, and then looks for pins. With a sequentially consistent
+//! fence in between on both sides, one of the two sees the other. Checked by a
+//! model: see `loom/`.
 //!
 //! Invariants
 //!
