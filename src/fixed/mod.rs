@@ -41,9 +41,10 @@
 //! header if they have the check that goes with their address and this heap (a
 //! heap's region may lie in a block of another one), if the size they say stays
 //! within the region, and if there is a header behind them too; where a header
-//! stops being one, it is overwritten. So wild, interior and stale pointers are found out in a bounded number of steps. What was not written by
-//! the heap passes all this by chance only, once in many millions; what an
-//! attacker writes who knows how is another matter.
+//! stops being one, it is overwritten. So wild, interior and stale pointers are
+//! found out in a bounded number of steps. What was not written by the heap
+//! passes all this by chance only, once in many millions; what an attacker
+//! writes who knows how is another matter.
 //!
 //! # From `Cargo.toml` to a table, in firmware
 //!
