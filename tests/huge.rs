@@ -4,11 +4,12 @@
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout};
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use common::ALLOC;
-use expert_alloc::{Error, testing, testing::Path};
+use expert_alloc::{Error, Expert, testing, testing::Path};
 
 /// Too large for a chunk that it would share.
 const HUGE: usize = if usize::BITS == 64 { 40 << 20 } else { 6 << 20 };
@@ -115,6 +116,108 @@ fn a_block_is_resized_where_its_mapping_has_room() {
     assert_eq!(expert.finish().blocks, 1);
 }
 
+/// Too large to be kept with another, so that it is given room to grow.
+#[cfg(target_pointer_width = "64")]
+const LARGE: usize = KEPT / 2;
+
+/// A raw block of `size` bytes that ends in 0xa5, and has grown before.
+#[cfg(target_pointer_width = "64")]
+fn grown(expert: &Expert, size: usize) -> NonNull<u8> {
+    let block = expert.alloc(CHUNK / 2).unwrap();
+    let block = expert.realloc(block.as_ptr(), size).unwrap();
+    // SAFETY: inside the block.
+    let last = unsafe { block.add(size - 1) };
+    // SAFETY: a byte of the block.
+    unsafe { last.write(0xa5) };
+    block
+}
+
+#[cfg(target_pointer_width = "64")]
+fn byte(block: NonNull<u8>, offset: usize) -> u8 {
+    // SAFETY: the tests ask for bytes of the block.
+    let byte = unsafe { block.add(offset) };
+    // SAFETY: as above.
+    unsafe { byte.read() }
+}
+
+/// Reserves addresses for what has grown once: after that its mapping grows.
+#[cfg(target_pointer_width = "64")]
+fn what_grows_again_and_again_stays_where_it_is() {
+    ALLOC.purge();
+    let before = ALLOC.memory().mapped_bytes;
+    let expert = ALLOC.expert("growing").register().unwrap();
+    let block = grown(&expert, LARGE);
+    let mut size = LARGE;
+    for _ in 0..2 {
+        let larger = 2 * size + 12_345;
+        assert_eq!(expert.realloc(block.as_ptr(), larger), Ok(block));
+        assert_eq!(byte(block, size - 1), 0xa5);
+        // SAFETY: inside the block.
+        let tail = unsafe { block.add(size) };
+        assert!(is_zero(tail.as_ptr(), 1 << 20));
+        // SAFETY: inside the block.
+        let last = unsafe { block.as_ptr().add(larger - 1) };
+        assert_eq!(ALLOC.owner_of(last), Some(expert.key()));
+        // SAFETY: a byte of the block.
+        assert_eq!(unsafe { last.replace(0xa5) }, 0);
+        assert!((larger..larger + (64 << 10)).contains(&expert.stats().charged_bytes));
+        let mapped = ALLOC.memory().mapped_bytes - before;
+        assert!((larger..larger + larger / 8 + 4 * CHUNK).contains(&mapped), "{mapped}");
+        check();
+        size = larger;
+    }
+    // Smaller and larger once more: what lies there is zero again.
+    assert_eq!(expert.realloc(block.as_ptr(), LARGE), Ok(block));
+    assert_eq!(expert.realloc(block.as_ptr(), size), Ok(block));
+    // SAFETY: the block's own bytes.
+    assert!(is_zero(unsafe { block.as_ptr().add(LARGE) }, size - LARGE));
+    assert_eq!(expert.finish().blocks, 1);
+    check();
+    ALLOC.purge();
+    assert_eq!(ALLOC.memory().mapped_bytes, before);
+}
+
+#[cfg(target_pointer_width = "64")]
+fn a_mapping_that_cannot_grow_leaves_the_block_as_it_was() {
+    let expert = ALLOC.expert("refused").quota(4 * LARGE).register().unwrap();
+    let block = grown(&expert, LARGE);
+    let mapped = ALLOC.memory().mapped_bytes;
+    let refused =
+        [(2 * LARGE, 0, Error::OutOfMemory), (5 * LARGE, usize::MAX, Error::QuotaExceeded)];
+    for (size, grants, error) in refused {
+        testing::fail_after(grants);
+        let done = expert.realloc(block.as_ptr(), size);
+        testing::heal();
+        assert_eq!(done, Err(error));
+        assert_eq!(expert.size(block.as_ptr()), LARGE);
+        assert_eq!(byte(block, LARGE - 1), 0xa5);
+        assert!(ALLOC.memory().mapped_bytes <= mapped);
+        check();
+    }
+    assert_eq!(expert.realloc(block.as_ptr(), 2 * LARGE), Ok(block));
+    assert_eq!(expert.finish().blocks, 1);
+}
+
+/// Where a process may have only so many addresses, none are reserved.
+#[cfg(all(unix, target_pointer_width = "64"))]
+fn short_addresses_are_not_reserved() {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is this call's.
+    assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) }, 0);
+    let less = libc::rlimit { rlim_cur: 1 << 44, ..limit };
+    let expert = ALLOC.expert("short").register().unwrap();
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const less) }, 0);
+    let block = grown(&expert, LARGE);
+    let moved = expert.realloc(block.as_ptr(), 2 * LARGE).unwrap();
+    // SAFETY: as above.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const limit) }, 0);
+    assert_ne!(moved, block);
+    assert_eq!(byte(moved, LARGE - 1), 0xa5);
+    assert_eq!(expert.finish().blocks, 1);
+    check();
+}
+
 fn what_is_kept_is_bounded_and_comes_back() {
     ALLOC.purge();
     let before = ALLOC.memory().mapped_bytes;
@@ -172,10 +275,17 @@ fn empty_chunks_go_one_by_one() {
     while last > before + CHUNK {
         assert!(began.elapsed() < Duration::from_secs(20), "{last} bytes are still mapped");
         // Three blocks of different sizes: none is kept for the next.
-        [100_000, 200_000, 300_000].iter().for_each(|&size| give(take(size), size));
-        let now = ALLOC.memory().mapped_bytes;
-        assert!(last.saturating_sub(now) <= CHUNK, "{} bytes at once", last - now);
-        last = now;
+        for size in [100_000, 200_000, 300_000] {
+            let block = take(size);
+            let between = ALLOC.memory().mapped_bytes;
+            give(block, size);
+            let now = ALLOC.memory().mapped_bytes;
+            for (before, after) in [(last, between), (between, now)] {
+                let gone = before.saturating_sub(after);
+                assert!(gone <= CHUNK, "{gone} bytes at once");
+            }
+            last = now;
+        }
     }
 }
 
@@ -254,6 +364,18 @@ fn main() {
             "a_block_is_resized_where_its_mapping_has_room",
             a_block_is_resized_where_its_mapping_has_room,
         ),
+        #[cfg(target_pointer_width = "64")]
+        (
+            "what_grows_again_and_again_stays_where_it_is",
+            what_grows_again_and_again_stays_where_it_is,
+        ),
+        #[cfg(target_pointer_width = "64")]
+        (
+            "a_mapping_that_cannot_grow_leaves_the_block_as_it_was",
+            a_mapping_that_cannot_grow_leaves_the_block_as_it_was,
+        ),
+        #[cfg(all(unix, target_pointer_width = "64"))]
+        ("short_addresses_are_not_reserved", short_addresses_are_not_reserved),
         ("what_is_kept_is_bounded_and_comes_back", what_is_kept_is_bounded_and_comes_back),
         ("a_pointer_of_long_ago_is_refused", a_pointer_of_long_ago_is_refused),
         ("empty_chunks_go_one_by_one", empty_chunks_go_one_by_one),

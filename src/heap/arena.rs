@@ -279,27 +279,36 @@ impl Arena {
     }
 
     fn grow(&self) -> Option<&'static Chunk> {
-        let chunk = self.map_chunk(CHUNK, CHUNK)?;
+        let chunk = self.map_chunk(CHUNK, 0, CHUNK)?;
         self.list(chunk);
         Some(chunk)
     }
 
-    pub(super) fn map_chunk(&self, bytes: usize, align: usize) -> Option<&'static Chunk> {
+    /// A new chunk of `bytes`, if possible with room to grow by `room` bytes.
+    pub(super) fn map_chunk(
+        &self,
+        bytes: usize,
+        room: usize,
+        align: usize,
+    ) -> Option<&'static Chunk> {
         let chunk = RECORDS.take(|_| ())?;
-        let mapping = source::map(bytes, align).or_else(|| {
+        let whole = bytes.checked_add(room).filter(|_| room > 0);
+        let roomy = whole.and_then(|whole| source::map_with_room(bytes, whole, align));
+        let mapping = roomy.or_else(|| source::map(bytes, align)).or_else(|| {
             // What is kept, or empty, may be what the system lacks.
             let before = chunks();
             self.release_all();
             (chunks() < before).then(|| source::map(bytes, align))?
         });
         if let Some(mapping) = mapping {
-            chunk.open(mapping, bytes);
+            let reserved = whole.filter(|_| roomy.is_some()).unwrap_or(bytes);
+            chunk.open(mapping, bytes, reserved);
             if chunk_map::insert(chunk).is_ok() {
                 CHUNKS.fetch_add(1, Relaxed);
                 return Some(chunk);
             }
             // SAFETY: the mapping just made, whole; nothing refers to it.
-            unsafe { source::unmap(mapping, bytes) };
+            unsafe { source::unmap(mapping, bytes, reserved) };
         }
         RECORDS.give(chunk);
         None
@@ -307,11 +316,11 @@ impl Arena {
 
     /// Unmaps a chunk that is in no list and no longer in the map.
     pub(super) fn unmap_chunk(&self, chunk: &'static Chunk) {
-        let bytes = chunk.bytes();
+        let (bytes, reserved) = (chunk.bytes(), chunk.reserved());
         // SAFETY: the address of a mapped chunk.
         let mapping = unsafe { super::address::block_at(chunk.base()) };
         // SAFETY: its whole mapping; no span is in it and nobody looks at it.
-        unsafe { source::unmap(mapping, bytes) };
+        unsafe { source::unmap(mapping, bytes, reserved) };
         paths::entered(Path::ChunkReleased);
         CHUNKS.fetch_sub(1, Relaxed);
         RECORDS.give(chunk);

@@ -16,6 +16,7 @@ use super::address;
 use super::cache::{Cache, EMPTY};
 use super::free_block;
 use super::geometry::SLICE;
+use super::huge::Room;
 use super::paths::{self, Path};
 use super::record::Heap;
 use super::size_class::{self, CLASSED_MAX, Place};
@@ -205,7 +206,11 @@ fn allocate_beside(
             paths::entered(Path::HeapMoved);
             continue;
         }
-        match key.map(|key| allocate_in(heap, key, kind, layout, zeroed)) {
+        let allocate = |key| match class_of(layout) {
+            Some(_) => allocate_in(heap, key, kind, layout, zeroed),
+            None => allocate_large(heap, key, layout, zeroed, Room::ToGrow),
+        };
+        match key.map(allocate) {
             None | Some(Err(Error::InvalidKey)) => core::hint::spin_loop(),
             Some(done) => return done,
         }
@@ -291,7 +296,7 @@ pub fn allocate_in(
     zeroed: bool,
 ) -> Result<NonNull<u8>, Error> {
     let Some(class) = class_of(layout) else {
-        return allocate_large(heap, key, layout, zeroed);
+        return allocate_large(heap, key, layout, zeroed, Room::Exact);
     };
     thread::tend();
     match thread::find(key, kind) {
@@ -348,11 +353,12 @@ pub fn allocate_large(
     key: ExpertKey,
     layout: Layout,
     zeroed: bool,
+    room: Room,
 ) -> Result<NonNull<u8>, Error> {
     if layout.size() == 0 {
         return Ok(dangling(layout));
     }
-    large::allocate(heap, key, layout, zeroed)
+    large::allocate(heap, key, layout, zeroed, room)
 }
 
 /// The class for `layout`; `None` for what is large, and for a size of 0.
@@ -417,7 +423,7 @@ fn ambient_large(layout: Layout, zeroed: bool) -> *mut u8 {
         if !ptr::eq(cache.heap(), heap) {
             continue;
         }
-        match allocate_large(heap, key, layout, zeroed) {
+        match allocate_large(heap, key, layout, zeroed, Room::Exact) {
             Err(Error::InvalidKey) => {}
             done => return pointer(done),
         }

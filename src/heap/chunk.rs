@@ -8,6 +8,7 @@
 //!   The other free slices read as zero.
 //! - C3 `aged` is a part of `dirty`: those that were so at the last tick.
 //! - C4 a slice is in `starts` iff a span begins there.
+//! - C5 `bytes` is at most `reserved`, and less only of a huge chunk.
 
 use core::cell::Cell;
 use core::ptr::NonNull;
@@ -27,6 +28,8 @@ pub struct Chunk {
     /// The mapping; 0 bytes when the record is unused.
     base: AtomicUsize,
     bytes: AtomicUsize,
+    /// The bytes of addresses that the mapping may grow to, and ends with.
+    reserved: Cell<usize>,
     pub free: Cell<SliceSet>,
     pub dirty: Cell<SliceSet>,
     pub aged: Cell<SliceSet>,
@@ -50,6 +53,7 @@ impl Pooled for Chunk {
         Self {
             base: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            reserved: Cell::new(0),
             free: Cell::new(SliceSet::EMPTY),
             dirty: Cell::new(SliceSet::EMPTY),
             aged: Cell::new(SliceSet::EMPTY),
@@ -68,11 +72,13 @@ impl Pooled for Chunk {
 }
 
 impl Chunk {
-    /// Takes over a fresh mapping, all its slices but the first free.
-    pub fn open(&self, mapping: NonNull<u8>, bytes: usize) {
+    /// Takes over a fresh mapping, all its slices but the first free, which may
+    /// grow to `reserved` bytes.
+    pub fn open(&self, mapping: NonNull<u8>, bytes: usize, reserved: usize) {
         // The only place where a chunk's provenance is exposed (see `address`).
         self.base.store(mapping.as_ptr().expose_provenance(), Relaxed);
         self.bytes.store(bytes, Relaxed);
+        self.reserved.set(reserved);
         let mut free = SliceSet::EMPTY;
         if bytes == CHUNK {
             free.insert(1, SLICES - 1);
@@ -92,6 +98,18 @@ impl Chunk {
     /// The length of the mapping.
     pub fn bytes(&self) -> usize {
         self.bytes.load(Relaxed)
+    }
+
+    /// The length that the mapping may have at most, to be asked for under the
+    /// arena's lock.
+    pub fn reserved(&self) -> usize {
+        self.reserved.get()
+    }
+
+    /// Sets the length of the mapping of a huge block.
+    pub fn set_bytes(&self, bytes: usize) {
+        debug_assert!(bytes > CHUNK && bytes <= self.reserved());
+        self.bytes.store(bytes, Relaxed);
     }
 
     /// Whether the mapping holds `address`.

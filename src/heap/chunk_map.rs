@@ -39,16 +39,27 @@ pub fn find(address: usize) -> Option<&'static Chunk> {
 /// Enters `chunk`. Fails where a leaf cannot be made, or the chunk lies beyond
 /// the addresses that the map covers.
 pub fn insert(chunk: &'static Chunk) -> Result<(), OutOfMap> {
-    let done = units(chunk).try_for_each(|unit| store(unit, ptr::from_ref(chunk).cast_mut()));
+    insert_behind(chunk, 0)
+}
+
+/// Enters what `chunk` has behind its first `bytes`, which are in the map.
+pub fn insert_behind(chunk: &'static Chunk, bytes: usize) -> Result<(), OutOfMap> {
+    let enter = |unit| store(unit, ptr::from_ref(chunk).cast_mut());
+    let done = units_behind(chunk, bytes).try_for_each(enter);
     if done.is_err() {
-        remove(chunk);
+        remove_behind(chunk, bytes);
     }
     done
 }
 
 /// Takes `chunk` out.
 pub fn remove(chunk: &'static Chunk) {
-    for unit in units(chunk) {
+    remove_behind(chunk, 0);
+}
+
+/// Takes out what `chunk` has behind its first `bytes`.
+pub fn remove_behind(chunk: &'static Chunk, bytes: usize) {
+    for unit in units_behind(chunk, bytes) {
         if let Some(leaf) = leaf(unit) {
             // SeqCst: before the releaser looks who is pinned; a thread that
             // pins later no longer finds the chunk.
@@ -84,10 +95,11 @@ pub fn for_each_unit<E>(
 #[derive(Debug)]
 pub struct OutOfMap;
 
-fn units(chunk: &Chunk) -> core::ops::RangeInclusive<usize> {
-    let first = chunk.base();
-    debug_assert_eq!(first % CHUNK, 0);
-    first >> CHUNK_SHIFT..=(first + chunk.bytes() - 1) >> CHUNK_SHIFT
+/// The units of a chunk that do not hold part of its first `bytes`.
+fn units_behind(chunk: &Chunk, bytes: usize) -> core::ops::RangeInclusive<usize> {
+    let start = chunk.base();
+    debug_assert_eq!(start % CHUNK, 0);
+    (start >> CHUNK_SHIFT) + bytes.div_ceil(CHUNK)..=(start + chunk.bytes() - 1) >> CHUNK_SHIFT
 }
 
 fn leaf(unit: usize) -> Option<&'static Leaf> {

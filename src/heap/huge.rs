@@ -1,14 +1,35 @@
 //! Huge blocks: a chunk for each, from the system or from what was kept of those
 //! that were freed.
+//!
+//! Who makes a block grow often does so again. Up to half of what is kept, the
+//! mappings that it passes through are there for the next such block. A larger one
+//! that has grown has addresses reserved behind it, many times as many as it has
+//! bytes, and the next time its mapping grows: nothing is copied, and nothing is
+//! there twice.
 
 use core::ops::RangeInclusive;
 
+use super::address;
 use super::arena::{ARENA, Arena};
 use super::chunk::Chunk;
 use super::chunk_map;
 use super::geometry::{CHUNK, SLICE};
+use super::kept;
 use super::paths::{self, Path};
 use super::visit;
+use crate::source;
+
+/// How many times as many addresses as bytes a chunk with room to grow has.
+const TIMES: usize = 16;
+
+/// How many addresses a block is to have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Those that it needs.
+    Exact,
+    /// More: it has grown, and is likely to do so again.
+    ToGrow,
+}
 
 /// A chunk that a huge block can begin in.
 pub struct HugeRun {
@@ -21,25 +42,49 @@ pub struct HugeRun {
 
 /// A chunk of its own for one block of `bytes` at `align`, which reads as zero
 /// if it has to. The run has no slices, and begins at the block.
-pub fn take(bytes: usize, align: usize, zeroed: bool) -> Option<HugeRun> {
+pub fn take(bytes: usize, align: usize, zeroed: bool, room: Room) -> Option<HugeRun> {
     let offset = align.max(SLICE);
     let mapped = bytes.checked_add(offset)?.checked_next_multiple_of(SLICE)?;
     // A length of exactly one chunk would look like an ordinary one.
     let mapped = if mapped <= CHUNK { CHUNK + SLICE } else { mapped };
     let align = align.max(CHUNK);
+    let has_room = room == Room::ToGrow && mapped > kept::MOST / 2;
+    let room = if has_room { mapped.saturating_mul(TIMES - 1) } else { 0 };
     // Of what was kept a fifth may lie idle.
     let lengths = mapped..=mapped.max(bytes.saturating_add(bytes / 4));
     let arena = ARENA.lock();
     arena.look_at_clock();
     let (chunk, is_fresh) = match arena.take_kept(lengths, align) {
         Some(chunk) => (chunk, false),
-        None => (arena.map_chunk(mapped, align)?, true),
+        None => (arena.map_chunk(mapped, room, align)?, true),
     };
     drop(arena);
     let start = chunk.base() + offset;
     // Nobody else has the chunk: not under the lock.
     let is_zero = is_fresh || zeroed && chunk.purge_behind(start);
     Some(HugeRun { chunk, start, is_zero })
+}
+
+/// Makes the mapping of a huge chunk longer, up to `end`, if it has room. Returns
+/// whether; what is new reads as zero.
+pub fn extend(chunk: &'static Chunk, end: usize) -> bool {
+    let Some(wanted) = (end - chunk.base()).checked_next_multiple_of(SLICE) else { return false };
+    let _arena = ARENA.lock();
+    let before = chunk.bytes();
+    if wanted > chunk.reserved() {
+        return false;
+    }
+    chunk.set_bytes(wanted);
+    // SAFETY: the address of a mapped chunk.
+    let start = unsafe { address::block_at(chunk.base()) };
+    let is_done = chunk_map::insert_behind(chunk, before).is_ok()
+        // SAFETY: the chunk's mapping, and no more than what is reserved.
+        && unsafe { source::extend(start, before, wanted - before) };
+    if !is_done {
+        chunk_map::remove_behind(chunk, before);
+        chunk.set_bytes(before);
+    }
+    is_done
 }
 
 impl Arena {

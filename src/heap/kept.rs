@@ -17,7 +17,7 @@ use super::chunk::Chunk;
 use super::geometry::CHUNK;
 
 /// The most bytes that are kept.
-const MOST: usize = 4 * CHUNK;
+pub const MOST: usize = 4 * CHUNK;
 
 type List = Cell<Option<&'static Chunk>>;
 

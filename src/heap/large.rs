@@ -12,6 +12,7 @@ use super::arena::{self, Chunk, Run};
 use super::cache::Cache;
 use super::free_block;
 use super::geometry::{CHUNK, PAGE, SLICE, SLICES};
+use super::huge::Room;
 use super::paths::{self, Path};
 use super::record::Heap;
 use super::span::{Span, State};
@@ -36,6 +37,7 @@ pub fn allocate(
     key: ExpertKey,
     layout: Layout,
     zeroed: bool,
+    room: Room,
 ) -> Result<NonNull<u8>, Error> {
     let bytes = layout.size().checked_next_multiple_of(PAGE).ok_or(Error::OutOfMemory)?;
     let slice_align = layout.align().div_ceil(SLICE);
@@ -46,7 +48,7 @@ pub fn allocate(
     // Before anything is mapped: tables for a huge block can be large.
     heap.admit(bytes)?;
     paths::entered(Path::Huge);
-    let take = || huge::take(bytes, layout.align(), zeroed);
+    let take = || huge::take(bytes, layout.align(), zeroed, room);
     let huge = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
     huge.chunk.set_start(1, true);
     let run = Run { chunk: huge.chunk, first: 1, slices: 0, fresh: huge.is_zero };
@@ -214,11 +216,18 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
         narrow(chunk, span, bytes);
         return Some(Ok(()));
     }
+    let more = bytes - before;
+    let heap = span.heap()?;
+    make_room(heap, more);
+    // Before anything is mapped.
+    if let Err(error) = heap.admit(more) {
+        return Some(Err(error));
+    }
+    // What lies behind is new, and reads as zero.
+    let used = chunk.base() + chunk.bytes();
     if !widen(chunk, span, bytes) {
         return None;
     }
-    let more = bytes - before;
-    span.heap().inspect(|heap| make_room(heap, more));
     let charged = span
         .with_heap(|heap, _| heap.charge(span, more).or_else(|_| heap.charge_beyond(span, more)))?;
     if charged.is_err() {
@@ -230,8 +239,9 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
     if zeroed {
         // SAFETY: inside the block, as it is now.
         let tail = unsafe { address::block_at(span.start() + before) };
+        let dirty = (used - span.start() - before).min(more);
         // SAFETY: S1: the new part of the block, nobody's yet.
-        unsafe { tail.write_bytes(0, more) };
+        unsafe { tail.write_bytes(0, dirty) };
     }
     Some(Ok(()))
 }
@@ -247,7 +257,9 @@ pub fn give_spares(span: &Span) -> bool {
 /// nothing changed, where they are not free, or its mapping ends before.
 fn widen(chunk: &'static Chunk, span: &Span, bytes: usize) -> bool {
     if span.state() == State::Huge {
-        return bytes <= chunk.base() + chunk.bytes() - span.start();
+        let has_room = bytes <= chunk.base() + chunk.bytes() - span.start();
+        return has_room
+            || span.start().checked_add(bytes).is_some_and(|end| huge::extend(chunk, end));
     }
     let (first, slices, wanted) =
         (address::slice_of(span.start()), span.slices(), bytes.div_ceil(SLICE));

@@ -109,7 +109,7 @@ pub unsafe fn free(memory: NonNull<u8>, layout: Layout) {
         #[cfg(feature = "testing")]
         MAPPED.fetch_sub(bytes, Relaxed);
         // SAFETY: S1: a mapping of its own; S2.
-        return unsafe { source::unmap(memory, bytes) };
+        return unsafe { source::unmap(memory, bytes, bytes) };
     };
     let mut tables = TABLES.lock();
     let link: NonNull<Link> = memory.cast();

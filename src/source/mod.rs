@@ -41,16 +41,56 @@ pub fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
     Some(start)
 }
 
-/// Gives a mapping back.
+/// As [`map`], with addresses reserved behind it: `reserved` bytes in all, a
+/// multiple of the page size. What is reserved costs no memory, and nothing that
+/// the system counts as such. `None` also where addresses are short.
+pub fn map_with_room(bytes: usize, reserved: usize, align: usize) -> Option<NonNull<u8>> {
+    if system::addresses_are_short() {
+        return None;
+    }
+    #[cfg(feature = "testing")]
+    if testing::must_fail() {
+        return None;
+    }
+    let start = system::map_with_room(bytes, reserved, align)?;
+    debug_assert_eq!(start.addr().get() % align, 0);
+    MAPPED_BYTES.fetch_add(bytes, Relaxed);
+    Some(start)
+}
+
+/// Makes a mapping that has `bytes` so many more bytes long, zero-filled ones, out
+/// of the addresses reserved behind it. Returns whether the system has the memory.
 ///
 /// # Safety
 ///
-/// - S1 `start` and `bytes` are those of one whole earlier [`map`].
+/// - S1 `start` and `bytes` are those of one whole mapping; `bytes` and `more`, a
+///   multiple of the page size, are together at most what is reserved.
+pub unsafe fn extend(start: NonNull<u8>, bytes: usize, more: usize) -> bool {
+    #[cfg(feature = "testing")]
+    if testing::must_fail() {
+        return false;
+    }
+    // SAFETY: S1: inside the reservation.
+    let end = unsafe { start.add(bytes) };
+    // SAFETY: S1: reserved, and nothing refers to it yet.
+    let done = unsafe { system::open(end, more) };
+    if done {
+        MAPPED_BYTES.fetch_add(more, Relaxed);
+    }
+    done
+}
+
+/// Gives a mapping back, with what is reserved behind it.
+///
+/// # Safety
+///
+/// - S1 `start`, `bytes` and `reserved` are those of one whole mapping; without
+///   room `bytes` and `reserved` are the same.
 /// - S2 nothing refers to the memory any more.
-pub unsafe fn unmap(start: NonNull<u8>, bytes: usize) {
+pub unsafe fn unmap(start: NonNull<u8>, bytes: usize, reserved: usize) {
     MAPPED_BYTES.fetch_sub(bytes, Relaxed);
     // SAFETY: S1 and S2 are handed on.
-    unsafe { system::unmap(start, bytes) };
+    unsafe { system::unmap(start, reserved) };
 }
 
 /// Gives the physical pages back and keeps the addresses. Returns whether the

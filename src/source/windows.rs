@@ -20,7 +20,33 @@ fn reserve(at: *mut u8, bytes: usize, how: u32) -> Option<NonNull<u8>> {
 }
 
 pub(super) fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
-    let start = reserve(ptr::null_mut(), bytes, MEM_RESERVE | MEM_COMMIT)?;
+    map_aligned(bytes, align, MEM_RESERVE | MEM_COMMIT)
+}
+
+/// Reserves addresses and commits the first part of them.
+pub(super) fn map_with_room(bytes: usize, reserved: usize, align: usize) -> Option<NonNull<u8>> {
+    let start = map_aligned(reserved, align, MEM_RESERVE)?;
+    // SAFETY: the first part of the reservation just made, unused.
+    if unsafe { open(start, bytes) } {
+        return Some(start);
+    }
+    // SAFETY: the reservation just made, unused.
+    unsafe { unmap(start, reserved) };
+    None
+}
+
+/// Makes reserved memory usable. Returns whether the system has it.
+pub(super) unsafe fn open(start: NonNull<u8>, bytes: usize) -> bool {
+    reserve(start.as_ptr(), bytes, MEM_COMMIT).is_some()
+}
+
+/// Whether the process may have only so many addresses.
+pub(super) fn addresses_are_short() -> bool {
+    usize::BITS == 32
+}
+
+fn map_aligned(bytes: usize, align: usize, how: u32) -> Option<NonNull<u8>> {
+    let start = reserve(ptr::null_mut(), bytes, how)?;
     if start.addr().get() % align == 0 {
         return Some(start);
     }
@@ -32,7 +58,7 @@ pub(super) fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
         let aligned = start.as_ptr().map_addr(|address| address.next_multiple_of(align));
         // SAFETY: the reservation just made, unused.
         unsafe { unmap(start, whole) };
-        reserve(aligned, bytes, MEM_RESERVE | MEM_COMMIT)
+        reserve(aligned, bytes, how)
     })
 }
 

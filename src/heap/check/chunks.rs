@@ -76,12 +76,14 @@ fn check_huge_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
     is("span S5", "huge span has a heap", at, span.heap().is_some())?;
     equal("chunk C1", "state of a huge span", at, span.state() as usize, State::Huge as usize)?;
     let end = span.start() + span.block_size();
+    is("chunk C5", "length within what is reserved", at, chunk.bytes() <= chunk.reserved())?;
     is("chunk C1", "huge block in its chunk", at, end <= at + chunk.bytes() && span.start() > at)
 }
 
 fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
     let (free, dirty, aged) = (chunk.free.get(), chunk.dirty.get(), chunk.aged.get());
     let at = chunk.base();
+    equal("chunk C5", "length of a chunk", at, chunk.reserved(), CHUNK)?;
     is("chunk C1", "slice 0 is free", at, !free.has_any(0, 1))?;
     is("chunk C2", "dirty is a part of free", at, dirty.and(&free) == dirty)?;
     is("chunk C3", "aged is a part of dirty", at, aged.and(&dirty) == aged)?;
