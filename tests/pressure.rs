@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 
 use allocator_api2::alloc::Allocator;
 use expert_alloc::testing::{Path, count};
-use expert_alloc::{Error, Expert, ExpertAlloc};
+use expert_alloc::{Error, Expert, ExpertAlloc, State};
 
 #[global_allocator]
 static ALLOC: ExpertAlloc = ExpertAlloc::new();
@@ -193,4 +193,80 @@ fn what_a_child_freed_has_room_for_its_parent() {
     has_room_for_a_large_block(&parent);
     assert_eq!(parent.stats().refusals, 0);
     let _ = child.finish();
+}
+
+/// An expert whose quota is full of blocks that are not its `Vec`'s.
+fn with_a_full_quota(test: impl FnOnce(&Expert, Vec<u8>)) {
+    let expert = ALLOC.expert("full").quota(64 << 10).register().unwrap();
+    let vec: Vec<u8> = expert.run(|| Vec::with_capacity(8000)).unwrap();
+    for size in [4000, 1000, 200, 80] {
+        while expert.alloc(size).is_ok() {}
+    }
+    test(&expert, vec);
+}
+
+/// A `Vec` that shrinks asks for nothing beyond the quota, in a scope or not.
+#[test]
+fn what_shrinks_is_never_overdrawn() {
+    with_a_full_quota(|expert, mut vec| {
+        let before = expert.stats();
+        vec.push(7);
+        vec.shrink_to(3000);
+        vec.shrink_to_fit();
+        let after = expert.stats();
+        assert_eq!(expert.state(), State::Live);
+        assert_eq!((after.refusals, after.peak_bytes), (before.refusals, before.peak_bytes));
+        assert_eq!(vec, [7]);
+    });
+}
+
+#[test]
+fn a_shrink_that_is_granted_is_no_refusal() {
+    let layout = |size| Layout::from_size_align(size, 8).unwrap();
+    let expert = ALLOC.expert("full").quota(64 << 10).register().unwrap();
+    let raw = expert.alloc(8000).unwrap();
+    let bound = expert.allocator().allocate(layout(8000)).unwrap().cast();
+    for size in [4000, 1000, 200, 80] {
+        while expert.alloc(size).is_ok() {}
+    }
+    let before = expert.stats().refusals;
+    assert!(expert.realloc(raw.as_ptr(), 3000).is_ok());
+    // SAFETY: a block of this allocator and layout.
+    assert!(unsafe { expert.allocator().shrink(bound, layout(8000), layout(3000)) }.is_ok());
+    assert_eq!(expert.stats().refusals, before);
+}
+
+/// Where a large block cannot move to a smaller one, it is cut where it stands.
+#[test]
+fn a_large_block_that_shrinks_gives_back_what_it_has() {
+    for (size, less, quota) in
+        [(1 << 20, 100, 1 << 20), (50 << 20, 15 << 20, 64 << 20), (50 << 20, 100, 51 << 20)]
+    {
+        let expert = ALLOC.expert("large").quota(quota).register().unwrap();
+        let block = expert.alloc(size - 16).unwrap();
+        // Nothing is left that it could move to.
+        while expert.alloc(4000).is_ok() {}
+        let full = expert.stats();
+        let block = expert.realloc(block.as_ptr(), less).unwrap();
+        assert_eq!(expert.size(block.as_ptr()), less);
+        let back = full.charged_bytes - expert.stats().charged_bytes;
+        assert!(back >= size - less - 8192, "{back} of {size}");
+        assert_eq!(expert.stats().refusals, full.refusals);
+        assert!(expert.alloc(size - less - 16384).is_ok());
+        // And back again, if there is room.
+        let wider = expert.realloc(block.as_ptr(), 2 * less).unwrap_or(block);
+        expert.free(wider.as_ptr()).unwrap();
+        assert_eq!(expert.state(), State::Live);
+
+        let expert = ALLOC.expert("large").quota(quota).register().unwrap();
+        let mut vec: Vec<u8> = expert.run(|| Vec::with_capacity(size)).unwrap();
+        vec.extend([7; 100]);
+        vec.shrink_to(less);
+        assert_eq!(expert.state(), State::Live);
+        let charged = expert.stats().charged_bytes;
+        assert!(charged <= less + 8192, "{charged} for {less}");
+        assert_eq!(vec, [7; 100]);
+        drop(vec);
+        assert_eq!(expert.stats().live_bytes, 0);
+    }
 }

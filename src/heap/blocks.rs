@@ -16,12 +16,12 @@ use super::address;
 use super::cache::{Cache, EMPTY};
 use super::free_block;
 use super::geometry::SLICE;
-use super::huge::Room;
+use super::large::{self, Purpose};
 use super::paths::{self, Path};
 use super::record::Heap;
 use super::size_class::{self, CLASSED_MAX, Place};
 use super::span::Span;
-use super::{large, local, thread};
+use super::{local, thread};
 use crate::engine::Kind;
 use crate::error::Error;
 use crate::key::ExpertKey;
@@ -156,10 +156,20 @@ pub unsafe fn resize(
         // A block that grows wants room behind it for the next time.
         large::give_spares(span);
     }
-    let moved = match allocate_beside(span, new, zeroed) {
-        // A block that is to shrink never fails: it stays as large as it is.
-        Err(_) if stays && new.size() <= old.size() => {
+    let shrinks = stays && new.size() <= old.size();
+    let purpose = match shrinks {
+        true => Purpose::Shrink,
+        false if new.size() > old.size() => Purpose::Growth,
+        false => Purpose::New,
+    };
+    let moved = match allocate_beside(span, new, zeroed, purpose) {
+        // A block that is to shrink never fails: it stays where it is.
+        Err(_) if shrinks => {
             paths::entered(Path::Stayed);
+            if span.is_large() {
+                // SAFETY: S1.
+                unsafe { large::shrink(span, new.size()) };
+            }
             return Ok(memory);
         }
         moved => moved?,
@@ -190,11 +200,15 @@ fn allocate_beside(
     span: &'static Span,
     layout: Layout,
     zeroed: bool,
+    purpose: Purpose,
 ) -> Result<NonNull<u8>, Error> {
     if span.thread.load(Relaxed) == thread::token() {
         // S3 of the span: the cache is this thread's, for the same owner.
         if let (Some(cache), Some(class)) = (span.cache(), class_of(layout)) {
-            return allocate_from(cache, Place::of_class(class), layout, zeroed);
+            return match purpose {
+                Purpose::Shrink => cache.allocate_within(class),
+                _ => allocate_from(cache, Place::of_class(class), layout, zeroed),
+            };
         }
     }
     loop {
@@ -207,8 +221,12 @@ fn allocate_beside(
             continue;
         }
         let allocate = |key| match class_of(layout) {
+            Some(class) if purpose == Purpose::Shrink => {
+                let own = thread::find(key, kind).map_or_else(|| thread::attach(heap, key), Ok);
+                own.and_then(|cache| cache.allocate_within(class))
+            }
             Some(_) => allocate_in(heap, key, kind, layout, zeroed),
-            None => allocate_large(heap, key, layout, zeroed, Room::ToGrow),
+            None => allocate_large(heap, key, layout, zeroed, purpose),
         };
         match key.map(allocate) {
             None | Some(Err(Error::InvalidKey)) => core::hint::spin_loop(),
@@ -296,7 +314,7 @@ pub fn allocate_in(
     zeroed: bool,
 ) -> Result<NonNull<u8>, Error> {
     let Some(class) = class_of(layout) else {
-        return allocate_large(heap, key, layout, zeroed, Room::Exact);
+        return allocate_large(heap, key, layout, zeroed, Purpose::New);
     };
     thread::tend();
     match thread::find(key, kind) {
@@ -353,12 +371,12 @@ pub fn allocate_large(
     key: ExpertKey,
     layout: Layout,
     zeroed: bool,
-    room: Room,
+    purpose: Purpose,
 ) -> Result<NonNull<u8>, Error> {
     if layout.size() == 0 {
         return Ok(dangling(layout));
     }
-    large::allocate(heap, key, layout, zeroed, room)
+    large::allocate(heap, key, layout, zeroed, purpose)
 }
 
 /// The class for `layout`; `None` for what is large, and for a size of 0.
@@ -423,7 +441,7 @@ fn ambient_large(layout: Layout, zeroed: bool) -> *mut u8 {
         if !ptr::eq(cache.heap(), heap) {
             continue;
         }
-        match allocate_large(heap, key, layout, zeroed, Room::Exact) {
+        match allocate_large(heap, key, layout, zeroed, Purpose::New) {
             Err(Error::InvalidKey) => {}
             done => return pointer(done),
         }

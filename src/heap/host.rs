@@ -4,7 +4,7 @@ use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
 use super::cache::Fate;
-use super::huge::Room;
+use super::large::Purpose;
 use super::record::{HOST, HOST_ACCOUNT, Heap};
 use super::size_class::{self, Place};
 use super::{blocks, handover, lookup, raw, tables, thread, visit};
@@ -264,7 +264,7 @@ fn allocate_slow(
     thread::tend();
     let Some(class) = blocks::class_of(layout) else {
         let heap = heap_or_open(who, kind)?;
-        return blocks::allocate_large(heap, who.key, layout, zeroed, Room::Exact);
+        return blocks::allocate_large(heap, who.key, layout, zeroed, Purpose::New);
     };
     match thread::find(who.key, kind) {
         Some(cache) => blocks::allocate_from(cache, Place::of_class(class), layout, zeroed),

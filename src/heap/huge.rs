@@ -15,21 +15,13 @@ use super::chunk::Chunk;
 use super::chunk_map;
 use super::geometry::{CHUNK, SLICE};
 use super::kept;
+use super::large::Purpose;
 use super::paths::{self, Path};
 use super::visit;
 use crate::source;
 
 /// How many times as many addresses as bytes a chunk with room to grow has.
 const TIMES: usize = 16;
-
-/// How many addresses a block is to have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Room {
-    /// Those that it needs.
-    Exact,
-    /// More: it has grown, and is likely to do so again.
-    ToGrow,
-}
 
 /// A chunk that a huge block can begin in.
 pub struct HugeRun {
@@ -42,13 +34,13 @@ pub struct HugeRun {
 
 /// A chunk of its own for one block of `bytes` at `align`, which reads as zero
 /// if it has to. The run has no slices, and begins at the block.
-pub fn take(bytes: usize, align: usize, zeroed: bool, room: Room) -> Option<HugeRun> {
+pub fn take(bytes: usize, align: usize, zeroed: bool, purpose: Purpose) -> Option<HugeRun> {
     let offset = align.max(SLICE);
     let mapped = bytes.checked_add(offset)?.checked_next_multiple_of(SLICE)?;
     // A length of exactly one chunk would look like an ordinary one.
     let mapped = if mapped <= CHUNK { CHUNK + SLICE } else { mapped };
     let align = align.max(CHUNK);
-    let has_room = room == Room::ToGrow && mapped > kept::MOST / 2;
+    let has_room = purpose == Purpose::Growth && mapped > kept::MOST / 2;
     let room = if has_room { mapped.saturating_mul(TIMES - 1) } else { 0 };
     // Of what was kept a fifth may lie idle.
     let lengths = mapped..=mapped.max(bytes.saturating_add(bytes / 4));

@@ -12,7 +12,6 @@ use super::arena::{self, Chunk, Run};
 use super::cache::Cache;
 use super::free_block;
 use super::geometry::{CHUNK, PAGE, SLICE, SLICES};
-use super::huge::Room;
 use super::paths::{self, Path};
 use super::record::Heap;
 use super::span::{Span, State};
@@ -23,6 +22,36 @@ use crate::sync::Ordering::Relaxed;
 
 /// The most bytes a block may have that lies in a chunk with others.
 const IN_CHUNK_MAX: usize = CHUNK / 2;
+
+/// What a block is allocated for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Itself.
+    New,
+    /// One that grows, and is likely to do so again.
+    Growth,
+    /// One that shrinks, and stays where it is if need be: nothing is overdrawn
+    /// for it, and no refusal counted.
+    Shrink,
+}
+
+impl Purpose {
+    /// Whether the quota has room for `bytes` more, or they are granted.
+    fn admit(self, heap: &Heap, bytes: usize) -> Result<(), Error> {
+        if self != Self::Shrink {
+            return heap.admit(bytes);
+        }
+        if heap.account().has_room(bytes) { Ok(()) } else { Err(Error::QuotaExceeded) }
+    }
+
+    /// Charges the owner for a span.
+    fn charge(self, heap: &Heap, span: &Span, bytes: usize) -> Result<(), Error> {
+        match heap.charge(span, bytes) {
+            Err(_) if self != Self::Shrink => heap.charge_beyond(span, bytes),
+            done => done,
+        }
+    }
+}
 
 /// Allocates a block for `layout` that no size class fits.
 ///
@@ -37,22 +66,22 @@ pub fn allocate(
     key: ExpertKey,
     layout: Layout,
     zeroed: bool,
-    room: Room,
+    purpose: Purpose,
 ) -> Result<NonNull<u8>, Error> {
     let bytes = layout.size().checked_next_multiple_of(PAGE).ok_or(Error::OutOfMemory)?;
     let slice_align = layout.align().div_ceil(SLICE);
     if bytes <= IN_CHUNK_MAX && slice_align <= SLICES / 2 {
-        return allocate_in_chunk(heap, key, bytes, slice_align, zeroed);
+        return allocate_in_chunk(heap, key, bytes, slice_align, zeroed, purpose);
     }
     make_room(heap, bytes);
     // Before anything is mapped: tables for a huge block can be large.
-    heap.admit(bytes)?;
+    purpose.admit(heap, bytes)?;
     paths::entered(Path::Huge);
-    let take = || huge::take(bytes, layout.align(), zeroed, room);
+    let take = || huge::take(bytes, layout.align(), zeroed, purpose);
     let huge = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
     huge.chunk.set_start(1, true);
     let run = Run { chunk: huge.chunk, first: 1, slices: 0, fresh: huge.is_zero };
-    begin(heap, key, &run, State::Huge, huge.start, bytes)?;
+    begin(heap, key, &run, State::Huge, huge.start, bytes, purpose)?;
     Ok(hand_out(run.header(), zeroed && !huge.is_zero))
 }
 
@@ -63,6 +92,7 @@ fn allocate_in_chunk(
     bytes: usize,
     slice_align: usize,
     zeroed: bool,
+    purpose: Purpose,
 ) -> Result<NonNull<u8>, Error> {
     let slices = bytes.div_ceil(SLICE).max(1);
     let cache = thread::find(key, heap.kind()).filter(|cache| ptr::eq(cache.heap(), heap));
@@ -80,7 +110,7 @@ fn allocate_in_chunk(
         cache.give_idle(slices);
         run = take().ok_or(Error::OutOfMemory)?;
     }
-    begin(heap, key, &run, State::Large, run.start(), bytes)?;
+    begin(heap, key, &run, State::Large, run.start(), bytes, purpose)?;
     run.header().set_cache(cache);
     Ok(hand_out(run.header(), zeroed && !run.fresh))
 }
@@ -101,6 +131,7 @@ fn begin(
     state: State,
     start: usize,
     bytes: usize,
+    purpose: Purpose,
 ) -> Result<(), Error> {
     let span = run.header();
     span.begin(0, state, bytes, start, run.slices as u32, run.fresh);
@@ -114,7 +145,7 @@ fn begin(
             return Err(Error::InvalidKey);
         }
         lists.add_span(span);
-        let charged = heap.charge(span, bytes).or_else(|_| heap.charge_beyond(span, bytes));
+        let charged = purpose.charge(heap, span, bytes);
         match charged {
             Ok(()) => lists.count_allocations(1),
             Err(_) => {
@@ -210,10 +241,7 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
     }
     let chunk = chunk_map::find(span.start())?;
     if bytes < before {
-        paths::entered(Path::ShrankInPlace);
-        span.with_heap(|heap, _| heap.refund(span, bytes))?;
-        span.set_block_size(bytes);
-        narrow(chunk, span, bytes);
+        cut(chunk, span, bytes)?;
         return Some(Ok(()));
     }
     let more = bytes - before;
@@ -244,6 +272,29 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
         unsafe { tail.write_bytes(0, dirty) };
     }
     Some(Ok(()))
+}
+
+/// Gives back what a large block has beyond `size` bytes, rounded up to pages, where
+/// it stands, however little that leaves.
+///
+/// # Safety
+///
+/// - S1 `span` is that of a live large block, used by the caller.
+pub unsafe fn shrink(span: &'static Span, size: usize) {
+    let bytes = size.max(1).next_multiple_of(PAGE);
+    if bytes < span.block_size() {
+        chunk_map::find(span.start()).and_then(|chunk| cut(chunk, span, bytes));
+    }
+}
+
+/// Makes a large block `bytes` long, which are fewer than it has. `None` where its
+/// owner has ended meanwhile.
+fn cut(chunk: &'static Chunk, span: &'static Span, bytes: usize) -> Option<()> {
+    paths::entered(Path::ShrankInPlace);
+    span.with_heap(|heap, _| heap.refund(span, bytes))?;
+    span.set_block_size(bytes);
+    narrow(chunk, span, bytes);
+    Some(())
 }
 
 /// Ends the spare spans of the cache that `span` was allocated from, if that is this

@@ -61,6 +61,27 @@ impl Cache {
         }
     }
 
+    /// Allocates a block of `class` within the quota, and gives back nothing for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`allocate_slow`](Self::allocate_slow); a refusal is not counted.
+    pub fn allocate_within(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
+        let place = Place::of_class(class);
+        if let Some(block) = self.pop(place).or_else(|| self.reuse_current(class)) {
+            return Ok(block);
+        }
+        self.lose_bin(class);
+        let done = self.refill(class);
+        if done.is_err() {
+            // A fresh span is not kept.
+            if let Some(span) = self.queue(class).current.get().filter(|span| self.is_empty(span)) {
+                self.end_current(span);
+            }
+        }
+        done.and_then(|()| self.pop(place).ok_or(Error::OutOfMemory))
+    }
+
     /// Fills the bin, in the order that the module says.
     ///
     /// # Errors
