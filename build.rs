@@ -37,6 +37,14 @@ fn main() {
     if probe().unwrap_or(false) {
         println!("cargo:rustc-cfg=expert_alloc_nightly");
     }
+    // A thread that has allocated calls the shared object at its end, so the object
+    // stays in memory when it is closed before.
+    let set = |name: &str| env::var(name).unwrap_or_default();
+    let is_elf =
+        set("CARGO_CFG_TARGET_FAMILY") == "unix" && set("CARGO_CFG_TARGET_VENDOR") != "apple";
+    if is_elf && env::var_os("CARGO_FEATURE_CAPI").is_some() {
+        println!("cargo:rustc-link-arg=-Wl,-z,nodelete");
+    }
 }
 
 /// Whether the probe compiles, the way the crate will be compiled; `None`

@@ -270,3 +270,15 @@ fn a_c_program_runs_the_contract() {
     let said = run(self::program(&program).arg(&plugin));
     assert_eq!(said.trim(), "the contract holds");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_thread_may_end_after_the_library_was_closed() {
+    let program = work_folder().join("closes");
+    let library = shared_object().join("libexpert_alloc.so");
+    let mut build = cc();
+    build.arg(root().join("tests/c/closes.c")).arg("-o").arg(&program);
+    build.args(["-lpthread", "-ldl"]);
+    run(&mut build);
+    assert_eq!(run(self::program(&program).arg(library)).trim(), "ended");
+}

@@ -1,5 +1,6 @@
 //! Experts on the process-wide heap: scopes, adoption, the end, many of them.
 
+use std::alloc::Layout;
 use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -9,6 +10,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use allocator_api2::alloc::Allocator;
 use expert_alloc::{Error, Expert, ExpertAlloc, ExpertKey, State};
 
 #[global_allocator]
@@ -432,4 +434,38 @@ fn a_hundred_thousand_experts_at_once() {
         assert_eq!(ALLOC.owner_of(block.as_ptr()), Some(expert.key()));
     }
     drop(experts);
+}
+
+/// A plug-in writes what it likes into its blocks, and protects pages of them: whose
+/// they are does not depend on it.
+#[cfg(unix)]
+#[test]
+fn whose_a_block_is_does_not_depend_on_its_content() {
+    const PAGE: usize = 4096;
+    let expert = ALLOC.expert("protective").register().unwrap();
+    let layout = Layout::from_size_align(4 * PAGE, PAGE).unwrap();
+    let block = expert.allocator().allocate(layout).unwrap().cast::<usize>();
+    let second = block.addr().get() + size_of::<usize>();
+    // What the second word of a free block says, and all about it.
+    for distance in [0x2545_F491_usize, 0x2545_F491_4F6C_DD1D_u64 as usize, 0] {
+        for word in [distance, second, block.addr().get()] {
+            // SAFETY: the block has more than two words.
+            unsafe { block.add(1).write(word.wrapping_add(block.addr().get())) };
+            assert_eq!(ALLOC.owner_of(block.as_ptr()), Some(expert.key()));
+        }
+    }
+    let protect = |how| {
+        // SAFETY: a whole page of this block, which nobody uses meanwhile.
+        assert_eq!(unsafe { libc::mprotect(block.as_ptr().cast(), PAGE, how) }, 0);
+    };
+    protect(libc::PROT_NONE);
+    assert_eq!(ALLOC.owner_of(block.as_ptr().wrapping_byte_add(2 * PAGE)), Some(expert.key()));
+    protect(libc::PROT_READ | libc::PROT_WRITE);
+    // SAFETY: a live block of this allocator and layout.
+    unsafe { expert.allocator().deallocate(block.cast(), layout) };
+    // Of raw blocks it is known whether they are live.
+    let raw = expert.alloc(100).unwrap();
+    assert_eq!(ALLOC.owner_of(raw.as_ptr()), Some(expert.key()));
+    expert.free(raw.as_ptr()).unwrap();
+    assert_eq!(ALLOC.owner_of(raw.as_ptr()), None);
 }

@@ -109,9 +109,8 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
     /// belongs to no expert; `None` for what is not a block of this heap. Any
     /// address may be given, and nothing is read there.
     ///
-    /// For the start of a block, as it was handed out, this takes a bounded
-    /// number of steps. For an address inside one it walks over the blocks of
-    /// the region.
+    /// Walks over the blocks of the region up to the address, with the heap
+    /// locked.
     #[must_use]
     pub fn owner_of<T: ?Sized>(&self, address: *const T) -> Option<ExpertKey> {
         (&self.engine).owner_of(address.cast())

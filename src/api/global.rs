@@ -25,6 +25,10 @@ const _: () = assert!(size_of::<SlotOf<ExpertAlloc>>() <= 256);
 /// The process-wide heap. It has no state of its own: every `ExpertAlloc` is
 /// the same heap, whether or not it is the global allocator.
 ///
+/// A thread that has allocated calls the heap once more at its end. So a shared
+/// object that has this crate in it must stay loaded, closed or not: the one that the
+/// feature `capi` makes does, others are linked with `-Wl,-z,nodelete` (ELF).
+///
 /// ```
 /// use expert_alloc::ExpertAlloc;
 ///
@@ -82,9 +86,11 @@ impl ExpertAlloc {
         Host::new(self)
     }
 
-    /// Whose live block `address` points to or into; the host's key for what
-    /// belongs to no expert; `None` for what is not a block of this heap. Any
-    /// address may be given, and nothing is read there.
+    /// Whose block `address` points to or into; the host's key for what belongs to
+    /// no expert; `None` for what is not a block of this heap. Any address may be
+    /// given, and nothing is read there. That is why a block that was freed may
+    /// still be said to be its owner's: of raw blocks the answer is `None` then, of
+    /// others `None` once their page was given up.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

@@ -112,9 +112,14 @@ impl Block {
         self.extent().is_free()
     }
 
-    /// The header's second word. Of a free block it means nothing.
+    /// What the header's second word says. Of a free block it means nothing.
     #[inline]
-    pub fn label(self) -> Label {
+    pub fn label(self, salt: Salt) -> Label {
+        self.stored_label().veiled(self.address(), self.extent(), salt)
+    }
+
+    #[inline]
+    fn stored_label(self) -> Label {
         // SAFETY: B1 puts the word in the heap, aligned.
         let label = unsafe { self.0.byte_add(LABEL) };
         // SAFETY: B1 and B2; every bit pattern is a label.
@@ -248,8 +253,8 @@ impl Block {
     }
 
     /// The owner of a live block of `kind`.
-    pub fn is_of(self, tag: Tag, kind: Kind) -> bool {
-        self.extent().kind() == Some(kind) && self.label().tag() == tag
+    pub fn is_of(self, tag: Tag, kind: Kind, salt: Salt) -> bool {
+        self.extent().kind() == Some(kind) && self.label(salt).tag() == tag
     }
 
     /// The header's first word, once: of memory that may be anybody's payload,
@@ -265,7 +270,8 @@ impl Block {
     /// heap.
     pub fn is_genuine(self, extent: Extent, salt: Salt) -> bool {
         let is_live = !extent.is_free() && extent.is_possible();
-        is_live && self.label().matches(self.address(), extent, salt)
+        let label = || self.stored_label().veiled(self.address(), extent, salt);
+        is_live && label().matches(self.address(), extent, salt)
     }
 
     /// Whether this is the header behind a free block of `size` bytes.

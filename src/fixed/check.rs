@@ -86,7 +86,7 @@ fn check_region(span: Span, salt: Salt, seen: &mut Checked) -> Result<(), Broken
             if !block.is_genuine(extent, salt) {
                 return Err("F5: a live header fails its check");
             }
-            if block.label().tag() != Tag::ENGINE {
+            if block.label(salt).tag() != Tag::ENGINE {
                 seen.live_blocks += 1;
                 seen.live_bytes += extent.size();
             }

@@ -6,9 +6,9 @@ use core::ptr::NonNull;
 use lock_api::RawMutex;
 
 use super::header::{GRANULE, TAGS, Tag, block_size};
-use super::heap::{FixedEngine, asked_for};
+use super::heap::FixedEngine;
 use super::owner::{Directory, Owner};
-use super::requests::{Request, key_of};
+use super::requests::Request;
 use crate::engine::{Engine, Kind, Taken, Usage, Who};
 use crate::error::Error;
 use crate::key::{ExpertKey, MAX_SLOTS};
@@ -102,7 +102,7 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
 
     fn owner_of(self, address: *const u8) -> Option<ExpertKey> {
         let store = self.lock();
-        key_of(&self.directory, store.around(address.addr())?)
+        store.key_of(&self.directory, store.around(address.addr())?)
     }
 
     fn raw_allocate(self, who: Who<'_, Owner>, size: usize) -> Result<NonNull<u8>, Error> {
@@ -115,7 +115,8 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
     }
 
     fn raw_size(self, key: ExpertKey, address: *const u8) -> Result<usize, Error> {
-        self.lock().raw(&self.directory, key, address.addr()).map(asked_for)
+        let store = self.lock();
+        store.raw(&self.directory, key, address.addr()).map(|block| store.asked_for(block))
     }
 
     fn raw_free(self, key: ExpertKey, address: *mut u8) -> Result<(), Error> {

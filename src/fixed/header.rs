@@ -8,7 +8,7 @@
 //! +-----------------------+---------+----+----+---+   p   the block before is free
 //! | label: owner's tag    | slack   | check       |
 //! +-----------------------+---------+-------------+
-//!  bit 31               16 15     10 9           0
+//!  bit 31               16 15     11 10          0
 //! ```
 //!
 //! - H1 a size is a multiple of [`GRANULE`] and counts the header. A live block
@@ -17,6 +17,9 @@
 //! - H2 of a live block, `size - HEADER - slack` is the size asked for.
 //! - H3 of a live block, `check` is the hash of its address, of its heap's
 //!   [`Salt`], and of all other bits but `p`, which the neighbour changes.
+//! - H4 of a raw block the tag is stored veiled, by another hash of what `check`
+//!   is made of. What looks like the header of a raw block of mine in the content of
+//!   a block has to guess both: 27 bits.
 
 use crate::engine::Kind;
 
@@ -115,6 +118,12 @@ impl Extent {
         self.0 & PREVIOUS_FREE != 0
     }
 
+    /// Whether this is a live raw block.
+    #[inline]
+    pub const fn is_raw(self) -> bool {
+        self.0 & STATE == (Kind::Raw as u32 + 1) << STATE_SHIFT
+    }
+
     /// The heap that a live block is in.
     #[inline]
     pub const fn kind(self) -> Option<Kind> {
@@ -162,8 +171,9 @@ impl Tag {
 pub const TAGS: usize = Tag::ENGINE.slot();
 
 const TAG_BITS: u32 = 16;
-const SLACK_BITS: u32 = 6;
-const CHECK_BITS: u32 = 10;
+const SLACK_BITS: u32 = 5;
+const CHECK_BITS: u32 = 11;
+const TAG_SHIFT: u32 = SLACK_BITS + CHECK_BITS;
 const CHECK: u32 = (1 << CHECK_BITS) - 1;
 const SLACK: u32 = ((1 << SLACK_BITS) - 1) << CHECK_BITS;
 
@@ -178,13 +188,24 @@ impl Label {
     #[inline]
     pub const fn new(tag: Tag, slack: usize, address: usize, extent: Extent, salt: Salt) -> Self {
         debug_assert!(slack <= MAX_SLACK);
-        let unchecked =
-            (tag.0 as u32) << (SLACK_BITS + CHECK_BITS) | ((slack as u32) << CHECK_BITS) & SLACK;
-        Self(unchecked | check(unchecked, address, extent, salt))
+        let unchecked = (tag.0 as u32) << TAG_SHIFT | ((slack as u32) << CHECK_BITS) & SLACK;
+        let checked = unchecked | check(unchecked, address, extent, salt);
+        Self(checked).veiled(address, extent, salt)
     }
 
-    /// Whether this is a label that [`new`](Self::new) made for that address,
-    /// extent and heap (H3). Of words that are no label one in 1,024 passes.
+    /// Takes the veil off a label that was stored, or puts it on (H4).
+    #[inline]
+    pub const fn veiled(self, address: usize, extent: Extent, salt: Salt) -> Self {
+        if !extent.is_raw() {
+            return self;
+        }
+        let word = (address as u32 ^ extent.with_previous_free(false).0).rotate_left(16) ^ salt.0;
+        Self(self.0 ^ word.wrapping_mul(GOLDEN) & (u32::MAX << TAG_SHIFT))
+    }
+
+    /// Whether this, without its veil, is a label that [`new`](Self::new) made for
+    /// that address, extent and heap (H3). Of words that are no label one in 2,048
+    /// passes.
     #[inline]
     pub const fn matches(self, address: usize, extent: Extent, salt: Salt) -> bool {
         self.0 & CHECK == check(self.0 & !CHECK, address, extent, salt)
@@ -193,7 +214,7 @@ impl Label {
     /// The owner's tag.
     #[inline]
     pub const fn tag(self) -> Tag {
-        Tag((self.0 >> (SLACK_BITS + CHECK_BITS)) as u16)
+        Tag((self.0 >> TAG_SHIFT) as u16)
     }
 
     /// Bytes of the payload that were not asked for.
@@ -257,6 +278,7 @@ mod tests {
         let extent = Extent::live(64, Kind::Raw);
         let salt = Salt::new(0x1000, 1);
         let label = Label::new(Tag::of_slot(77).unwrap(), 5, 0x1000, extent, salt);
+        let label = label.veiled(0x1000, extent.with_previous_free(true), salt);
         assert_eq!((label.tag().slot(), label.slack()), (77, 5));
         assert!(label.matches(0x1000, extent.with_previous_free(true), salt));
         let elsewhere = (1..1000).filter(|n| label.matches(0x1000 + n * 8, extent, salt)).count();
@@ -268,6 +290,33 @@ mod tests {
             heaps.filter(|&other| other != salt && label.matches(0x1000, extent, other));
         let counts = [elsewhere, other_size, other_heap.count()];
         assert!(counts.iter().all(|&count| count < 10), "{counts:?} of 999");
+    }
+
+    /// What a plug-in writes that looks like a header of its own, somewhere in a
+    /// block: it has to guess the check and the veil.
+    #[test]
+    fn a_header_in_a_payload_does_not_pass() {
+        let salt = Salt::new(0x2000_0000, 3);
+        let (mut checked, mut passed) = (0, 0);
+        for n in 0..1 << 20 {
+            let address = 0x2000_0000 + (n % 4096) * 16;
+            let extent = Extent::live(((n >> 12) + 1) * MIN_BLOCK, Kind::Raw);
+            let word = Label((1 << TAG_SHIFT) | (n as u32).wrapping_mul(0x85EB_CA6B) >> 16);
+            let label = word.veiled(address, extent, salt);
+            let is_checked = label.matches(address, extent, salt);
+            checked += usize::from(is_checked);
+            passed += usize::from(is_checked && label.tag() == Tag(1));
+        }
+        assert!((256..1024).contains(&checked), "{checked} of a million have the check");
+        assert_eq!(passed, 0, "of a million");
+        let tags = (0..1 << 16).map(|n| {
+            let extent = Extent::live(64, Kind::Raw);
+            Label(0).veiled(0x2000_0000 + n * 16, extent, salt).tag().slot()
+        });
+        let mut seen = vec![false; 1 << 16];
+        tags.for_each(|tag| seen[tag] = true);
+        let distinct = seen.iter().filter(|&&seen| seen).count();
+        assert!(distinct > 1 << 15, "{distinct} veils for as many addresses");
     }
 
     #[test]

@@ -14,7 +14,6 @@ use core::ptr::NonNull;
 use lock_api::{Mutex, MutexGuard, RawMutex};
 
 use super::block::Block;
-use super::header::HEADER;
 use super::index::Index;
 use super::owner::{Directory, Owner};
 use super::requests::{Request, is_plain};
@@ -303,7 +302,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     ) -> Result<(NonNull<u8>, usize), Error> {
         let mut store = self.lock();
         let block = store.raw(&self.directory, key, address)?;
-        let asked = asked_for(block);
+        let asked = store.asked_for(block);
         store.set_kind(block, Kind::Bound, asked);
         Ok((block.payload(), asked))
     }
@@ -328,9 +327,4 @@ impl Drop for Pin<'_> {
         // Release: `drain` sees all that was done under the pin.
         self.pins.fetch_sub(self.one, Release);
     }
-}
-
-/// The size that a raw block was asked for with.
-pub fn asked_for(block: Block) -> usize {
-    block.size() - HEADER - block.label().slack()
 }

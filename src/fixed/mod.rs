@@ -43,8 +43,9 @@
 //! within the region, and if there is a header behind them too; where a header
 //! stops being one, it is overwritten. So wild, interior and stale pointers are
 //! found out in a bounded number of steps. What was not written by the heap
-//! passes all this by chance only, once in many millions; what an attacker
-//! writes who knows how is another matter.
+//! passes all this by chance only, once in a hundred million even if it looks like
+//! a header of a raw block of the caller's; what an attacker writes who knows how
+//! is another matter.
 //!
 //! # From `Cargo.toml` to a table, in firmware
 //!

@@ -49,7 +49,7 @@ impl Store {
 
     /// The mark of a block that stays its owner's.
     fn mark_of(&self, block: Block, kind: Kind) -> Mark {
-        self.mark(block.label().tag(), kind)
+        self.mark(block.label(self.salt).tag(), kind)
     }
 
     /// Allocates a block in the way that most requests go: nothing to search,
@@ -106,7 +106,7 @@ impl Store {
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn free(&mut self, host: Who<'_, Owner>, others: &impl Directory, block: Block) {
         let size = block.size();
-        let tag = block.label().tag();
+        let tag = block.label(self.salt).tag();
         if tag == Tag::HOST {
             host.account.refund_unlimited_locked(size);
             host.owner.lose(1, size);
@@ -259,11 +259,25 @@ impl Store {
         if block.extent().kind() != Some(Kind::Raw) {
             return Err(Error::InvalidPointer);
         }
-        match key_of(others, block) {
+        match self.key_of(others, block) {
             Some(owner) if owner == key => Ok(block),
             Some(_) => Err(Error::AccessDenied),
             None => Err(Error::InvalidPointer),
         }
+    }
+
+    /// The key that a live block belongs to; `None` for the engine's own.
+    pub fn key_of(&self, others: &impl Directory, block: Block) -> Option<ExpertKey> {
+        match block.label(self.salt).tag() {
+            Tag::HOST => Some(HOST_KEY),
+            Tag::ENGINE => None,
+            tag => others.find(tag.slot())?.key,
+        }
+    }
+
+    /// The size that a raw block was asked for with.
+    pub fn asked_for(&self, block: Block) -> usize {
+        block.size() - HEADER - block.label(self.salt).slack()
     }
 
     /// Makes a live block one of `kind`, with the size asked for.
@@ -271,7 +285,7 @@ impl Store {
         let extent = Extent::live(block.size(), kind);
         let extent = extent.with_previous_free(block.extent().is_previous_free());
         let slack = if kind == Kind::Raw { block.size() - HEADER - asked } else { 0 };
-        block.set_live(extent, block.label().tag(), slack, self.salt);
+        block.set_live(extent, block.label(self.salt).tag(), slack, self.salt);
     }
 
     /// Gives a live block, with its charge, to another owner.
@@ -289,7 +303,7 @@ impl Store {
         }
         from.owner.lose(1, size);
         to.owner.gain(1, size);
-        block.set_live(block.extent(), tag, block.label().slack(), self.salt);
+        block.set_live(block.extent(), tag, block.label(self.salt).slack(), self.salt);
         Ok(())
     }
 
@@ -319,15 +333,6 @@ impl Store {
             to.account.overdraw_locked(taken.bytes);
         }
         without_headers(taken)
-    }
-}
-
-/// The key that a live block belongs to; `None` for the engine's own.
-pub fn key_of(others: &impl Directory, block: Block) -> Option<ExpertKey> {
-    match block.label().tag() {
-        Tag::HOST => Some(HOST_KEY),
-        Tag::ENGINE => None,
-        tag => others.find(tag.slot())?.key,
     }
 }
 

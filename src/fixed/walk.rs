@@ -36,12 +36,9 @@ impl Store {
     }
 
     /// The live block whose payload `address` points to or into, whatever
-    /// address is passed. Walks the region up to there, unless a payload
-    /// begins at the address.
+    /// address is passed. Walks the region up to there, from header to header: no
+    /// content of a block is taken for one.
     pub fn around(&self, address: usize) -> Option<Block> {
-        if let Some(block) = self.at(address) {
-            return Some(block);
-        }
         let span = self.regions.around(address)?;
         let mut block = span.first;
         while block.next().address() <= address {
@@ -57,7 +54,7 @@ impl Store {
         for span in self.regions.iter() {
             let mut block = span.first;
             while block != span.end {
-                if block.is_of(tag, kind) {
+                if block.is_of(tag, kind, self.salt) {
                     block = self.release_all(block, tag, kind, &mut taken);
                 }
                 block = block.next();
@@ -73,7 +70,7 @@ impl Store {
         loop {
             let block = first.skip(size);
             let more = block.size();
-            if block.is_of(tag, kind) {
+            if block.is_of(tag, kind, self.salt) {
                 taken.blocks += 1;
                 taken.bytes += more;
                 if size != 0 {
@@ -94,9 +91,9 @@ impl Store {
         for span in self.regions.iter() {
             let mut block = span.first;
             while block != span.end {
-                if block.is_of(from, kind) {
+                if block.is_of(from, kind, self.salt) {
                     let extent = block.extent();
-                    block.set_live(extent, to, block.label().slack(), self.salt);
+                    block.set_live(extent, to, block.label(self.salt).slack(), self.salt);
                     taken.blocks += 1;
                     taken.bytes += extent.size();
                 }

@@ -11,6 +11,7 @@ use super::free_block;
 use super::record::Heap;
 use super::span::{Span, State};
 use super::visit::{self, Pin};
+use crate::engine::Kind;
 use crate::key::ExpertKey;
 
 /// The block that an address points to or into: carved, in use or free.
@@ -36,17 +37,18 @@ pub fn find(address: usize, _pin: &Pin) -> Option<Found<'_>> {
     Some(Found { span, heap, start })
 }
 
-/// The owner of the live block that `address` points to or into.
+/// The owner of the block that `address` points to or into. The block is not read,
+/// for its content is the program's: one that was freed is its owner's still, as
+/// long as the span is. Of a raw block two words in front are the heap's, and tell.
 pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
     let pin = visit::pin_anything();
     loop {
         let found = find(address.addr(), &pin)?;
-        // A large block that is free has no span any more, or a spare one; its
-        // words are the program's, and are not looked at.
+        let is_raw = found.heap.is_kind(Kind::Raw) && !found.span.is_large();
         // SAFETY: a block's start.
         let is_free = || unsafe { free_block::has_guard(found.start) };
-        let state = found.span.state();
-        if matches!(state, State::Free | State::Spare) || !found.span.is_large() && is_free() {
+        // A large block that is free has no span any more, or a spare one.
+        if matches!(found.span.state(), State::Free | State::Spare) || is_raw && is_free() {
             return None;
         }
         let key = found.heap.key();
