@@ -4,6 +4,7 @@ mod experts;
 
 use crate::groups::Group;
 use crate::peers::OURS;
+use crate::ratios;
 use crate::results::Results;
 use crate::tables;
 
@@ -72,7 +73,7 @@ pub fn print(bars: &[Bar]) {
 fn global(results: &Results, group: Group, bars: &mut Vec<Bar>) {
     let mut logarithms = Vec::new();
     for row in results.group(group) {
-        if let Some(ratio) = tables::ratio(row) {
+        if let Some(ratio) = ratios::to_best(row) {
             logarithms.push(ratio.ln());
             bars.push(Bar {
                 group: group.name(),
@@ -92,22 +93,15 @@ fn global(results: &Results, group: Group, bars: &mut Vec<Bar>) {
     }
 }
 
-/// The kernel counts resident pages per core in batches; a peak is known to
-/// this.
-const PEAK_RESOLUTION: f64 = 256.0 * 1024.0;
-
 /// Peak within 5 % of the smallest; little held in the end.
 fn memory(results: &Results, bars: &mut Vec<Bar>) {
-    const SMALL: [&str; 4] = ["mimalloc 3", "mimalloc 2", "jemalloc", "snmalloc"];
     for row in results.group(Group::Single).chain(results.group(Group::Threads)) {
         let Some(ours) = row.cell(OURS.name) else { continue };
-        let peak =
-            |column: &str| row.cell(column).map(|cell| cell.median(|sample| sample.peak_bytes));
-        if let Some(best) = SMALL.iter().filter_map(|&column| peak(column)).min_by(f64::total_cmp) {
+        if let Some(ratio) = ratios::to_smallest(row, |sample| sample.peak_bytes) {
             bars.push(Bar {
                 group: "Memory",
                 what: format!("{}, peak / smallest of mimalloc, jemalloc, snmalloc", row.row),
-                measured: ours.median(|sample| sample.peak_bytes) / best.max(PEAK_RESOLUTION),
+                measured: ratio,
                 limit: Limit::AtMost(1.05),
             });
         }

@@ -52,11 +52,6 @@ impl Group {
             Self::Programs => "Programs",
         }
     }
-
-    /// Whether rows of this group are compared with the best peer.
-    pub const fn has_best(self) -> bool {
-        matches!(self, Self::Single | Self::Threads | Self::Programs)
-    }
 }
 
 /// How a job's figures come about.

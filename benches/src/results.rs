@@ -96,6 +96,11 @@ impl Measured {
         self.cell(column).map(Cell::figure)
     }
 
+    /// Shares are the better the larger, everything else the smaller.
+    pub fn more_is_better(&self) -> bool {
+        self.unit.starts_with("of the")
+    }
+
     /// What one column shows over what another does, round by round.
     pub fn ratio(&self, column: &str, other: &str) -> Option<f64> {
         Some(self.cell(column)?.ratio_to(self.cell(other)?))

@@ -12,6 +12,7 @@ mod machine;
 mod peers;
 mod plan;
 mod plots;
+mod ratios;
 mod results;
 mod tables;
 mod workers;

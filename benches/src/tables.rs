@@ -3,8 +3,11 @@
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::groups::Group;
-use crate::peers::OURS;
-use crate::results::{Cell, Measured, Results};
+use crate::ratios;
+use crate::results::{Cell, Measured, Results, Sample};
+
+/// What stands for a figure that there is not.
+const NONE: &str = "–";
 
 /// Prints where and how the figures came about.
 pub fn print_machine(results: &Results) {
@@ -32,7 +35,10 @@ pub fn print_group(results: &Results, group: Group) {
             "units as named"
         };
         println!("### {}\n\n{unit}:\n", group.name());
-        println!("{}\n", table(&rows, group.has_best(), &Cell::figure));
+        println!(
+            "{}\n",
+            table(&rows, &Cell::figure, &ratios::name(group), &|row| ratios::to_best(row))
+        );
     }
 }
 
@@ -42,24 +48,27 @@ pub fn print_memory(results: &Results) {
     if rows.is_empty() {
         return;
     }
-    println!("### Memory\n\npeak, MiB:\n");
     println!(
-        "{}\n",
-        table(&rows, false, &|cell| mebibytes(cell.median(|sample| sample.peak_bytes)))
+        "### Memory\n\nMiB; the smallest is that of mimalloc, jemalloc and snmalloc, or 256 KiB:\n"
     );
-    println!("held after everything was freed and purged, MiB:\n");
-    println!(
-        "{}\n",
-        table(&rows, false, &|cell| mebibytes(cell.median(|sample| sample.held_bytes)))
-    );
+    print_bytes(&rows, "peak", |sample| sample.peak_bytes);
+    print_bytes(&rows, "held after everything was freed and purged", |sample| sample.held_bytes);
 }
 
-fn mebibytes(bytes: f64) -> f64 {
-    bytes / f64::from(1 << 20)
+fn print_bytes(rows: &[&Measured], what: &str, bytes: fn(&Sample) -> f64) {
+    let mebibytes = |cell: &Cell| cell.median(bytes) / f64::from(1 << 20);
+    let ratio = |row: &Measured| ratios::to_smallest(row, bytes);
+    println!("{what}:\n\n{}\n", table(rows, &mebibytes, "ours / smallest", &ratio));
 }
 
-/// One line per row, one column per allocator; the best is bold.
-fn table(rows: &[&Measured], with_ratio: bool, value: &dyn Fn(&Cell) -> f64) -> Table {
+/// One line per row, one column per allocator; the best is bold. The ratio
+/// comes last, if a row has one.
+fn table(
+    rows: &[&Measured],
+    value: &dyn Fn(&Cell) -> f64,
+    ratio_name: &str,
+    ratio: &dyn Fn(&Measured) -> Option<f64>,
+) -> Table {
     let mut columns: Vec<&str> = Vec::new();
     for cell in rows.iter().flat_map(|row| &row.cells) {
         if !columns.contains(&cell.column.as_str()) {
@@ -70,13 +79,13 @@ fn table(rows: &[&Measured], with_ratio: bool, value: &dyn Fn(&Cell) -> f64) -> 
     table.load_style(presets::ASCII_MARKDOWN);
     let mut header = vec!["row"];
     header.extend(&columns);
+    let with_ratio = rows.iter().any(|row| ratio(row).is_some());
     if with_ratio {
-        header.push("ours / best peer");
+        header.push(ratio_name);
     }
     table.set_header(header);
     for row in rows {
-        // Shares are the better the higher.
-        let sign = if row.unit.starts_with("of the") { -1.0 } else { 1.0 };
+        let sign = if row.more_is_better() { -1.0 } else { 1.0 };
         let best = row.cells.iter().map(|cell| sign * value(cell)).fold(f64::INFINITY, f64::min);
         let mut line = vec![row.row.clone()];
         for column in &columns {
@@ -87,7 +96,7 @@ fn table(rows: &[&Measured], with_ratio: bool, value: &dyn Fn(&Cell) -> f64) -> 
             }));
         }
         if with_ratio {
-            line.push(ratio(row).map_or_else(String::new, |ratio| format!("{ratio:.2}")));
+            line.push(ratio(row).map_or_else(|| NONE.to_owned(), |ratio| format!("{ratio:.2}")));
         }
         table.add_row(line);
     }
@@ -97,18 +106,10 @@ fn table(rows: &[&Measured], with_ratio: bool, value: &dyn Fn(&Cell) -> f64) -> 
     table
 }
 
-/// Our time over that of the best peer: the one that we are furthest behind of,
-/// round by round.
-pub fn ratio(row: &Measured) -> Option<f64> {
-    let ours = row.cell(OURS.name)?;
-    let peers = row.cells.iter().filter(|cell| cell.column != OURS.name);
-    peers.map(|peer| ours.ratio_to(peer)).filter(|ratio| !ratio.is_nan()).max_by(f64::total_cmp)
-}
-
 /// Three significant digits, thousands set apart.
 pub fn significant(value: f64) -> String {
     if !value.is_finite() {
-        return "–".to_owned();
+        return NONE.to_owned();
     }
     let decimals = match value.abs() {
         value if value < 0.095 => 3,

@@ -4,6 +4,7 @@ use super::Bar;
 use crate::groups::Group;
 use crate::peers::OURS;
 use crate::plan::OWNERS;
+use crate::ratios;
 use crate::results::{Measured, Results};
 
 pub fn check(results: &Results, bars: &mut Vec<Bar>) {
@@ -132,16 +133,12 @@ fn quota(results: &Results, bars: &mut Vec<Bar>) {
 fn small(results: &Results, bars: &mut Vec<Bar>) {
     let group = Group::Small;
     for row in results.group(group) {
-        let Some(ours) = row.cell("ExpertHeap") else { continue };
-        let peers = row.cells.iter().filter(|cell| cell.column != ours.column);
-        let ratios = peers.map(|peer| ours.ratio_to(peer)).filter(|ratio| !ratio.is_nan());
+        let Some(ratio) = ratios::to_best(row) else { continue };
         let what = format!("{}, ours / best peer", row.row);
-        if row.unit == "of the region" {
-            let Some(least) = ratios.min_by(f64::total_cmp) else { continue };
-            bars.push(Bar::at_least(group, &what, least, 0.99));
+        bars.push(if row.more_is_better() {
+            Bar::at_least(group, &what, ratio, 0.99)
         } else {
-            let Some(most) = ratios.max_by(f64::total_cmp) else { continue };
-            bars.push(Bar::at_most(group, &what, most, 1.0));
-        }
+            Bar::at_most(group, &what, ratio, 1.0)
+        });
     }
 }
