@@ -51,22 +51,27 @@ pub fn check(results: &Results) -> Vec<Bar> {
     bars
 }
 
-/// Prints the bars that were missed, and how many were met.
-pub fn print(bars: &[Bar]) {
+/// How many bars were met, and a line for each that was missed.
+pub fn report(results: &Results, bars: &[Bar]) -> String {
     if bars.is_empty() {
-        println!("No bars: expert-alloc was not among the allocators.");
-        return;
+        let mut cells = results.rows.iter().flat_map(|row| &row.cells);
+        return if cells.any(|cell| ratios::is_ours(&cell.column)) {
+            "No bars: none is about these rows and allocators.".to_owned()
+        } else {
+            "No bars: expert-alloc was not among the allocators.".to_owned()
+        };
     }
     let missed: Vec<_> = bars.iter().filter(|bar| !bar.is_met()).collect();
-    println!("{} of {} bars met.", bars.len() - missed.len(), bars.len());
+    let mut lines = vec![format!("{} of {} bars met.", bars.len() - missed.len(), bars.len())];
     for bar in missed {
         let (word, limit) = match bar.limit {
             Limit::AtMost(limit) => ("at most", limit),
             Limit::AtLeast(limit) => ("at least", limit),
         };
         let (measured, limit) = (tables::significant(bar.measured), tables::significant(limit));
-        println!("MISSED {}: {}: {measured}, {word} {limit}", bar.group, bar.what);
+        lines.push(format!("MISSED {}: {}: {measured}, {word} {limit}", bar.group, bar.what));
     }
+    lines.join("\n")
 }
 
 /// Each row at least as fast as the best peer; geometric mean 10 % ahead.
@@ -121,5 +126,41 @@ fn instructions(results: &Results, bars: &mut Vec<Bar>) {
         if let Some(count) = row.figure(OURS.name) {
             bars.push(Bar::at_most(group, &row.row, count, 36.0));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::{Cell, Measured, Sample};
+
+    fn results(group: Group, columns: &[&str]) -> Results {
+        let cell = |&column: &&str| Cell {
+            column: column.to_owned(),
+            samples: vec![Sample::only(Some(37.0))],
+        };
+        let cells = columns.iter().map(cell).collect();
+        let row = Measured { group, row: "row".to_owned(), unit: "ns".to_owned(), cells };
+        Results { rows: vec![row], ..Results::default() }
+    }
+
+    fn report_of(group: Group, columns: &[&str]) -> String {
+        let results = results(group, columns);
+        report(&results, &check(&results))
+    }
+
+    #[test]
+    fn no_bars_says_why() {
+        let without = "No bars: expert-alloc was not among the allocators.";
+        assert_eq!(report_of(Group::Scaling, &["mimalloc 3"]), without);
+        let unbarred = "No bars: none is about these rows and allocators.";
+        assert_eq!(report_of(Group::Scaling, &["expert-alloc"]), unbarred);
+        assert_eq!(report_of(Group::Attribution, &["scopes of 10"]), unbarred);
+    }
+
+    #[test]
+    fn missed_bars_are_listed() {
+        let report = report_of(Group::Instructions, &["expert-alloc"]);
+        assert_eq!(report, "0 of 1 bars met.\nMISSED Instructions: row: 37.0, at most 36.0");
     }
 }

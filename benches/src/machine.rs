@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::workers;
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Machine {
     pub command: String,
     pub date: String,

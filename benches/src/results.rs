@@ -108,7 +108,7 @@ impl Measured {
 }
 
 /// All that a call of the runner measured.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Results {
     pub machine: Machine,
     pub runs: u32,

@@ -55,7 +55,7 @@ struct Options {
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results"))]
     save: Option<PathBuf>,
 
-    /// Print the raw data as JSON instead of tables.
+    /// Print the raw data as JSON instead of tables; missed bars go to standard error.
     #[arg(long)]
     json: bool,
 
@@ -106,10 +106,13 @@ fn run(options: &Options) -> Result<bool, String> {
         eprintln!("saved to {}", directory.display());
     }
     let bars = bars::check(&results);
+    let met = bars.iter().all(bars::Bar::is_met);
     if !options.json {
-        bars::print(&bars);
+        println!("{}", bars::report(&results, &bars));
+    } else if !met {
+        eprintln!("{}", bars::report(&results, &bars));
     }
-    Ok(bars.iter().all(bars::Bar::is_met))
+    Ok(met)
 }
 
 fn measure(options: &Options) -> Result<Results, String> {
