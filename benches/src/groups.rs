@@ -99,10 +99,6 @@ impl Row {
         Self { group, name: name.to_owned(), unit, jobs: jobs.into_iter().collect() }
     }
 
-    pub fn matches(&self, texts: &[String]) -> bool {
-        texts.is_empty() || texts.iter().any(|text| self.name.contains(text.as_str()))
-    }
-
     /// Runs all columns in turn, `runs` times.
     pub fn measure(&self, runs: u32) -> Result<Measured, String> {
         let mut cells: Vec<Cell> = Vec::new();
@@ -181,6 +177,11 @@ impl Job {
         }
         serde_json::from_slice(&output.stdout).map_err(|error| failed(error.to_string()))
     }
+}
+
+/// Whether the user named this row, or none.
+pub fn name_matches(row: &str, texts: &[String]) -> bool {
+    texts.is_empty() || texts.iter().any(|text| row.contains(text.as_str()))
 }
 
 /// The groups that the user named, or all.

@@ -3,6 +3,7 @@
 use crate::groups::{Group, How, Job, Row};
 use crate::instructions;
 use crate::peers::{MIMALLOC_3, OURS, Peer, Role, TRACKING};
+use crate::results::Results;
 use crate::workers::Worker;
 
 /// Plans rows for the peers that were chosen.
@@ -90,6 +91,16 @@ impl Plan<'_> {
         };
         rows.retain(|row| !row.jobs.is_empty());
         rows
+    }
+
+    /// Leaves of `results` what these peers run.
+    pub fn retain(&self, results: &mut Results) {
+        for row in &mut results.rows {
+            let planned = self.rows(row.group).into_iter().find(|planned| planned.name == row.row);
+            let jobs = planned.map(|planned| planned.jobs).unwrap_or_default();
+            row.cells.retain(|cell| jobs.iter().any(|job| job.column == cell.column));
+        }
+        results.rows.retain(|row| !row.cells.is_empty());
     }
 
     fn has(&self, peer: Peer) -> bool {
@@ -387,4 +398,38 @@ impl Plan<'_> {
 /// The worker whose C library has heaps.
 fn rpmalloc_heaps() -> Worker {
     Worker { c_flags: "-DRPMALLOC_FIRST_CLASS_HEAPS=1", ..Worker::on("rpmalloc-heaps") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peers::{GLIBC, TRACKING};
+    use crate::results::{Cell, Measured};
+
+    /// The columns of what is left of a row that had these.
+    fn left(peers: &[Peer], group: Group, row: &str, columns: &[&str]) -> Vec<String> {
+        let cell = |&column: &&str| Cell { column: column.to_owned(), samples: Vec::new() };
+        let cells = columns.iter().map(cell).collect();
+        let row = Measured { group, row: row.to_owned(), unit: "ns".to_owned(), cells };
+        let mut results = Results { rows: vec![row], ..Results::default() };
+        Plan { peers, quick: false }.retain(&mut results);
+        let cells = results.rows.into_iter().flat_map(|row| row.cells);
+        cells.map(|cell| cell.column).collect()
+    }
+
+    #[test]
+    fn columns_belong_to_the_peers_that_run_them() {
+        let row = "1000 blocks, mix, own thread";
+        let columns = ["expert-alloc", "ours, one by one", "bumpalo", "mimalloc 3"];
+        assert_eq!(left(&[OURS], Group::Reclaim, row, &columns), columns[..2]);
+        assert_eq!(left(&[GLIBC, MIMALLOC_3], Group::Reclaim, row, &columns), columns[2..]);
+        let columns = ["ours, no experts", "scopes of 10", "tracking, 10", "cap"];
+        assert_eq!(left(&[OURS], Group::Attribution, "pair", &columns), columns[..2]);
+        assert_eq!(left(&[TRACKING], Group::Attribution, "pair", &columns), columns[2..3]);
+    }
+
+    #[test]
+    fn rows_without_columns_go() {
+        assert!(left(&[GLIBC], Group::Single, "pair", &["expert-alloc"]).is_empty());
+    }
 }

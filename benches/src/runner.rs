@@ -17,10 +17,10 @@ mod results;
 mod tables;
 mod workers;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, ValueEnum as _};
+use clap::Parser;
 
 use groups::{Group, Row};
 use results::Results;
@@ -63,8 +63,8 @@ struct Options {
     #[arg(long)]
     no_build: bool,
 
-    /// Read results saved before instead of measuring.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_build", "runs"])]
+    /// Read results saved before instead of measuring; shows what --group, --row and --peer choose.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_build", "quick", "runs"])]
     read: Option<PathBuf>,
 }
 
@@ -84,12 +84,12 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<bool, String> {
     let results = match &options.read {
         Some(file) => {
-            let results = results::read(file)?;
+            let results = read(file, options)?;
             if !options.json {
                 tables::print_machine(&results);
-                Group::value_variants()
-                    .iter()
-                    .for_each(|&group| tables::print_group(&results, group));
+                groups::chosen(&options.group)
+                    .into_iter()
+                    .for_each(|group| tables::print_group(&results, group));
             }
             results
         }
@@ -115,6 +115,29 @@ fn run(options: &Options) -> Result<bool, String> {
     Ok(met)
 }
 
+/// What was saved before, as far as the user chose it.
+fn read(file: &Path, options: &Options) -> Result<Results, String> {
+    let all = options.group.is_empty() && options.row.is_empty() && options.peer.is_empty();
+    if options.save.is_some() && !all {
+        return Err("--save would lose what --group, --row or --peer leaves out of the file \
+                    that --read reads"
+            .to_owned());
+    }
+    let peers = peers::chosen(&options.peer)?;
+    let groups = groups::chosen(&options.group);
+    let mut results = results::read(file)?;
+    results
+        .rows
+        .retain(|row| groups.contains(&row.group) && groups::name_matches(&row.row, &options.row));
+    if !options.peer.is_empty() {
+        plan::Plan { peers: &peers, quick: false }.retain(&mut results);
+    }
+    if results.rows.is_empty() {
+        return Err("no row matches".to_owned());
+    }
+    Ok(results)
+}
+
 fn measure(options: &Options) -> Result<Results, String> {
     let peers = peers::chosen(&options.peer)?;
     let runs = options.runs.unwrap_or(if options.quick { 3 } else { 5 });
@@ -123,7 +146,9 @@ fn measure(options: &Options) -> Result<Results, String> {
     let plans: Vec<Vec<Row>> = groups
         .iter()
         .map(|&group| {
-            plan.rows(group).into_iter().filter(|row| row.matches(&options.row)).collect()
+            let mut rows = plan.rows(group);
+            rows.retain(|row| groups::name_matches(&row.name, &options.row));
+            rows
         })
         .collect();
     if plans.iter().all(Vec::is_empty) {
