@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use plotters::coord::Shift;
 use plotters::coord::combinators::LogCoord;
 use plotters::prelude::*;
 
 use crate::groups::Group;
+use crate::machine::Machine;
 use crate::peers::OURS;
 use crate::plan::{ALIVE, THREADS_TO_64};
 use crate::results::{Cell, Measured, Results};
@@ -46,15 +48,11 @@ fn speed(results: &Results, file: &Path) -> Result<(), Failure> {
         .map(|cell| cell.column.as_str())
         .filter(|&name| name != "tracking-allocator")
         .collect();
-    let height = 120 + 26 * rows.len() as u32;
-    let area = SVGBackend::new(file, (900, height)).into_drawing_area();
-    area.fill(&WHITE)?;
+    let height = 140 + 26 * rows.len() as u32;
+    let title = "Time over that of the best peer: left is faster";
+    let area = titled(results, file, (900, height), title)?;
     let count = rows.len() as f64;
     let mut chart = ChartBuilder::on(&area)
-        .caption(
-            caption("Time over that of the best peer: left is faster", results),
-            ("sans-serif", 15),
-        )
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(150)
@@ -212,10 +210,8 @@ fn loglog(
         let high = points().map(of).fold(0.0, f64::max);
         low * 0.7..high * 1.5
     };
-    let area = SVGBackend::new(file, (760, 440)).into_drawing_area();
-    area.fill(&WHITE)?;
+    let area = titled(results, file, (760, 460), title)?;
     let mut chart: Log2D = ChartBuilder::on(&area)
-        .caption(caption(title, results), ("sans-serif", 15))
         .margin(12)
         .x_label_area_size(36)
         .y_label_area_size(64)
@@ -249,10 +245,41 @@ fn loglog(
     Ok(())
 }
 
-fn caption(title: &str, results: &Results) -> String {
-    let machine = &results.machine;
-    format!(
-        "{title} ({}, {} cores, {}, {})",
-        machine.cpu, machine.cores, machine.commit, machine.date
-    )
+/// An empty picture under its title, and under what its figures are worth
+/// nothing without.
+fn titled<'f>(
+    results: &Results,
+    file: &'f Path,
+    size: (u32, u32),
+    title: &str,
+) -> Result<DrawingArea<SVGBackend<'f>, Shift>, Failure> {
+    let area = SVGBackend::new(file, size).into_drawing_area();
+    area.fill(&WHITE)?;
+    let area = area.margin(8, 0, 0, 0).titled(title, ("sans-serif", 16))?;
+    Ok(area.titled(&origin(&results.machine), ("sans-serif", 12))?)
+}
+
+/// Where a picture's figures come from.
+fn origin(machine: &Machine) -> String {
+    let Machine { cpu, cores, compiler, commit, date, .. } = machine;
+    format!("{cpu}, {cores} cores, {compiler}, commit {commit}, {date}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn origin_names_machine_compiler_commit_and_date() {
+        let machine = Machine {
+            cpu: "a processor".to_owned(),
+            cores: 2,
+            compiler: "rustc 1.95.0".to_owned(),
+            commit: "93588b0f519d".to_owned(),
+            date: "2026-11-23".to_owned(),
+            ..Machine::default()
+        };
+        let text = "a processor, 2 cores, rustc 1.95.0, commit 93588b0f519d, 2026-11-23";
+        assert_eq!(origin(&machine), text);
+    }
 }
