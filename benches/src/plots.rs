@@ -100,34 +100,46 @@ fn speed(results: &Results, file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Blocks, bytes per block, and microseconds of each `finish`.
-fn finishes(results: &Results) -> Vec<(f64, f64, f64)> {
-    let parse = |row: &Measured| -> Option<(f64, f64, f64)> {
-        let words: Vec<&str> = row.row.strip_prefix("finish, ")?.split(' ').collect();
-        let (blocks, size) = (words.first()?.parse::<f64>().ok()?, words.get(3)?.parse().ok()?);
-        Some((blocks, size, row.figure(OURS.name)? * blocks / 1000.0))
-    };
-    results.group(Group::Scaling).filter_map(parse).collect()
+/// A row that ends an expert with blocks of one size.
+struct Finish {
+    blocks: f64,
+    /// Bytes of each block.
+    size: f64,
+    pages: f64,
+    microseconds: f64,
 }
 
-/// A line per block size, `x` chosen from blocks and bytes.
-fn finish_lines(results: &Results, x: impl Fn(f64, f64) -> f64) -> Vec<Line> {
-    let all = finishes(results);
+impl Finish {
+    /// Reads `finish, BLOCKS blocks of SIZE B`. The pages are those that the
+    /// runs noted; data without them has what the blocks fill.
+    fn of(row: &Measured) -> Option<Self> {
+        let words: Vec<&str> = row.row.strip_prefix("finish, ")?.split(' ').collect();
+        let (blocks, size): (f64, f64) =
+            (words.first()?.parse().ok()?, words.get(3)?.parse().ok()?);
+        let cell = row.cell(OURS.name)?;
+        let pages = cell.extra("pages").unwrap_or(blocks * size / 4096.0).max(1.0);
+        Some(Self { blocks, size, pages, microseconds: cell.figure() * blocks / 1000.0 })
+    }
+}
+
+/// A line per block size.
+fn finish_lines(results: &Results, x: fn(&Finish) -> f64) -> Vec<Line> {
+    let all: Vec<Finish> = results.group(Group::Scaling).filter_map(Finish::of).collect();
     let line = |size: f64| {
-        let of_size = all.iter().filter(|finish| finish.1 == size);
-        let points = of_size.map(|&(blocks, size, time)| (x(blocks, size), time)).collect();
+        let of_size = all.iter().filter(|finish| finish.size == size);
+        let points = of_size.map(|finish| (x(finish), finish.microseconds)).collect();
         Line::new(format!("blocks of {size} B"), points)
     };
     [64.0, 512.0, 4096.0].map(line).into()
 }
 
 fn finish_blocks(results: &Results, file: &Path) -> Result<(), Failure> {
-    let lines = finish_lines(results, |blocks, _| blocks);
+    let lines = finish_lines(results, |finish| finish.blocks);
     loglog(results, file, "finish against blocks", ["blocks", "microseconds"], &lines)
 }
 
 fn finish_pages(results: &Results, file: &Path) -> Result<(), Failure> {
-    let lines = finish_lines(results, |blocks, size| (blocks * size / 4096.0).max(1.0));
+    let lines = finish_lines(results, |finish| finish.pages);
     loglog(results, file, "finish against pages", ["pages of 4 KiB", "microseconds"], &lines)
 }
 
@@ -268,6 +280,35 @@ fn origin(machine: &Machine) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::Sample;
+
+    fn finish(name: &str, pages: Option<f64>) -> Option<Finish> {
+        let mut sample = Sample::only(Some(0.5));
+        sample.extra.extend(pages.map(|pages| ("pages".to_owned(), pages)));
+        let cell = Cell { column: OURS.name.to_owned(), samples: vec![sample] };
+        Finish::of(&Measured {
+            group: Group::Scaling,
+            row: name.to_owned(),
+            unit: "ns per block".to_owned(),
+            cells: vec![cell],
+        })
+    }
+
+    #[test]
+    fn pages_are_those_that_were_noted() {
+        let name = "finish, 1000 blocks of 512 B";
+        let noted = finish(name, Some(160.0)).unwrap();
+        assert_eq!((noted.blocks, noted.size, noted.microseconds), (1000.0, 512.0, 0.5));
+        assert_eq!(noted.pages, 160.0);
+        assert_eq!(finish(name, None).unwrap().pages, 125.0);
+        assert!(finish("finish_ns, 10 alive", None).is_none());
+    }
+
+    #[test]
+    fn slope_is_the_exponent() {
+        assert!((slope(&[(1.0, 3.0), (10.0, 30.0), (100.0, 300.0)]) - 1.0).abs() < 1e-9);
+        assert!(slope(&[(1.0, 3.0), (10.0, 3.0)]).abs() < 1e-9);
+    }
 
     #[test]
     fn origin_names_machine_compiler_commit_and_date() {
