@@ -450,7 +450,9 @@ fn whose_a_block_is_does_not_depend_on_its_content() {
     for distance in [0x2545_F491_usize, 0x2545_F491_4F6C_DD1D_u64 as usize, 0] {
         for word in [distance, second, block.addr().get()] {
             // SAFETY: the block has more than two words.
-            unsafe { block.add(1).write(word.wrapping_add(block.addr().get())) };
+            let second = unsafe { block.add(1) };
+            // SAFETY: as above.
+            unsafe { second.write(word.wrapping_add(block.addr().get())) };
             assert_eq!(ALLOC.owner_of(block.as_ptr()), Some(expert.key()));
         }
     }

@@ -26,6 +26,11 @@ trait Bulk: Send {
 
     /// Takes everything back.
     fn free_all(self);
+
+    /// The pages that the owner holds, where that can be asked.
+    fn pages(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// The row of one kind of owner.
@@ -50,7 +55,9 @@ fn free_all<B: Bulk>(run: &mut Run) {
     run.record(blocks, times[repeats / 2]);
     let bytes: usize = (0..blocks).map(|index| sizes.get(index)).sum();
     run.note("bytes", bytes as f64);
-    run.note("pages", bytes as f64 / 4096.0);
+    let bulk = filled::<B>(blocks, &sizes);
+    run.note("pages", bulk.pages().unwrap_or(bytes as f64 / 4096.0));
+    bulk.free_all();
 }
 
 fn timed<B: Bulk>(bulk: B) -> Duration {
@@ -117,6 +124,10 @@ mod expert {
 
         fn free_all(self) {
             let _ = self.0.finish();
+        }
+
+        fn pages(&self) -> Option<f64> {
+            Some(self.0.stats().charged_bytes as f64 / 4096.0)
         }
     }
 
