@@ -118,6 +118,50 @@ fn pointers_that_are_no_blocks_are_errors() {
     heap.check().unwrap();
 }
 
+/// A header that passes its own check, because it was one before, is still none
+/// where no block ends: in free memory, and inside another block.
+#[test]
+fn an_old_header_put_back_is_no_block() {
+    let heap = heap(8 << 10);
+    let expert = heap.expert("forger").register().unwrap();
+    let [first, block, last, wall] = [(); 4].map(|()| expert.alloc(88).unwrap().as_ptr());
+    let header = block.wrapping_sub(8).cast::<[u32; 2]>();
+    // SAFETY: a header is two words, aligned.
+    let copy = unsafe { header.read() };
+    for freed in [first, block] {
+        expert.free(freed).unwrap();
+    }
+    // Over both, and to where the second ended.
+    let both = expert.alloc(88 + block.addr() - first.addr()).unwrap().as_ptr();
+    assert_eq!(both, first);
+    // SAFETY: inside the block.
+    unsafe { header.write(copy) };
+    expert.free(both).unwrap();
+    // SAFETY: memory of the heap, which nobody writes to meanwhile.
+    assert_eq!(unsafe { header.read() }, copy, "it is still there, and leads to a live block");
+    let refused = |owner| {
+        assert_eq!(expert.size(block), 0);
+        assert_eq!(expert.free(block), Err(Error::InvalidPointer));
+        assert_eq!(expert.realloc(block, 8), Err(Error::InvalidPointer));
+        assert_eq!(heap.owner_of(block), owner);
+        heap.check().unwrap();
+    };
+    refused(None);
+    // Over the third too: now it leads to the middle of a block.
+    expert.free(last).unwrap();
+    let all = expert.alloc(88 + last.addr() - first.addr()).unwrap().as_ptr();
+    assert_eq!(all, first);
+    // SAFETY: inside the block.
+    unsafe { header.write(copy) };
+    refused(Some(expert.key()));
+    // And to what looks like the header of a free block, but is none.
+    // SAFETY: inside the block.
+    unsafe { last.wrapping_sub(8).cast::<u32>().write(64) };
+    refused(Some(expert.key()));
+    assert_eq!((expert.free(all), expert.free(wall)), (Ok(()), Ok(())));
+    heap.check().unwrap();
+}
+
 #[test]
 fn blocks_of_another_heap_are_wild_pointers() {
     let outer = heap(64 << 10);
