@@ -46,6 +46,11 @@ fn no_rule_is_ever_broken() {
     ];
     assert!(entered.iter().all(|&count| count > 100), "a path was not entered: {sum:#?}");
     assert!(sum.regions > 3);
+    // What looks like a header passes the check once in 1,024 times, and
+    // what looks like two of them once in a million times.
+    assert!(sum.forged > 1_000 && sum.doubtful > 1_000, "nothing looked like headers: {sum:#?}");
+    assert!(sum.forged_passed <= 5 + sum.forged / 20_000, "forged headers pass: {sum:#?}");
+    assert!(sum.doubtful_passed <= 20 + sum.doubtful / 1_024, "anything passes: {sum:#?}");
 }
 
 fn add(sum: &mut Counts, more: Counts) {
@@ -59,5 +64,9 @@ fn add(sum: &mut Counts, more: Counts) {
     sum.adopted += more.adopted;
     sum.transferred += more.transferred;
     sum.refused_pointers += more.refused_pointers;
+    sum.forged += more.forged;
+    sum.forged_passed += more.forged_passed;
+    sum.doubtful += more.doubtful;
+    sum.doubtful_passed += more.doubtful_passed;
     sum.regions = sum.regions.max(more.regions);
 }

@@ -2,13 +2,19 @@
 //! compares what came of it.
 
 use core::alloc::Layout;
+use core::ptr::NonNull;
 
-use super::{BLOCKS, Heap, Live, Op, PATRONS, Shadow, Step, all, rule};
+use super::content::Content;
+use super::{BLOCKS, Heap, Live, Op, PATRONS, STALE, Shadow, Step, rule};
 use crate::engine::{Engine, Kind};
 use crate::error::Error;
-use crate::fixed::header::{HEADER, MAX_SLACK};
+use crate::fixed::block::Block;
+use crate::fixed::header::{GRANULE, HEADER, MAX_SLACK, MIN_BLOCK};
 use crate::key::ExpertKey;
 use crate::sync::Ordering::Relaxed;
+
+/// How often a block is filled with forged headers again, to ask about them.
+const FORGERIES: usize = 16;
 
 impl Shadow<'_> {
     pub(super) fn apply(&mut self, heap: &Heap<'_>, op: Op) -> Step {
@@ -22,7 +28,7 @@ impl Shadow<'_> {
             }
             Op::FreeAs { slot, patron } => self.free_as(heap, slot, patron),
             Op::Probe { slot, offset } => self.probe(heap, slot, offset),
-            Op::FreeAgain => self.free_again(heap),
+            Op::FreeAgain { place } => self.free_again(heap, place),
             Op::Transfer { slot, to } => self.transfer(heap, slot, to),
             Op::Reclaim { patron, kind } => self.reclaim(heap, patron, kind),
             Op::End { patron, to } => self.end(heap, patron, to),
@@ -56,14 +62,29 @@ impl Shadow<'_> {
             Err(error) => return self.refused(heap, error, size, align, charged, quota),
         };
         self.counts.allocated += 1;
-        let fill = self.random.next() as u8;
-        let live = Live { at, size, align, kind, patron, fill };
-        rule(!zeroed || all(at, 0..size, 0), "fresh memory is not zero-filled")?;
-        self.place(slot, live)
+        rule(!zeroed || Content::Byte(0).is_at(at, 0..size), "fresh memory is not zero-filled")?;
+        let content = self.content(at, size);
+        self.place(heap, slot, Live { at, size, align, kind, patron, content })
+    }
+
+    /// What a new block of `size` bytes at `at` is to hold: often what looks
+    /// like headers, if there is room for some.
+    fn content(&mut self, at: NonNull<u8>, size: usize) -> Content {
+        match self.random.below(8) {
+            0 => {
+                let other = self.blocks[self.random.below(BLOCKS)];
+                Content::copied(other.map_or(at, |live| live.at))
+            }
+            n if n < 4 && size > 3 * MIN_BLOCK => {
+                let patron = &self.patrons.0[self.random.below(PATRONS)];
+                Content::forged(&mut self.random, patron.slot.load(Relaxed), size)
+            }
+            _ => Content::Byte(self.random.next() as u8),
+        }
     }
 
     /// Notes a new or moved block, after comparing it with all others.
-    fn place(&mut self, slot: usize, live: Live) -> Step {
+    fn place(&mut self, heap: &Heap<'_>, slot: usize, live: Live) -> Step {
         let start = live.at.addr().get();
         rule(start % live.align == 0, "a block is not aligned")?;
         let inside = self.range.contains(&start) && start + live.size <= self.range.end;
@@ -73,9 +94,18 @@ impl Shadow<'_> {
             let apart = start + live.size.max(1) <= begin || begin + other.size.max(1) <= start;
             rule(apart, "two blocks overlap")?;
         }
-        // SAFETY: the block is the caller's, `size` bytes long.
-        unsafe { live.at.write_bytes(live.fill, live.size) };
+        live.content.write(live.at, live.size);
+        if live.content.is_like_headers() {
+            // What stands there now may pass for the header of a freed block.
+            let covered = |at: NonNull<u8>| {
+                let header = at.addr().get() - HEADER;
+                (start..start + live.size).contains(&header)
+            };
+            self.stale.iter_mut().for_each(|at| *at = at.filter(|&at| !covered(at)));
+        }
         self.blocks[slot] = Some(live);
+        self.doubt_all(heap, slot);
+        self.forge_again(heap, slot);
         Ok(())
     }
 
@@ -110,9 +140,14 @@ impl Shadow<'_> {
     /// Takes a block out of the list, if its content is whole.
     fn leave(&mut self, slot: usize) -> Result<Option<Live>, &'static str> {
         let Some(live) = self.blocks[slot].take() else { return Ok(None) };
-        rule(all(live.at, 0..live.size, live.fill), "a block's content has changed")?;
-        self.last_freed = Some(live.at);
+        rule(live.content.is_at(live.at, 0..live.size), "a block's content has changed")?;
+        self.note_freed(live.at);
         Ok(Some(live))
+    }
+
+    fn note_freed(&mut self, at: NonNull<u8>) {
+        let place = self.random.below(STALE);
+        self.stale[place] = Some(at);
     }
 
     pub(super) fn free(&mut self, heap: &Heap<'_>, slot: usize) -> Step {
@@ -147,7 +182,7 @@ impl Shadow<'_> {
         if size == 0 && !raw {
             return Ok(());
         }
-        rule(all(old.at, 0..old.size, old.fill), "a block's content has changed")?;
+        rule(old.content.is_at(old.at, 0..old.size), "a block's content has changed")?;
         let who = self.who(heap, old.patron);
         let (charged, quota) = (who.account.charged(), who.account.quota());
         let result = if raw {
@@ -160,22 +195,23 @@ impl Shadow<'_> {
         let at = match result {
             Ok(at) => at,
             Err(error) => {
-                let kept = all(old.at, 0..old.size, old.fill);
+                let kept = old.content.is_at(old.at, 0..old.size);
                 rule(kept, "a failed realloc has changed the block")?;
                 return self.refused(heap, error, size, align, charged, quota);
             }
         };
         let kept = old.size.min(size);
-        rule(all(at, 0..kept, old.fill), "a realloc has lost content")?;
-        rule(!zeroed || all(at, kept..size, 0), "a realloc has not filled what is new")?;
+        rule(old.content.is_at(at, 0..kept), "a realloc has lost content")?;
+        let is_filled = !zeroed || Content::Byte(0).is_at(at, kept..size);
+        rule(is_filled, "a realloc has not filled what is new")?;
         if at == old.at {
             self.counts.resized += 1;
         } else {
             self.counts.moved += 1;
-            self.last_freed = Some(old.at);
+            self.note_freed(old.at);
         }
         self.blocks[slot] = None;
-        self.place(slot, Live { at, size, align, ..old })
+        self.place(heap, slot, Live { at, size, align, ..old })
     }
 
     fn free_as(&mut self, heap: &Heap<'_>, slot: usize, patron: usize) -> Step {
@@ -196,6 +232,7 @@ impl Shadow<'_> {
 
     /// Asks about an address inside a block, or anywhere near the regions.
     fn probe(&mut self, heap: &Heap<'_>, slot: usize, offset: usize) -> Step {
+        self.doubt_all(heap, slot);
         let (start, span) = match self.blocks[slot] {
             Some(live) => (live.at.addr().get(), live.size),
             None => (self.range.start.wrapping_sub(512), self.range.len() + 1024),
@@ -206,12 +243,18 @@ impl Shadow<'_> {
             let begin = live.at.addr().get();
             address == begin || (begin..begin + live.size).contains(&address)
         };
-        let found = self.blocks.iter().flatten().find(at);
+        let found = self.blocks.iter().flatten().find(at).copied();
+        let is_start = found.is_some_and(|live| live.at.addr().get() == address);
+        // In free memory lies what was written there when it was not.
+        let is_doubtful = !is_start && found.is_none_or(|live| live.content.is_like_headers());
+        if is_doubtful && self.doubt(heap, slot, address, found) {
+            return Ok(());
+        }
         let due = found.map(|live| self.who(heap, live.patron).key);
         let owner = heap.owner_of(pointer);
         // Slack belongs to the block too, but the list does not know how much.
         rule(due.is_none() || owner == due, "an address has the wrong owner")?;
-        if found.is_none_or(|live| live.at.addr().get() != address) {
+        if !is_start {
             self.counts.refused_pointers += 1;
             let key = self.who(heap, slot % PATRONS).key;
             let freed = heap.raw_free(key, pointer);
@@ -222,8 +265,55 @@ impl Shadow<'_> {
         Ok(())
     }
 
-    fn free_again(&mut self, heap: &Heap<'_>) -> Step {
-        let Some(at) = self.last_freed else { return Ok(()) };
+    /// Forges other headers in a block that has some, and asks about them.
+    fn forge_again(&mut self, heap: &Heap<'_>, slot: usize) {
+        for _ in 0..FORGERIES {
+            let Some(live) = &mut self.blocks[slot] else { return };
+            if live.size > 1024 || !live.content.forge_again(&mut self.random) {
+                return;
+            }
+            live.content.write(live.at, live.size);
+            self.doubt_all(heap, slot);
+        }
+    }
+
+    /// Asks about what is inside a block that looks like headers, wherever
+    /// one could end.
+    fn doubt_all(&mut self, heap: &Heap<'_>, slot: usize) {
+        if let Some(live) = self.blocks[slot].filter(|live| live.content.is_like_headers()) {
+            for inside in (GRANULE..live.size).step_by(GRANULE).take(64) {
+                self.doubt(heap, slot, live.at.addr().get() + inside, Some(live));
+            }
+        }
+    }
+
+    /// Whether an address where no block begins, but which may be behind what
+    /// looks like a header, passes for a block: by chance that is no mistake, so
+    /// it is counted, and only asked about.
+    fn doubt(
+        &mut self,
+        heap: &Heap<'_>,
+        slot: usize,
+        address: usize,
+        inside: Option<Live>,
+    ) -> bool {
+        let pointer = core::ptr::without_provenance_mut::<u8>(address);
+        let is_raw = heap.raw_size(self.who(heap, slot % PATRONS).key, pointer)
+            != Err(Error::InvalidPointer);
+        let due = inside.map(|live| self.who(heap, live.patron).key);
+        let passed = is_raw || due.is_some() && heap.owner_of(pointer) != due;
+        if inside.is_some_and(|live| leads_inside(live, address)) {
+            self.counts.forged += 1;
+            self.counts.forged_passed += u32::from(passed);
+        } else {
+            self.counts.doubtful += 1;
+            self.counts.doubtful_passed += u32::from(passed);
+        }
+        passed
+    }
+
+    fn free_again(&mut self, heap: &Heap<'_>, place: usize) -> Step {
+        let Some(at) = self.stale[place] else { return Ok(()) };
         if self.blocks.iter().flatten().any(|live| live.at == at) {
             return Ok(());
         }
@@ -308,4 +398,18 @@ impl Shadow<'_> {
         self.counts.regions = self.counts.regions.max(heap.check()?.regions as u32);
         Ok(())
     }
+}
+
+/// Whether the words before an address in a live block look like the header of
+/// a block that ends within the same content.
+fn leads_inside(live: Live, address: usize) -> bool {
+    let begin = live.at.addr().get();
+    let Some(header) = address.checked_sub(HEADER).filter(|&at| at >= begin) else { return false };
+    if address % GRANULE != 0 {
+        return false;
+    }
+    // SAFETY: in a live block, aligned.
+    let extent = unsafe { Block::at(header) }.seen_extent();
+    let is_live = !extent.is_free() && extent.is_possible();
+    is_live && header + extent.size() + HEADER <= begin + live.size
 }

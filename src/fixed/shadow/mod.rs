@@ -6,10 +6,12 @@
 //! seed and memory repeat it.
 
 mod apply;
+mod content;
 
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
+use self::content::Content;
 use crate::account::Account;
 use crate::engine::{Engine, Kind, Who};
 use crate::fixed::check::Checked;
@@ -22,6 +24,9 @@ use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 /// Blocks alive at once, at most.
 const BLOCKS: usize = 96;
+
+/// Freed addresses that are remembered, to be freed again.
+const STALE: usize = 16;
 
 /// Experts beside the host.
 const PATRONS: usize = 5;
@@ -58,6 +63,14 @@ pub struct Counts {
     pub transferred: u32,
     /// Pointers that were no blocks, and were refused.
     pub refused_pointers: u32,
+    /// Pointers behind words like a header that lead to other such words.
+    pub forged: u32,
+    /// Those of them that passed for blocks: both checks fitted by chance.
+    pub forged_passed: u32,
+    /// Pointers behind anything else that may look like a header.
+    pub doubtful: u32,
+    /// Those of them that passed for blocks: the check fitted by chance.
+    pub doubtful_passed: u32,
     /// The most regions that a heap had.
     pub regions: u32,
 }
@@ -75,8 +88,8 @@ enum Op {
     FreeAs { slot: usize, patron: usize },
     /// Passes an address near a block, or anywhere, to the raw calls.
     Probe { slot: usize, offset: usize },
-    /// Frees the address that was last freed, again.
-    FreeAgain,
+    /// Frees an address that was freed, again.
+    FreeAgain { place: usize },
     /// Gives a raw block to another patron.
     Transfer { slot: usize, to: usize },
     /// Takes back one kind of block of a patron.
@@ -95,7 +108,7 @@ struct Live {
     kind: Kind,
     /// [`PATRONS`] for the host.
     patron: usize,
-    fill: u8,
+    content: Content,
 }
 
 type Heap<'p> = FixedEngine<SpinLock, &'p Patrons>;
@@ -165,7 +178,8 @@ struct Shadow<'m> {
     random: Random,
     patrons: &'m Patrons,
     blocks: [Option<Live>; BLOCKS],
-    last_freed: Option<NonNull<u8>>,
+    /// Freed last, unless words like headers were written over their headers.
+    stale: [Option<NonNull<u8>>; STALE],
     memory: &'m mut [MaybeUninit<u8>],
     /// Address range of all memory, given to the heap or not yet.
     range: core::ops::Range<usize>,
@@ -186,7 +200,7 @@ pub fn run(seed: u64, operations: u32, memory: &mut [MaybeUninit<u8>]) -> Result
         random: Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1),
         patrons: &patrons,
         blocks: [None; BLOCKS],
-        last_freed: None,
+        stale: [None; STALE],
         memory,
         range: range.start.addr()..range.end.addr(),
         counts: Counts::default(),
@@ -238,7 +252,7 @@ impl Shadow<'_> {
             0 => Op::AddRegion,
             1..=3 => Op::Reclaim { patron: patron % PATRONS, kind },
             4 => Op::End { patron: patron % PATRONS, to: self.random.below(PATRONS + 1) },
-            5..=12 => Op::FreeAgain,
+            5..=12 => Op::FreeAgain { place: self.random.below(STALE) },
             13..=36 => Op::Probe { slot, offset: self.random.next() as usize },
             37..=48 if live => Op::FreeAs { slot, patron },
             49..=60 if live => Op::Transfer { slot, to: patron },
@@ -297,14 +311,4 @@ impl Shadow<'_> {
         rule(seen.live_blocks == 0, "blocks are left")?;
         rule(seen.free_blocks <= seen.regions + 1, "free blocks were not merged")
     }
-}
-
-/// Whether all bytes of a range behind `start` are `value`.
-fn all(start: NonNull<u8>, mut range: core::ops::Range<usize>, value: u8) -> bool {
-    range.all(|offset| {
-        // SAFETY: the callers pass ranges of live blocks.
-        let byte = unsafe { start.add(offset) };
-        // SAFETY: as above; filled with zeros or by `place`.
-        unsafe { byte.read() == value }
-    })
 }
