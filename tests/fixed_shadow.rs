@@ -1,7 +1,7 @@
 //! The shadow model of the fixed engine over random memories.
 //!
-//! `FIXED_OPERATIONS` says how many operations in all; 10,000,000 is what CI
-//! runs with `--release`. `FIXED_SEED` shifts the seeds.
+//! `FIXED_OPERATIONS` says how many operations in all; `./check tests` runs
+//! 10,000,000 with `--release`. `FIXED_SEED` shifts the seeds.
 
 mod common;
 
