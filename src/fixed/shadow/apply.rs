@@ -104,9 +104,8 @@ impl Shadow<'_> {
             self.stale.iter_mut().for_each(|at| *at = at.filter(|&at| !covered(at)));
         }
         self.blocks[slot] = Some(live);
-        self.doubt_all(heap, slot);
-        self.forge_again(heap, slot);
-        Ok(())
+        self.doubt_all(heap, slot)?;
+        self.forge_again(heap, slot)
     }
 
     /// Whether there was a reason to refuse a request.
@@ -232,7 +231,7 @@ impl Shadow<'_> {
 
     /// Asks about an address inside a block, or anywhere near the regions.
     fn probe(&mut self, heap: &Heap<'_>, slot: usize, offset: usize) -> Step {
-        self.doubt_all(heap, slot);
+        self.doubt_all(heap, slot)?;
         let (start, span) = match self.blocks[slot] {
             Some(live) => (live.at.addr().get(), live.size),
             None => (self.range.start.wrapping_sub(512), self.range.len() + 1024),
@@ -247,7 +246,7 @@ impl Shadow<'_> {
         let is_start = found.is_some_and(|live| live.at.addr().get() == address);
         // In free memory lies what was written there when it was not.
         let is_doubtful = !is_start && found.is_none_or(|live| live.content.is_like_headers());
-        if is_doubtful && self.doubt(heap, slot, address, found) {
+        if is_doubtful && self.doubt(heap, address, found)? {
             return Ok(());
         }
         let due = found.map(|live| self.who(heap, live.patron).key);
@@ -266,42 +265,39 @@ impl Shadow<'_> {
     }
 
     /// Forges other headers in a block that has some, and asks about them.
-    fn forge_again(&mut self, heap: &Heap<'_>, slot: usize) {
+    fn forge_again(&mut self, heap: &Heap<'_>, slot: usize) -> Step {
         for _ in 0..FORGERIES {
-            let Some(live) = &mut self.blocks[slot] else { return };
+            let Some(live) = &mut self.blocks[slot] else { break };
             if live.size > 1024 || !live.content.forge_again(&mut self.random) {
-                return;
+                break;
             }
             live.content.write(live.at, live.size);
-            self.doubt_all(heap, slot);
+            self.doubt_all(heap, slot)?;
         }
+        Ok(())
     }
 
     /// Asks about what is inside a block that looks like headers, wherever
     /// one could end.
-    fn doubt_all(&mut self, heap: &Heap<'_>, slot: usize) {
+    fn doubt_all(&mut self, heap: &Heap<'_>, slot: usize) -> Step {
         if let Some(live) = self.blocks[slot].filter(|live| live.content.is_like_headers()) {
             for inside in (GRANULE..live.size).step_by(GRANULE).take(64) {
-                self.doubt(heap, slot, live.at.addr().get() + inside, Some(live));
+                self.doubt(heap, live.at.addr().get() + inside, Some(live))?;
             }
         }
+        Ok(())
     }
 
     /// Whether an address where no block begins, but which may be behind what
     /// looks like a header, passes for a block: by chance that is no mistake, so
-    /// it is counted, and only asked about.
+    /// it is counted, and nothing is done there.
     fn doubt(
         &mut self,
         heap: &Heap<'_>,
-        slot: usize,
         address: usize,
         inside: Option<Live>,
-    ) -> bool {
-        let pointer = core::ptr::without_provenance_mut::<u8>(address);
-        let is_raw = heap.raw_size(self.who(heap, slot % PATRONS).key, pointer)
-            != Err(Error::InvalidPointer);
-        let due = inside.map(|live| self.who(heap, live.patron).key);
-        let passed = is_raw || due.is_some() && heap.owner_of(pointer) != due;
+    ) -> Result<bool, &'static str> {
+        let passed = heap.lock().at(address).is_some();
         if inside.is_some_and(|live| leads_inside(live, address)) {
             self.counts.forged += 1;
             self.counts.forged_passed += u32::from(passed);
@@ -309,7 +305,12 @@ impl Shadow<'_> {
             self.counts.doubtful += 1;
             self.counts.doubtful_passed += u32::from(passed);
         }
-        passed
+        if let Some(live) = inside {
+            let owner = heap.owner_of(core::ptr::without_provenance::<u8>(address));
+            let due = self.who(heap, live.patron).key;
+            rule(owner == Some(due), "what looks like a header has an owner")?;
+        }
+        Ok(passed)
     }
 
     fn free_again(&mut self, heap: &Heap<'_>, place: usize) -> Step {
