@@ -270,8 +270,9 @@ impl Block {
     /// heap.
     pub fn is_genuine(self, extent: Extent, salt: Salt) -> bool {
         let is_live = !extent.is_free() && extent.is_possible();
-        let label = || self.stored_label().veiled(self.address(), extent, salt);
-        is_live && label().matches(self.address(), extent, salt)
+        let label = self.stored_label().veiled(self.address(), extent, salt);
+        let has_check = is_live && label.matches(self.address(), extent, salt);
+        has_check && label.slack() <= extent.size() - HEADER
     }
 
     /// Whether this is the header behind a free block of `size` bytes.

@@ -22,12 +22,12 @@
 //!
 //! What it costs, asserted when it is compiled: 8 bytes before each block, and
 //! 16 for the smallest, on every target; at most 1 KiB for a heap without
-//! memory; at most 64 bytes for an expert on 32-bit targets. Of each region up
-//! to 54 bytes (30 on 32-bit targets) are lost, and on 64-bit targets 800 of the
-//! first in each 4 GiB but those that the heap began in.
+//! memory; at most 64 bytes for the slot of an expert on 32-bit targets. Of each
+//! region up to 54 bytes (30 on 32-bit targets) are lost, and on 64-bit targets 800
+//! of the first in each 4 GiB but those that the heap began in.
 //!
 //! What is bounded: allocating, freeing, and resizing in place take a number of
-//! steps that does not depend on the number of blocks (126 instructions for
+//! steps that does not depend on the number of blocks (133 instructions for
 //! `alloc` and `dealloc` of 64 bytes into a hole on x86-64, among 10 blocks as
 //! among 100,000). Ending an expert, and asking for the owner of an address
 //! inside a block, walk over the blocks. Filling and copying take the time that
@@ -47,18 +47,13 @@
 //! a header of a raw block of the caller's; what an attacker writes who knows how
 //! is another matter.
 //!
-//! # From `Cargo.toml` to a table, in firmware
-//!
-//! ```toml
-//! [dependencies]
-//! expert-alloc = { version = "0.1", default-features = false, features = ["critical-section"] }
-//! cortex-m = { version = "0.7", features = ["critical-section-single-core"] }
-//! ```
+//! # A table
 //!
 //! ```
 //! use expert_alloc::{ExpertHeap, fixed::SpinLock};
 //!
-//! // In firmware: #[global_allocator], and CriticalSectionLock instead of SpinLock.
+//! // In firmware: CriticalSectionLock instead of SpinLock, of the feature
+//! // `critical-section`; and #[global_allocator] for what `alloc` takes.
 //! static HEAP: ExpertHeap<SpinLock> = ExpertHeap::empty();
 //! static mut REGION: [u64; 2048] = [0; 2048];   // 16 KiB
 //!
@@ -72,7 +67,8 @@
 //! # Ok::<(), expert_alloc::Error>(())
 //! ```
 //!
-//! `examples/firmware` is this for a Cortex-M3 board, with a module that leaks,
+//! The README has the same from `cargo new` on for a Cortex-M3 board;
+//! `examples/firmware` is that with a module that leaks,
 //! one that overruns its quota, and one that is interrupted by a handler which
 //! allocates too. Targets without compare-and-swap (Cortex-M0) need the feature
 //! `critical-section`. An expert is not to be ended by an interrupt handler:
