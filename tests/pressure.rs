@@ -270,3 +270,100 @@ fn a_large_block_that_shrinks_gives_back_what_it_has() {
         assert_eq!(expert.stats().live_bytes, 0);
     }
 }
+
+/// What stayed where it was has room there: it grows into that again, whatever the
+/// quota has left.
+#[test]
+fn what_was_cut_grows_within_what_it_has() {
+    for size in [196_000, 8_000] {
+        let expert = ALLOC.expert("cut").quota(200_000).register().unwrap();
+        let block = expert.alloc(size).unwrap();
+        while expert.alloc(4_000).is_ok() {}
+        while expert.alloc(50).is_ok() {}
+        let block = expert.realloc(block.as_ptr(), 100).unwrap();
+        while expert.alloc(4_000).is_ok() {}
+        while expert.alloc(50).is_ok() {}
+        let refusals = expert.stats().refusals;
+        // SAFETY: the block has 100 bytes.
+        unsafe { block.write_bytes(0xa5, 100) };
+        assert_eq!(expert.realloc(block.as_ptr(), 3_000), Ok(block));
+        // SAFETY: the block has 3,000 bytes.
+        let content = unsafe { std::slice::from_raw_parts(block.as_ptr(), 3_000) };
+        assert!(
+            content.iter().enumerate().all(|(n, &byte)| byte == if n < 100 { 0xa5 } else { 0 })
+        );
+        assert_eq!(expert.stats().refusals, refusals);
+
+        let expert = ALLOC.expert("cut").quota(200_000).register().unwrap();
+        let mut vec: Vec<u8> = expert.run(|| Vec::with_capacity(size)).unwrap();
+        while expert.alloc(4_000).is_ok() {}
+        while expert.alloc(50).is_ok() {}
+        vec.extend([7; 100]);
+        vec.shrink_to_fit();
+        while expert.alloc(4_000).is_ok() {}
+        while expert.alloc(50).is_ok() {}
+        let before = expert.stats();
+        vec.reserve_exact(2_900);
+        let after = expert.stats();
+        assert_eq!((after.refusals, after.peak_bytes), (before.refusals, before.peak_bytes));
+        assert_eq!(expert.state(), State::Live);
+    }
+}
+
+/// A block that grows while the host adopts it is the host's: no quota of whoever
+/// has the record of its heap next is asked.
+#[test]
+fn what_grows_while_it_is_adopted_is_refused_by_nobody() {
+    use std::alloc::GlobalAlloc;
+    use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::SeqCst};
+    use std::time::{Duration, Instant};
+
+    const SIZE: usize = 100_000;
+    let layout = |size| Layout::from_size_align(size, 8).unwrap();
+    let (given, grown) = (AtomicPtr::new(std::ptr::null_mut::<u8>()), AtomicUsize::new(0));
+    let (done, refused) = (AtomicBool::new(false), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(SeqCst) {
+                let mut block = given.swap(std::ptr::null_mut(), SeqCst);
+                if block.is_null() {
+                    std::hint::spin_loop();
+                    continue;
+                }
+                let mut size = SIZE;
+                for change in [60_000, -50_000, 60_000, -50_000, 60_000_isize] {
+                    let new = size.wrapping_add_signed(change);
+                    // SAFETY: the live block, with its size.
+                    let moved = unsafe { ALLOC.realloc(block, layout(size), new) };
+                    if moved.is_null() {
+                        refused.fetch_add(1, SeqCst);
+                    } else {
+                        (block, size) = (moved, new);
+                    }
+                }
+                // SAFETY: as above.
+                unsafe { ALLOC.dealloc(block, layout(size)) };
+                grown.fetch_add(1, SeqCst);
+            }
+        });
+        let began = Instant::now();
+        for round in (0..).take_while(|_| began.elapsed() < Duration::from_secs(2)) {
+            let expert = ALLOC.expert("ending").quota(1 << 30).register().unwrap();
+            // SAFETY: not of size 0.
+            let block = expert.run(|| unsafe { ALLOC.alloc(layout(SIZE)) }).unwrap();
+            given.store(block, SeqCst);
+            (0..round % 200).for_each(|_| std::hint::spin_loop());
+            let _ = expert.finish();
+            // These have the records of its heaps.
+            let next = [(); 2].map(|()| ALLOC.expert("next").quota(8_192).register().unwrap());
+            next.iter().for_each(|expert| assert!(expert.alloc(10).is_ok()));
+            while grown.load(SeqCst) <= round {
+                std::hint::spin_loop();
+            }
+            let foreign = next.iter().map(|expert| expert.stats().refusals as usize).sum();
+            refused.fetch_add(foreign, SeqCst);
+        }
+        done.store(true, SeqCst);
+    });
+    assert_eq!(refused.into_inner(), 0);
+}

@@ -156,16 +156,20 @@ pub unsafe fn resize(
         // A block that grows wants room behind it for the next time.
         large::give_spares(span);
     }
-    let shrinks = stays && new.size() <= old.size();
-    let purpose = match shrinks {
-        true => Purpose::Shrink,
+    let fits = stays && new.size() <= span.block_size();
+    let purpose = match fits {
+        true => Purpose::Fit,
         false if new.size() > old.size() => Purpose::Growth,
         false => Purpose::New,
     };
     let moved = match allocate_beside(span, new, zeroed, purpose) {
-        // A block that is to shrink never fails: it stays where it is.
-        Err(_) if shrinks => {
+        // What has room where it is never fails: it stays there.
+        Err(_) if fits => {
             paths::entered(Path::Stayed);
+            if zeroed {
+                // SAFETY: S1: the block has room for that.
+                unsafe { zero_tail(memory, old.size(), new.size()) };
+            }
             if span.is_large() {
                 // SAFETY: S1.
                 unsafe { large::shrink(span, new.size()) };
@@ -206,7 +210,7 @@ fn allocate_beside(
         // S3 of the span: the cache is this thread's, for the same owner.
         if let (Some(cache), Some(class)) = (span.cache(), class_of(layout)) {
             return match purpose {
-                Purpose::Shrink => cache.allocate_within(class),
+                Purpose::Fit => allocate_within(cache, class, layout, zeroed),
                 _ => allocate_from(cache, Place::of_class(class), layout, zeroed),
             };
         }
@@ -221,9 +225,9 @@ fn allocate_beside(
             continue;
         }
         let allocate = |key| match class_of(layout) {
-            Some(class) if purpose == Purpose::Shrink => {
+            Some(class) if purpose == Purpose::Fit => {
                 let own = thread::find(key, kind).map_or_else(|| thread::attach(heap, key), Ok);
-                own.and_then(|cache| cache.allocate_within(class))
+                allocate_within(own?, class, layout, zeroed)
             }
             Some(_) => allocate_in(heap, key, kind, layout, zeroed),
             None => allocate_large(heap, key, layout, zeroed, purpose),
@@ -265,13 +269,44 @@ unsafe fn resize_in_place(
     if !has_room(span, new.size()) {
         return None;
     }
-    if zeroed && new.size() > old.size() {
-        // SAFETY: S1: `old.size() <= size`.
-        let tail = unsafe { memory.add(old.size()) };
-        // SAFETY: as above; the end is at most the block's.
-        unsafe { tail.write_bytes(0, new.size() - old.size()) };
+    if zeroed {
+        // SAFETY: S1: the block has room for that.
+        unsafe { zero_tail(memory, old.size(), new.size()) };
     }
     Some(Ok(()))
+}
+
+/// Zeroes what a block has gained that had `old` bytes and has `new`.
+///
+/// # Safety
+///
+/// - S1 the block is the caller's, and has room for both.
+unsafe fn zero_tail(memory: NonNull<u8>, old: usize, new: usize) {
+    if new > old {
+        // SAFETY: S1.
+        let tail = unsafe { memory.add(old) };
+        // SAFETY: S1.
+        unsafe { tail.write_bytes(0, new - old) };
+    }
+}
+
+/// As [`allocate_from`], by [`Cache::allocate_within`].
+///
+/// # Errors
+///
+/// As [`allocate_in`].
+fn allocate_within(
+    cache: &'static Cache,
+    class: usize,
+    layout: Layout,
+    zeroed: bool,
+) -> Result<NonNull<u8>, Error> {
+    let block = cache.allocate_within(class)?;
+    if zeroed {
+        // SAFETY: a fresh block of at least that many bytes.
+        unsafe { free_block::zero(block, layout.size()) };
+    }
+    Ok(block)
 }
 
 /// Whether a block of a span with a class is to stay where `size` bytes are asked

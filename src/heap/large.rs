@@ -13,7 +13,7 @@ use super::cache::Cache;
 use super::free_block;
 use super::geometry::{CHUNK, PAGE, SLICE, SLICES};
 use super::paths::{self, Path};
-use super::record::Heap;
+use super::record::{Heap, Lists};
 use super::span::{Span, State};
 use super::{address, chunk_map, huge, idle, pressure, thread};
 use crate::error::Error;
@@ -30,15 +30,15 @@ pub enum Purpose {
     New,
     /// One that grows, and is likely to do so again.
     Growth,
-    /// One that shrinks, and stays where it is if need be: nothing is overdrawn
-    /// for it, and no refusal counted.
-    Shrink,
+    /// One that has room where it is, and stays there if need be: nothing is
+    /// overdrawn for it, and no refusal counted.
+    Fit,
 }
 
 impl Purpose {
     /// Whether the quota has room for `bytes` more, or they are granted.
     fn admit(self, heap: &Heap, bytes: usize) -> Result<(), Error> {
-        if self != Self::Shrink {
+        if self != Self::Fit {
             return heap.admit(bytes);
         }
         if heap.account().has_room(bytes) { Ok(()) } else { Err(Error::QuotaExceeded) }
@@ -47,7 +47,7 @@ impl Purpose {
     /// Charges the owner for a span.
     fn charge(self, heap: &Heap, span: &Span, bytes: usize) -> Result<(), Error> {
         match heap.charge(span, bytes) {
-            Err(_) if self != Self::Shrink => heap.charge_beyond(span, bytes),
+            Err(_) if self != Self::Fit => heap.charge_beyond(span, bytes),
             done => done,
         }
     }
@@ -75,7 +75,11 @@ pub fn allocate(
     }
     make_room(heap, bytes);
     // Before anything is mapped: tables for a huge block can be large.
-    purpose.admit(heap, bytes)?;
+    let admit = |_: &Lists| match heap.is_of(key) {
+        true => purpose.admit(heap, bytes),
+        false => Err(Error::InvalidKey),
+    };
+    heap.with(admit)?;
     paths::entered(Path::Huge);
     let take = || huge::take(bytes, layout.align(), zeroed, purpose);
     let huge = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
@@ -245,10 +249,10 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
         return Some(Ok(()));
     }
     let more = bytes - before;
-    let heap = span.heap()?;
-    make_room(heap, more);
-    // Before anything is mapped.
-    if let Err(error) = heap.admit(more) {
+    span.heap().inspect(|heap| make_room(heap, more));
+    // Before anything is mapped. The heap that the block is in by then is asked, not
+    // one that was its owner's before the host adopted it.
+    if let Err(error) = span.with_heap(|heap, _| heap.admit(more))? {
         return Some(Err(error));
     }
     // What lies behind is new, and reads as zero.
