@@ -250,10 +250,12 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
     }
     let more = bytes - before;
     span.heap().inspect(|heap| make_room(heap, more));
-    // Before anything is mapped. The heap that the block is in by then is asked, not
-    // one that was its owner's before the host adopted it.
-    if let Err(error) = span.with_heap(|heap, _| heap.admit(more))? {
-        return Some(Err(error));
+    if span.state() == State::Huge {
+        // Before anything is mapped. The heap that the block is in by then is asked,
+        // not one that was its owner's before the host adopted it.
+        if let Err(error) = span.with_heap(|heap, _| heap.admit(more))? {
+            return Some(Err(error));
+        }
     }
     // What lies behind is new, and reads as zero.
     let used = chunk.base() + chunk.bytes();
