@@ -4,12 +4,15 @@
 mod common;
 
 use std::alloc::{GlobalAlloc, Layout};
+#[cfg(target_pointer_width = "64")]
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use common::ALLOC;
-use expert_alloc::{Error, Expert, testing, testing::Path};
+#[cfg(target_pointer_width = "64")]
+use expert_alloc::Expert;
+use expert_alloc::{Error, testing, testing::Path};
 
 /// Too large for a chunk that it would share.
 const HUGE: usize = if usize::BITS == 64 { 40 << 20 } else { 6 << 20 };
