@@ -133,7 +133,8 @@ DWORD WINAPI ExpertOnReclaim(HEXPERTKEY key, void (*cleanup)(LPVOID), LPVOID con
 DWORD WINAPI ExpertGetMemoryStats(HEXPERTKEY key, EXPERTMEMORYSTATS *stats);
 
 /* Whose block memory points to or into; NULL: not ours. Nothing is read there,
- * so any address may be given. */
+ * so any address may be given, and a block that was freed, unless it came from
+ * ExpertAllocMemory, may still be said to be its owner's. */
 HEXPERTKEY WINAPI ExpertOwnerOf(const void *memory);
 
 #ifdef __cplusplus

@@ -91,9 +91,9 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
     }
 
     /// Makes the global allocator return null in a scope of this expert when
-    /// its quota has no room, or it was told to stop and its thread has used up the
-    /// free blocks at hand; which most programs answer by aborting the process. By default the memory is granted, counted, and
-    /// the expert is told to stop
+    /// its quota has no room, or it was told to stop and its thread has used up
+    /// the free blocks at hand; most programs answer by aborting the process. By
+    /// default the memory is granted, counted, and the expert is told to stop
     /// ([`State::Overdrawn`](crate::State::Overdrawn)). Its children inherit that.
     ///
     /// ```
