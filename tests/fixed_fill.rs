@@ -51,7 +51,7 @@ fn row<const N: usize>(heap: &ExpertHeap, sizes: [usize; N]) -> [*mut u8; N] {
 
 #[test]
 fn a_request_takes_the_hole_of_its_size() {
-    let granule = if usize::BITS > 32 { 16 } else { 8 };
+    let granule = if usize::BITS > 32 { 32 } else { 8 };
     for size in [24, 500, 1_100, 7_000, 50_000, 200_000] {
         let heap = heap(1 << 20);
         let [hole, _] = row(heap, [size, size]);

@@ -159,6 +159,7 @@ impl Block {
     #[inline]
     pub fn set_live(self, extent: Extent, tag: Tag, slack: usize, salt: Salt) {
         self.set_extent(extent);
+        let extent = extent.with_previous_free(false);
         self.set_label(Label::new(tag, slack, self.address(), extent, salt));
     }
 
@@ -285,4 +286,4 @@ impl Block {
     }
 }
 
-const _: () = assert!(NEXT + size_of::<Link>() + FOOTER == MIN_BLOCK);
+const _: () = assert!(NEXT + size_of::<Link>() + FOOTER <= MIN_BLOCK);

@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use lock_api::RawMutex;
 
-use super::header::{GRANULE, TAGS, Tag, block_size};
+use super::header::{TAGS, Tag, block_size};
 use super::heap::FixedEngine;
 use super::owner::{Directory, Owner};
 use super::requests::Request;
@@ -15,8 +15,6 @@ use crate::key::{ExpertKey, MAX_SLOTS};
 
 /// What raw blocks are aligned to, in bytes.
 const RAW_ALIGN: usize = 16;
-
-const _: () = assert!(RAW_ALIGN >= GRANULE);
 
 impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
     type Owner = Owner;

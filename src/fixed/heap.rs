@@ -16,7 +16,7 @@ use lock_api::{Mutex, MutexGuard, RawMutex};
 use super::block::Block;
 use super::index::Index;
 use super::owner::{Directory, Owner};
-use super::requests::{Request, is_plain};
+use super::requests::{Request, Way};
 use super::store::Store;
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind, Who};
@@ -24,6 +24,10 @@ use crate::error::Error;
 use crate::key::ExpertKey;
 use crate::sync::AtomicUsize;
 use crate::sync::Ordering::{Relaxed, Release, SeqCst};
+
+/// What a block that moves has at most, in bytes, to be copied under the lock, which is
+/// quicker than taking it again.
+const COPIED_LOCKED: usize = if usize::BITS > 32 { 4096 } else { 0 };
 
 /// A heap in memory that it is given, in bounded time, behind the lock `R`,
 /// for the host and for those in the directory `D`.
@@ -123,7 +127,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         align: usize,
     ) -> Option<NonNull<u8>> {
         let request = Request { who, kind, asked, align };
-        if !is_plain(request) {
+        if Way::of(asked, align) != Way::Plain {
             return None;
         }
         self.lock().allocate_fast(request, Index::find_fast).map(Block::payload)
@@ -134,29 +138,48 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     pub(super) fn obtain(&self, request: Request<'_>) -> Result<NonNull<u8>, Error> {
         let mut store = self.lock();
         // What is plain was tried before.
-        let found = if is_plain(request) { None } else { store.allocate_close(request) };
+        let found = match Way::of(request.asked, request.align) {
+            Way::Plain => None,
+            _ => store.allocate_close(request),
+        };
         let done = found.map_or_else(|| store.allocate_slow(request), Ok);
         drop(store);
         self.counted(request, done)
     }
 
     /// Allocates an ambient block for the host; null where there is no memory.
-    #[inline(never)]
+    #[inline]
     pub fn allocate_for_host(&self, asked: usize, align: usize) -> *mut u8 {
+        match Way::of(asked, align) {
+            Way::Plain => self.allocate_for_host_plain(asked, align),
+            Way::Aligned => self.allocate_for_host_aligned(asked, align),
+            Way::Close => self.allocate_for_host_close(asked, align),
+        }
+    }
+
+    #[inline(never)]
+    fn allocate_for_host_plain(&self, asked: usize, align: usize) -> *mut u8 {
         let request = self.of_host(asked, align);
-        if !is_plain(request) {
-            return self.allocate_for_host_close(asked, align);
-        }
         let done = self.lock().allocate_fast(request, Index::find_fast);
-        match done {
-            Some(block) => block.payload().as_ptr(),
-            None => self.allocate_for_host_slow(asked, align),
-        }
+        self.allocated_for_host(asked, align, done)
+    }
+
+    #[inline(never)]
+    fn allocate_for_host_aligned(&self, asked: usize, align: usize) -> *mut u8 {
+        let request = self.of_host(asked, align);
+        let find = |index: &Index, size| index.find_aligned(size, align);
+        let done = self.lock().allocate_fast(request, find);
+        self.allocated_for_host(asked, align, done)
     }
 
     #[inline(never)]
     fn allocate_for_host_close(&self, asked: usize, align: usize) -> *mut u8 {
         let done = self.lock().allocate_close(self.of_host(asked, align));
+        self.allocated_for_host(asked, align, done)
+    }
+
+    #[inline(always)]
+    fn allocated_for_host(&self, asked: usize, align: usize, done: Option<Block>) -> *mut u8 {
         match done {
             Some(block) => block.payload().as_ptr(),
             None => self.allocate_for_host_slow(asked, align),
@@ -193,10 +216,17 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
             drop(store);
             return self.move_for_host(from, old.min(asked), align, asked);
         };
-        drop(store);
-        if room != block {
-            self.move_to(from, room.payload(), old.min(asked));
+        if room == block {
+            return room.payload().as_ptr();
         }
+        let kept = old.min(asked);
+        if COPIED_LOCKED == 0 || kept > COPIED_LOCKED {
+            drop(store);
+            return self.move_to(from, room.payload(), kept).as_ptr();
+        }
+        // SAFETY: both blocks are the caller's, live, and at least this long.
+        unsafe { from.copy_to_nonoverlapping(room.payload(), kept) };
+        store.free_for_host(self.who(), block);
         room.payload().as_ptr()
     }
 

@@ -33,6 +33,10 @@ const LOOKS: usize = 16;
 /// as large. With half as many a heap is filled to 97.8 % that could be to 98.5 %.
 const PLENTY: usize = 1 << 9;
 
+/// A block that is to be aligned to so many bytes at most keeps what is behind it up to
+/// the next such address: two lists change, not three.
+pub const KEPT: usize = 256;
+
 /// A free block at the head of its list, and how a request is cut out of it.
 #[derive(Clone, Copy)]
 pub struct Found {
@@ -49,9 +53,9 @@ pub struct Found {
 }
 
 impl Found {
-    /// Cuts `size` bytes out of a block, which are at most `MAX_BLOCK`; `None`
-    /// where they do not fit.
-    #[inline(always)]
+    /// Cuts `size` bytes, which are at most `MAX_BLOCK`, out of a block, as near to
+    /// its start as `align` allows; `None` where they do not fit.
+    #[inline(never)]
     fn cut(block: Block, class: Class, size: usize, align: usize) -> Option<Self> {
         let gap = block.gap(align);
         // By the rule of `Layout`, a size and an alignment come to `isize::MAX`
@@ -65,12 +69,32 @@ impl Found {
             None
         }
     }
-}
 
-impl Found {
-    /// Cuts no more out than `size` bytes, though what is left be a crumb.
-    pub fn leave_crumb(&mut self, size: usize) {
-        self.rest += self.size - size;
+    /// As [`cut`](Self::cut), as near to the end as `align` allows, with all that is
+    /// behind: there is one rest, which begins where the free block did.
+    #[inline(always)]
+    fn cut_end(block: Block, class: Class, size: usize, align: usize) -> Option<Self> {
+        let before = block.size().wrapping_sub(size);
+        let behind = block.payload().addr().get().wrapping_add(before) & (align - 1);
+        let gap = before.wrapping_sub(behind);
+        // As above, a number with a sign.
+        (gap as isize >= 0).then_some(Self { block, gap, size: size + behind, rest: 0, class })
+    }
+
+    /// Either of them: from the end where what is behind is to be kept.
+    #[inline(never)]
+    fn cut_close(block: Block, class: Class, size: usize, align: usize) -> Option<Self> {
+        if align > GRANULE && align <= KEPT {
+            Self::cut_end(block, class, size, align)
+        } else {
+            Self::cut(block, class, size, align)
+        }
+    }
+
+    /// Cuts out no more than `size` bytes, be what is left a crumb.
+    pub fn spare(&mut self, size: usize, align: usize) {
+        self.gap = self.block.gap(align);
+        self.rest = self.block.size() - self.gap - size;
         self.size = size;
     }
 }
@@ -83,6 +107,8 @@ impl Found {
 /// written to the link of no block.
 pub struct Index {
     window: Window,
+    /// Leads to the end mark of a region: what the last link of a list is.
+    nil: Link,
     bitmap: [usize; WORDS],
     heads: [Link; CLASSES],
     /// The index of another window.
@@ -91,8 +117,8 @@ pub struct Index {
 
 impl Index {
     /// An index of no blocks.
-    pub const fn new(window: Window) -> Self {
-        Self { window, bitmap: [0; WORDS], heads: [Link::NONE; CLASSES], more: None }
+    pub const fn new(window: Window, nil: Link) -> Self {
+        Self { window, nil, bitmap: [0; WORDS], heads: [nil; CLASSES], more: None }
     }
 
     /// The window that the index serves.
@@ -113,32 +139,31 @@ impl Index {
         Some(Found { block, gap: 0, size: size + crumb, rest: rest - crumb, class })
     }
 
-    /// A free block that holds `size` bytes behind a gap that makes the payload
-    /// a multiple of `align`: the first of the first list all of whose blocks do
-    /// so behind any gap. `None` says nothing: ask [`find`](Self::find).
+    /// A free block that holds `size` bytes with a payload at a multiple of `align`,
+    /// more than [`GRANULE`] and at most [`KEPT`]: the first of the first list all of
+    /// whose blocks do. `None` says nothing: ask [`find`](Self::find).
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn find_aligned(&self, size: usize, align: usize) -> Option<Found> {
-        // With the largest gap there can be. A size is at most 2^31, and so is
-        // an alignment on 32-bit targets: this does not overflow.
-        let most = size + ((align - 1) & !(GRANULE - 1));
-        let class = self.class_from(Class::enough_for(most)?)?;
-        Found::cut(self.first(class), class, size, align)
+        let class = self.class_from(enough_for(size, align)?)?;
+        Found::cut_end(self.first(class), class, size, align)
     }
 
-    /// As [`find_aligned`](Self::find_aligned); for sizes from [`WIDE`] on the
-    /// first block of the size's own class, if it does, before any other.
+    /// As [`find_aligned`](Self::find_aligned), whatever the alignment; for sizes from
+    /// [`WIDE`] on the first block of the size's own class, if it does, before any other.
     #[inline(never)]
     pub fn find_close(&self, size: usize, align: usize) -> Option<Found> {
         if size >= WIDE {
             let class = Class::of(size);
             // SAFETY: C1.
             let head = unsafe { self.heads.get_unchecked(class.number()) };
-            let found = self.block(*head).and_then(|block| Found::cut(block, class, size, align));
+            let found =
+                self.block(*head).and_then(|block| Found::cut_close(block, class, size, align));
             if found.is_some() {
                 return found;
             }
         }
-        self.find_aligned(size, align)
+        let class = self.class_from(enough_for(size, align)?)?;
+        Found::cut_close(self.first(class), class, size, align)
     }
 
     /// As [`find_close`](Self::find_close), and at last one among the first few
@@ -242,12 +267,9 @@ impl Index {
     /// Writes the back link of the block that `next` leads to, if it does.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn set_back(&mut self, next: Link, back: Link) {
-        let nowhere = (&raw mut self.heads).cast();
-        let there = back_at(next.pointer(self.window));
-        let link = if next.is_none() { nowhere } else { there };
-        // SAFETY: the link of a block in a list (B1 to B3), or the place of the
-        // head of list 0, which there is not.
-        unsafe { link.write(back) };
+        // SAFETY: the link of a block in a list (B1 to B3), or the second word of
+        // an end mark, which takes what is written to no block (X4).
+        unsafe { back_at(next.pointer(self.window)).write(back) };
     }
 
     /// The first class from this number on whose list is not empty.
@@ -268,14 +290,14 @@ impl Index {
     /// Notes that a list is empty, if `first` is a link to nothing.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn unmark(&mut self, class: Class, first: Link) {
-        let empty = usize::from(first.is_none());
+        let empty = usize::from(first == self.nil);
         *self.word_mut(class) &= !(empty << (class.number() % BITS));
     }
 
     /// The block of this index that a link leads to.
     #[inline]
     fn block(&self, link: Link) -> Option<Block> {
-        if link.is_none() {
+        if link == self.nil {
             return None;
         }
         // SAFETY: X1 and X2; who has the index holds the store's lock.
@@ -293,6 +315,15 @@ impl Index {
         // SAFETY: C1, and there are `CLASSES / BITS` words, rounded up.
         unsafe { self.bitmap.get_unchecked_mut(class.number() / BITS) }
     }
+}
+
+/// The first class all of whose blocks hold `size` bytes behind the largest gap there
+/// can be before a multiple of `align`.
+#[inline(always)]
+fn enough_for(size: usize, align: usize) -> Option<usize> {
+    // A size is at most 2^31, and so is an alignment on 32-bit targets: this does
+    // not overflow.
+    Class::enough_for(size + ((align - 1) & !(GRANULE - 1)))
 }
 
 #[cfg(feature = "testing")]
@@ -333,7 +364,7 @@ mod tests {
 
     #[test]
     fn an_empty_index_finds_nothing() {
-        let mut index = Index::new(Window::of(0));
+        let mut index = Index::new(Window::of(0), Link::NONE);
         assert!(index.find(MIN_BLOCK, GRANULE).is_none());
         assert!(index.find(MAX_BLOCK, 1 << (usize::BITS - 1)).is_none());
     }

@@ -53,19 +53,19 @@ impl Link {
     /// To a block.
     #[inline(always)]
     pub fn to(block: Block) -> Self {
-        Self(block.address() as u32)
+        Self::to_address(block.address())
+    }
+
+    /// To the header at `address`.
+    #[inline(always)]
+    pub const fn to_address(address: usize) -> Self {
+        Self(address as u32)
     }
 
     /// To the list with this number.
     #[inline(always)]
     pub const fn list(number: usize) -> Self {
         Self((number as u32) << 1 | 1)
-    }
-
-    /// Whether this is a link to nothing.
-    #[inline(always)]
-    pub fn is_none(self) -> bool {
-        self.0 == 0
     }
 
     /// Whether this leads to a list.
@@ -84,7 +84,8 @@ impl Link {
     /// nothing, or to a list, some address.
     #[inline(always)]
     pub fn pointer(self, window: Window) -> *mut u8 {
+        // Added, not or-ed: that is a part of the instruction that follows the link.
         let high = if WIDE { window.0 } else { 0 };
-        ptr::with_exposed_provenance_mut(high | self.0 as usize)
+        ptr::with_exposed_provenance_mut(high.wrapping_add(self.0 as usize))
     }
 }

@@ -29,6 +29,11 @@ pub struct Node {
 
 const NODE: usize = size_of::<Node>();
 
+/// What a region has that no block can use, in bytes at most: node and end mark, and
+/// what is before and behind them for the sake of alignment.
+#[cfg(feature = "testing")]
+pub const LOST: usize = NODE + HEADER + 2 * (GRANULE - 1);
+
 /// Node, end mark, and the smallest block between them.
 const SMALLEST: usize = NODE + MIN_BLOCK + HEADER;
 
@@ -43,6 +48,20 @@ const fn round_up(address: usize) -> Option<usize> {
     match address.checked_add(HEADER + NODE + GRANULE - 1) {
         Some(payload) => Some((payload & !(GRANULE - 1)) - HEADER - NODE),
         None => None,
+    }
+}
+
+/// Where the node of a region stands, and how many bytes its blocks have.
+#[derive(Clone, Copy)]
+pub struct Place {
+    node: usize,
+    size: usize,
+}
+
+impl Place {
+    /// Where the end mark stands.
+    pub const fn end(self) -> usize {
+        self.node + NODE + self.size
     }
 }
 
@@ -77,14 +96,14 @@ impl Regions {
     /// Where the node of a region in `len` bytes from `start` stands, and how many
     /// bytes its blocks have, as many as one block can have at most; `None` where
     /// there is no room for one.
-    pub fn measure(start: usize, len: usize) -> Option<(usize, usize)> {
+    pub fn measure(start: usize, len: usize) -> Option<Place> {
         let node = round_up(start)?;
         let room = len.checked_sub(node.checked_sub(start)?)?;
         if room < SMALLEST {
             return None;
         }
         let size = (room - NODE - HEADER) & !(GRANULE - 1);
-        Some((node, if size > MAX_BLOCK { MAX_BLOCK } else { size }))
+        Some(Place { node, size: if size > MAX_BLOCK { MAX_BLOCK } else { size } })
     }
 
     /// Lays out as much of the given memory as one block can hold as a region
@@ -98,7 +117,8 @@ impl Regions {
     ///   from now on and for as long as the heap is in use.
     pub unsafe fn add(&mut self, start: NonNull<u8>, len: usize) -> Option<(Block, usize, usize)> {
         let start = start.as_ptr().expose_provenance();
-        let (node, size) = Self::measure(start, len)?;
+        let place = Self::measure(start, len)?;
+        let Place { node, size } = place;
         // SAFETY: S1; `node + NODE + size + HEADER` is at most `start + len`.
         let first = unsafe { Block::at(node + NODE) };
         let end = first.skip(size);

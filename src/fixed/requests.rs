@@ -8,7 +8,7 @@
 use super::block::Block;
 use super::class::WIDE;
 use super::header::{CRUMBS, Extent, GRANULE, HEADER, MAX_BLOCK, MIN_BLOCK, Tag, block_size};
-use super::index::{Found, Index};
+use super::index::{Found, Index, KEPT};
 use super::owner::{Directory, Owner};
 use super::store::{Mark, Store, fitted, take};
 use crate::engine::{HOST_KEY, Kind, Taken, Who};
@@ -28,10 +28,31 @@ pub struct Request<'a> {
     pub align: usize,
 }
 
-/// Whether a block is to be found in the way that most are.
-#[inline(always)]
-pub fn is_plain(request: Request<'_>) -> bool {
-    request.asked <= WIDE - HEADER && request.align <= GRANULE
+/// How the block for a request is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// As most are: [`Index::find_fast`].
+    Plain,
+    /// With a multiple of more than [`GRANULE`]: [`Index::find_aligned`].
+    Aligned,
+    /// All others: [`Index::find_close`].
+    Close,
+}
+
+impl Way {
+    /// That of a request for `asked` bytes at a multiple of `align`.
+    #[inline(always)]
+    pub fn of(asked: usize, align: usize) -> Self {
+        // On 32-bit targets code is dearer than the steps that this way saves.
+        let most = if usize::BITS > 32 { KEPT } else { GRANULE };
+        if asked > WIDE - HEADER || align > most {
+            Self::Close
+        } else if align > GRANULE {
+            Self::Aligned
+        } else {
+            Self::Plain
+        }
+    }
 }
 
 /// The tag of an owner's blocks.
@@ -77,14 +98,7 @@ impl Store {
     /// As [`allocate_fast`](Self::allocate_fast), of any size and alignment.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn allocate_close(&mut self, request: Request<'_>) -> Option<Block> {
-        let Request { asked, align, .. } = request;
-        self.allocate_fast(request, |index, size| {
-            if asked > WIDE - HEADER {
-                index.find_close(size, align)
-            } else {
-                index.find_aligned(size, align)
-            }
-        })
+        self.allocate_fast(request, |index, size| index.find_close(size, request.align))
     }
 
     /// Allocates a block.
@@ -94,8 +108,8 @@ impl Store {
         let Some(tag) = tag(who) else { return Err(Error::TooManyExperts) };
         let size = block_size(asked).ok_or_else(|| why_not(request, MAX_BLOCK))?;
         let mut found = self.free.find(size, align).ok_or_else(|| why_not(request, size))?;
-        if CRUMBS && !has_room(request, found.size) {
-            found.leave_crumb(size);
+        if !has_room(request, found.size) {
+            found.spare(size, align);
         }
         charge(request, found.size)?;
         who.owner.gain(1, found.size);
@@ -114,6 +128,15 @@ impl Store {
             entry.account.refund_locked(size);
             entry.owner.lose(1, size);
         }
+        self.release(block, size);
+    }
+
+    /// As [`free`](Self::free), of a block of the host.
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    pub fn free_for_host(&mut self, host: Who<'_, Owner>, block: Block) {
+        let size = block.size();
+        host.account.refund_unlimited_locked(size);
+        host.owner.lose(1, size);
         self.release(block, size);
     }
 
@@ -141,10 +164,9 @@ impl Store {
         }
         let whole = self.reach(block);
         if size > whole {
-            return if is_plain(request) {
-                self.allocate_fast(request, Index::find_fast)
-            } else {
-                None
+            return match Way::of(asked, align) {
+                Way::Plain => self.allocate_fast(request, Index::find_fast),
+                _ => None,
             };
         }
         let size = fitted(size, whole);
@@ -227,8 +249,8 @@ impl Store {
         let mark = self.mark_of(block, request.kind);
         if let Some(mut found) = self.free.find(size, request.align) {
             let before = block.size();
-            if CRUMBS && !has_room(request, found.size.saturating_sub(before)) {
-                found.leave_crumb(size);
+            if !has_room(request, found.size.saturating_sub(before)) {
+                found.spare(size, request.align);
             }
             recharge(request, before, found.size)?;
             let moved = self.take(&found, mark);

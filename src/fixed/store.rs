@@ -17,7 +17,7 @@ use core::ptr::NonNull;
 use super::block::Block;
 use super::header::{Extent, MIN_BLOCK, Salt, Tag};
 use super::index::{Found, Index};
-use super::link::Window;
+use super::link::{Link, Window};
 use super::region::Regions;
 use super::windows::Windows;
 use crate::engine::Kind;
@@ -87,9 +87,10 @@ impl Store {
     unsafe fn add_piece(&mut self, start: NonNull<u8>, len: usize) -> Option<(usize, usize)> {
         let cost = self.free.cost(start.addr().get());
         // Nothing is changed for a region that has no room for a block.
-        Regions::measure(start.addr().get().checked_add(cost)?, len.checked_sub(cost)?)?;
+        let rest = (start.addr().get().checked_add(cost)?, len.checked_sub(cost)?);
+        let end = Regions::measure(rest.0, rest.1)?.end();
         // SAFETY: S1, and there is room for what it costs.
-        unsafe { self.free.serve(start) };
+        unsafe { self.free.serve(start, Link::to_address(end)) };
         // SAFETY: S1, as before.
         let start = unsafe { start.add(cost) };
         // SAFETY: S1; nobody else has what is left.
@@ -244,10 +245,9 @@ pub fn take(index: &mut Index, found: &Found, mark: Mark) -> Block {
     index.take(found);
     let taken = block.skip(gap);
     settle(index, taken, size, rest);
-    set_live(taken, size, false, mark);
+    set_live(taken, size, gap != 0, mark);
     if gap != 0 {
         block.set_free(gap);
-        taken.set_previous_free(true);
         index.insert(block, gap);
     }
     taken

@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 
 use super::block::Block;
 use super::index::{Found, Index};
-use super::link::{WIDE, Window};
+use super::link::{Link, WIDE, Window};
 
 /// What a region gives up for an index, as documented.
 const _: () = assert!(size_of::<Index>() + align_of::<Index>() <= 800);
@@ -23,7 +23,7 @@ pub struct Windows {
 impl Windows {
     /// No windows.
     pub const fn new() -> Self {
-        Self { first: Index::new(Window::NONE) }
+        Self { first: Index::new(Window::NONE, Link::NONE) }
     }
 
     /// Whether a block belongs to the first index.
@@ -85,17 +85,17 @@ impl Windows {
     /// - S1 [`cost`](Self::cost) bytes from `start` are memory in one window
     ///   that is the heap's alone, from now on and for as long as the heap is
     ///   in use.
-    pub unsafe fn serve(&mut self, start: NonNull<u8>) {
+    pub unsafe fn serve(&mut self, start: NonNull<u8>, nil: Link) {
         let window = Window::of(start.addr().get());
         if self.first.window() == Window::NONE {
-            self.first = Index::new(window);
+            self.first = Index::new(window, nil);
         }
         let Some(gap) = self.cost(start.addr().get()).checked_sub(size_of::<Index>()) else {
             return;
         };
         // SAFETY: S1.
         let place = unsafe { start.add(gap) }.cast::<Index>();
-        let mut index = Index::new(window);
+        let mut index = Index::new(window, nil);
         index.more = self.first.more;
         // SAFETY: S1, aligned by the gap.
         unsafe { place.write(index) };

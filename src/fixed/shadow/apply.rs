@@ -10,6 +10,7 @@ use crate::engine::{Engine, Kind};
 use crate::error::Error;
 use crate::fixed::block::Block;
 use crate::fixed::header::{GRANULE, HEADER, MAX_SLACK, MIN_BLOCK};
+use crate::fixed::region::LOST;
 use crate::key::ExpertKey;
 use crate::sync::Ordering::Relaxed;
 
@@ -343,19 +344,19 @@ impl Shadow<'_> {
     }
 
     fn reclaim(&mut self, heap: &Heap<'_>, patron: usize, kind: Kind) -> Step {
-        let (mut blocks, mut bytes) = (0, 0);
+        let (mut blocks, mut bytes, mut most) = (0, 0, 0);
         for slot in 0..BLOCKS {
             if self.blocks[slot].is_some_and(|live| live.patron == patron && live.kind == kind) {
                 let live = self.leave(slot)?;
                 blocks += 1;
                 bytes += live.map_or(0, |live| live.size);
+                most += live.map_or(0, |live| live.most());
             }
         }
         // SAFETY: the list has forgotten the blocks, and there is one thread.
         let taken = unsafe { heap.reclaim(self.who(heap, patron), kind) };
         self.counts.reclaimed += blocks as u32;
         rule(taken.blocks == blocks, "a reclaim took another number of blocks")?;
-        let most = bytes + blocks * MAX_SLACK;
         rule((bytes..=most).contains(&taken.bytes), "a reclaim took another number of bytes")
     }
 
@@ -395,7 +396,7 @@ impl Shadow<'_> {
         // cut off from what is left.
         let usable = unsafe { heap.add_region(region.as_mut_ptr().cast(), region.len()) };
         rule(usable != 0 || region.len() < 256, "a region of 256 bytes is too small")?;
-        rule(usable + 64 > region.len() || usable == 0, "a region lost more than 64 bytes")?;
+        rule(usable + LOST >= region.len() || usable == 0, "a region lost more than is said")?;
         self.counts.regions = self.counts.regions.max(heap.check()?.regions as u32);
         Ok(())
     }

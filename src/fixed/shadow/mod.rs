@@ -15,8 +15,9 @@ use self::content::Content;
 use crate::account::Account;
 use crate::engine::{Engine, Kind, Who};
 use crate::fixed::check::Checked;
-use crate::fixed::header::{HEADER, MAX_SLACK};
+use crate::fixed::header::{GRANULE, HEADER, MAX_SLACK};
 use crate::fixed::heap::FixedEngine;
+use crate::fixed::index::KEPT;
 use crate::fixed::lock::SpinLock;
 use crate::fixed::owner::{Directory, Entry, Owner};
 use crate::key::ExpertKey;
@@ -109,6 +110,14 @@ struct Live {
     /// [`PATRONS`] for the host.
     patron: usize,
     content: Content,
+}
+
+impl Live {
+    /// The most bytes that its payload can have.
+    fn most(&self) -> usize {
+        let is_kept = (GRANULE..=KEPT).contains(&self.align);
+        self.size + MAX_SLACK + if is_kept { self.align - GRANULE } else { 0 }
+    }
 }
 
 type Heap<'p> = FixedEngine<SpinLock, &'p Patrons>;
@@ -284,10 +293,11 @@ impl Shadow<'_> {
         for patron in 0..=PATRONS {
             let who = self.who(heap, patron);
             let owned = self.blocks.iter().flatten().filter(|live| live.patron == patron);
-            let (blocks, bytes) = owned.fold((0, 0), |(n, sum), live| (n + 1, sum + live.size));
+            let (blocks, bytes, most) = owned.fold((0, 0, 0), |(blocks, bytes, most), live| {
+                (blocks + 1, bytes + live.size, most + live.most())
+            });
             let usage = heap.usage(who);
             rule(usage.live_blocks == blocks, "an owner's count of blocks is wrong")?;
-            let most = bytes + blocks * MAX_SLACK;
             rule((bytes..=most).contains(&usage.live_bytes), "an owner's bytes are wrong")?;
             let due = usage.live_bytes + blocks * HEADER;
             rule(who.account.charged() == due, "an owner is not charged what it holds")?;
