@@ -73,7 +73,7 @@ impl<R: RawMutex> ExpertHeap<R> {
 
     /// Gives the heap `len` bytes from `start`. Any number of regions may be
     /// added, at any time and anywhere in memory. Returns how many bytes blocks
-    /// can use, headers included: up to 54 less (30 on 32-bit targets), and 0
+    /// can use, headers included: up to 86 less (30 on 32-bit targets), and 0
     /// where `len` is too small for a block. On 64-bit targets a heap serves 4
     /// GiB of addresses whose high halves are the same; the first region in any
     /// other such range gives up 800 bytes more, for an index of its own.

@@ -1,6 +1,6 @@
 //! Classes of block sizes, as pure functions.
 //!
-//! Up to 63 granules, just under 1 KiB (512 bytes on 32-bit targets), each size
+//! Up to 63 granules, just under 2 KiB (512 bytes on 32-bit targets), each size
 //! has a class; above, each power of two is cut into ranges of equal width:
 //! sixteen up to 1,024 granules, eight up to 32 times that. Beyond, where there
 //! is one for all, blocks are few.

@@ -6,15 +6,18 @@
 //! M. Masmano, I. Ripoll, A. Crespo, J. Real: TLSF, a new dynamic memory
 //! allocator for real-time systems. ECRTS 2004.
 //!
-//! Links have 32 bits on all targets, which makes the smallest block 16 bytes
-//! and a heap without memory small. On 64-bit targets they are the low halves
-//! of addresses, so an index serves a *window*: 4 GiB of addresses whose high
-//! halves are the same. Regions in other windows bring an index of their own.
+//! Links have 32 bits on all targets, which makes a heap without memory small. On
+//! 64-bit targets they are the low halves of addresses, so an index serves a
+//! *window*: 4 GiB of addresses whose high halves are the same. Regions in other
+//! windows bring an index of their own.
 //!
 //! - X1 the index's blocks, and only they, lie in its window.
 //! - X2 each free block of at least [`MIN_BLOCK`] bytes is in the list of its
 //!   class, once, and nothing else is in a list.
 //! - X3 bit `c` of the bitmap is set iff list `c` is not empty.
+//! - X4 the last link of each list, and the head of each that is empty, leads to an
+//!   end mark in the window, whose second word takes what is written to the back
+//!   link of no block: no one asks whether there is a next block.
 
 use core::ptr::NonNull;
 
@@ -33,8 +36,9 @@ const LOOKS: usize = 16;
 /// as large. With half as many a heap is filled to 97.8 % that could be to 98.5 %.
 const PLENTY: usize = 1 << 9;
 
-/// A block that is to be aligned to so many bytes at most keeps what is behind it up to
-/// the next such address: two lists change, not three.
+/// A block that is to be aligned to so many bytes at most, and to more than a granule,
+/// is cut from the end of a free one, with what is behind it up to the next such
+/// address: two lists change, not three.
 pub const KEPT: usize = 256;
 
 /// A free block at the head of its list, and how a request is cut out of it.
@@ -81,7 +85,7 @@ impl Found {
         (gap as isize >= 0).then_some(Self { block, gap, size: size + behind, rest: 0, class })
     }
 
-    /// Either of them: from the end where what is behind is to be kept.
+    /// Whichever of them is to be.
     #[inline(never)]
     fn cut_close(block: Block, class: Class, size: usize, align: usize) -> Option<Self> {
         if align > GRANULE && align <= KEPT {
@@ -101,13 +105,11 @@ impl Found {
 
 /// The lists of free blocks of one window.
 ///
-/// Whether a block is the first of its list, or the last, is as good as random,
-/// so what depends on it is a choice between two addresses or two masks, not a
-/// branch. There is no list 0; the place of its head takes what would be
-/// written to the link of no block.
+/// Whether a block is the last of its list is as good as random, so what depends on it
+/// is a mask, not a branch. There is no list 0.
 pub struct Index {
     window: Window,
-    /// Leads to the end mark of a region: what the last link of a list is.
+    /// To the end mark (X4).
     nil: Link,
     bitmap: [usize; WORDS],
     heads: [Link; CLASSES],
@@ -116,7 +118,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// An index of no blocks.
+    /// An index of no blocks, for a window with an end mark that `nil` leads to.
     pub const fn new(window: Window, nil: Link) -> Self {
         Self { window, nil, bitmap: [0; WORDS], heads: [nil; CLASSES], more: None }
     }
@@ -140,8 +142,8 @@ impl Index {
     }
 
     /// A free block that holds `size` bytes with a payload at a multiple of `align`,
-    /// more than [`GRANULE`] and at most [`KEPT`]: the first of the first list all of
-    /// whose blocks do. `None` says nothing: ask [`find`](Self::find).
+    /// for alignments up to [`KEPT`]: the first of the first list all of whose blocks
+    /// do. `None` says nothing: ask [`find`](Self::find).
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn find_aligned(&self, size: usize, align: usize) -> Option<Found> {
         let class = self.class_from(enough_for(size, align)?)?;
@@ -264,11 +266,11 @@ impl Index {
         }
     }
 
-    /// Writes the back link of the block that `next` leads to, if it does.
+    /// Writes the back link of the block that `next` leads to, if it leads to one.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn set_back(&mut self, next: Link, back: Link) {
         // SAFETY: the link of a block in a list (B1 to B3), or the second word of
-        // an end mark, which takes what is written to no block (X4).
+        // the end mark (X4).
         unsafe { back_at(next.pointer(self.window)).write(back) };
     }
 
@@ -287,7 +289,7 @@ impl Index {
         Some(unsafe { Class::new_unchecked(word * BITS + bits.trailing_zeros() as usize) })
     }
 
-    /// Notes that a list is empty, if `first` is a link to nothing.
+    /// Notes that a list is empty, if `first` is a link to no block.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn unmark(&mut self, class: Class, first: Link) {
         let empty = usize::from(first == self.nil);

@@ -39,15 +39,12 @@ impl Window {
 /// A link: to a block, or, of the first block of a list back to the list, by
 /// an odd number that stands for it. So a block that is taken out of its list
 /// need not find out which one that is.
-///
-/// A node stands before the first block of each region, so no block is at the
-/// start of a window, and 0 is free to mean nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Link(u32);
 
 impl Link {
-    /// To nothing.
+    /// To nothing, before there is an end mark.
     pub const NONE: Self = Self(0);
 
     /// To a block.

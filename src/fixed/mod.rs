@@ -20,14 +20,16 @@
 //!  lock      spin, critical section
 //! ```
 //!
-//! What it costs, asserted when it is compiled: 8 bytes before each block, and
-//! 16 for the smallest, on every target; at most 1 KiB for a heap without
-//! memory; at most 64 bytes for the slot of an expert on 32-bit targets. Of each
-//! region up to 54 bytes (30 on 32-bit targets) are lost, and on 64-bit targets 800
+//! What it costs, asserted when it is compiled: 8 bytes before each block on every
+//! target, and with it a multiple of 32 (on 32-bit targets of 8, from 16 on); at most
+//! 1 KiB for a heap without memory; at most 64 bytes for the slot of an expert on
+//! 32-bit targets. A block that is to be aligned to more, up to 256, keeps what is
+//! behind it up to the next such address, while there is room and quota. Of each
+//! region up to 86 bytes (30 on 32-bit targets) are lost, and on 64-bit targets 800
 //! of the first in each 4 GiB but those that the heap began in.
 //!
 //! What is bounded: allocating, freeing, and resizing in place take a number of
-//! steps that does not depend on the number of blocks (133 instructions for
+//! steps that does not depend on the number of blocks (124 instructions for
 //! `alloc` and `dealloc` of 64 bytes into a hole on x86-64, among 10 blocks as
 //! among 100,000). Ending an expert, and asking for the owner of an address
 //! inside a block, walk over the blocks. Filling and copying take the time that

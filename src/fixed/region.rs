@@ -9,7 +9,8 @@
 //! ```
 //!
 //! The node in front links the regions to each other; the end mark is the
-//! header of a live block of size 0, so that no block ever merges past it.
+//! header of a live block of size 0, so that no block ever merges past it. Its
+//! second word is read by nobody.
 //!
 //! - R1 a node is written once and stays as it is; nothing else writes to it.
 //! - R2 `first < end`, and both are addresses of headers.
