@@ -3,9 +3,9 @@
 //!
 //! - E1 a block is read and written under the lock only, but for its payload,
 //!   which is its owner's from the moment a call returns it.
-//! - E2 nothing is called back, and no more than a KiB copied or filled, while the lock
-//!   is held; the exception is a block that has to move although there is
-//!   no room for two of it.
+//! - E2 nothing is called back, nothing filled, and no more than [`COPIED_LOCKED`] bytes
+//!   copied, while the lock is held; the exception is a block that has to move
+//!   although there is no room for two of it.
 //! - E3 a raw block is a bound one while a call fills or moves it, so that a
 //!   pointer that is freed at the wrong time finds no raw block there.
 
@@ -25,10 +25,11 @@ use crate::key::ExpertKey;
 use crate::sync::AtomicUsize;
 use crate::sync::Ordering::{Relaxed, Release, SeqCst};
 
-/// A block that moves is copied under the lock, and the lock is not taken a second time,
-/// if it has so many bytes at most: as long as one more request would take. On small
-/// systems, where the lock is often a critical section and cheap, none is.
-const COPIED_LOCKED: usize = if usize::BITS > 32 { 1024 } else { 0 };
+/// What is copied under the lock at most, in bytes, when a block of the host moves. To
+/// take the lock again costs more than it seems: that waits until what was copied has
+/// left the processor's store buffer. On small systems, where the lock is often a
+/// critical section, nothing is.
+const COPIED_LOCKED: usize = if usize::BITS > 32 { 16384 } else { 0 };
 
 /// A heap in memory that it is given, in bounded time, behind the lock `R`,
 /// for the host and for those in the directory `D`.
