@@ -215,8 +215,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         // SAFETY: as in `free`.
         let block = unsafe { Block::of_payload(from.addr().get()) };
         let Some(room) = store.resize_for_host(self.who(), block, asked, align) else {
-            drop(store);
-            return self.move_for_host(from, old.min(asked), align, asked);
+            return self.move_for_host(store, from, old.min(asked), align, asked);
         };
         if room == block {
             return room.payload().as_ptr();
@@ -232,13 +231,28 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         room.payload().as_ptr()
     }
 
-    /// [`resize_for_host`](Self::resize_for_host), of a block that has to move.
+    /// [`resize_for_host`](Self::resize_for_host), of a block that has to move to where
+    /// it takes more to find room.
     #[inline(never)]
-    fn move_for_host(&self, from: NonNull<u8>, kept: usize, align: usize, asked: usize) -> *mut u8 {
-        match NonNull::new(self.allocate_for_host(asked, align)) {
-            Some(to) => self.move_to(from, to, kept).as_ptr(),
+    fn move_for_host(
+        &self,
+        mut store: MutexGuard<'_, R, Store>,
+        from: NonNull<u8>,
+        kept: usize,
+        align: usize,
+        asked: usize,
+    ) -> *mut u8 {
+        let request = self.of_host(asked, align);
+        let room = match Way::of(asked, align) {
+            Way::Plain => None,
+            _ => store.allocate_close(request),
+        };
+        let room = room.or_else(|| store.allocate_slow(request).ok());
+        drop(store);
+        match room {
+            Some(room) => self.move_to(from, room.payload(), kept).as_ptr(),
             None => {
-                let moved = self.relocate(self.of_host(asked, align), from, kept);
+                let moved = self.relocate(request, from, kept);
                 moved.map_or(core::ptr::null_mut(), NonNull::as_ptr)
             }
         }
