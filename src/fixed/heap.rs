@@ -14,9 +14,8 @@ use core::ptr::NonNull;
 use lock_api::{Mutex, MutexGuard, RawMutex};
 
 use super::block::Block;
-use super::index::Index;
 use super::owner::{Directory, Owner};
-use super::requests::{Request, Way};
+use super::requests::{Request, SMALL_CODE, Way};
 use super::store::Store;
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind, Who};
@@ -132,7 +131,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         if Way::of(asked, align) != Way::Plain {
             return None;
         }
-        self.lock().allocate_fast(request, Index::find_fast).map(Block::payload)
+        self.lock().allocate(Way::Plain, request).map(Block::payload)
     }
 
     /// Allocates a block.
@@ -142,7 +141,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         // What is plain was tried before.
         let found = match Way::of(request.asked, request.align) {
             Way::Plain => None,
-            _ => store.allocate_close(request),
+            _ => store.allocate(Way::Close, request),
         };
         let done = found.map_or_else(|| store.allocate_slow(request), Ok);
         drop(store);
@@ -153,6 +152,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     #[inline]
     pub fn allocate_for_host(&self, asked: usize, align: usize) -> *mut u8 {
         match Way::of(asked, align) {
+            way if SMALL_CODE => self.allocate_for_host_by(way, asked, align),
             Way::Plain => self.allocate_for_host_plain(asked, align),
             Way::Aligned => self.allocate_for_host_aligned(asked, align),
             Way::Close => self.allocate_for_host_close(asked, align),
@@ -161,27 +161,23 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
 
     #[inline(never)]
     fn allocate_for_host_plain(&self, asked: usize, align: usize) -> *mut u8 {
-        let request = self.of_host(asked, align);
-        let done = self.lock().allocate_fast(request, Index::find_fast);
-        self.allocated_for_host(asked, align, done)
+        self.allocate_for_host_by(Way::Plain, asked, align)
     }
 
     #[inline(never)]
     fn allocate_for_host_aligned(&self, asked: usize, align: usize) -> *mut u8 {
-        let request = self.of_host(asked, align);
-        let find = |index: &Index, size| index.find_aligned(size, align);
-        let done = self.lock().allocate_fast(request, find);
-        self.allocated_for_host(asked, align, done)
+        self.allocate_for_host_by(Way::Aligned, asked, align)
     }
 
     #[inline(never)]
     fn allocate_for_host_close(&self, asked: usize, align: usize) -> *mut u8 {
-        let done = self.lock().allocate_close(self.of_host(asked, align));
-        self.allocated_for_host(asked, align, done)
+        self.allocate_for_host_by(Way::Close, asked, align)
     }
 
-    #[inline(always)]
-    fn allocated_for_host(&self, asked: usize, align: usize, done: Option<Block>) -> *mut u8 {
+    #[cfg_attr(target_pointer_width = "64", inline(always))]
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
+    fn allocate_for_host_by(&self, way: Way, asked: usize, align: usize) -> *mut u8 {
+        let done = self.lock().allocate(way, self.of_host(asked, align));
         match done {
             Some(block) => block.payload().as_ptr(),
             None => self.allocate_for_host_slow(asked, align),
@@ -245,7 +241,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         let request = self.of_host(asked, align);
         let room = match Way::of(asked, align) {
             Way::Plain => None,
-            _ => store.allocate_close(request),
+            _ => store.allocate(Way::Close, request),
         };
         let room = room.or_else(|| store.allocate_slow(request).ok());
         drop(store);

@@ -8,7 +8,7 @@
 use super::block::Block;
 use super::class::WIDE;
 use super::header::{CRUMBS, Extent, GRANULE, HEADER, MAX_BLOCK, MIN_BLOCK, Tag, block_size};
-use super::index::{Found, Index, KEPT};
+use super::index::KEPT;
 use super::owner::{Directory, Owner};
 use super::store::{Mark, Store, fitted, take};
 use crate::engine::{HOST_KEY, Kind, Taken, Who};
@@ -28,6 +28,10 @@ pub struct Request<'a> {
     pub align: usize,
 }
 
+/// Whether code is dearer than the steps that more of it saves: each way has code of
+/// its own where it is not.
+pub const SMALL_CODE: bool = usize::BITS == 32;
+
 /// How the block for a request is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -43,8 +47,7 @@ impl Way {
     /// That of a request for `asked` bytes at a multiple of `align`.
     #[inline(always)]
     pub fn of(asked: usize, align: usize) -> Self {
-        // On 32-bit targets code is dearer than the steps that this way saves.
-        let most = if usize::BITS > 32 { KEPT } else { GRANULE };
+        let most = if SMALL_CODE { GRANULE } else { KEPT };
         if asked > WIDE - HEADER || align > most {
             Self::Close
         } else if align > GRANULE {
@@ -73,18 +76,20 @@ impl Store {
         self.mark(block.label(self.salt).tag(), kind)
     }
 
-    /// Allocates a block in the way that most requests go: nothing to search,
-    /// to align or to refuse. `None`, with nothing changed, for all others.
+    /// Allocates a block in the way that its request goes mostly: nothing to search, or
+    /// to refuse. `None`, with nothing changed, for all others.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
-    pub fn allocate_fast(
-        &mut self,
-        request: Request<'_>,
-        find: impl Fn(&Index, usize) -> Option<Found>,
-    ) -> Option<Block> {
-        let Request { who, kind, asked, .. } = request;
+    #[cfg_attr(target_pointer_width = "32", inline(never))]
+    pub fn allocate(&mut self, way: Way, request: Request<'_>) -> Option<Block> {
+        let Request { who, kind, asked, align } = request;
         let mark = self.mark(tag(who)?, kind);
         let index = &mut self.free.first;
-        let found = find(index, block_size(asked)?)?;
+        let size = block_size(asked)?;
+        let found = match way {
+            Way::Plain => index.find_fast(size),
+            Way::Aligned => index.find_aligned(size, align),
+            Way::Close => index.find_close(size, align),
+        }?;
         let size = found.size;
         if mark.tag == Tag::HOST {
             who.account.charge_unlimited_locked(size);
@@ -93,12 +98,6 @@ impl Store {
         }
         who.owner.gain(1, size);
         Some(take(index, &found, mark))
-    }
-
-    /// As [`allocate_fast`](Self::allocate_fast), of any size and alignment.
-    #[cfg_attr(target_pointer_width = "64", inline(always))]
-    pub fn allocate_close(&mut self, request: Request<'_>) -> Option<Block> {
-        self.allocate_fast(request, |index, size| index.find_close(size, request.align))
     }
 
     /// Allocates a block.
@@ -165,7 +164,7 @@ impl Store {
         let whole = self.reach(block);
         if size > whole {
             return match Way::of(asked, align) {
-                Way::Plain => self.allocate_fast(request, Index::find_fast),
+                Way::Plain => self.allocate(Way::Plain, request),
                 _ => None,
             };
         }
