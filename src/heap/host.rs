@@ -7,7 +7,7 @@ use super::cache::Fate;
 use super::large::Purpose;
 use super::record::{HOST, HOST_ACCOUNT, Heap};
 use super::size_class::{self, Place};
-use super::{blocks, handover, lookup, raw, tables, thread, visit};
+use super::{blocks, handover, lookup, raw, resize, tables, thread, visit};
 use crate::engine::{Engine, HOST_KEY, Kind, Pass, Taken, Usage, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
@@ -167,7 +167,7 @@ impl Engine for HostEngine {
             return Ok(fresh);
         }
         // SAFETY: S1 of the trait; the block's owner is `who` (S2).
-        unsafe { blocks::resize(block, old, new, zeroed) }
+        unsafe { resize::resize(block, old, new, zeroed) }
     }
 
     fn owner_of(self, address: *const u8) -> Option<ExpertKey> {

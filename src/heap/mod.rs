@@ -33,6 +33,7 @@ mod raw;
 mod record;
 mod refill;
 mod remote;
+mod resize;
 mod size_class;
 mod span;
 mod tables;
@@ -40,10 +41,11 @@ mod thread;
 mod tls;
 mod visit;
 
-pub use blocks::{alloc, alloc_zeroed, dealloc, realloc};
+pub use blocks::{alloc, alloc_zeroed, dealloc};
 pub use host::{Entered, HostEngine, enter, leave};
 #[cfg(feature = "testing")]
 pub use paths::{Path, count};
+pub use resize::realloc;
 #[cfg(feature = "testing")]
 pub use tables::mapped_bytes as table_bytes;
 pub use visit::{Pin, pin};

@@ -22,11 +22,11 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::blocks;
 use super::free_block::{guard_of, second_word};
 use super::lookup::{self, Found};
 use super::record::Heap;
 use super::visit::{self, Pin};
+use super::{blocks, resize};
 use crate::engine::Kind;
 use crate::error::Error;
 use crate::key::ExpertKey;
@@ -174,7 +174,7 @@ pub fn reallocate(key: ExpertKey, address: *mut u8, size: usize) -> Result<NonNu
     // Exactly what holds content: what is behind it is new, and zeroed.
     let resized = match Layout::from_size_align(before + PREFIX, PREFIX) {
         // SAFETY: a live block of this heap, claimed by this thread alone.
-        Ok(old) => unsafe { blocks::resize(block, old, new, true) },
+        Ok(old) => unsafe { resize::resize(block, old, new, true) },
         Err(_) => Err(Error::InvalidPointer),
     };
     match resized {
