@@ -15,7 +15,7 @@ use lock_api::{Mutex, MutexGuard, RawMutex};
 
 use super::block::Block;
 use super::owner::{Directory, Owner};
-use super::requests::{Request, SMALL_CODE, Way};
+use super::requests::{Request, Way};
 use super::store::Store;
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind, Who};
@@ -23,6 +23,10 @@ use crate::error::Error;
 use crate::key::ExpertKey;
 use crate::sync::AtomicUsize;
 use crate::sync::Ordering::{Relaxed, Release, SeqCst};
+
+/// Whether code is dearer than the steps that more of it saves: each way to find a
+/// block has code of its own where it is not.
+const SMALL_CODE: bool = usize::BITS == 32;
 
 /// What is copied under the lock at most, in bytes, when a block of the host moves. To
 /// take the lock again costs more than it seems: that waits until what was copied has
@@ -141,7 +145,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         // What is plain was tried before.
         let found = match Way::of(request.asked, request.align) {
             Way::Plain => None,
-            _ => store.allocate(Way::Close, request),
+            way => store.allocate(way, request),
         };
         let done = found.map_or_else(|| store.allocate_slow(request), Ok);
         drop(store);
@@ -241,6 +245,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         let request = self.of_host(asked, align);
         let room = match Way::of(asked, align) {
             Way::Plain => None,
+            // Not from the end: what grew will grow again.
             _ => store.allocate(Way::Close, request),
         };
         let room = room.or_else(|| store.allocate_slow(request).ok());

@@ -38,8 +38,9 @@ const PLENTY: usize = 1 << 9;
 
 /// A block that is to be aligned to so many bytes at most, and to more than a granule,
 /// is cut from the end of a free one, with what is behind it up to the next such
-/// address: two lists change, not three.
-pub const KEPT: usize = 256;
+/// address: two lists change, not three. None is on 32-bit targets, where memory is
+/// dearer.
+pub const KEPT: usize = if usize::BITS > 32 { 256 } else { GRANULE };
 
 /// A free block at the head of its list, and how a request is cut out of it.
 #[derive(Clone, Copy)]
@@ -85,20 +86,9 @@ impl Found {
         (gap as isize >= 0).then_some(Self { block, gap, size: size + behind, rest: 0, class })
     }
 
-    /// Whichever of them is to be.
-    #[inline(never)]
-    fn cut_close(block: Block, class: Class, size: usize, align: usize) -> Option<Self> {
-        if align > GRANULE && align <= KEPT {
-            Self::cut_end(block, class, size, align)
-        } else {
-            Self::cut(block, class, size, align)
-        }
-    }
-
-    /// Cuts out no more than `size` bytes, be what is left a crumb.
-    pub fn spare(&mut self, size: usize, align: usize) {
-        self.gap = self.block.gap(align);
-        self.rest = self.block.size() - self.gap - size;
+    /// Cuts no more out than `size` bytes, though what is left be a crumb.
+    pub fn leave_crumb(&mut self, size: usize) {
+        self.rest += self.size - size;
         self.size = size;
     }
 }
@@ -158,14 +148,13 @@ impl Index {
             let class = Class::of(size);
             // SAFETY: C1.
             let head = unsafe { self.heads.get_unchecked(class.number()) };
-            let found =
-                self.block(*head).and_then(|block| Found::cut_close(block, class, size, align));
+            let found = self.block(*head).and_then(|block| Found::cut(block, class, size, align));
             if found.is_some() {
                 return found;
             }
         }
         let class = self.class_from(enough_for(size, align)?)?;
-        Found::cut_close(self.first(class), class, size, align)
+        Found::cut(self.first(class), class, size, align)
     }
 
     /// As [`find_close`](Self::find_close), and at last one among the first few

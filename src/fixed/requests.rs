@@ -28,10 +28,6 @@ pub struct Request<'a> {
     pub align: usize,
 }
 
-/// Whether code is dearer than the steps that more of it saves: each way has code of
-/// its own where it is not.
-pub const SMALL_CODE: bool = usize::BITS == 32;
-
 /// How the block for a request is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -47,8 +43,7 @@ impl Way {
     /// That of a request for `asked` bytes at a multiple of `align`.
     #[inline(always)]
     pub fn of(asked: usize, align: usize) -> Self {
-        let most = if SMALL_CODE { GRANULE } else { KEPT };
-        if asked > WIDE - HEADER || align > most {
+        if asked > WIDE - HEADER || align > KEPT {
             Self::Close
         } else if align > GRANULE {
             Self::Aligned
@@ -107,8 +102,8 @@ impl Store {
         let Some(tag) = tag(who) else { return Err(Error::TooManyExperts) };
         let size = block_size(asked).ok_or_else(|| why_not(request, MAX_BLOCK))?;
         let mut found = self.free.find(size, align).ok_or_else(|| why_not(request, size))?;
-        if !has_room(request, found.size) {
-            found.spare(size, align);
+        if CRUMBS && !has_room(request, found.size) {
+            found.leave_crumb(size);
         }
         charge(request, found.size)?;
         who.owner.gain(1, found.size);
@@ -248,8 +243,8 @@ impl Store {
         let mark = self.mark_of(block, request.kind);
         if let Some(mut found) = self.free.find(size, request.align) {
             let before = block.size();
-            if !has_room(request, found.size.saturating_sub(before)) {
-                found.spare(size, request.align);
+            if CRUMBS && !has_room(request, found.size.saturating_sub(before)) {
+                found.leave_crumb(size);
             }
             recharge(request, before, found.size)?;
             let moved = self.take(&found, mark);
