@@ -524,6 +524,41 @@ fn map_across_a_border() -> *mut u8 {
     (0x50..0x70).find_map(map).expect("some place is free")
 }
 
+/// The second word of an end mark takes links to blocks (X4). In memory at such an
+/// address the upper half of a link is an expert's slot.
+#[test]
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn an_end_mark_is_nobodys_block() {
+    const SIZE: usize = 64 << 10;
+    let map = |n: usize| {
+        let at = std::ptr::without_provenance_mut((n << 32) + (1 << 16));
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_FIXED_NOREPLACE);
+        let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        // SAFETY: a mapping where there was none.
+        let mapped = unsafe { libc::mmap(at, SIZE, access, flags, -1, 0) };
+        (mapped == at).then_some(mapped.cast::<u8>())
+    };
+    let memory = (0x70..0x90).find_map(map).expect("some place is free");
+    let heap: &'static ExpertHeap = Box::leak(Box::new(ExpertHeap::empty()));
+    // SAFETY: the mapping is nobody else's, and is never undone.
+    unsafe { heap.add_region(memory, SIZE) };
+    let expert = heap.expert("one").register().unwrap();
+    assert_eq!(expert.key().to_string(), "1.1", "slot 1");
+    let handle = expert.allocator();
+    // A run of its blocks, one that is the host's, and a run up to the end.
+    let mut blocks = 1;
+    handle.allocate(layout(72, 8)).unwrap();
+    // SAFETY: the layout is not of size 0.
+    assert!(!unsafe { heap.alloc(layout(500, 8)) }.is_null());
+    for size in [1000, 24, 8] {
+        while handle.allocate(layout(size, 8)).is_ok() {
+            blocks += 1;
+        }
+    }
+    assert_eq!(expert.finish().blocks, blocks);
+    heap.check().unwrap();
+}
+
 #[test]
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 fn memory_that_is_too_little_for_a_block_claims_no_window() {

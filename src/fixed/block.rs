@@ -163,6 +163,12 @@ impl Block {
         self.set_label(Label::new(tag, slack, self.address(), extent, salt));
     }
 
+    /// Makes this the end mark of a region: its first word is that of a live block.
+    #[inline]
+    pub fn set_end(self) {
+        self.set_extent(Extent::live(0, Kind::Bound));
+    }
+
     /// Makes this the header of a free block of `size` bytes, with its footer.
     /// The links are for the index to set, the mark of the next block for the
     /// caller.

@@ -41,7 +41,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         for span in store.regions.iter() {
             check_region(span, store.salt, &mut seen)?;
         }
-        if store.free.check()? != seen.free_blocks - seen.crumbs {
+        if store.free.check(&store.regions)? != seen.free_blocks - seen.crumbs {
             return Err("X2: the lists do not hold all free blocks");
         }
         let (mut blocks, mut bytes) = (0, 0);

@@ -153,7 +153,7 @@ impl Tag {
     /// The host, whose key has slot 0.
     pub const HOST: Self = Self(0);
 
-    /// The engine itself: tables, and the end marks of regions.
+    /// The engine itself: its tables.
     pub const ENGINE: Self = Self(u16::MAX);
 
     /// The tag of the key in `slot`; `None` where there are no more tags.

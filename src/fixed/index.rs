@@ -318,9 +318,17 @@ fn enough_for(size: usize, align: usize) -> Option<usize> {
 }
 
 #[cfg(feature = "testing")]
+use super::region::Regions;
+
+#[cfg(feature = "testing")]
 impl Index {
-    /// Walks all lists, testing X1 to X3; the number of blocks in them.
-    pub fn check(&self) -> Result<usize, &'static str> {
+    /// Walks all lists, testing X1 to X4; the number of blocks in them.
+    pub fn check(&self, regions: &Regions) -> Result<usize, &'static str> {
+        let is_end =
+            |end: Block| Link::to(end) == self.nil && Window::of(end.address()) == self.window;
+        if self.window != Window::NONE && !regions.iter().any(|span| is_end(span.end)) {
+            return Err("X4: the lists do not end at an end mark of the window");
+        }
         let mut count = 0;
         for number in 1..CLASSES {
             // SAFETY: the loop's bounds.

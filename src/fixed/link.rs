@@ -77,8 +77,7 @@ impl Link {
         (self.0 >> 1) as usize
     }
 
-    /// Where the block in `window` is that this leads to; of a link to
-    /// nothing, or to a list, some address.
+    /// Where the block, or the end mark, in `window` is that this leads to.
     #[inline(always)]
     pub fn pointer(self, window: Window) -> *mut u8 {
         // Added, not or-ed: that is a part of the instruction that follows the link.

@@ -10,7 +10,7 @@
 //!
 //! The node in front links the regions to each other; the end mark is the
 //! header of a live block of size 0, so that no block ever merges past it. Its
-//! second word is read by nobody.
+//! second word is no label: it takes what is written to no block (X4).
 //!
 //! - R1 a node is written once and stays as it is; nothing else writes to it.
 //! - R2 `first < end`, and both are addresses of headers.
@@ -18,8 +18,7 @@
 use core::ptr::NonNull;
 
 use super::block::Block;
-use super::header::{Extent, GRANULE, HEADER, MAX_BLOCK, MIN_BLOCK, Salt, Tag};
-use crate::engine::Kind;
+use super::header::{GRANULE, HEADER, MAX_BLOCK, MIN_BLOCK};
 
 /// The node in front of a region. Its size is a multiple of [`HEADER`].
 #[repr(C)]
@@ -123,7 +122,7 @@ impl Regions {
         // SAFETY: S1; `node + NODE + size + HEADER` is at most `start + len`.
         let first = unsafe { Block::at(node + NODE) };
         let end = first.skip(size);
-        end.set_live(Extent::live(0, Kind::Bound), Tag::ENGINE, 0, Salt::NONE);
+        end.set_end();
         first.set_free(size);
         end.set_previous_free(true);
         let node = core::ptr::with_exposed_provenance_mut::<Node>(node);

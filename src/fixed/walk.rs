@@ -55,7 +55,7 @@ impl Store {
             let mut block = span.first;
             while block != span.end {
                 if block.is_of(tag, kind, self.salt) {
-                    block = self.release_all(block, tag, kind, &mut taken);
+                    block = self.release_all(block, span.end, tag, kind, &mut taken);
                 }
                 block = block.next();
             }
@@ -63,14 +63,22 @@ impl Store {
         taken
     }
 
-    /// Frees the run of blocks from `first` on that are of this owner and
-    /// kind, with the free ones between them, as one.
-    fn release_all(&mut self, first: Block, tag: Tag, kind: Kind, taken: &mut Taken) -> Block {
+    /// Frees the run of blocks from `first` on, at most up to the end mark `end`, that
+    /// are of this owner and kind, with the free ones between them, as one.
+    fn release_all(
+        &mut self,
+        first: Block,
+        end: Block,
+        tag: Tag,
+        kind: Kind,
+        taken: &mut Taken,
+    ) -> Block {
         let mut size = 0;
         loop {
             let block = first.skip(size);
             let more = block.size();
-            if block.is_of(tag, kind, self.salt) {
+            // The label of an end mark is none (X4).
+            if block != end && block.is_of(tag, kind, self.salt) {
                 taken.blocks += 1;
                 taken.bytes += more;
                 if size != 0 {

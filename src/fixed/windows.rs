@@ -104,15 +104,18 @@ impl Windows {
 }
 
 #[cfg(feature = "testing")]
+use super::region::Regions;
+
+#[cfg(feature = "testing")]
 impl Windows {
     /// Walks all lists of all windows; the number of blocks in them.
-    pub fn check(&self) -> Result<usize, &'static str> {
-        let mut count = self.first.check()?;
+    pub fn check(&self, regions: &Regions) -> Result<usize, &'static str> {
+        let mut count = self.first.check(regions)?;
         let mut more = self.first.more;
         while let Some(index) = more {
             // SAFETY: N2; the store is borrowed.
             let index = unsafe { index.as_ref() };
-            count += index.check()?;
+            count += index.check(regions)?;
             more = index.more;
         }
         Ok(count)

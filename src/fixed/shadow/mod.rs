@@ -9,13 +9,14 @@ mod apply;
 mod content;
 
 use core::mem::MaybeUninit;
+use core::ops::Range;
 use core::ptr::NonNull;
 
 use self::content::Content;
 use crate::account::Account;
 use crate::engine::{Engine, Kind, Who};
 use crate::fixed::check::Checked;
-use crate::fixed::header::{GRANULE, HEADER, MAX_SLACK};
+use crate::fixed::header::{GRANULE, HEADER, MAX_SLACK, TAGS};
 use crate::fixed::heap::FixedEngine;
 use crate::fixed::index::KEPT;
 use crate::fixed::lock::SpinLock;
@@ -191,7 +192,7 @@ struct Shadow<'m> {
     stale: [Option<NonNull<u8>>; STALE],
     memory: &'m mut [MaybeUninit<u8>],
     /// Address range of all memory, given to the heap or not yet.
-    range: core::ops::Range<usize>,
+    range: Range<usize>,
     counts: Counts,
 }
 
@@ -229,12 +230,18 @@ pub fn run(seed: u64, operations: u32, memory: &mut [MaybeUninit<u8>]) -> Result
 
 impl Shadow<'_> {
     /// Opens the accounts: quotas from none to tight, one patron the child of
-    /// another, slots far apart.
+    /// another, slots far apart; of two patrons such that a link that is taken for
+    /// a label names them.
     fn open_all(&mut self) {
+        let Range { start, end } = self.range;
+        let likely = [start, end].map(|address| address >> 16 & 0xFFFF);
         let mut slot = 0;
         for index in 0..PATRONS {
             slot += 1 + self.random.below(9);
-            self.patrons.0[index].slot.store(slot, Relaxed);
+            let link = likely.get(index).copied().filter(|&link| (100..TAGS).contains(&link));
+            let is_new = index == 0 || likely[0] != likely[1];
+            let chosen = link.filter(|_| is_new).unwrap_or(slot);
+            self.patrons.0[index].slot.store(chosen, Relaxed);
             self.open(index);
         }
     }
