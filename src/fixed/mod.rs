@@ -24,9 +24,9 @@
 //! target, and with it a multiple of 32 (on 32-bit targets of 8, from 16 on); at most
 //! 1 KiB for a heap without memory; at most 64 bytes for the slot of an expert on
 //! 32-bit targets. On 64-bit targets a new block of up to 32 KiB that is to be aligned to
-//! more, up to 256, keeps what is behind it up to the next such address, while there is
-//! room and quota. Of each region up to 86 bytes (30 on 32-bit targets) are lost, and on 64-bit targets 800
-//! of the first in each 4 GiB but those that the heap began in.
+//! more, up to 256, may keep what is behind it up to the next such address, where there is
+//! room and quota. Of each region up to 86 bytes (30 on 32-bit targets) are lost, and on
+//! 64-bit targets 800 of the first in each 4 GiB but those that the heap began in.
 //!
 //! What is bounded: allocating, freeing, and resizing in place take a number of
 //! steps that does not depend on the number of blocks (124 instructions for

@@ -58,6 +58,11 @@ impl Shadow<'_> {
             Kind::Raw => (heap.raw_allocate(who, size), 16, true),
             _ => (heap.allocate(who, kind, layout, zeroed), align, zeroed),
         };
+        let granted = kind == Kind::Ambient && who.overdraft;
+        let after = who.account.charged();
+        rule(granted || quota == 0 || after <= quota.max(charged), "granted beyond the quota")?;
+        let wrong = granted && result == Err(Error::QuotaExceeded);
+        rule(!wrong, "refused what is granted beyond the quota")?;
         let at = match result {
             Ok(at) => at,
             Err(error) => return self.refused(heap, error, size, align, charged, quota),
@@ -192,6 +197,11 @@ impl Shadow<'_> {
             // SAFETY: a live block of this heap, of this owner and kind, with its layout.
             unsafe { heap.reallocate(who, old.kind, old.at, layout, new, zeroed) }
         };
+        let granted = old.kind == Kind::Ambient && who.overdraft;
+        let after = who.account.charged();
+        rule(granted || quota == 0 || after <= quota.max(charged), "granted beyond the quota")?;
+        let wrong = granted && result == Err(Error::QuotaExceeded);
+        rule(!wrong, "refused what is granted beyond the quota")?;
         let at = match result {
             Ok(at) => at,
             Err(error) => {

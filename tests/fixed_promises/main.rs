@@ -1,0 +1,93 @@
+//! What the documents say of `ExpertHeap` and the shadow model does not see: that knows
+//! neither where a block has to be, nor what is done under the lock, nor the host's own
+//! calls.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod charges;
+mod locked;
+mod places;
+mod pointers;
+mod regions;
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::mem::MaybeUninit;
+
+use expert_alloc::{ExpertHeap, Stats};
+use lock_api::RawMutex;
+
+const GRANULE: usize = if usize::BITS > 32 { 32 } else { 8 };
+
+/// A heap over a leaked region of `size` bytes.
+fn heap(size: usize) -> &'static ExpertHeap {
+    let heap: &'static ExpertHeap = Box::leak(Box::new(ExpertHeap::empty()));
+    let memory: &'static mut [MaybeUninit<u8>] = vec![MaybeUninit::uninit(); size].leak();
+    // SAFETY: leaked memory is nobody else's.
+    assert_ne!(unsafe { heap.add_region(memory.as_mut_ptr().cast(), size) }, 0);
+    heap
+}
+
+fn layout(size: usize, align: usize) -> Layout {
+    Layout::from_size_align(size, align).unwrap()
+}
+
+/// A block of the host's, aligned to 8.
+fn take<R: RawMutex + Send + Sync>(heap: &ExpertHeap<R>, size: usize) -> *mut u8 {
+    // SAFETY: the tests pass no size of 0.
+    unsafe { heap.alloc(layout(size, 8)) }
+}
+
+/// Frees one from [`take`].
+fn give<R: RawMutex + Send + Sync>(heap: &ExpertHeap<R>, block: *mut u8, size: usize) {
+    // SAFETY: a live block with its size.
+    unsafe { heap.dealloc(block, layout(size, 8)) }
+}
+
+/// Resizes one from [`take`].
+fn resize<R: RawMutex + Send + Sync>(
+    heap: &ExpertHeap<R>,
+    block: *mut u8,
+    old: usize,
+    new: usize,
+) -> *mut u8 {
+    // SAFETY: a live block with its size.
+    unsafe { heap.realloc(block, layout(old, 8), new) }
+}
+
+/// Takes all memory that is left.
+fn fill<R: RawMutex + Send + Sync>(heap: &ExpertHeap<R>) {
+    for log2 in (3..24).rev() {
+        while !take(heap, 1 << log2).is_null() {}
+    }
+}
+
+/// What is charged is what is held, headers included.
+fn assert_charged(stats: Stats) {
+    assert_eq!(stats.charged_bytes, stats.live_bytes + 8 * stats.live_blocks, "{stats:?}");
+    assert!(stats.peak_bytes >= stats.charged_bytes, "{stats:?}");
+}
+
+fn write(block: *mut u8, size: usize, byte: u8) {
+    // SAFETY: the tests pass live blocks.
+    unsafe { block.write_bytes(byte, size) }
+}
+
+fn is_filled(block: *mut u8, size: usize, byte: u8) -> bool {
+    // SAFETY: the tests pass live blocks that were written to.
+    unsafe { std::slice::from_raw_parts(block, size) }.iter().all(|&is| is == byte)
+}
+
+/// `len` bytes that nobody else has, from `before` bytes before a border of two windows.
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+fn map(before: usize, len: usize) -> *mut u8 {
+    let map = |n: usize| {
+        let at = std::ptr::without_provenance_mut((n << 32) - before);
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_FIXED_NOREPLACE);
+        let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        // SAFETY: a mapping where there was none.
+        let mapped = unsafe { libc::mmap(at, len, access, flags, -1, 0) };
+        (mapped == at).then_some(mapped.cast::<u8>())
+    };
+    (0x100..0x1000).step_by(4).find_map(map).expect("some place is free")
+}
