@@ -287,6 +287,7 @@ mod tests {
         let other_size = (1..1000)
             .filter(|n| label.matches(0x1000, Extent::live(64 + n * GRANULE, Kind::Raw), salt))
             .count();
+        assert_ne!(Salt::new(0x1000, 1), Salt::new(0x2000, 1));
         let heaps = (0..20).flat_map(|n| (1..51).map(move |count| Salt::new(n << 12, count)));
         let other_heap =
             heaps.filter(|&other| other != salt && label.matches(0x1000, extent, other));
