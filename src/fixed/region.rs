@@ -117,8 +117,7 @@ impl Regions {
     ///   from now on and for as long as the heap is in use.
     pub unsafe fn add(&mut self, start: NonNull<u8>, len: usize) -> Option<(Block, usize, usize)> {
         let start = start.as_ptr().expose_provenance();
-        let place = Self::measure(start, len)?;
-        let Place { node, size } = place;
+        let Place { node, size } = Self::measure(start, len)?;
         // SAFETY: S1; `node + NODE + size + HEADER` is at most `start + len`.
         let first = unsafe { Block::at(node + NODE) };
         let end = first.skip(size);
