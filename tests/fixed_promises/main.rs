@@ -10,6 +10,8 @@ mod locked;
 mod places;
 mod pointers;
 mod regions;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod windows;
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::mem::MaybeUninit;
@@ -76,18 +78,4 @@ fn write(block: *mut u8, size: usize, byte: u8) {
 fn is_filled(block: *mut u8, size: usize, byte: u8) -> bool {
     // SAFETY: the tests pass live blocks that were written to.
     unsafe { std::slice::from_raw_parts(block, size) }.iter().all(|&is| is == byte)
-}
-
-/// `len` bytes that nobody else has, from `before` bytes before a border of two windows.
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
-fn map(before: usize, len: usize) -> *mut u8 {
-    let map = |n: usize| {
-        let at = std::ptr::without_provenance_mut((n << 32) - before);
-        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_FIXED_NOREPLACE);
-        let flags = flags | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a mapping where there was none.
-        let mapped = unsafe { libc::mmap(at, len, access, flags, -1, 0) };
-        (mapped == at).then_some(mapped.cast::<u8>())
-    };
-    (0x100..0x1000).step_by(4).find_map(map).expect("some place is free")
 }
