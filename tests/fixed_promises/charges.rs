@@ -104,7 +104,9 @@ fn what_shrinks_moves_into_a_hole_within_the_quota_only() {
     assert_charged(expert.stats());
     // With room for both it moves.
     assert_eq!(expert.realloc(large.as_ptr(), 2_040), Ok(large));
-    assert_eq!(expert.realloc(large.as_ptr(), 900).unwrap().as_ptr(), hole);
+    let small = expert.realloc(large.as_ptr(), 900).unwrap();
+    // Aligned to 16, which a granule is not on 32-bit targets.
+    assert!((hole.addr()..hole.addr() + 16).contains(&small.addr().get()));
     heap.check().unwrap();
 }
 

@@ -94,7 +94,7 @@ fn what_is_large_is_not_copied_under_the_lock() {
         let had = layout(old, align);
         // SAFETY: no size is 0.
         let block = unsafe { heap.alloc(had) };
-        take(heap, 8);
+        take(heap, 200);
         // SAFETY: a live block with its layout.
         copied_unlocked(block, old, || unsafe { heap.realloc(block, had, new) });
         heap.check().unwrap();
@@ -152,6 +152,7 @@ fn a_raw_block_is_none_while_it_is_moved_or_filled() {
 }
 
 /// How often the lock is taken.
+#[cfg(target_pointer_width = "64")]
 fn locks<T>(act: impl FnOnce() -> T) -> (usize, T) {
     let count = std::rc::Rc::new(std::cell::Cell::new(0));
     let counted = count.clone();
@@ -177,7 +178,7 @@ fn nothing_is_filled_under_the_lock() {
     let heap = hooked(64 << 10);
     let expert = heap.expert("zeros").register().unwrap();
     let handle = expert.allocator();
-    let large = layout(5_000, 8);
+    let large = layout(5_000, 16);
     let dirty = || {
         let block = handle.allocate(large).unwrap().cast::<u8>();
         write(block.as_ptr(), 5_000, 7);

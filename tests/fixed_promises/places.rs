@@ -122,9 +122,9 @@ fn what_shrinks_stays_only_while_there_is_a_free_block_512_times_as_large() {
 #[test]
 fn what_shrinks_to_less_than_a_half_moves_into_a_hole() {
     let heap = heap(64 << 10);
-    let hole = (take(heap, 1_900), take(heap, 8)).0;
+    let hole = (take(heap, 1_990), take(heap, 8)).0;
     let large = (take(heap, 4_000), take(heap, 8)).0;
-    give(heap, hole, 1_900);
+    give(heap, hole, 1_990);
     assert_eq!(resize(heap, large, 4_000, 1_900), hole);
     heap.check().unwrap();
 }

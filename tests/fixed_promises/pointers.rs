@@ -15,7 +15,7 @@ fn stale_pointers_into_new_blocks_are_found_out() {
         expert.free(block.as_ptr()).unwrap();
     }
     // Not filled.
-    let both = layout(88 + second.addr().get() - first.addr().get(), 8);
+    let both = layout(88 + second.addr().get() - first.addr().get(), 16);
     let block = expert.allocator().allocate(both).unwrap().cast::<u8>();
     assert_eq!(block, first);
     assert_eq!(expert.free(second.as_ptr()), Err(Error::InvalidPointer));
