@@ -37,6 +37,21 @@ fn an_aligned_block_keeps_what_is_behind_it_up_to_256_bytes() {
     }
 }
 
+/// Not from the end, as when it was new.
+#[test]
+#[cfg(target_pointer_width = "64")]
+fn an_aligned_block_that_grows_gets_room_behind_it() {
+    let heap = heap(64 << 10);
+    // SAFETY: no size is 0, and each block is used with its own layout.
+    let grow = |block, old, new| unsafe { heap.realloc(block, layout(old, 64), new) };
+    // SAFETY: as above.
+    let block = unsafe { heap.alloc(layout(100, 64)) };
+    let grown = grow(block, 100, 5_000);
+    assert_ne!(grown, block);
+    assert_eq!(grow(grown, 5_000, 9_000), grown);
+    heap.check().unwrap();
+}
+
 /// Sizes of which 4 share a list: the hole is one that only a search finds.
 #[test]
 fn the_only_hole_is_found_behind_smaller_ones_of_its_list() {
