@@ -308,7 +308,7 @@ fn a_mapping_that_was_looked_at_goes_as_well() {
     let seen = testing::count(Path::HugeKept);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        scope.spawn(|| {
+        let looking = scope.spawn(|| {
             while !done.load(Relaxed) {
                 std::hint::black_box(ALLOC.owner_of(&raw const done));
             }
@@ -317,6 +317,8 @@ fn a_mapping_that_was_looked_at_goes_as_well() {
             give(take(size), size);
         }
         done.store(true, Relaxed);
+        // The end of a scope does not wait for the end of its threads.
+        looking.join().unwrap();
     });
     check();
     let began = Instant::now();
