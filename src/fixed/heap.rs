@@ -227,7 +227,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         }
         // SAFETY: both blocks are the caller's, live, and at least this long.
         unsafe { from.copy_to_nonoverlapping(room.payload(), kept) };
-        store.free_for_host(self.who(), block);
+        store.free(self.who(), &self.directory, block);
         room.payload().as_ptr()
     }
 

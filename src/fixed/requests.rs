@@ -125,15 +125,6 @@ impl Store {
         self.release(block, size);
     }
 
-    /// As [`free`](Self::free), of a block of the host.
-    #[cfg_attr(target_pointer_width = "64", inline(always))]
-    pub fn free_for_host(&mut self, host: Who<'_, Owner>, block: Block) {
-        let size = block.size();
-        host.account.refund_unlimited_locked(size);
-        host.owner.lose(1, size);
-        self.release(block, size);
-    }
-
     /// Makes room for `asked` bytes of a live block of the host: where it
     /// stands, or elsewhere, the content being the caller's to move. `None`,
     /// with nothing changed, if that is not as simple as it mostly is.

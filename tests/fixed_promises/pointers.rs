@@ -1,7 +1,7 @@
 //! Pointers that are not those of live blocks.
 
 use allocator_api2::alloc::Allocator;
-use expert_alloc::Error;
+use expert_alloc::{Error, Expert, ExpertHeap};
 
 use crate::{give, heap, layout, take};
 
@@ -34,13 +34,19 @@ fn stale_pointers_into_new_blocks_are_found_out() {
     heap.check().unwrap();
 }
 
-/// The words before it are a header that once was one; what that leads to looks like
-/// a free block, but nothing ends there, or only half of it says so.
-#[test]
-#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
-fn an_old_header_that_leads_to_no_free_block_is_none() {
-    let heap = heap(8 << 10);
-    let expert = heap.expert("forger").register().unwrap();
+/// A header that is in the middle of a live block now.
+pub struct OldHeader {
+    /// The payload that was behind it.
+    pub block: *mut u8,
+    pub header: *mut [u32; 2],
+    /// What it was.
+    pub copy: [u32; 2],
+    /// The payload of the block that came next, in the same block now.
+    pub last: *mut u8,
+}
+
+/// Makes one: three blocks side by side become one.
+pub fn old_header(expert: &Expert<&ExpertHeap>) -> OldHeader {
     let [first, block, last, _wall] = [(); 4].map(|()| expert.alloc(88).unwrap().as_ptr());
     let header = block.wrapping_sub(8).cast::<[u32; 2]>();
     // SAFETY: a header is two words, aligned.
@@ -50,6 +56,17 @@ fn an_old_header_that_leads_to_no_free_block_is_none() {
     }
     let all = expert.alloc(88 + last.addr() - first.addr()).unwrap().as_ptr();
     assert_eq!(all, first);
+    OldHeader { block, header, copy, last }
+}
+
+/// The words before it are a header that once was one; what that leads to looks like
+/// a free block, but nothing ends there, or only half of it says so.
+#[test]
+#[expect(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
+fn an_old_header_that_leads_to_no_free_block_is_none() {
+    let heap = heap(8 << 10);
+    let expert = heap.expert("forger").register().unwrap();
+    let OldHeader { block, header, copy, last } = old_header(&expert);
     let next = last.wrapping_sub(8).cast::<u32>();
     // The last of them is all right but for a size that no block has.
     let impossible = if usize::BITS == 64 { 40 } else { 60 };

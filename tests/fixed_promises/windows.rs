@@ -2,6 +2,7 @@
 
 use expert_alloc::{Error, ExpertHeap};
 
+use crate::pointers::{OldHeader, old_header};
 use crate::regions::LOST;
 use crate::{fill, give, heap, resize, take};
 
@@ -94,22 +95,14 @@ fn experts_live_in_other_windows_too() {
     heap.check().unwrap();
 }
 
-/// As above: it leads far out of the region, where there is no memory.
+/// A header that once was one leads far out of the region, where there is no memory.
 #[test]
 fn an_old_header_that_leads_out_of_the_region_is_not_followed() {
     let heap: ExpertHeap = ExpertHeap::empty();
     // SAFETY: nothing else uses this mapping.
     assert_ne!(unsafe { heap.add_region(map(0, 8 << 10), 8 << 10) }, 0);
     let expert = heap.expert("forger").register().unwrap();
-    let [first, block, last, _wall] = [(); 4].map(|()| expert.alloc(88).unwrap().as_ptr());
-    let header = block.wrapping_sub(8).cast::<[u32; 2]>();
-    // SAFETY: a header is two words, aligned.
-    let copy = unsafe { header.read() };
-    for freed in [first, block, last] {
-        expert.free(freed).unwrap();
-    }
-    let all = expert.alloc(88 + last.addr() - first.addr()).unwrap().as_ptr();
-    assert_eq!(all, first);
+    let OldHeader { block, header, copy, last } = old_header(&expert);
     for log2 in 16..31 {
         // SAFETY: inside the block.
         unsafe { header.write(copy) };
