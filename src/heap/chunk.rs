@@ -3,7 +3,8 @@
 //!
 //! Invariants
 //!
-//! - C1 a slice is in `free` iff no span has it; slice 0 never is.
+//! - C1 a slice is in `free` iff blocks may lie in it and no span has it; the slices
+//!   of headers and tag tables never are.
 //! - C2 `dirty` is a part of `free`: free slices that may have physical pages.
 //!   The other free slices read as zero.
 //! - C3 `aged` is a part of `dirty`: those that were so at the last tick.
@@ -15,9 +16,9 @@ use core::ptr::NonNull;
 
 use super::address;
 use super::bitmap::SliceSet;
-use super::geometry::{CHUNK, SLICE, SLICES};
+use super::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, SLICE, SLICES};
 use super::span::Span;
-use super::tables::Pooled;
+use super::tables::{Linked, Pooled};
 use crate::source;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
@@ -65,14 +66,16 @@ impl Pooled for Chunk {
             next_unused: Cell::new(None),
         }
     }
+}
 
+impl Linked for Chunk {
     fn next_unused(&self) -> &Cell<Option<&'static Self>> {
         &self.next_unused
     }
 }
 
 impl Chunk {
-    /// Takes over a fresh mapping, all its slices but the first free, which may
+    /// Takes over a fresh mapping, all its slices for blocks free, which may
     /// grow to `reserved` bytes.
     pub fn open(&self, mapping: NonNull<u8>, bytes: usize, reserved: usize) {
         // The only place where a chunk's provenance is exposed (see `address`).
@@ -81,7 +84,7 @@ impl Chunk {
         self.reserved.set(reserved);
         let mut free = SliceSet::EMPTY;
         if bytes == CHUNK {
-            free.insert(1, SLICES - 1);
+            free.insert(FIRST_SLICE, BLOCK_SLICES);
         }
         self.free.set(free);
         self.dirty.set(SliceSet::EMPTY);
@@ -124,7 +127,7 @@ impl Chunk {
 
     /// Whether no span is in it.
     pub fn is_empty(&self) -> bool {
-        self.free.get().len() == SLICES - 1
+        self.free.get().len() == BLOCK_SLICES
     }
 
     /// The header of a slice.

@@ -6,12 +6,13 @@
 
 #[cfg(unix)]
 mod system {
+    use crate::heap::local::TAGGED;
     use crate::heap::record::{Heap, Lists};
-    use crate::heap::{arena, tables, thread, visit};
+    use crate::heap::{arena, numbers, tables, thread, visit};
     use crate::sync::{AtomicBool, Ordering::Relaxed};
 
     /// The token of no thread: no word has this address.
-    const LOST: usize = 1;
+    const LOST: usize = !1 << 1;
 
     static IS_SET: AtomicBool = AtomicBool::new(false);
 
@@ -21,6 +22,7 @@ mod system {
         thread::lock_forever();
         Heap::lock_making();
         Heap::made().for_each(Heap::lock_forever);
+        numbers::lock_forever();
         arena::lock_forever();
         tables::lock_forever();
     }
@@ -30,6 +32,8 @@ mod system {
         unsafe { tables::unlock() };
         // SAFETY: as above.
         unsafe { arena::unlock() };
+        // SAFETY: as above.
+        unsafe { numbers::unlock() };
         for heap in Heap::made() {
             // SAFETY: as above; no record was made in between.
             unsafe { heap.unlock() };
@@ -52,8 +56,11 @@ mod system {
     fn disown(lists: &Lists) {
         let mine = thread::token();
         let is_lost = |token| token != 0 && token != mine;
-        for span in lists.spans().filter(|span| is_lost(span.thread.load(Relaxed))) {
-            span.thread.store(LOST, Relaxed);
+        for span in lists.spans() {
+            let thread = span.thread.load(Relaxed);
+            if is_lost(thread & !TAGGED) {
+                span.thread.store(LOST | thread & TAGGED, Relaxed);
+            }
         }
     }
 
