@@ -110,6 +110,57 @@ mod unix {
         lost.join().unwrap();
     }
 
+    /// Page faults of this process so far.
+    fn faults() -> i64 {
+        // SAFETY: zero is a value of every field.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: `usage` is ours.
+        assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) }, 0);
+        usage.ru_minflt
+    }
+
+    /// Page faults of parent and child between a call of `fork` and its returns.
+    fn faults_of_a_fork() -> (i64, i64) {
+        let before = faults();
+        // SAFETY: the child leaves at once.
+        match unsafe { libc::fork() } {
+            0 => {
+                // A status has a byte.
+                let code = faults().min(255) as i32;
+                // SAFETY: no preconditions.
+                unsafe { libc::_exit(code) };
+            }
+            child => {
+                let parents = faults() - before;
+                let status = wait(child);
+                assert!(libc::WIFEXITED(status));
+                (parents, libc::WEXITSTATUS(status).into())
+            }
+        }
+    }
+
+    /// What `fork` writes, and so copies, does not grow with the experts, alive or
+    /// ended.
+    pub fn its_cost_does_not_depend_on_experts() {
+        const EXPERTS: usize = 3000;
+        /// More than the locks and the handlers' stacks lie in; far fewer than the
+        /// pages of so many records.
+        const MOST: i64 = 100;
+        let within = |(parent, child): (i64, i64), when: &str| {
+            assert!(parent <= MOST && child <= MOST, "{when}: {parent} and {child} faults");
+        };
+        within(faults_of_a_fork(), "before");
+        let experts: Vec<Expert> =
+            (0..EXPERTS).map(|_| ALLOC.expert("forked").register().unwrap()).collect();
+        for expert in &experts {
+            expert.alloc(64).unwrap();
+        }
+        within(faults_of_a_fork(), "with experts");
+        drop(experts);
+        ALLOC.purge();
+        within(faults_of_a_fork(), "after they have ended");
+    }
+
     pub fn forks_among_busy_threads() {
         let shared = ALLOC.expert("shared").register().unwrap();
         shared.alloc(100).unwrap();
@@ -148,6 +199,7 @@ fn main() {
             "a_thread_of_the_child_is_none_of_the_lost",
             unix::a_thread_of_the_child_is_none_of_the_lost,
         ),
+        ("its_cost_does_not_depend_on_experts", unix::its_cost_does_not_depend_on_experts),
         ("forks_among_busy_threads", unix::forks_among_busy_threads),
     ]);
 }

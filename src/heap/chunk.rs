@@ -196,6 +196,21 @@ impl Chunk {
         Some(place * bits + bits - 1 - word.leading_zeros() as usize)
     }
 
+    /// The slices at which spans begin, in order; under the arena's lock (C4).
+    #[cfg(unix)]
+    pub fn starts(&self) -> impl Iterator<Item = usize> {
+        let bits = usize::BITS as usize;
+        self.starts.iter().enumerate().flat_map(move |(place, word)| {
+            let mut left = word.load(Relaxed);
+            core::iter::from_fn(move || {
+                let slice = place * bits + left.trailing_zeros() as usize;
+                let is_one = left != 0;
+                left &= left.wrapping_sub(1);
+                is_one.then_some(slice)
+            })
+        })
+    }
+
     /// Gives the physical pages of the slices in `which`, a part of `dirty`,
     /// back to the system. Returns how many slices that were.
     pub fn purge(&self, which: SliceSet) -> usize {

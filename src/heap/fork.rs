@@ -6,8 +6,8 @@
 
 #[cfg(unix)]
 mod system {
-    use crate::heap::record::{Heap, Lists};
-    use crate::heap::{arena, tables, thread, visit};
+    use crate::heap::record::Heap;
+    use crate::heap::{arena, chunk_map, stripes, tables, thread, visit};
     use crate::sync::{AtomicBool, Ordering::Relaxed};
 
     /// The token of no thread: no word has this address.
@@ -15,12 +15,12 @@ mod system {
 
     static IS_SET: AtomicBool = AtomicBool::new(false);
 
-    /// In the lock order of `record.rs`; the host's heap is the oldest record,
-    /// which comes last.
+    /// In the lock order of `record.rs`. As many locks as there are stripes and a few
+    /// more, however many heaps there are.
     extern "C" fn before() {
         thread::lock_forever();
         Heap::lock_making();
-        Heap::made().for_each(Heap::lock_forever);
+        stripes::lock_forever();
         arena::lock_forever();
         tables::lock_forever();
     }
@@ -30,10 +30,8 @@ mod system {
         unsafe { tables::unlock() };
         // SAFETY: as above.
         unsafe { arena::unlock() };
-        for heap in Heap::made() {
-            // SAFETY: as above; no record was made in between.
-            unsafe { heap.unlock() };
-        }
+        // SAFETY: as above.
+        unsafe { stripes::unlock() };
         // SAFETY: as above.
         unsafe { Heap::unlock_making() };
         // SAFETY: as above.
@@ -42,19 +40,25 @@ mod system {
 
     extern "C" fn after_in_child() {
         visit::unpin_others();
+        disown();
         after();
-        Heap::made().for_each(|heap| heap.with(disown));
     }
 
     /// Takes the spans of threads that the child does not have from whoever gets
     /// their tokens (T1 of `thread`): the C library uses their stacks again, and the
     /// token of a thread is an address there.
-    fn disown(lists: &Lists) {
+    ///
+    /// What is written is a page of the child's own from then on, so only the headers
+    /// of lost threads' spans are; the others are read where they are shared.
+    fn disown() {
         let mine = thread::token();
-        let is_lost = |token| token != 0 && token != mine;
-        for span in lists.spans().filter(|span| is_lost(span.thread.load(Relaxed))) {
-            span.thread.store(LOST, Relaxed);
-        }
+        let is_lost = |token| token != 0 && token != mine && token != LOST;
+        chunk_map::for_each(|chunk| {
+            let headers = chunk.starts().map(|slice| chunk.header(slice));
+            for span in headers.filter(|span| is_lost(span.thread.load(Relaxed))) {
+                span.thread.store(LOST, Relaxed);
+            }
+        });
     }
 
     pub fn prepare() {

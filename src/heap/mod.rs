@@ -36,6 +36,7 @@ mod remote;
 mod resize;
 mod size_class;
 mod span;
+mod stripes;
 mod tables;
 mod thread;
 mod tls;

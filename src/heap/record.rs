@@ -12,9 +12,10 @@
 //! - H3 a bit of `abandoned_classes` is set iff that class's list of abandoned
 //!   spans is not empty.
 //! - H4 the account was charged the sum of `charged` over the spans.
+//! - H5 `lists` is used by the holder of the record's stripe alone.
 //!
-//! Lock order: an expert's heap, then the host's, then the arena, then the
-//! tables.
+//! Lock order: an expert's heap (one only: see `stripes`), then the host's, then the
+//! arena, then the tables.
 
 use core::cell::Cell;
 use core::ptr;
@@ -26,14 +27,15 @@ use super::idle;
 use super::paths::{self, Path};
 use super::size_class::CLASSES;
 use super::span::{Span, SpanList, State};
+use super::stripes::{self, Stripe};
 use super::tables::{Pool, Pooled};
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Lock, Ordering, Ordering::Relaxed};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Ordering, Ordering::Relaxed};
 
-/// The lists of a heap, under its lock.
+/// The lists of a heap, under its lock (H5).
 pub struct Lists {
     spans: Cell<Option<&'static Span>>,
     caches: Cell<Option<&'static Cache>>,
@@ -44,9 +46,6 @@ pub struct Lists {
     adopted: Cell<u64>,
 }
 
-// SAFETY: spans and caches may be used by any thread, under the lock.
-unsafe impl Send for Lists {}
-
 /// A heap record. See the module.
 pub struct Heap {
     key: AtomicUsize,
@@ -54,13 +53,15 @@ pub struct Heap {
     account: AtomicPtr<Account>,
     overdraft: AtomicBool,
     pub abandoned_classes: [AtomicBool; CLASSES],
-    lists: Lock<Lists>,
+    lists: Lists,
+    /// The lock of `lists` (H5).
+    stripe: &'static Stripe,
     /// The next of all records ever made.
     next_made: AtomicPtr<Heap>,
     next_unused: Cell<Option<&'static Heap>>,
 }
 
-// SAFETY: the Cell is used under a lock.
+// SAFETY: the Cells of `lists` are used under a lock (H5), and so is the other.
 unsafe impl Sync for Heap {}
 // SAFETY: as above.
 unsafe impl Send for Heap {}
@@ -69,14 +70,14 @@ unsafe impl Send for Heap {}
 pub static HOST_ACCOUNT: Account = Account::new();
 
 /// The host's ambient heap.
-pub static HOST: Heap = Heap::new_static(HOST_KEY, Kind::Ambient, &HOST_ACCOUNT);
+pub static HOST: Heap = Heap::new_static(&stripes::HOST);
 
 static MADE: AtomicPtr<Heap> = AtomicPtr::new((&raw const HOST).cast_mut());
 static POOL: Pool<Heap> = Pool::new();
 
 impl Pooled for Heap {
     fn new() -> Self {
-        Self::new_static(HOST_KEY, Kind::Ambient, &HOST_ACCOUNT)
+        Self::new_static(stripes::next())
     }
 
     fn next_unused(&self) -> &Cell<Option<&'static Self>> {
@@ -185,14 +186,15 @@ impl Lists {
 }
 
 impl Heap {
-    const fn new_static(key: ExpertKey, kind: Kind, account: &'static Account) -> Self {
+    const fn new_static(stripe: &'static Stripe) -> Self {
         Self {
-            key: AtomicUsize::new(key.into_raw()),
-            kind: AtomicUsize::new(kind as usize),
-            account: AtomicPtr::new(ptr::from_ref(account).cast_mut()),
+            key: AtomicUsize::new(HOST_KEY.into_raw()),
+            kind: AtomicUsize::new(Kind::Ambient as usize),
+            account: AtomicPtr::new((&raw const HOST_ACCOUNT).cast_mut()),
             overdraft: AtomicBool::new(false),
             abandoned_classes: [const { AtomicBool::new(false) }; CLASSES],
-            lists: Lock::new(Lists::new()),
+            lists: Lists::new(),
+            stripe,
             next_made: AtomicPtr::new(ptr::null_mut()),
             next_unused: Cell::new(None),
         }
@@ -222,7 +224,7 @@ impl Heap {
     }
 
     /// All records ever made, used or not.
-    #[cfg(any(unix, feature = "testing"))]
+    #[cfg(feature = "testing")]
     pub fn made() -> impl Iterator<Item = &'static Self> {
         // Acquire: the records (the Release in `open`).
         // SAFETY: null or a record, which is never freed.
@@ -272,7 +274,7 @@ impl Heap {
 
     /// Runs `f` with the heap's lists, alone.
     pub fn with<T>(&self, f: impl FnOnce(&Lists) -> T) -> T {
-        f(&self.lists.lock())
+        self.stripe.hold(|| f(&self.lists))
     }
 
     /// Whether an abandoned span of `class` may be had.
@@ -399,23 +401,6 @@ impl Heap {
         self.refund(span, 0);
         release_slices(span);
         true
-    }
-
-    /// Locks the lists for good: for `fork`.
-    #[cfg(unix)]
-    pub fn lock_forever(&self) {
-        core::mem::forget(self.lists.lock());
-    }
-
-    /// Undoes [`lock_forever`](Self::lock_forever).
-    ///
-    /// # Safety
-    ///
-    /// - S1 as for `tables::unlock`.
-    #[cfg(unix)]
-    pub unsafe fn unlock(&self) {
-        // SAFETY: S1.
-        unsafe { self.lists.force_unlock() };
     }
 
     /// Keeps records from being made: for `fork`.

@@ -90,6 +90,7 @@ pub fn drain(key: ExpertKey) {
 pub fn unpin_others() {
     let mine = known();
     let others = made().filter(|thread| !mine.is_some_and(|mine| ptr::eq(mine, *thread)));
-    others.for_each(|thread| thread.pins().clear());
+    // What is not pinned is not written: that would copy the page for the child.
+    others.filter(|thread| thread.pins().are_any()).for_each(|thread| thread.pins().clear());
     PINS_WITHOUT_RECORD.store(0, Relaxed);
 }
