@@ -18,8 +18,9 @@ use super::paths::{self, Path};
 use super::span::Span;
 use super::tables::Pool;
 use super::visit;
+use crate::lock::Lock;
 use crate::source;
-use crate::sync::{AtomicUsize, Lock, Ordering::Relaxed};
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 /// Slices unused for one to two of these go back to the system.
 const PURGE_INTERVAL_MILLIS: u64 = 500;
@@ -171,7 +172,7 @@ pub fn purge() {
 /// Runs while no other thread is in the arena: for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {
-    core::mem::forget(ARENA.lock());
+    ARENA.lock_forever();
 }
 
 /// Undoes [`lock_forever`].

@@ -8,6 +8,7 @@
 mod system {
     use crate::heap::record::Heap;
     use crate::heap::{arena, chunk_map, stripes, tables, thread, visit};
+    use crate::lock;
     use crate::sync::{AtomicBool, Ordering::Relaxed};
 
     /// The token of no thread: no word has this address.
@@ -16,16 +17,19 @@ mod system {
     static IS_SET: AtomicBool = AtomicBool::new(false);
 
     /// In the lock order of `record.rs`. As many locks as there are stripes and a few
-    /// more, however many heaps there are.
+    /// more, however many heaps there are. Handlers that were registered before this
+    /// one run next, in this thread, and may use the heap.
     extern "C" fn before() {
         thread::lock_forever();
         Heap::lock_making();
         stripes::lock_forever();
         arena::lock_forever();
         tables::lock_forever();
+        lock::begin_fork();
     }
 
     extern "C" fn after() {
+        lock::end_fork();
         // SAFETY: `before` took it, in this thread.
         unsafe { tables::unlock() };
         // SAFETY: as above.

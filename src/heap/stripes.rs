@@ -8,7 +8,8 @@
 //! Because two experts' heaps may share a stripe, no thread may hold two of them
 //! at once (the lock order in `record.rs`).
 
-use crate::sync::{AtomicUsize, Lock, Ordering::Relaxed};
+use crate::lock::Lock;
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 /// How many heaps may be locked at once, the host's not counted. With a few threads
 /// two of them seldom meet in one.
@@ -43,7 +44,7 @@ impl Stripe {
 /// Locks all stripes for good, in the lock order: for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {
-    all().for_each(|stripe| core::mem::forget(stripe.0.lock()));
+    all().for_each(|stripe| stripe.0.lock_forever());
 }
 
 /// Undoes [`lock_forever`].

@@ -12,8 +12,8 @@ use core::ptr::NonNull;
 use allocator_api2::alloc::{AllocError, Allocator};
 
 use super::size_class::{self, CLASSES};
+use crate::lock::Lock;
 use crate::source;
-use crate::sync::Lock;
 #[cfg(feature = "testing")]
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
@@ -39,7 +39,7 @@ static TABLES: Lock<Tables> =
 /// Runs `f` while no other thread is in the tables: for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {
-    core::mem::forget(TABLES.lock());
+    TABLES.lock_forever();
 }
 
 /// Undoes [`lock_forever`].
@@ -191,7 +191,7 @@ impl<T: Pooled + Sync> Pool<T> {
     /// Keeps others out for good: for `fork`.
     #[cfg(unix)]
     pub fn lock_forever(&self) {
-        core::mem::forget(self.0.lock());
+        self.0.lock_forever();
     }
 
     /// Undoes [`lock_forever`](Self::lock_forever).
