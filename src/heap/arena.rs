@@ -4,8 +4,7 @@
 //! for a block. Free slices that still have physical pages are handed out
 //! before fresh ones; those that nobody wanted for a whole interval are purged.
 //!
-//! Invariant A1: a chunk of [`CHUNK`] bytes is on the list iff it has a free
-//! slice.
+//! Invariant A1: a chunk that is not huge is on the list iff it has a free slice.
 
 use core::cell::Cell;
 
@@ -21,6 +20,13 @@ use super::visit;
 use crate::lock::Lock;
 use crate::source;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
+
+/// The shortest chunk that is mapped where the system has no longer one, in bytes,
+/// but for one that a longer run needs.
+const SHORTEST: usize = 1 << 20;
+/// Of the addresses that a limited process may have, a chunk takes one in so many at
+/// most: there are to be some for others, and for other chunks.
+const SHARE: usize = 16;
 
 /// Slices unused for one to two of these go back to the system.
 const PURGE_INTERVAL_MILLIS: u64 = 500;
@@ -38,6 +44,8 @@ pub struct Arena {
     first: Cell<Option<&'static Chunk>>,
     /// Huge mappings without a block (see `huge`).
     pub(super) kept: Kept,
+    /// Chunks in no list and not in the map, which could not be unmapped.
+    stranded: Cell<Option<&'static Chunk>>,
     runs: Cell<u32>,
     last_tick: Cell<u64>,
 }
@@ -48,6 +56,7 @@ unsafe impl Send for Arena {}
 pub(super) static ARENA: Lock<Arena> = Lock::new(Arena {
     first: Cell::new(None),
     kept: Kept::new(),
+    stranded: Cell::new(None),
     runs: Cell::new(0),
     last_tick: Cell::new(0),
 });
@@ -122,7 +131,7 @@ pub fn take(count: usize, align: usize) -> Option<Run> {
     let (chunk, first) = match arena.find(count, align) {
         Some(found) => found,
         None => {
-            let chunk = arena.grow()?;
+            let chunk = arena.grow(count, align)?;
             (chunk, chunk.find_free(count, align)?)
         }
     };
@@ -199,6 +208,13 @@ pub fn for_each_kept(mut f: impl FnMut(&'static Chunk)) -> usize {
     let arena = ARENA.lock();
     arena.kept.chunks().for_each(&mut f);
     arena.kept.bytes()
+}
+
+/// How many chunks could not be unmapped and are of no use.
+#[cfg(feature = "testing")]
+pub fn stranded() -> usize {
+    let arena = ARENA.lock();
+    core::iter::successors(arena.stranded.get(), |chunk| chunk.next.get()).count()
 }
 
 fn note_purged(slices: usize) {
@@ -279,10 +295,24 @@ impl Arena {
         candidates().take(DIRTY_LOOKS).find_map(dirty).or_else(|| candidates().find_map(any))
     }
 
-    fn grow(&self) -> Option<&'static Chunk> {
-        let chunk = self.map_chunk(CHUNK, 0, CHUNK)?;
-        self.list(chunk);
-        Some(chunk)
+    /// A new chunk with room for `count` slices at a multiple of `align`: a whole one,
+    /// or a shorter one where addresses are few or the system has no more.
+    fn grow(&self, count: usize, align: usize) -> Option<&'static Chunk> {
+        // Slice 0 has the headers.
+        let least = (align + count) * SLICE;
+        let share = source::address_limit() / SHARE;
+        let mut bytes = CHUNK.min(share).max(SHORTEST).max(least).next_multiple_of(SLICE);
+        loop {
+            if let Some(chunk) = self.map_chunk(bytes, 0, CHUNK) {
+                self.list(chunk);
+                return Some(chunk);
+            }
+            let shorter = (bytes / 2).max(SHORTEST).max(least).next_multiple_of(SLICE);
+            if shorter >= bytes {
+                return None;
+            }
+            bytes = shorter;
+        }
     }
 
     /// A new chunk of `bytes`, if possible with room to grow by `room` bytes.
@@ -304,27 +334,34 @@ impl Arena {
         if let Some(mapping) = mapping {
             let reserved = whole.filter(|_| roomy.is_some()).unwrap_or(bytes);
             chunk.open(mapping, bytes, reserved);
+            CHUNKS.fetch_add(1, Relaxed);
             if chunk_map::insert(chunk).is_ok() {
-                CHUNKS.fetch_add(1, Relaxed);
                 return Some(chunk);
             }
-            // SAFETY: the mapping just made, whole; nothing refers to it.
-            unsafe { source::unmap(mapping, bytes, reserved) };
+            // There is no memory for the map, and nobody has seen the chunk.
+            self.unmap_or_strand(chunk);
+            return None;
         }
         RECORDS.give(chunk);
         None
     }
 
-    /// Unmaps a chunk that is in no list and no longer in the map.
-    pub(super) fn unmap_chunk(&self, chunk: &'static Chunk) {
+    /// Unmaps a chunk that is in no list and no longer in the map. False, with nothing
+    /// changed, where the system does not take it: the caller keeps it.
+    #[must_use = "a chunk that the system has not taken is lost if nobody keeps it"]
+    pub(super) fn unmap_chunk(&self, chunk: &'static Chunk) -> bool {
         let (bytes, reserved) = (chunk.bytes(), chunk.reserved());
         // SAFETY: the address of a mapped chunk.
         let mapping = unsafe { super::address::block_at(chunk.base()) };
         // SAFETY: its whole mapping; no span is in it and nobody looks at it.
-        unsafe { source::unmap(mapping, bytes, reserved) };
+        if !unsafe { source::unmap(mapping, bytes, reserved) } {
+            paths::entered(Path::NotUnmapped);
+            return false;
+        }
         paths::entered(Path::ChunkReleased);
         CHUNKS.fetch_sub(1, Relaxed);
         RECORDS.give(chunk);
+        true
     }
 
     fn list(&self, chunk: &'static Chunk) {
@@ -391,8 +428,9 @@ impl Arena {
                 }
             }
         }
+        self.release_stranded();
         // A mapping at a time: what it still has takes a while to give back.
-        if self.release_old() || self.release_empty(1) {
+        if self.release_old() || self.release_empty(1, 1) {
             return false;
         }
         self.chunks().for_each(|chunk| chunk.aged.set(chunk.dirty.get()));
@@ -400,29 +438,50 @@ impl Arena {
         true
     }
 
-    /// Unmaps all that has no block, as far as nobody can be looking at it.
+    /// Unmaps all that has no block, as far as nobody can be looking at it and the
+    /// system takes it.
     fn release_all(&self) {
+        source::give_back_leftovers();
+        self.release_stranded();
         self.kept.age();
         while self.release_old() {}
-        while self.release_empty(0) {}
+        self.release_empty(0, usize::MAX);
     }
 
-    /// Unmaps an empty chunk, one beyond the first `keep`, if there is one and
-    /// nobody can be looking at it. Returns whether there was.
-    fn release_empty(&self, keep: usize) -> bool {
-        let Some(chunk) = self.chunks().filter(|chunk| chunk.is_empty()).nth(keep) else {
-            return false;
-        };
-        self.unlist(chunk);
-        chunk_map::remove(chunk);
-        if visit::nobody_else_is_pinned() {
-            self.unmap_chunk(chunk);
-            return true;
+    /// Unmaps empty chunks, at most `most` of those beyond the first `keep`, if there
+    /// are any and nobody can be looking at them. Returns whether one was unmapped.
+    fn release_empty(&self, keep: usize, most: usize) -> bool {
+        let mut released = 0;
+        for chunk in self.chunks().filter(|chunk| chunk.is_empty()).skip(keep) {
+            self.unlist(chunk);
+            chunk_map::remove(chunk);
+            let is_quiet = visit::nobody_else_is_pinned();
+            if is_quiet && self.unmap_chunk(chunk) {
+                released += 1;
+            } else if chunk_map::insert(chunk).is_ok() {
+                // The leaves exist, so entering the chunk again cannot fail.
+                self.list(chunk);
+            }
+            if !is_quiet || released == most {
+                break;
+            }
         }
-        // The leaves exist, so entering the chunk again cannot fail.
-        if chunk_map::insert(chunk).is_ok() {
-            self.list(chunk);
+        released > 0
+    }
+
+    /// Unmaps a chunk that nobody can reach any more, now or later.
+    fn unmap_or_strand(&self, chunk: &'static Chunk) {
+        if !self.unmap_chunk(chunk) {
+            chunk.next.set(self.stranded.replace(Some(chunk)));
         }
-        false
+    }
+
+    /// Tries again to unmap what could not be unmapped.
+    fn release_stranded(&self) {
+        let mut next = self.stranded.take();
+        while let Some(chunk) = next {
+            next = chunk.next.take();
+            self.unmap_or_strand(chunk);
+        }
     }
 }

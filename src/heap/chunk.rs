@@ -8,7 +8,9 @@
 //!   The other free slices read as zero.
 //! - C3 `aged` is a part of `dirty`: those that were so at the last tick.
 //! - C4 a slice is in `starts` iff a span begins there.
-//! - C5 `bytes` is at most `reserved`, and less only of a huge chunk.
+//! - C5 `bytes` is at most `reserved`, and less only of a huge chunk. A huge chunk has
+//!   more than [`CHUNK`]; the others have that, or less where the system had no more.
+//! - C6 no slice beyond the mapping is in `free`.
 
 use core::cell::Cell;
 use core::ptr::NonNull;
@@ -80,8 +82,8 @@ impl Chunk {
         self.bytes.store(bytes, Relaxed);
         self.reserved.set(reserved);
         let mut free = SliceSet::EMPTY;
-        if bytes == CHUNK {
-            free.insert(1, SLICES - 1);
+        if bytes <= CHUNK {
+            free.insert(1, bytes / SLICE - 1);
         }
         self.free.set(free);
         self.dirty.set(SliceSet::EMPTY);
@@ -119,12 +121,18 @@ impl Chunk {
 
     /// Whether it has one block only, in a mapping of its own.
     pub fn is_huge(&self) -> bool {
-        self.bytes() != CHUNK
+        self.bytes() > CHUNK
+    }
+
+    /// How many slices are mapped, the one with the headers included. Not of a huge
+    /// chunk.
+    pub fn slices(&self) -> usize {
+        self.bytes() / SLICE
     }
 
     /// Whether no span is in it.
     pub fn is_empty(&self) -> bool {
-        self.free.get().len() == SLICES - 1
+        !self.is_huge() && self.free.get().len() == self.slices() - 1
     }
 
     /// The header of a slice.
@@ -212,7 +220,8 @@ impl Chunk {
     }
 
     /// Gives the physical pages of the slices in `which`, a part of `dirty`,
-    /// back to the system. Returns how many slices that were.
+    /// back to the system. Returns how many slices that were; the others stay dirty,
+    /// and are to age anew before they are tried again.
     pub fn purge(&self, which: SliceSet) -> usize {
         let mut dirty = self.dirty.get();
         let mut purged = 0;
@@ -226,7 +235,7 @@ impl Chunk {
             }
         }
         self.dirty.set(dirty);
-        self.aged.set(self.aged.get().and(&dirty));
+        edit(&self.aged, |aged| which.runs().for_each(|(start, count)| aged.remove(start, count)));
         purged
     }
 

@@ -56,6 +56,8 @@ pub enum Path {
     Purged,
     /// A chunk went back to the system.
     ChunkReleased,
+    /// The system did not take a chunk back.
+    NotUnmapped,
     /// A block without its guard came up to be handed out, and was not.
     GuardMissed,
 }
@@ -63,7 +65,7 @@ pub enum Path {
 #[cfg(feature = "testing")]
 impl Path {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::AdoptedSpan,
         Self::CollectedRemote,
         Self::Pressure,
@@ -88,6 +90,7 @@ impl Path {
         Self::HeapMoved,
         Self::Purged,
         Self::ChunkReleased,
+        Self::NotUnmapped,
         Self::GuardMissed,
     ];
 }

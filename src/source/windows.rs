@@ -11,6 +11,9 @@ use windows_sys::Win32::System::Memory::{
 };
 use windows_sys::Win32::System::SystemInformation::GetTickCount64;
 
+use super::leftovers::Reserved;
+use super::open as open_reserved;
+
 /// How often another thread may take the address between our two calls.
 const ATTEMPTS: usize = 8;
 
@@ -25,13 +28,14 @@ pub(super) fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
 
 /// Reserves addresses and commits the first part of them.
 pub(super) fn map_with_room(bytes: usize, reserved: usize, align: usize) -> Option<NonNull<u8>> {
+    let place = Reserved::new()?;
     let start = map_aligned(reserved, align, MEM_RESERVE)?;
     // SAFETY: the first part of the reservation just made, unused.
-    if unsafe { open(start, bytes) } {
+    if unsafe { open_reserved(start, bytes) } {
         return Some(start);
     }
     // SAFETY: the reservation just made, unused.
-    unsafe { unmap(start, reserved) };
+    unsafe { place.give_back(start, reserved) };
     None
 }
 
@@ -40,32 +44,34 @@ pub(super) unsafe fn open(start: NonNull<u8>, bytes: usize) -> bool {
     reserve(start.as_ptr(), bytes, MEM_COMMIT).is_some()
 }
 
-/// Whether the process may have only so many addresses.
-pub(super) fn addresses_are_short() -> bool {
-    usize::BITS == 32
+/// How many bytes of addresses the process may have; `usize::MAX` where nothing
+/// limits them but their number.
+pub fn address_limit() -> usize {
+    if usize::BITS == 32 { 1 << 31 } else { usize::MAX }
 }
 
 fn map_aligned(bytes: usize, align: usize, how: u32) -> Option<NonNull<u8>> {
+    let place = Reserved::new()?;
     let start = reserve(ptr::null_mut(), bytes, how)?;
     if start.addr().get() % align == 0 {
         return Some(start);
     }
     // SAFETY: the reservation just made, unused.
-    unsafe { unmap(start, bytes) };
+    unsafe { place.give_back(start, bytes) };
     let whole = bytes.checked_add(align)?;
     (0..ATTEMPTS).find_map(|_| {
+        let place = Reserved::new()?;
         let start = reserve(ptr::null_mut(), whole, MEM_RESERVE)?;
         let aligned = start.as_ptr().map_addr(|address| address.next_multiple_of(align));
         // SAFETY: the reservation just made, unused.
-        unsafe { unmap(start, whole) };
+        unsafe { place.give_back(start, whole) };
         reserve(aligned, bytes, how)
     })
 }
 
-pub(super) unsafe fn unmap(start: NonNull<u8>, _bytes: usize) {
+pub(super) unsafe fn unmap(start: NonNull<u8>, _bytes: usize) -> bool {
     // SAFETY: the caller gives up one whole reservation (the size must be 0).
-    let done = unsafe { VirtualFree(start.as_ptr().cast(), 0, MEM_RELEASE) };
-    debug_assert_ne!(done, 0);
+    unsafe { VirtualFree(start.as_ptr().cast(), 0, MEM_RELEASE) != 0 }
 }
 
 pub(super) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
