@@ -223,6 +223,10 @@ mod linux {
         let threads = [0, 1].map(|number| std::thread::spawn(move || hello(number)));
         let sum: usize = threads.map(|thread| thread.join().unwrap()).iter().sum();
         walk();
+        let limit: usize = std::env::args().nth(2).unwrap().parse().unwrap();
+        assert_eq!(ALLOC.system_limit(), limit << 10);
+        let expert = ALLOC.expert("half").quota_percent(50).register().unwrap();
+        assert_eq!(expert.stats().quota, (limit << 10) / 100 * 50);
         println!("hello {sum}");
     }
 
@@ -239,7 +243,7 @@ mod linux {
                 }
             };
             // SAFETY: it makes one system call.
-            unsafe { hello.arg(LIMITED).pre_exec(set) };
+            unsafe { hello.arg(LIMITED).arg(kib.to_string()).pre_exec(set) };
             let output = hello.output().unwrap();
             assert!(output.status.success(), "{kib} KiB: {output:?}");
             assert_eq!(output.stdout, b"hello 9780\n");

@@ -51,6 +51,8 @@ pub use resize::realloc;
 pub use tables::mapped_bytes as table_bytes;
 pub use visit::{Pin, pin};
 
+pub use crate::source::system_limit;
+
 /// Totals of the process-wide heap.
 ///
 /// ```

@@ -5,6 +5,7 @@
 //! (see [`testing`]). What a call that failed was about is as it was before.
 
 mod leftovers;
+mod limit;
 #[cfg(unix)]
 #[path = "unix.rs"]
 mod system;
@@ -19,6 +20,7 @@ use core::ptr::NonNull;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 pub use leftovers::retry as give_back_leftovers;
+pub use limit::system_limit;
 pub use system::{address_limit, coarse_millis};
 
 /// Bytes mapped now. A statistic: orders nothing.

@@ -44,17 +44,42 @@ pub(super) unsafe fn open(start: NonNull<u8>, bytes: usize) -> bool {
     unsafe { libc::mprotect(start.as_ptr().cast(), bytes, READ_AND_WRITE) == 0 }
 }
 
+/// What a resource may be used to, in bytes; `usize::MAX` for any. (The type of a
+/// resource's name is another in each C library.)
+macro_rules! soft_limit {
+    ($resource:ident) => {{
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: `limit` is ours to be written.
+        let failed = unsafe { libc::getrlimit(libc::$resource, &raw mut limit) };
+        match failed == 0 && limit.rlim_cur != libc::RLIM_INFINITY {
+            true => usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX),
+            false => usize::MAX,
+        }
+    }};
+}
+
 /// How many bytes of addresses the process may have; `usize::MAX` where nothing
 /// limits them but their number.
 pub fn address_limit() -> usize {
     let most = if usize::BITS == 32 { 1 << 31 } else { usize::MAX };
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is ours to be written.
-    let failed = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
-    if failed != 0 || limit.rlim_cur == libc::RLIM_INFINITY {
-        return most;
+    soft_limit!(RLIMIT_AS).min(most)
+}
+
+/// How many bytes the resource limits leave to the process; `usize::MAX` for any.
+pub(super) fn resource_limit() -> usize {
+    soft_limit!(RLIMIT_AS).min(soft_limit!(RLIMIT_DATA))
+}
+
+/// The machine's memory in bytes; `usize::MAX` where that is not known.
+pub(super) fn physical() -> usize {
+    // SAFETY: no preconditions.
+    let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
+    // SAFETY: no preconditions.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    match (usize::try_from(pages), usize::try_from(page)) {
+        (Ok(pages), Ok(page)) if pages > 0 => pages.saturating_mul(page),
+        _ => usize::MAX,
     }
-    usize::try_from(limit.rlim_cur).map_or(most, |limit| limit.min(most))
 }
 
 fn map_aligned(bytes: usize, align: usize, access: libc::c_int) -> Option<NonNull<u8>> {

@@ -9,7 +9,9 @@ use core::ptr::{self, NonNull};
 use windows_sys::Win32::System::Memory::{
     MEM_COMMIT, MEM_RELEASE, MEM_RESERVE, MEM_RESET, PAGE_READWRITE, VirtualAlloc, VirtualFree,
 };
-use windows_sys::Win32::System::SystemInformation::GetTickCount64;
+use windows_sys::Win32::System::SystemInformation::{
+    GetTickCount64, GlobalMemoryStatusEx, MEMORYSTATUSEX,
+};
 
 use super::leftovers::Reserved;
 use super::open as open_reserved;
@@ -48,6 +50,24 @@ pub(super) unsafe fn open(start: NonNull<u8>, bytes: usize) -> bool {
 /// limits them but their number.
 pub fn address_limit() -> usize {
     if usize::BITS == 32 { 1 << 31 } else { usize::MAX }
+}
+
+/// There are no resource limits.
+pub(super) fn resource_limit() -> usize {
+    usize::MAX
+}
+
+/// The machine's memory in bytes; `usize::MAX` where that is not known.
+pub(super) fn physical() -> usize {
+    // SAFETY: zero is a value of every field.
+    let mut memory: MEMORYSTATUSEX = unsafe { core::mem::zeroed() };
+    memory.dwLength = size_of::<MEMORYSTATUSEX>() as u32;
+    // SAFETY: `memory` is ours to be written, and says how long it is.
+    let done = unsafe { GlobalMemoryStatusEx(&raw mut memory) };
+    match done != 0 {
+        true => usize::try_from(memory.ullTotalPhys).unwrap_or(usize::MAX),
+        false => usize::MAX,
+    }
 }
 
 fn map_aligned(bytes: usize, align: usize, how: u32) -> Option<NonNull<u8>> {
