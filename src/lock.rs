@@ -67,6 +67,7 @@ impl<T> Lock<T> {
     }
 
     /// Takes the lock for good.
+    #[cfg(any(unix, loom))]
     pub fn lock_forever(&self) {
         core::mem::forget(self.lock());
     }
@@ -77,6 +78,7 @@ impl<T> Lock<T> {
     ///
     /// - S1 this thread, or the parent process's thread it is the copy of, called
     ///   [`lock_forever`](Self::lock_forever) and has not undone it.
+    #[cfg(any(unix, loom))]
     pub unsafe fn force_unlock(&self) {
         self.give();
     }
