@@ -6,4 +6,6 @@
 pub use crate::heap::check::{Broken, Checked, check, check_zero};
 pub use crate::heap::{HeapStats, Path, count, stats, table_bytes};
 pub use crate::source::mapped_bytes;
-pub use crate::source::testing::{fail_after, failures, heal};
+pub use crate::source::testing::{
+    Call, fail_after, fail_beyond, fail_calls_after, failed, failures, heal, leftovers,
+};

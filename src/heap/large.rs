@@ -300,6 +300,36 @@ pub unsafe fn shrink(span: &'static Span, size: usize) {
     }
 }
 
+/// Whether a block of so many bytes has a mapping to itself, whatever its alignment.
+pub fn is_huge(size: usize) -> bool {
+    size > IN_CHUNK_MAX
+}
+
+/// Moves a huge block that is aligned beyond a slice to the start of its mapping, where
+/// its header is found from its address, with the first `kept` of its bytes, and makes
+/// it `size` bytes long. Nothing is asked of the quota or of the system. `None` where
+/// the block is none.
+///
+/// # Safety
+///
+/// - S1 `span` is that of a live huge block, used by the caller; `kept <= size`, and
+///   the block has room for both.
+pub unsafe fn slide(span: &'static Span, kept: usize, size: usize) -> Option<NonNull<u8>> {
+    let chunk = chunk_map::find(span.start())?;
+    // SAFETY: the second slice of a mapped chunk.
+    let start = unsafe { address::block_at(chunk.base() + SLICE) };
+    // SAFETY: S1: both ranges are in the mapping, this one in front, and the caller's.
+    unsafe { start.copy_from(block_of(span), kept) };
+    span.set_start(start.addr().get());
+    let bytes = size.max(1).next_multiple_of(PAGE);
+    if bytes < span.block_size() {
+        cut(chunk, span, bytes)?;
+    } else {
+        narrow(chunk, span, bytes);
+    }
+    Some(start)
+}
+
 /// Makes a large block `bytes` long, which are fewer than it has. `None` where its
 /// owner has ended meanwhile.
 fn cut(chunk: &'static Chunk, span: &'static Span, bytes: usize) -> Option<()> {

@@ -40,6 +40,7 @@ mod resize;
 mod scopes;
 mod size_class;
 mod span;
+mod stripes;
 mod sweep;
 mod tables;
 mod tags;
@@ -56,6 +57,8 @@ pub use resize::realloc;
 #[cfg(feature = "testing")]
 pub use tables::mapped_bytes as table_bytes;
 pub use visit::{Pin, pin};
+
+pub use crate::source::system_limit;
 
 /// Totals of the process-wide heap.
 ///

@@ -32,8 +32,9 @@ use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind};
 use crate::error::Error;
 use crate::key::ExpertKey;
+use crate::lock::Lock;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Lock};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 
 const INDEX_BITS: u32 = 23;
 
@@ -527,8 +528,8 @@ pub fn bury(bytes: usize) {
 /// Keeps all entries and the lists of unused numbers as they are: for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {
-    STRIPE.iter().for_each(|stripe| core::mem::forget(stripe.0.lock()));
-    UNUSED.iter().for_each(|unused| core::mem::forget(unused.lock()));
+    STRIPE.iter().for_each(|stripe| stripe.0.lock_forever());
+    UNUSED.iter().for_each(Lock::lock_forever);
 }
 
 /// Undoes [`lock_forever`].

@@ -56,6 +56,8 @@ pub enum Path {
     Purged,
     /// A chunk went back to the system.
     ChunkReleased,
+    /// The system did not take a chunk back.
+    NotUnmapped,
     /// A block without its guard came up to be handed out, and was not.
     GuardMissed,
     /// An owner got spans of its own for a class that had grown.
@@ -69,7 +71,7 @@ pub enum Path {
 #[cfg(feature = "testing")]
 impl Path {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 29] = [
         Self::AdoptedSpan,
         Self::CollectedRemote,
         Self::Pressure,
@@ -94,6 +96,7 @@ impl Path {
         Self::HeapMoved,
         Self::Purged,
         Self::ChunkReleased,
+        Self::NotUnmapped,
         Self::GuardMissed,
         Self::ClassGrown,
         Self::BusyOwner,

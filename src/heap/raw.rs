@@ -142,6 +142,7 @@ impl<'p> Work<'p> {
     /// [`Error::InvalidPointer`], [`Error::AccessDenied`].
     fn begin(key: ExpertKey, address: *const u8, pin: &'p Pin) -> Result<Self, Error> {
         let block = address.addr().checked_sub(PREFIX).ok_or(Error::InvalidPointer)?;
+        let mut waited = 0;
         loop {
             let Found { span, start, tag } =
                 lookup::find(block, pin).ok_or(Error::InvalidPointer)?;
@@ -155,8 +156,10 @@ impl<'p> Work<'p> {
                 return Err(Error::AccessDenied);
             }
             if tag.is_in_work() {
-                // Somebody resizes it, say. What becomes of it, is seen then.
-                wait();
+                // Somebody resizes it, say. What becomes of it is seen then.
+                if !wait(&mut waited) {
+                    return Err(Error::InvalidPointer);
+                }
                 continue;
             }
             crate::sync::delay();
@@ -198,9 +201,18 @@ impl<'p> Work<'p> {
     }
 }
 
-/// Waits a little for another call.
-fn wait() {
-    std::thread::yield_now();
+/// Waits a little for another call, for the time after `waited` times. False where it is
+/// one of a thread that a child of `fork` does not have.
+fn wait(waited: &mut u32) -> bool {
+    const LOOKS: u32 = 64;
+    const LONG: u32 = 10_000;
+    *waited = waited.saturating_add(1);
+    if *waited < LOOKS {
+        core::hint::spin_loop();
+    } else {
+        std::thread::yield_now();
+    }
+    *waited < LONG || !super::fork::is_child()
 }
 
 /// Gives back a block of the owner of `number` that bears no tag any more.
@@ -258,7 +270,8 @@ pub fn reallocate(key: ExpertKey, address: *mut u8, size: usize) -> Result<NonNu
             set_size(work.block, size);
             Ok(work.memory())
         }
-        Resized::Moved(block) => {
+        // The alignment of raw blocks is always the same, and they do not slide.
+        Resized::Slid(block) | Resized::Moved(block) => {
             let number = work.number;
             work.free();
             Ok(hand_out(block, number, size))

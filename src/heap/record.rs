@@ -17,9 +17,10 @@
 //! - H3 a bit of `abandoned_classes` is set iff that class's list of abandoned
 //!   spans is not empty.
 //! - H4 the account was charged the sum of `charged` over the spans.
+//! - H5 `lists` is used by the holder of the record's stripe alone.
 //!
-//! Lock order: an expert's heap, then the host's, then the arena, then the
-//! tables.
+//! Lock order: an expert's heap (one only: see `stripes`), then the host's, then the
+//! arena, then the tables.
 
 use core::cell::Cell;
 use core::ptr;
@@ -32,16 +33,15 @@ use super::numbers::Number;
 use super::paths::{self, Path};
 use super::size_class::CLASSES;
 use super::span::{Span, SpanList, State};
+use super::stripes::{self, Stripe};
 use super::tables::{Linked, Pool};
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind};
 use crate::error::Error;
 use crate::key::ExpertKey;
-use crate::sync::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Lock, Ordering, Ordering::Relaxed,
-};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, Ordering::Relaxed};
 
-/// The lists of a heap, under its lock.
+/// The lists of a heap, under its lock (H5).
 pub struct Lists {
     spans: Cell<Option<&'static Span>>,
     /// Where a sweep goes on.
@@ -54,9 +54,6 @@ pub struct Lists {
     adopted: Cell<u64>,
 }
 
-// SAFETY: spans and caches may be used by any thread, under the lock.
-unsafe impl Send for Lists {}
-
 /// A heap record. See the module.
 pub struct Heap {
     key: AtomicUsize,
@@ -66,13 +63,15 @@ pub struct Heap {
     account: AtomicPtr<Account>,
     overdraft: AtomicBool,
     pub abandoned_classes: [AtomicBool; CLASSES],
-    lists: Lock<Lists>,
+    lists: Lists,
+    /// The lock of `lists` (H5).
+    stripe: &'static Stripe,
     /// The next of all records ever made.
     next_made: AtomicPtr<Heap>,
     next_unused: Cell<Option<&'static Heap>>,
 }
 
-// SAFETY: the Cell is used under a lock.
+// SAFETY: the Cells of `lists` are used under a lock (H5), and so is the other.
 unsafe impl Sync for Heap {}
 // SAFETY: as above.
 unsafe impl Send for Heap {}
@@ -81,14 +80,19 @@ unsafe impl Send for Heap {}
 pub static HOST_ACCOUNT: Account = Account::new();
 
 /// The host's ambient heap.
-pub static HOST: Heap = Heap::new_static(Kind::Ambient, &HOST_ACCOUNT, ptr::null_mut());
+pub static HOST: Heap =
+    Heap::new_static(Kind::Ambient, &HOST_ACCOUNT, &stripes::HOST, ptr::null_mut());
 
 /// What common spans take, whoever is charged for the blocks in them.
 pub static COMMON_ACCOUNT: Account = Account::new();
 
 /// The heap of the common spans.
-pub static COMMON: Heap =
-    Heap::new_static(Kind::Ambient, &COMMON_ACCOUNT, (&raw const HOST).cast_mut());
+pub static COMMON: Heap = Heap::new_static(
+    Kind::Ambient,
+    &COMMON_ACCOUNT,
+    &stripes::COMMON,
+    (&raw const HOST).cast_mut(),
+);
 
 static MADE: AtomicPtr<Heap> = AtomicPtr::new((&raw const COMMON).cast_mut());
 static POOLS: [Pool<Heap>; 3] = [const { Pool::new() }; 3];
@@ -217,7 +221,12 @@ impl Lists {
 }
 
 impl Heap {
-    const fn new_static(kind: Kind, account: &'static Account, next_made: *mut Self) -> Self {
+    const fn new_static(
+        kind: Kind,
+        account: &'static Account,
+        stripe: &'static Stripe,
+        next_made: *mut Self,
+    ) -> Self {
         Self {
             key: AtomicUsize::new(HOST_KEY.into_raw()),
             kind,
@@ -225,7 +234,8 @@ impl Heap {
             account: AtomicPtr::new(ptr::from_ref(account).cast_mut()),
             overdraft: AtomicBool::new(false),
             abandoned_classes: [const { AtomicBool::new(false) }; CLASSES],
-            lists: Lock::new(Lists::new()),
+            lists: Lists::new(),
+            stripe,
             next_made: AtomicPtr::new(next_made),
             next_unused: Cell::new(None),
         }
@@ -240,7 +250,7 @@ impl Heap {
         overdraft: bool,
     ) -> Option<&'static Self> {
         let kind = number.kind();
-        let fresh = || Self::new_static(kind, &HOST_ACCOUNT, ptr::null_mut());
+        let fresh = || Self::new_static(kind, &HOST_ACCOUNT, stripes::next(), ptr::null_mut());
         let heap = POOLS[kind as usize].take_or(fresh, |heap: &'static Self| {
             let made = ptr::from_ref(heap).cast_mut();
             let link = |next| {
@@ -268,7 +278,7 @@ impl Heap {
     }
 
     /// All records ever made, used or not.
-    #[cfg(any(unix, feature = "testing"))]
+    #[cfg(feature = "testing")]
     pub fn made() -> impl Iterator<Item = &'static Self> {
         // Acquire: the records (the Release in `open`).
         // SAFETY: null or a record, which is never freed.
@@ -326,7 +336,7 @@ impl Heap {
 
     /// Runs `f` with the heap's lists, alone.
     pub fn with<T>(&self, f: impl FnOnce(&Lists) -> T) -> T {
-        f(&self.lists.lock())
+        self.stripe.hold(|| f(&self.lists))
     }
 
     /// Whether an abandoned span of `class` may be had.
@@ -462,23 +472,6 @@ impl Heap {
         self.refund(span, 0);
         release_slices(span);
         true
-    }
-
-    /// Locks the lists for good: for `fork`.
-    #[cfg(unix)]
-    pub fn lock_forever(&self) {
-        core::mem::forget(self.lists.lock());
-    }
-
-    /// Undoes [`lock_forever`](Self::lock_forever).
-    ///
-    /// # Safety
-    ///
-    /// - S1 as for `tables::unlock`.
-    #[cfg(unix)]
-    pub unsafe fn unlock(&self) {
-        // SAFETY: S1.
-        unsafe { self.lists.force_unlock() };
     }
 
     /// Keeps records from being made: for `fork`.

@@ -68,6 +68,7 @@ pub unsafe fn resize(
     // SAFETY: S1.
     let moved = match unsafe { resize_with(span, memory, old, new, zeroed, 0, beside) }? {
         Resized::InPlace => return Ok(memory),
+        Resized::Slid(slid) => return Ok(slid),
         Resized::Moved(moved) => moved,
     };
     if span.is_large() {
@@ -110,6 +111,8 @@ pub unsafe fn resize_raw(
 pub enum Resized {
     /// It is where it was.
     InPlace,
+    /// It is elsewhere in its mapping.
+    Slid(NonNull<u8>),
     /// Its content was copied to this block.
     Moved(NonNull<u8>),
 }
@@ -133,23 +136,31 @@ unsafe fn resize_with(
     // Huge blocks aligned beyond a slice are found in another way, by their layout.
     let is_found = (new.align() > SLICE) == (old.align() > SLICE) || span.is_in_chunk();
     let stays = is_aligned && is_found;
+    // One whose alignment is lowered has to be found by its address from now on.
+    let slides = !is_found && old.align() > SLICE && new.size() <= span.block_size();
     if stays {
         // SAFETY: S1: the live block of this span.
         if let Some(done) = unsafe { resize_in_place(span, memory, old, new, zeroed) } {
             return done.map(|()| Resized::InPlace);
         }
     }
+    if slides && large::is_huge(new.size()) {
+        // SAFETY: S1: the live block of this span, which has room for that.
+        return unsafe { slide(span, old, new, zeroed) }.map(Resized::Slid);
+    }
     if span.is_large() || class_of(new).is_none() {
         // A block that grows wants room behind it for the next time.
         large::give_spares(span);
     }
-    let fits = stays && new.size() <= span.block_size();
+    let fits = slides || stays && new.size() <= span.block_size();
     let purpose = match fits {
         true => Purpose::Fit,
         false if new.size() > old.size() => Purpose::Growth,
         false => Purpose::New,
     };
     let moved = match beside(purpose) {
+        // SAFETY: S1: as above.
+        Err(_) if slides => return unsafe { slide(span, old, new, zeroed) }.map(Resized::Slid),
         // What has room where it is never fails: it stays there.
         Err(_) if fits => {
             paths::entered(Path::Stayed);
@@ -328,6 +339,29 @@ unsafe fn resize_in_place(
         unsafe { zero_tail(memory, old.size(), new.size()) };
     }
     Some(Ok(()))
+}
+
+/// Resizes a huge block, of which less is aligned from now on, in its own mapping.
+///
+/// # Safety
+///
+/// - S1 the live block of `span`, allocated for `old`, is the caller's, and has room
+///   for `new`.
+unsafe fn slide(
+    span: &'static Span,
+    old: Layout,
+    new: Layout,
+    zeroed: bool,
+) -> Result<NonNull<u8>, Error> {
+    let kept = old.size().min(new.size());
+    // SAFETY: S1.
+    let moved = unsafe { large::slide(span, kept, new.size()) }.ok_or(Error::InvalidPointer)?;
+    paths::entered(Path::Stayed);
+    if zeroed {
+        // SAFETY: S1.
+        unsafe { zero_tail(moved, old.size(), new.size()) };
+    }
+    Ok(moved)
 }
 
 /// Zeroes what a block has gained that had `old` bytes and has `new`.

@@ -284,6 +284,11 @@ impl Span {
         self.start.load(Relaxed)
     }
 
+    /// Moves the one block of a huge span.
+    pub fn set_start(&self, address: usize) {
+        self.start.store(address, Relaxed);
+    }
+
     pub fn charged(&self) -> usize {
         self.charged.load(Relaxed)
     }

@@ -23,7 +23,7 @@ use super::size_class;
 use super::span::{Span, State};
 use super::tags::Tag;
 use super::thread;
-use crate::sync::Lock;
+use crate::lock::Lock;
 use crate::sync::Ordering::Relaxed;
 
 /// Dead blocks of fewer bytes are not worth a sweep.
@@ -109,6 +109,23 @@ fn pass_to_host(number: Number, word: &super::tags::TagWord, tag: Tag, class: us
     if word.exchange(tag, Tag::new(host, class)) {
         numbers::entry(number).pass_to_host(number, size_class::size_of(class));
     }
+}
+
+/// Keeps sweeps from beginning: for `fork`.
+#[cfg(unix)]
+pub fn lock_forever() {
+    SWEEPING.lock_forever();
+}
+
+/// Undoes [`lock_forever`].
+///
+/// # Safety
+///
+/// - S1 as for `tables::unlock`.
+#[cfg(unix)]
+pub unsafe fn unlock() {
+    // SAFETY: S1.
+    unsafe { SWEEPING.force_unlock() };
 }
 
 impl Cache {

@@ -7,7 +7,8 @@ use std::sync::RwLockReadGuard;
 use std::sync::atomic::Ordering::SeqCst;
 
 use allocator_api2::alloc::Allocator;
-use expert_alloc::{ExpertKey, Scope, State, testing};
+use expert_alloc::testing::{self, Call};
+use expert_alloc::{ExpertKey, Scope, State};
 
 use super::dice::Dice;
 use super::op::Op;
@@ -122,7 +123,16 @@ impl<'w> Actor<'w> {
             Op::Finish { seat, all } => self.world.finish(seat, all),
             Op::Terminate { seat } => self.with_seat(seat, |seated| seated.expert.terminate()),
             Op::Stats { seat } => self.stats(seat),
-            Op::FailPages { grants } if self.world.config.failures => testing::fail_after(grants),
+            Op::FailPages { way, grants } if self.world.config.failures => match way {
+                0 | 1 => testing::fail_after(grants),
+                // With something to give back.
+                2 | 3 => {
+                    testing::fail_calls_after([Call::Unmap, Call::Purge][way - 2], grants);
+                    ALLOC.purge();
+                }
+                4 => testing::fail_calls_after(Call::Protect, grants),
+                _ => testing::fail_beyond(1 << (17 + 2 * grants)),
+            },
             Op::FailPages { .. } | Op::Heal => testing::heal(),
             Op::Purge => ALLOC.purge(),
         }
