@@ -31,16 +31,14 @@ pub fn play(turn: &Turn) {
     std::thread::scope(|threads| {
         for number in 0..4 {
             let (world, actor) = (&world, turn.actor("worker", number));
-            threads.spawn(move || work(world, actor, 0));
+            threads.spawn(move || work(world, actor, usize::MAX));
         }
         let actor = turn.actor("starter of workers", 0);
         let mut number = 4;
         while actor.goes_on() {
             number += 1;
             let world = &world;
-            // Without a scope left behind, now and then.
-            let forgets = number % 2;
-            let work = move || work(world, turn.actor("worker for a while", number), forgets);
+            let work = move || work(world, turn.actor("worker for a while", number), 200);
             threads.spawn(work).join().unwrap();
         }
     });
@@ -50,10 +48,9 @@ pub fn play(turn: &Turn) {
     world.values.into_inner().unwrap().iter().for_each(Value::check);
 }
 
-/// Works for the whole turn, or, where the thread ends in a scope, for a while.
-fn work(world: &World, mut actor: Actor<'_>, forgets: usize) {
-    let is_brief = actor.dice.once_in(2) || forgets > 0;
-    let mut rounds = if is_brief { 200 } else { usize::MAX };
+/// Works for so many rounds, for the last hundred of them in a scope that is never
+/// left.
+fn work(world: &World, mut actor: Actor<'_>, mut rounds: usize) {
     let mut mine: Vec<Value> = Vec::with_capacity(64);
     while actor.goes_on() && rounds > 0 {
         rounds -= 1;
@@ -66,7 +63,7 @@ fn work(world: &World, mut actor: Actor<'_>, forgets: usize) {
             4 => pass_on(world, &mut mine, &mut actor),
             _ => tend(&mut mine, &mut actor),
         }
-        if forgets > 0 && rounds == 100 {
+        if rounds == 100 {
             std::mem::forget(expert.enter());
         }
         // The last share ends it.
@@ -91,13 +88,15 @@ fn in_a_scope(expert: &Expert, mine: &mut Vec<Value>, actor: &mut Actor<'_>) {
 
 fn with_a_handle(expert: &Expert, actor: &mut Actor<'_>) {
     let mut map = HashMap::new_in(expert.allocator());
-    let boxed = HandleBox::new_in([actor.dice.next(); 20], expert.allocator());
-    let length = 1 + actor.dice.below(500) as u64;
+    let length = 1 + actor.dice.below(500);
+    let boxed = HandleBox::try_new_in([actor.dice.next(); 20], expert.allocator());
+    // Refused where the quota has no room, or the expert is to stop.
+    let (Ok(boxed), Ok(())) = (boxed, map.try_reserve(length)) else { return };
+    let length = length as u64;
     map.extend((0..length).map(|key| (key, !key)));
     for key in (0..length).step_by(3) {
         assert_eq!(map.remove(&key), Some(!key), "lost, or changed by another");
     }
-    map.shrink_to_fit();
     assert!(map.iter().all(|(key, value)| *value == !key), "changed by another");
     assert!(boxed.iter().all(|word| *word == boxed[0]), "changed by another");
     if actor.dice.once_in(16) {

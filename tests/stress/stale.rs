@@ -12,7 +12,7 @@ use crate::dice::Dice;
 use crate::run::{Actor, Turn};
 
 /// Addresses that were raw blocks' at some time.
-type Known = [AtomicUsize; 4];
+type Known = [AtomicUsize];
 
 pub fn play(turn: &Turn) {
     let mut dice = turn.dice();
@@ -26,11 +26,16 @@ pub fn play(turn: &Turn) {
         1 => 1 + dice.below(30_000),
         _ => 100_000,
     };
-    let (known, is_over) = (&Known::default(), &AtomicBool::new(false));
+    let known = [const { AtomicUsize::new(0) }; 4];
+    let known = &known[..[1, 1, 1, 4][dice.below(4)]];
+    let (frees_only, is_over) = (dice.below(4) > 0, &AtomicBool::new(false));
     std::thread::scope(|threads| {
         for number in 0..2 + dice.below(3) {
             let actor = turn.actor("caller with stale pointers", number);
-            threads.spawn(move || call(known, raw, handles, is_over, actor));
+            threads.spawn(move || match frees_only {
+                true => free(known, raw, is_over, actor),
+                false => call(known, raw, handles, is_over, actor),
+            });
         }
         // Beside each other, two threads would rarely be given the same address.
         hold(known, raw, handles, size, turn.actor("holder of vectors", 0));
@@ -38,26 +43,37 @@ pub fn play(turn: &Turn) {
     });
 }
 
+/// Frees whatever is known, and does nothing else: most of the time is spent in the
+/// call.
+fn free(known: &Known, raw: &Expert, is_over: &AtomicBool, mut actor: Actor<'_>) {
+    while !is_over.load(Relaxed) {
+        actor.step();
+        let place = &known[actor.dice.below(known.len())];
+        for _ in 0..100 {
+            let _ = raw.free(without_provenance_mut(place.load(Relaxed)));
+        }
+    }
+}
+
 /// Calls for `raw` with whatever is known.
 fn call(known: &Known, raw: &Expert, other: &Expert, is_over: &AtomicBool, mut actor: Actor<'_>) {
-    let frees_only = actor.dice.once_in(2);
     while !is_over.load(Relaxed) {
         actor.step();
         let address = known[actor.dice.below(known.len())].load(Relaxed);
         let block = without_provenance_mut(address);
         match actor.dice.below(16) {
             _ if address == 0 => actor.pause(100),
-            0 if !frees_only => {
+            0 => {
                 if let Ok(moved) = raw.realloc(block, 1 + actor.dice.below(100_000)) {
                     let _ = raw.free(moved.as_ptr());
                 }
             }
-            1 if !frees_only => {
+            1 => {
                 if let Ok(moved) = raw.transfer(block, other) {
                     let _ = other.free(moved.as_ptr());
                 }
             }
-            2 if !frees_only => {
+            2 => {
                 let _ = raw.size(block);
                 let _ = ALLOC.owner_of(block);
             }
