@@ -5,11 +5,12 @@ use expert_alloc::ExpertAlloc;
 #[global_allocator]
 pub static ALLOC: ExpertAlloc = ExpertAlloc::new();
 
-/// Whether an emulator runs this (`.ci/targets`): its memory is counted as the
-/// program's, and its own threads do not survive a `fork`.
+/// Whether an emulator runs this (`.ci/targets`), or a sanitizer (`.ci/sanitizers`):
+/// it is slow, its memory is counted as the program's, and its own threads do not
+/// survive a `fork`.
 #[allow(dead_code, reason = "not all test programs ask")]
 pub fn emulated() -> bool {
-    std::env::var_os("CROSS_RUNNER").is_some()
+    ["CROSS_RUNNER", "SANITIZER"].iter().any(|name| std::env::var_os(name).is_some())
 }
 
 /// Runs tests one after another on the main thread: the walker needs the
