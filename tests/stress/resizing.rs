@@ -1,5 +1,5 @@
-//! A thread resizes its own values, which it made in a scope of an expert, while
-//! another ends that expert, and the next experts use what the first has left.
+//! A thread resizes its own values, which it or another made in a scope of an expert,
+//! while another ends that expert, and the next experts use what the first has left.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex};
@@ -14,6 +14,8 @@ use crate::values::Value;
 #[derive(Default)]
 struct Meeting {
     expert: Mutex<Option<Arc<Expert>>>,
+    /// Values that the other thread has made.
+    made: Mutex<Vec<Value>>,
     /// The round that has begun, that the values are there in, and that is over.
     begun: AtomicUsize,
     ready: AtomicUsize,
@@ -43,12 +45,15 @@ fn resize(meeting: &Meeting, mut actor: Actor<'_>) {
             return;
         }
         let expert = meeting.expert.lock().unwrap().take().expect("one each round");
-        let scope = expert.enter();
-        let mut values = values(&mut actor);
-        if actor.dice.once_in(16) {
-            std::mem::forget(scope);
-        } else {
-            drop(scope);
+        let mut values = std::mem::take(&mut *meeting.made.lock().unwrap());
+        if values.is_empty() {
+            let scope = expert.enter();
+            values = make(&mut actor);
+            if actor.dice.once_in(16) {
+                std::mem::forget(scope);
+            } else {
+                drop(scope);
+            }
         }
         drop(expert);
         meeting.ready.store(round, Release);
@@ -58,6 +63,10 @@ fn resize(meeting: &Meeting, mut actor: Actor<'_>) {
                 value.check();
             }
         }
+        // The expert has ended, and whoever came after it never had them.
+        let host = Some(ALLOC.host().key());
+        let shown = values.iter().filter(|value| !value.address().is_null());
+        shown.for_each(|value| assert_eq!(ALLOC.owner_of(value.address()), host));
         if actor.dice.once_in(4) {
             values.iter_mut().for_each(|value| value.resize(&mut actor.dice));
         }
@@ -66,7 +75,7 @@ fn resize(meeting: &Meeting, mut actor: Actor<'_>) {
 }
 
 /// One vector of ten words, mostly: so that it is resized all the time.
-fn values(actor: &mut Actor<'_>) -> Vec<Value> {
+fn make(actor: &mut Actor<'_>) -> Vec<Value> {
     match actor.dice.below(4) {
         0 => (0..1 + actor.dice.below(4)).map(|_| Value::new(&mut actor.dice)).collect(),
         _ => vec![Value::words(actor.dice.next(), 10)],
@@ -78,6 +87,11 @@ fn end(meeting: &Meeting, mut actor: Actor<'_>) {
     while actor.goes_on() {
         round += 1;
         let expert = Arc::new(ALLOC.expert("resized").register().unwrap());
+        if actor.dice.once_in(4) {
+            let scope = expert.enter();
+            *meeting.made.lock().unwrap() = make(&mut actor);
+            drop(scope);
+        }
         *meeting.expert.lock().unwrap() = Some(Arc::clone(&expert));
         meeting.begun.store(round, Release);
         wait_until(|| meeting.ready.load(Acquire) >= round);
@@ -107,6 +121,9 @@ fn follow(actor: &mut Actor<'_>) {
             let scope = next.enter();
             std::hint::black_box(Value::new(&mut actor.dice));
             drop(scope);
+        }
+        if actor.dice.once_in(8) {
+            ALLOC.purge();
         }
         actor.pause(200);
         let _ = next.finish();

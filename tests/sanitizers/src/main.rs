@@ -11,21 +11,23 @@ use expert_alloc::ExpertAlloc;
 #[global_allocator]
 static ALLOC: ExpertAlloc = ExpertAlloc::new();
 
-/// Two threads write to a block, one after the other or at the same time.
+/// Two threads write to a block many times, one after the other or at the same time.
 fn write_twice(in_turn: bool) {
     let mut block = Box::new(0u64);
     let place = &AtomicPtr::new(&raw mut *block);
-    let turns = &Barrier::new(2);
+    let both = &Barrier::new(2);
     std::thread::scope(|scope| {
-        for waits in [false, in_turn] {
+        for is_first in [true, false] {
             scope.spawn(move || {
-                if waits {
-                    turns.wait();
+                if !(in_turn && is_first) {
+                    both.wait();
                 }
-                // SAFETY: the block is there; two threads at once are the fault.
-                unsafe { *place.load(Relaxed) += 1 };
-                if in_turn && !waits {
-                    turns.wait();
+                for _ in 0..10_000 {
+                    // SAFETY: the block is there; two threads at once are the fault.
+                    unsafe { *place.load(Relaxed) += 1 };
+                }
+                if in_turn && is_first {
+                    both.wait();
                 }
             });
         }
