@@ -17,7 +17,7 @@
 
 use core::ptr::NonNull;
 
-use crate::sync::{AtomicPtr, AtomicUsize, Half, Ordering::Relaxed};
+use crate::sync::{AtomicPtr, AtomicUsize, Half, Ordering::Relaxed, delay};
 
 /// A bit of every mark: see [`marks`](Account::marks).
 const MARKED: usize = 1 << Half::BITS;
@@ -198,6 +198,7 @@ impl Account {
         if self.is_marked(INHERITS) && !self.has_room(bytes) {
             return Err(Refused);
         }
+        delay();
         for (depth, account) in self.chain().enumerate() {
             if account.charge_alone(bytes).is_err() {
                 self.chain().take(depth).for_each(|charged| charged.refund_alone(bytes));

@@ -39,6 +39,7 @@ pub type AtomicHalf = AtomicU16;
 /// A [`Half`] that threads share.
 #[cfg(target_pointer_width = "64")]
 pub type AtomicHalf = AtomicU32;
+
 /// Lets other threads come in between a look at shared state and the act that
 /// trusts it: in the tests of races a wait of random length, otherwise nothing.
 #[cfg(not(feature = "testing-delays"))]
