@@ -20,7 +20,7 @@ use super::numbers;
 use super::paths::{self, Path};
 use super::size_class::{self, CLASSED_MAX, Place};
 use super::span::Span;
-use super::{local, resize, thread};
+use super::{exit, local, resize, thread};
 use crate::engine::HOST_KEY;
 use crate::error::Error;
 
@@ -180,6 +180,7 @@ fn ambient_cold(class: usize) -> *mut u8 {
     loop {
         thread::tend();
         let done = ambient_cache().and_then(|cache| allocate_at(cache, class, Limit::Usual));
+        exit::after_call();
         if done != Err(Error::InvalidKey) {
             return pointer(done);
         }
@@ -219,6 +220,7 @@ fn ambient_large(layout: Layout, zeroed: bool) -> *mut u8 {
                 resize::allocate_large_for(number, key, layout, zeroed, Purpose::New)
             }
         };
+        exit::after_call();
         if done != Err(Error::InvalidKey) {
             return pointer(done);
         }

@@ -203,7 +203,7 @@ pub fn relieve_owner(account: &Account) -> bool {
 }
 
 /// Of how many owners a thread takes credit back for one refusal.
-const LINES_PER_REFUSAL: usize = 64;
+const LINES_PER_REFUSAL: usize = 16;
 
 /// The classes up to twice the size whose blocks can stand in for those of
 /// `class`: aligned as well, and in spans of one slice as well.

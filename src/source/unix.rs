@@ -3,8 +3,8 @@
 use core::ptr::{self, NonNull};
 
 use super::leftovers::Reserved;
-use crate::sync::{AtomicUsize, Ordering::Relaxed};
 use super::open as open_reserved;
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 const READ_AND_WRITE: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
 
