@@ -13,7 +13,7 @@ const OWNERS: usize = 10;
 const RESOLUTION: f64 = 256.0 * 1024.0;
 
 /// The peers that our memory is compared with.
-const MEMORY_PEERS: [&str; 4] = ["mimalloc 3", "mimalloc 2", "jemalloc", "snmalloc"];
+const MEMORY_PEERS: [&str; 5] = ["mimalloc 3", "mimalloc 3.6", "mimalloc 2", "jemalloc", "snmalloc"];
 
 /// Which of our columns is compared with the peers'.
 fn our_column(group: Group) -> String {
