@@ -1,6 +1,7 @@
 //! The bars: what must hold of our own figures.
 
 mod experts;
+mod small_owners;
 
 use crate::groups::Group;
 use crate::peers::OURS;
@@ -47,6 +48,7 @@ pub fn check(results: &Results) -> Vec<Bar> {
     memory(results, &mut bars);
     instructions(results, &mut bars);
     experts::check(results, &mut bars);
+    small_owners::check(results, &mut bars);
     global(results, Group::Programs, &mut bars);
     bars
 }

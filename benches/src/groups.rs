@@ -20,6 +20,8 @@ pub enum Group {
     Instructions,
     /// The one-thread rows with owners that take turns.
     Attribution,
+    /// Thousands of owners that take turns: time and memory of each.
+    SmallOwners,
     /// Take back everything of one owner.
     Reclaim,
     /// What an expert costs.
@@ -43,6 +45,7 @@ impl Group {
             Self::Threads => "Global allocator, threads",
             Self::Instructions => "Instructions",
             Self::Attribution => "Attribution",
+            Self::SmallOwners => "Small owners",
             Self::Reclaim => "Reclaim",
             Self::Experts => "Experts",
             Self::Beyond => "Threads beyond cores",
@@ -87,6 +90,19 @@ pub struct Row {
     pub name: String,
     pub unit: &'static str,
     pub jobs: Vec<Job>,
+    /// Rows that are compared with each other have one set; their runs are
+    /// interleaved.
+    pub set: String,
+    /// Other rows, of other figures of the same runs.
+    pub views: Vec<View>,
+}
+
+/// A row of a figure that another row's runs note.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub name: String,
+    pub unit: &'static str,
+    pub figure: &'static str,
 }
 
 impl Row {
@@ -96,34 +112,69 @@ impl Row {
         unit: &'static str,
         jobs: impl IntoIterator<Item = Job>,
     ) -> Self {
-        Self { group, name: name.to_owned(), unit, jobs: jobs.into_iter().collect() }
+        Self {
+            group,
+            name: name.to_owned(),
+            unit,
+            jobs: jobs.into_iter().collect(),
+            set: name.to_owned(),
+            views: Vec::new(),
+        }
     }
 
-    /// Runs all columns in turn, `runs` times.
-    pub fn measure(&self, runs: u32) -> Result<Measured, String> {
-        let mut cells: Vec<Cell> = Vec::new();
-        for job in &self.jobs {
-            cells.push(Cell { column: job.column.clone(), samples: Vec::new() });
-        }
-        for run in 0..runs as usize {
-            // Each round begins with another job: where the machine changes its
-            // speed every few seconds, none is always the slow one's turn.
-            for turn in 0..cells.len() {
-                let place = (turn + run) % cells.len();
-                let job = &self.jobs[place];
-                // A count is the same twice.
-                if run == 0 || !job.how.is_count() {
-                    cells[place].samples.push(job.run_or_skip()?);
-                }
+    /// The same row, measured together with others of this set.
+    pub fn in_set(mut self, set: &str) -> Self {
+        self.set = set.to_owned();
+        self
+    }
+
+    /// The same row, and another one of a figure that its runs note.
+    pub fn and(mut self, name: &str, unit: &'static str, figure: &'static str) -> Self {
+        self.views.push(View { name: name.to_owned(), unit, figure });
+        self
+    }
+
+    /// The names of this row and its views.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.name.as_str()).chain(self.views.iter().map(|view| view.name.as_str()))
+    }
+
+    /// What was measured: this row, and its views.
+    fn measured(&self, cells: Vec<Cell>) -> Vec<Measured> {
+        let measured = |row: &str, unit: &str, cells| Measured {
+            group: self.group,
+            row: row.to_owned(),
+            unit: unit.to_owned(),
+            cells,
+        };
+        let view = |view: &View| {
+            let cells = cells.iter().map(|cell| cell.noted(view.figure)).collect();
+            measured(&view.name, view.unit, cells)
+        };
+        let views: Vec<Measured> = self.views.iter().map(view).collect();
+        std::iter::once(measured(&self.name, self.unit, cells)).chain(views).collect()
+    }
+}
+
+/// Runs all columns of all `rows` in turn, `runs` times.
+pub fn measure(rows: &[Row], runs: u32) -> Result<Vec<Measured>, String> {
+    let jobs: Vec<&Job> = rows.iter().flat_map(|row| &row.jobs).collect();
+    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); jobs.len()];
+    for run in 0..runs as usize {
+        // Each round begins with another job: where the machine changes its
+        // speed every few seconds, none is always the slow one's turn.
+        for turn in 0..jobs.len() {
+            let place = (turn + run) % jobs.len();
+            // A count is the same twice.
+            if run == 0 || !jobs[place].how.is_count() {
+                samples[place].push(jobs[place].run_or_skip()?);
             }
         }
-        Ok(Measured {
-            group: self.group,
-            row: self.name.clone(),
-            unit: self.unit.to_owned(),
-            cells,
-        })
     }
+    let mut samples = samples.into_iter();
+    let cell = |(job, samples): (&Job, _)| Cell { column: job.column.clone(), samples };
+    let row = |row: &Row| row.measured(row.jobs.iter().zip(&mut samples).map(cell).collect());
+    Ok(rows.iter().flat_map(row).collect())
 }
 
 impl Job {

@@ -33,6 +33,9 @@ pub const MIMALLOC_2: Peer = peer("mimalloc2", "mimalloc 2", Role::Global);
 pub const RPMALLOC: Peer = peer("rpmalloc", "rpmalloc", Role::Global);
 pub const TRACKING: Peer = peer("tracking", "tracking-allocator", Role::Attribution);
 
+pub const TRACKING_MIMALLOC: Peer =
+    peer("tracking-mimalloc", "tracking (mimalloc)", Role::Attribution);
+
 const ALL: [Peer; 14] = [
     OURS,
     GLIBC,
@@ -45,7 +48,7 @@ const ALL: [Peer; 14] = [
     RPMALLOC,
     peer("rusty_alloc", "rusty_alloc", Role::Global),
     TRACKING,
-    peer("tracking-mimalloc", "tracking (mimalloc)", Role::Attribution),
+    TRACKING_MIMALLOC,
     peer("cap", "cap", Role::Attribution),
     peer("stats_alloc", "stats_alloc", Role::Attribution),
 ];

@@ -1,5 +1,7 @@
 //! Which rows a group has, and which allocators run them how.
 
+pub mod small_owners;
+
 use crate::groups::{Group, How, Job, Row};
 use crate::instructions;
 use crate::peers::{MIMALLOC_3, OURS, Peer, Role, TRACKING};
@@ -81,6 +83,7 @@ impl Plan<'_> {
             Group::Threads => self.global(group, &THREADS),
             Group::Instructions => instructions::rows(self.peers),
             Group::Attribution => self.attribution(),
+            Group::SmallOwners => self.small_owners(),
             Group::Reclaim => self.reclaim(),
             Group::Experts => self.experts(),
             Group::Beyond => self.beyond(),
@@ -96,7 +99,9 @@ impl Plan<'_> {
     /// Leaves of `results` what these peers run.
     pub fn retain(&self, results: &mut Results) {
         for row in &mut results.rows {
-            let planned = self.rows(row.group).into_iter().find(|planned| planned.name == row.row);
+            let rows = self.rows(row.group);
+            let planned =
+                rows.into_iter().find(|planned| planned.names().any(|name| name == row.row));
             let jobs = planned.map(|planned| planned.jobs).unwrap_or_default();
             row.cells.retain(|cell| jobs.iter().any(|job| job.column == cell.column));
         }

@@ -8,12 +8,16 @@ use crate::results::{Measured, Sample};
 /// Where owners take turns, this many are compared with other allocators.
 const OWNERS: usize = 10;
 
+/// How the column of an allocator that does the work of owners without any ends.
+pub const NO_OWNERS: &str = ", no owners";
+
 /// The kernel counts resident pages per core in batches; memory is known to
 /// this many bytes.
-const RESOLUTION: f64 = 256.0 * 1024.0;
+pub const RESOLUTION: f64 = 256.0 * 1024.0;
 
 /// The peers that our memory is compared with.
-const MEMORY_PEERS: [&str; 5] = ["mimalloc 3", "mimalloc 3.6", "mimalloc 2", "jemalloc", "snmalloc"];
+const MEMORY_PEERS: [&str; 5] =
+    ["mimalloc 3", "mimalloc 3.6", "mimalloc 2", "jemalloc", "snmalloc"];
 
 /// Which of our columns is compared with the peers'.
 fn our_column(group: Group) -> String {
@@ -32,10 +36,12 @@ pub fn is_ours(column: &str) -> bool {
 }
 
 /// Whether our column is compared with this one: another allocator's, and not
-/// one with another number of owners.
+/// one with another number of owners, or one without where ours has some.
 fn is_peer(column: &str) -> bool {
     let owners = column.rsplit_once(", ").and_then(|(_, owners)| owners.parse().ok());
-    !is_ours(column) && owners.is_none_or(|owners: usize| owners == OWNERS)
+    !is_ours(column)
+        && !column.ends_with(NO_OWNERS)
+        && owners.is_none_or(|owners: usize| owners == OWNERS)
 }
 
 /// What the ratios of a group's rows are called.
@@ -116,6 +122,12 @@ mod tests {
         ];
         assert_eq!(to_best(&row(Group::Attribution, "ns", &figures)), Some(2.0));
         assert_eq!(to_best(&row(Group::Attribution, "ns", &figures[..4])), Some(1.5));
+    }
+
+    #[test]
+    fn who_has_no_owners_is_no_peer_of_those_with() {
+        let figures = [("expert-alloc", Some(6.0)), ("glibc, no owners", Some(1.0))];
+        assert_eq!(to_best(&row(Group::SmallOwners, "ns", &figures)), None);
     }
 
     #[test]

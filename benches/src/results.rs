@@ -61,6 +61,13 @@ impl Cell {
         self.median(|sample| sample.value.unwrap_or(f64::NAN))
     }
 
+    /// The same runs, of which this figure counts.
+    pub fn noted(&self, name: &str) -> Self {
+        let noted =
+            |sample: &Sample| Sample { value: sample.extra.get(name).copied(), ..sample.clone() };
+        Self { column: self.column.clone(), samples: self.samples.iter().map(noted).collect() }
+    }
+
     /// The median of a figure that only some rows have.
     pub fn extra(&self, name: &str) -> Option<f64> {
         let known = self.samples.first()?.extra.contains_key(name);

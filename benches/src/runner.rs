@@ -39,8 +39,8 @@ struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..1000))]
     runs: Option<u32>,
 
-    /// Only this group; may be given several times.
-    #[arg(long, value_enum, value_name = "GROUP")]
+    /// Only this group; may be given several times (--only is the same).
+    #[arg(long, alias = "only", value_enum, value_name = "GROUP")]
     group: Vec<Group>,
 
     /// Only rows whose name contains this; may be given several times.
@@ -147,7 +147,7 @@ fn measure(options: &Options) -> Result<Results, String> {
         .iter()
         .map(|&group| {
             let mut rows = plan.rows(group);
-            rows.retain(|row| groups::name_matches(&row.name, &options.row));
+            rows.retain(|row| row.names().any(|name| groups::name_matches(name, &options.row)));
             rows
         })
         .collect();
@@ -162,9 +162,9 @@ fn measure(options: &Options) -> Result<Results, String> {
         tables::print_machine(&results);
     }
     for (&group, rows) in groups.iter().zip(&plans) {
-        for row in rows {
-            eprint!("\r\x1b[K{}: {}", group.name(), row.name);
-            results.add(row.measure(runs)?);
+        for set in rows.chunk_by(|one, other| one.set == other.set) {
+            eprint!("\r\x1b[K{}: {}", group.name(), set[0].set);
+            groups::measure(set, runs)?.into_iter().for_each(|row| results.add(row));
         }
         eprint!("\r\x1b[K");
         if !options.json {

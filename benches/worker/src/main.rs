@@ -7,16 +7,18 @@
 //!     bench-worker ROW [NAME=NUMBER...]
 //!     bench-worker --list
 
-#[cfg(any(feature = "expert", feature = "tracking", feature = "tracking-mimalloc"))]
 mod attribution;
 #[cfg(feature = "expert")]
 mod experts;
 mod memory;
+mod owners;
+mod queries;
 mod real;
 mod reclaim;
 mod single;
 #[cfg(feature = "small")]
 mod small;
+mod small_owners;
 #[path = "../../../tests/fast_path/src/stepper.rs"]
 mod stepper;
 mod threads;
@@ -36,8 +38,8 @@ const ROWS: &[&[Row]] = &[
     real::ROWS,
     threads::ROWS,
     reclaim::ROWS,
-    #[cfg(any(feature = "expert", feature = "tracking", feature = "tracking-mimalloc"))]
     attribution::ROWS,
+    small_owners::ROWS,
     #[cfg(feature = "expert")]
     experts::ROWS,
     #[cfg(feature = "small")]
