@@ -2,6 +2,7 @@
 
 pub mod small_owners;
 
+use crate::before::BEFORE;
 use crate::groups::{Group, How, Job, Row};
 use crate::instructions;
 use crate::peers::{MIMALLOC_3, OURS, Peer, Role, TRACKING};
@@ -103,7 +104,10 @@ impl Plan<'_> {
             let planned =
                 rows.into_iter().find(|planned| planned.names().any(|name| name == row.row));
             let jobs = planned.map(|planned| planned.jobs).unwrap_or_default();
-            row.cells.retain(|cell| jobs.iter().any(|job| job.column == cell.column));
+            row.cells.retain(|cell| {
+                let column = cell.column.strip_suffix(BEFORE).unwrap_or(&cell.column);
+                jobs.iter().any(|job| job.column == column)
+            });
         }
         results.rows.retain(|row| !row.cells.is_empty());
     }
@@ -430,6 +434,9 @@ mod tests {
         assert_eq!(left(&[GLIBC, MIMALLOC_3], Group::Reclaim, row, &columns), columns[2..]);
         let columns = ["ours, no experts", "scopes of 10", "tracking, 10", "cap"];
         assert_eq!(left(&[OURS], Group::Attribution, "pair", &columns), columns[..2]);
+        let columns = ["expert-alloc", "expert-alloc, before", "glibc"];
+        assert_eq!(left(&[OURS], Group::Single, "pair", &columns), columns[..2]);
+        let columns = ["ours, no experts", "scopes of 10", "tracking, 10", "cap"];
         assert_eq!(left(&[TRACKING], Group::Attribution, "pair", &columns), columns[2..3]);
     }
 

@@ -1,5 +1,6 @@
 //! Our figures over those of the best peer.
 
+use crate::before::BEFORE;
 use crate::groups::Group;
 use crate::peers::OURS;
 use crate::plan::SMALL;
@@ -32,6 +33,7 @@ fn our_column(group: Group) -> String {
 pub fn is_ours(column: &str) -> bool {
     column == OURS.name
         || column == SMALL[0]
+        || column.ends_with(BEFORE)
         || ["ours, ", "scopes of ", "handles of "].iter().any(|&start| column.starts_with(start))
 }
 

@@ -6,6 +6,7 @@
 //! compared, never single runs.
 
 mod bars;
+mod before;
 mod groups;
 mod instructions;
 mod machine;
@@ -59,12 +60,16 @@ struct Options {
     #[arg(long)]
     json: bool,
 
+    /// Measure the library as it was at this commit too, interleaved, and compare.
+    #[arg(long, value_name = "COMMIT")]
+    before: Option<String>,
+
     /// Use the workers that are already built.
     #[arg(long)]
     no_build: bool,
 
     /// Read results saved before instead of measuring; shows what --group, --row and --peer choose.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_build", "quick", "runs"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_build", "quick", "runs", "before"])]
     read: Option<PathBuf>,
 }
 
@@ -99,6 +104,9 @@ fn run(options: &Options) -> Result<bool, String> {
         println!("{}", results.to_json());
     } else {
         tables::print_memory(&results);
+    }
+    if let Some(changes) = tables::changes(&results) {
+        eprintln!("{changes}");
     }
     if let Some(directory) = &options.save {
         results::save(&results, directory)?;
@@ -148,6 +156,9 @@ fn measure(options: &Options) -> Result<Results, String> {
         .map(|&group| {
             let mut rows = plan.rows(group);
             rows.retain(|row| row.names().any(|name| groups::name_matches(name, &options.row)));
+            if options.before.is_some() {
+                before::add_columns(&mut rows);
+            }
             rows
         })
         .collect();
@@ -155,6 +166,9 @@ fn measure(options: &Options) -> Result<Results, String> {
         return Err("no row matches".to_owned());
     }
     if !options.no_build {
+        if let Some(commit) = &options.before {
+            before::check_out(commit)?;
+        }
         workers::build(plans.iter().flatten())?;
     }
     let mut results = Results::new(machine::describe(), runs);

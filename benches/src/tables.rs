@@ -2,6 +2,7 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::before;
 use crate::groups::Group;
 use crate::ratios;
 use crate::results::{Cell, Measured, Results, Sample};
@@ -59,6 +60,33 @@ fn print_bytes(rows: &[&Measured], what: &str, bytes: fn(&Sample) -> f64) {
     let mebibytes = |cell: &Cell| cell.median(bytes) / f64::from(1 << 20);
     let ratio = |row: &Measured| ratios::to_smallest(row, bytes);
     println!("{what}:\n\n{}\n", table(rows, &mebibytes, "ours / smallest", &ratio));
+}
+
+/// What changed against the library before, if that was measured: a line per
+/// column of ours, and the geometric mean of each group.
+pub fn changes(results: &Results) -> Option<String> {
+    let changes = before::changes(results);
+    if changes.is_empty() {
+        return None;
+    }
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(["row", "column", "now / before", "peak memory"]);
+    let ratio =
+        |ratio: f64| if ratio.is_finite() { format!("{ratio:.3}") } else { NONE.to_owned() };
+    for group in changes.chunk_by(|one, other| one.group == other.group) {
+        for change in group {
+            let (figure, peak) = (ratio(change.figure), ratio(change.peak));
+            table.add_row([&change.row, &change.column, &figure, &peak]);
+        }
+        let mean = |of: fn(&before::Change) -> f64| ratio(before::mean(group.iter().map(of)));
+        let (figure, peak) = (mean(|change| change.figure), mean(|change| change.peak));
+        table.add_row([group[0].group.name(), "geometric mean", &figure, &peak]);
+    }
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    Some(format!("### Now / before\n\n{table}\n"))
 }
 
 /// One line per row, one column per allocator; the best is bold. The ratio
