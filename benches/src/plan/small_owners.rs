@@ -32,9 +32,10 @@ const IN_TURNS: [(&str, &str); 6] = [
     ("maps of strings", "rounds=6"),
 ];
 
-/// Workloads whose turns are as long as what they do in them.
-const IN_STEPS: [(&str, &[&str]); 2] =
-    [("JSON", &["records=4", "rounds=8000"]), ("regex compile", &["rounds=2500"])];
+/// Workloads whose turns are as long as what they do in them, their arguments,
+/// the fewest rounds, and the turns in each.
+const IN_STEPS: [(&str, &[&str], usize, usize); 2] =
+    [("JSON", &["records=4"], 8_000, 2), ("regex compile", &[], 400, 6)];
 
 /// Numbers of owners that serve requests.
 pub const SERVING: [usize; 5] = [1, 10, 1_000, 10_000, 100_000];
@@ -81,10 +82,13 @@ impl Plan<'_> {
                 rows.push(self.switching(workload, &name, &words));
             }
         }
-        for (workload, arguments) in IN_STEPS {
-            for owners in [1, 10, 1_000, 10_000] {
+        let steps: &[usize] = if self.quick { &[1, 10, 1_000] } else { &[1, 10, 1_000, 10_000] };
+        for (workload, arguments, fewest, turns) in IN_STEPS {
+            for &owners in steps {
+                // Every owner has a turn.
+                let rounds = format!("rounds={}", fewest.max(owners.div_ceil(turns)));
                 let owned = format!("experts={owners}");
-                let words = [&[owned.as_str()], arguments].concat();
+                let words = [&[owned.as_str(), rounds.as_str()], arguments].concat();
                 rows.push(self.switching(workload, &in_steps(workload, owners), &words));
             }
         }

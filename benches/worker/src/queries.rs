@@ -40,7 +40,6 @@ impl<O: Owners> Query<O> {
             });
             owners.turn(sort, || {
                 data.sorted.extend(batch.clone().map(|row| (random.next() >> 40, row as u32)));
-                data.sorted.sort_unstable();
             });
             owners.turn(sum, || {
                 for row in batch {
@@ -48,6 +47,7 @@ impl<O: Owners> Query<O> {
                 }
             });
         }
+        owners.turn(sort, || data.sorted.sort_unstable());
         black_box(&data);
         Self { owners, data }
     }
