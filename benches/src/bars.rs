@@ -1,6 +1,7 @@
 //! The bars: what must hold of our own figures.
 
 mod experts;
+mod giving_back;
 mod small_owners;
 
 use crate::groups::Group;
@@ -49,6 +50,7 @@ pub fn check(results: &Results) -> Vec<Bar> {
     instructions(results, &mut bars);
     experts::check(results, &mut bars);
     small_owners::check(results, &mut bars);
+    giving_back::check(results, &mut bars);
     global(results, Group::Programs, &mut bars);
     bars
 }

@@ -22,6 +22,8 @@ pub enum Group {
     Attribution,
     /// Thousands of owners that take turns: time and memory of each.
     SmallOwners,
+    /// Memory that goes back to the system, and forks.
+    GivingBack,
     /// Take back everything of one owner.
     Reclaim,
     /// What an expert costs.
@@ -39,6 +41,15 @@ pub enum Group {
 }
 
 impl Group {
+    /// How often its rows run where `runs` were asked for: of those that look
+    /// at memory for seconds, three tell as much as more.
+    pub fn runs(self, runs: u32, quick: bool) -> u32 {
+        match self {
+            Self::GivingBack => runs.min(if quick { 1 } else { 3 }),
+            _ => runs,
+        }
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Single => "Global allocator, one thread",
@@ -46,6 +57,7 @@ impl Group {
             Self::Instructions => "Instructions",
             Self::Attribution => "Attribution",
             Self::SmallOwners => "Small owners",
+            Self::GivingBack => "Giving back",
             Self::Reclaim => "Reclaim",
             Self::Experts => "Experts",
             Self::Beyond => "Threads beyond cores",

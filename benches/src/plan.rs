@@ -1,5 +1,6 @@
 //! Which rows a group has, and which allocators run them how.
 
+pub mod giving_back;
 pub mod small_owners;
 
 use crate::before::BEFORE;
@@ -85,6 +86,7 @@ impl Plan<'_> {
             Group::Instructions => instructions::rows(self.peers),
             Group::Attribution => self.attribution(),
             Group::SmallOwners => self.small_owners(),
+            Group::GivingBack => self.giving_back(),
             Group::Reclaim => self.reclaim(),
             Group::Experts => self.experts(),
             Group::Beyond => self.beyond(),

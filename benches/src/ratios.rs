@@ -4,7 +4,7 @@ use crate::before::BEFORE;
 use crate::groups::Group;
 use crate::peers::OURS;
 use crate::plan::SMALL;
-use crate::results::{Measured, Sample};
+use crate::results::{Cell, Measured, Sample};
 
 /// Where owners take turns, this many are compared with other allocators.
 const OWNERS: usize = 10;
@@ -59,6 +59,12 @@ pub fn name(group: Group) -> String {
 pub fn to_best(row: &Measured) -> Option<f64> {
     let ours = row.cell(&our_column(row.group))?;
     let peers = row.cells.iter().filter(|cell| is_peer(&cell.column));
+    if row.unit.starts_with("MiB") {
+        // What is left of a process's memory can be nothing, or less.
+        let known = |cell: &Cell| cell.figure().max(RESOLUTION / (1 << 20) as f64);
+        let best = peers.map(known).filter(|mib| mib.is_finite()).min_by(f64::total_cmp)?;
+        return Some(known(ours) / best);
+    }
     let ratios = peers.map(|peer| ours.ratio_to(peer)).filter(|ratio| !ratio.is_nan());
     if row.more_is_better() { ratios.min_by(f64::total_cmp) } else { ratios.max_by(f64::total_cmp) }
 }
@@ -75,7 +81,6 @@ pub fn to_smallest(row: &Measured, bytes: fn(&Sample) -> f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::Cell;
 
     fn row(group: Group, unit: &str, figures: &[(&str, Option<f64>)]) -> Measured {
         let cell = |&(column, value): &(&str, Option<f64>)| Cell {
@@ -99,6 +104,12 @@ mod tests {
         let figures = [("ExpertHeap", Some(0.6)), ("talc", Some(0.5)), ("rlsf", Some(0.8))];
         let ratio = to_best(&row(Group::Small, "of the region", &figures)).unwrap();
         assert!((ratio - 0.75).abs() < 1e-9);
+    }
+
+    #[test]
+    fn nothing_left_is_no_less_than_can_be_known() {
+        let figures = [("expert-alloc", Some(1.0)), ("glibc", Some(-0.1)), ("jemalloc", Some(2.0))];
+        assert_eq!(to_best(&row(Group::GivingBack, "MiB", &figures)), Some(4.0));
     }
 
     #[test]

@@ -21,13 +21,16 @@ pub struct Sample {
     pub held_bytes: f64,
     #[serde(default)]
     pub extra: std::collections::BTreeMap<String, f64>,
+    /// How a figure changed over time: seconds, and the figure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<(f64, f64)>,
 }
 
 impl Sample {
     /// A figure without memory beside it.
     pub fn only(value: Option<f64>) -> Self {
         let extra = std::collections::BTreeMap::new();
-        Self { value, peak_bytes: 0.0, held_bytes: 0.0, extra }
+        Self { value, peak_bytes: 0.0, held_bytes: 0.0, extra, curve: Vec::new() }
     }
 }
 
@@ -63,8 +66,12 @@ impl Cell {
 
     /// The same runs, of which this figure counts.
     pub fn noted(&self, name: &str) -> Self {
-        let noted =
-            |sample: &Sample| Sample { value: sample.extra.get(name).copied(), ..sample.clone() };
+        // The course is the row's own.
+        let noted = |sample: &Sample| Sample {
+            value: sample.extra.get(name).copied(),
+            curve: Vec::new(),
+            ..sample.clone()
+        };
         Self { column: self.column.clone(), samples: self.samples.iter().map(noted).collect() }
     }
 

@@ -178,6 +178,7 @@ fn measure(options: &Options) -> Result<Results, String> {
     for (&group, rows) in groups.iter().zip(&plans) {
         for set in rows.chunk_by(|one, other| one.set == other.set) {
             eprint!("\r\x1b[K{}: {}", group.name(), set[0].set);
+            let runs = group.runs(runs, options.quick);
             groups::measure(set, runs)?.into_iter().for_each(|row| results.add(row));
         }
         eprint!("\r\x1b[K");

@@ -46,12 +46,13 @@ pub struct Run {
     operations: u64,
     elapsed: Duration,
     extra: Vec<(&'static str, f64)>,
+    curve: Vec<(f64, f64)>,
 }
 
 impl Run {
     pub fn start(arguments: Arguments) -> Self {
-        let extra = Vec::with_capacity(16);
-        Self { arguments, operations: 0, elapsed: Duration::ZERO, extra }
+        let extra = Vec::with_capacity(32);
+        Self { arguments, operations: 0, elapsed: Duration::ZERO, extra, curve: Vec::new() }
     }
 
     /// Measures `work` of this thread, which does `operations` operations.
@@ -98,6 +99,11 @@ impl Run {
     /// Notes another figure of this row.
     pub fn note(&mut self, name: &'static str, value: f64) {
         self.extra.push((name, value));
+    }
+
+    /// Records how a figure changed over time: seconds, and the figure.
+    pub fn record_curve(&mut self, curve: Vec<(f64, f64)>) {
+        self.curve = curve;
     }
 
     /// Ends the run: everything that the workload allocated has been freed.
@@ -149,7 +155,12 @@ impl Report {
             let comma = if index == 0 { "" } else { "," };
             write!(json, r#"{comma}"{name}":{value}"#).expect("a string takes all");
         }
-        json.push_str("}}");
+        json.push_str(r#"},"curve":["#);
+        for (index, (seconds, value)) in self.run.curve.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(json, "{comma}[{seconds:.3},{value:.3}]").expect("a string takes all");
+        }
+        json.push_str("]}");
         json
     }
 }

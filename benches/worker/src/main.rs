@@ -10,6 +10,8 @@
 mod attribution;
 #[cfg(feature = "expert")]
 mod experts;
+mod fork;
+mod giving_back;
 mod memory;
 mod owners;
 mod queries;
@@ -40,6 +42,8 @@ const ROWS: &[&[Row]] = &[
     reclaim::ROWS,
     attribution::ROWS,
     small_owners::ROWS,
+    giving_back::ROWS,
+    fork::ROWS,
     #[cfg(feature = "expert")]
     experts::ROWS,
     #[cfg(feature = "small")]
