@@ -60,12 +60,14 @@ impl Watch {
         }
     }
 
-    /// Notes what is held now, after two and after five seconds, and after a
-    /// purge by this thread.
-    fn note_five_seconds(&mut self, run: &mut Run) {
+    /// Notes what is held now, after two and (unless `seconds` is less) after
+    /// five seconds, and after a purge by this thread.
+    fn note_the_end(&mut self, run: &mut Run) {
         run.note("at_0_s", self.look());
         run.note("at_2_s", self.sleep(Duration::from_secs(2)));
-        run.note("at_5_s", self.sleep(Duration::from_secs(3)));
+        if run.arguments.get("seconds", 5) >= 5 {
+            run.note("at_5_s", self.sleep(Duration::from_secs(3)));
+        }
         bench_peers::purge();
         run.note("purged", self.look());
     }
@@ -111,7 +113,7 @@ fn burst(run: &mut Run) {
         if !asleep {
             all.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
         }
-        watch.note_five_seconds(run);
+        watch.note_the_end(run);
         if asleep {
             over.wait();
         }
@@ -146,10 +148,13 @@ impl End {
     }
 }
 
+/// The sizes of a round: blocks from half of this to half as much again.
+const ROUND_SIZES: [usize; 10] = [64, 1024, 96, 384, 3072, 48, 768, 192, 1536, 256];
+
 /// A server of `threads` threads in ten rounds, each of `low` to twice and a
-/// half as many MiB; `foreign` percent of the blocks are freed by other threads,
-/// a twentieth stays for another round. After each round it is idle for `pause`
-/// milliseconds.
+/// half as many MiB in blocks of other sizes; `foreign` percent of the blocks
+/// are freed by other threads, a twentieth stays for another round. After each
+/// round the server is idle for `pause` milliseconds.
 fn bursty_server(run: &mut Run) {
     let threads = run.arguments.get("threads", 8);
     let low = run.arguments.get("low", 200);
@@ -161,9 +166,9 @@ fn bursty_server(run: &mut Run) {
     // Rounds of all sizes in no order: 7 has no divisor in common with 10.
     let mib = move |round: usize| low + low * 3 / 2 * (round * 7 % AFTER.len()) / (AFTER.len() - 1);
     let serve = move |number: usize| {
-        let sizes = Sizes::skewed();
         let mut kept = Vec::new();
-        for round in 0..AFTER.len() {
+        for (round, size) in ROUND_SIZES.into_iter().enumerate() {
+            let sizes = Sizes::around(size);
             let bytes = (mib(round) << 20) / threads;
             let blocks = fill(bytes, (round * threads + number) * 1000, &sizes);
             gate.wait();
@@ -207,7 +212,7 @@ fn bursty_server(run: &mut Run) {
     });
     run.note("peak", peak);
     run.note("largest_after", largest);
-    watch.note_five_seconds(run);
+    watch.note_the_end(run);
     run.record_curve(watch.curve);
 }
 
@@ -235,7 +240,8 @@ fn one_size_after_another(run: &mut Run) {
             largest = watch.look().max(largest);
         }
         run.note("largest", largest);
-        watch.note_five_seconds(run);
+        run.note("live", bytes as f64 / MIB);
+        watch.note_the_end(run);
         // The thread ends.
         drop(order);
     });
@@ -256,6 +262,6 @@ fn after_owners<L: Life>(run: &mut Run) {
     }
     run.note("peak", watch.look());
     lives.into_iter().for_each(L::end);
-    watch.note_five_seconds(run);
+    watch.note_the_end(run);
     run.record_curve(watch.curve);
 }
