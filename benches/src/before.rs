@@ -87,6 +87,8 @@ pub struct Change {
     pub group: Group,
     pub row: String,
     pub column: String,
+    /// Whether the row's figure is a time.
+    pub is_time: bool,
     /// Of the row's figure.
     pub figure: f64,
     /// Of the peak memory, where it was measured.
@@ -103,6 +105,7 @@ pub fn changes(results: &Results) -> Vec<Change> {
                 group: row.group,
                 row: row.row.clone(),
                 column: now.column.clone(),
+                is_time: row.is_time(),
                 figure: now.ratio_to(before),
                 peak: now.median(|run| run.peak_bytes) / before.median(|run| run.peak_bytes),
             });

@@ -110,6 +110,11 @@ impl Measured {
         self.cell(column).map(Cell::figure)
     }
 
+    /// Whether the figures are times.
+    pub fn is_time(&self) -> bool {
+        self.unit.starts_with("ns")
+    }
+
     /// Shares are the better the larger, everything else the smaller.
     pub fn more_is_better(&self) -> bool {
         self.unit.starts_with("of the")

@@ -24,6 +24,10 @@ pub fn print_machine(results: &Results) {
         machine.load,
         results.runs
     );
+    let kind = machine.kind_in_words();
+    if !kind.is_empty() {
+        println!("{kind}\n");
+    }
 }
 
 /// Prints the rows of one group, if it has any.
@@ -79,9 +83,10 @@ pub fn changes(results: &Results) -> Option<String> {
             let (figure, peak) = (ratio(change.figure), ratio(change.peak));
             table.add_row([&change.row, &change.column, &figure, &peak]);
         }
-        let mean = |of: fn(&before::Change) -> f64| ratio(before::mean(group.iter().map(of)));
-        let (figure, peak) = (mean(|change| change.figure), mean(|change| change.peak));
-        table.add_row([group[0].group.name(), "geometric mean", &figure, &peak]);
+        let times = group.iter().filter(|change| change.is_time);
+        let times = ratio(before::mean(times.map(|change| change.figure)));
+        let peak = ratio(before::mean(group.iter().map(|change| change.peak)));
+        table.add_row([group[0].group.name(), "geometric mean (of times)", &times, &peak]);
     }
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);

@@ -49,7 +49,7 @@ fn many_owners(results: &Results, bars: &mut Vec<Bar>) {
 /// Ahead of tracking-allocator over the system's allocator in every row that is
 /// timed, and by half where programs spend their time.
 fn ahead_of_tracking(results: &Results, bars: &mut Vec<Bar>) {
-    for row in results.group(GROUP).filter(|row| row.unit.starts_with("ns")) {
+    for row in results.group(GROUP).filter(|row| row.is_time()) {
         if let Some(ratio) = row.ratio(TRACKING.name, OURS.name) {
             let programs = ["churn", "request", "maps", "JSON", "regex"];
             let by_half = programs.iter().any(|&name| row.row.starts_with(name));
@@ -161,7 +161,7 @@ mod tests {
         let of = |name: &str| {
             bar(vec![row(name, "ns", &figures)], &format!("{name}, tracking-allocator / ours"))
         };
-        assert_eq!(of("pair, 1 owners, turns of 100"), (1.2, 1.0));
+        assert_eq!(of("pair, 1 owner, turns of 100"), (1.2, 1.0));
         assert_eq!(of("JSON, 10 owners"), (1.2, 1.5));
     }
 

@@ -1,6 +1,7 @@
 //! The rows about memory that was freed: what a process holds on to, over time.
 
 use super::Plan;
+use super::small_owners::counted;
 use crate::groups::{Group, How, Job, Row};
 use crate::peers::OURS;
 use crate::workers::Worker;
@@ -25,8 +26,8 @@ const LOOKS: [(&str, &str); 4] = [
 
 /// The name of a row of a burst.
 pub fn burst(threads: usize, then: &str, when: &str) -> String {
-    let plural = if threads == 1 { "" } else { "s" };
-    format!("burst, {threads} thread{plural} that {then}, {when}")
+    let then = if threads == 1 { format!("{then}s") } else { then.to_owned() };
+    format!("burst, {} that {then}, {when}", counted(threads, "thread"))
 }
 
 /// The name of a row of the bursty server.
@@ -45,12 +46,12 @@ pub fn drawn() -> [(&'static str, String, &'static str); 2] {
         (
             "giving-back.svg",
             burst(8, "sleep", LOOKS[0].0),
-            "Resident memory: 8 threads allocate, free all of it, and sleep",
+            "Resident memory after 8 threads have freed all they had, and sleep",
         ),
         (
             "bursty-server.svg",
             server(25, "peak"),
-            "Resident memory: a bursty server, a quarter freed by other threads",
+            "Resident memory of a bursty server, a quarter freed by other threads",
         ),
     ]
 }

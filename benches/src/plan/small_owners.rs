@@ -54,12 +54,17 @@ const GLIBC_WITHOUT: &str = "glibc, no owners";
 
 /// The name of a row in turns.
 pub fn in_turns(workload: &str, owners: usize, turn: usize) -> String {
-    format!("{workload}, {owners} owners, turns of {turn}")
+    format!("{workload}, {}, turns of {turn}", counted(owners, "owner"))
 }
 
 /// The name of a row whose turns have no length of their own.
 pub fn in_steps(workload: &str, owners: usize) -> String {
-    format!("{workload}, {owners} owners")
+    format!("{workload}, {}", counted(owners, "owner"))
+}
+
+/// A number of things.
+pub fn counted(number: usize, thing: &str) -> String {
+    format!("{number} {thing}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The name of a row of memory.
@@ -191,7 +196,7 @@ impl Plan<'_> {
 
 /// The name of the row in which every owner has a block.
 pub fn one_block(threads: usize) -> String {
-    format!("one block of 16 bytes per owner, {threads} threads")
+    format!("one block of 16 bytes per owner, {}", counted(threads, "thread"))
 }
 
 /// The name of the row of lives.

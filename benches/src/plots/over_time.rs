@@ -10,7 +10,8 @@ use crate::peers::OURS;
 use crate::plan::giving_back;
 use crate::results::{Measured, Results};
 
-/// Draws the rows whose course is kept, where they were measured.
+/// Draws the rows whose course is kept, where they were measured. The last
+/// point of a line is after a purge by the main thread.
 pub fn draw(results: &Results, directory: &Path) -> Result<(), String> {
     for (name, row, title) in giving_back::drawn() {
         let Some(row) = results.group(Group::GivingBack).find(|found| found.row == row) else {
@@ -53,12 +54,17 @@ fn plot(results: &Results, row: &Measured, file: &Path, title: &str) -> Result<(
         .y_label_area_size(64)
         // Room for the names at the right.
         .build_cartesian_2d(0.0..end * 1.25, 0.0..top * 1.1)?;
-    chart.configure_mesh().x_desc("seconds").y_desc("MiB above the start").draw()?;
+    chart
+        .configure_mesh()
+        .max_light_lines(0)
+        .x_desc("seconds")
+        .y_desc("MiB above the start")
+        .draw()?;
     for (number, (column, points)) in lines.into_iter().enumerate() {
         let style = if column == OURS.name {
             RED.stroke_width(3)
         } else {
-            Palette99::pick(number + 1).stroke_width(1)
+            Palette99::pick(number + 1).stroke_width(2)
         };
         chart
             .draw_series(LineSeries::new(points.iter().copied(), style))?

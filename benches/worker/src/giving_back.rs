@@ -38,6 +38,12 @@ impl Watch {
         Self { start: Instant::now(), before: Resident::exact(), curve }
     }
 
+    /// Begins the curve anew; what was held before stays what it was.
+    fn restart(&mut self) {
+        self.curve.clear();
+        self.start = Instant::now();
+    }
+
     /// MiB now.
     fn look(&mut self) -> f64 {
         let held = Resident::exact() as f64 - self.before as f64;
@@ -110,6 +116,8 @@ fn burst(run: &mut Run) {
         run.note("peak", watch.look());
         full.wait();
         empty.wait();
+        // The curve begins when everything is free.
+        watch.restart();
         if !asleep {
             all.into_iter().for_each(|thread| thread.join().expect("no thread panics"));
         }
