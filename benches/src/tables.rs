@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::before;
 use crate::groups::Group;
+use crate::plan::small_owners::counted;
 use crate::ratios;
 use crate::results::{Cell, Measured, Results, Sample};
 
@@ -39,7 +40,15 @@ pub fn print_group(results: &Results, group: Group) {
         } else {
             "units as named"
         };
-        println!("### {}\n\n{unit}:\n", group.name());
+        // Not all groups run as often as was asked for.
+        let runs = rows.iter().flat_map(|row| &row.cells).map(|cell| cell.samples.len()).max();
+        let runs = match runs {
+            Some(runs) if runs < results.runs as usize => {
+                format!(" ({})", counted(runs, "run"))
+            }
+            _ => String::new(),
+        };
+        println!("### {}\n\n{unit}{runs}:\n", group.name());
         println!(
             "{}\n",
             table(&rows, &Cell::figure, &ratios::name(group), &|row| ratios::to_best(row))

@@ -60,7 +60,10 @@ fn plot(results: &Results, row: &Measured, file: &Path, title: &str) -> Result<(
         .x_desc("seconds")
         .y_desc("MiB above the start")
         .draw()?;
-    for (number, (column, points)) in lines.into_iter().enumerate() {
+    // Ours last, above the others.
+    let mut lines: Vec<_> = lines.into_iter().enumerate().collect();
+    lines.sort_by_key(|(_, (column, _))| *column == OURS.name);
+    for (number, (column, points)) in lines {
         let style = if column == OURS.name {
             RED.stroke_width(3)
         } else {
