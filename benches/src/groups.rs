@@ -183,10 +183,15 @@ pub fn measure(rows: &[Row], runs: u32) -> Result<Vec<Measured>, String> {
             }
         }
     }
+    Ok(assembled(rows, samples))
+}
+
+/// The rows and their views, from the runs of all their jobs in order.
+fn assembled(rows: &[Row], samples: Vec<Vec<Sample>>) -> Vec<Measured> {
     let mut samples = samples.into_iter();
     let cell = |(job, samples): (&Job, _)| Cell { column: job.column.clone(), samples };
     let row = |row: &Row| row.measured(row.jobs.iter().zip(&mut samples).map(cell).collect());
-    Ok(rows.iter().flat_map(row).collect())
+    rows.iter().flat_map(row).collect()
 }
 
 impl Job {
@@ -250,4 +255,36 @@ pub fn name_matches(row: &str, texts: &[String]) -> bool {
 /// The groups that the user named, or all.
 pub fn chosen(groups: &[Group]) -> Vec<Group> {
     if groups.is_empty() { Group::value_variants().to_vec() } else { groups.to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_show_another_figure_of_the_same_runs() {
+        let job = |column: &str| Job::timed(column, Worker::on("glibc"), &["request"]);
+        let row = |name: &str, columns: &[&str]| {
+            Row::new(Group::SmallOwners, name, "ns", columns.iter().map(|column| job(column)))
+        };
+        let rows = [row("one", &["a", "b"]).and("one, bytes", "bytes", "held"), row("two", &["a"])];
+        let sample = |value: f64| {
+            let mut sample = Sample::only(Some(value));
+            sample.extra.insert("held".to_owned(), 100.0 * value);
+            vec![sample]
+        };
+        let measured = assembled(&rows, [1.0, 2.0, 3.0].map(sample).into());
+        let figures: Vec<_> = measured
+            .iter()
+            .map(|row| (row.row.as_str(), row.unit.as_str(), row.figure("a"), row.figure("b")))
+            .collect();
+        assert_eq!(
+            figures,
+            [
+                ("one", "ns", Some(1.0), Some(2.0)),
+                ("one, bytes", "bytes", Some(100.0), Some(200.0)),
+                ("two", "ns", Some(3.0), None),
+            ]
+        );
+    }
 }
