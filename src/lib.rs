@@ -4,7 +4,7 @@
     doc = "Memory for firmware that runs modules of different origin: every block carries its owner. See the README."
 )]
 #![cfg_attr(not(feature = "std"), no_std)]
-#![cfg_attr(expert_alloc_nightly, feature(allocator_api))]
+#![cfg_attr(expert_alloc_allocator_gate, feature(allocator_api))]
 
 mod account;
 mod api;

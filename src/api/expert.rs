@@ -310,7 +310,7 @@ impl<H: Home> Expert<H> {
 
     /// The key, if nobody has told the expert to stop, it has not overdrawn and
     /// it has no parent to be asked; otherwise no valid key.
-    #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_nightly))]
+    #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_allocator))]
     #[inline(always)]
     pub(crate) fn pass(&self) -> crate::engine::Pass {
         crate::engine::Pass::new(self.key, self.slot().account())

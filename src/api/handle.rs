@@ -63,10 +63,10 @@ use crate::expert::home::Home;
 /// };
 /// ```
 #[cfg_attr(
-    expert_alloc_nightly,
+    expert_alloc_allocator,
     doc = "
 ```compile_fail,E0505
-#![feature(allocator_api)]
+# #![cfg_attr(expert_alloc_allocator_gate, feature(allocator_api))]
 # use expert_alloc::ExpertAlloc;
 let expert = ExpertAlloc::new().expert(\"std\").register().unwrap();
 let mut numbers = Vec::new_in(expert.allocator());
@@ -76,7 +76,7 @@ numbers.push(2);
 ```
 
 ```compile_fail,E0505
-#![feature(allocator_api)]
+# #![cfg_attr(expert_alloc_allocator_gate, feature(allocator_api))]
 # use expert_alloc::ExpertAlloc;
 let expert = ExpertAlloc::new().expert(\"std\").register().unwrap();
 let number = Box::new_in(1, expert.allocator());

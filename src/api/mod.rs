@@ -12,7 +12,7 @@
 //!  capi     that in C                      foreign   what C++ may throw
 //! ```
 
-#[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_nightly))]
+#[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_allocator))]
 mod allocator;
 mod builder;
 #[cfg(feature = "capi")]
