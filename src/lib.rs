@@ -5,6 +5,9 @@
 )]
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(expert_alloc_allocator_gate, feature(allocator_api))]
+// docs.rs says at each item which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(docsrs, doc(auto_cfg(hide(expert_alloc_allocator))))]
 
 mod account;
 mod api;

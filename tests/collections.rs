@@ -56,6 +56,7 @@ fn vectors_and_boxes_of_allocator_api2_0_2() {
 }
 
 #[test]
+#[cfg(feature = "allocator-api2-04")]
 fn vectors_and_boxes_of_allocator_api2_0_4() {
     let expert = expert("0.4");
     let mut numbers = allocator_api2_04::vec::Vec::new_in(expert.allocator());
@@ -69,6 +70,7 @@ fn vectors_and_boxes_of_allocator_api2_0_4() {
 }
 
 #[test]
+#[cfg(feature = "allocator-api2-04")]
 fn a_bump_arena_over_a_handle() {
     let expert = expert("bump");
     let memory = blink_alloc::BlinkAlloc::new_in(expert.allocator());

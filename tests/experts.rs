@@ -364,6 +364,7 @@ fn reports_and_snapshots_show_everyone() {
 }
 
 #[test]
+#[cfg(feature = "serde")]
 fn figures_are_serialised_for_other_programs() {
     let parent = ALLOC.expert("serialised").quota(1 << 20).register().unwrap();
     let child = ALLOC.expert("child").parent(&parent).register().unwrap();

@@ -180,17 +180,18 @@ macro_rules! implement_allocator {
     };
 }
 
-#[cfg(all(feature = "allocator-api2", not(expert_alloc_allocator)))]
-implement_allocator!(allocator_api2::alloc);
-#[cfg(all(feature = "allocator-api2", expert_alloc_allocator))]
-implement_allocator!(allocator_api2::alloc, same::Witness<H>: same::Answer<Is = same::Bool<false>>);
-
 #[cfg(feature = "allocator-api2-04")]
 implement_allocator!(allocator_api2_04::alloc);
 
-#[cfg(all(expert_alloc_allocator, not(feature = "allocator-api2")))]
+// Where two of them may be one, each has a bound, which need not be seen in the
+// documentation.
+#[cfg(all(feature = "allocator-api2", any(not(expert_alloc_allocator), docsrs)))]
+implement_allocator!(allocator_api2::alloc);
+#[cfg(all(expert_alloc_allocator, any(not(feature = "allocator-api2"), docsrs)))]
 implement_allocator!(core::alloc);
-#[cfg(all(expert_alloc_allocator, feature = "allocator-api2"))]
+#[cfg(all(feature = "allocator-api2", expert_alloc_allocator, not(docsrs)))]
+implement_allocator!(allocator_api2::alloc, same::Witness<H>: same::Answer<Is = same::Bool<false>>);
+#[cfg(all(feature = "allocator-api2", expert_alloc_allocator, not(docsrs)))]
 implement_allocator!(core::alloc, same::Witness<H>: same::Answer<Is = same::Bool<{ same::SAME }>>);
 
 /// Whether the trait of allocator-api2 0.2 is the standard one: the crate
@@ -201,7 +202,7 @@ implement_allocator!(core::alloc, same::Witness<H>: same::Answer<Is = same::Bool
 /// associated type carries the answer, and both implementations have a bound on
 /// it: the standard one asks for whatever the answer is, the other for "no". If
 /// the answer is "yes", the other's bound cannot hold, and they do not overlap.
-#[cfg(all(expert_alloc_allocator, feature = "allocator-api2"))]
+#[cfg(all(feature = "allocator-api2", expert_alloc_allocator, not(docsrs)))]
 mod same {
     use core::marker::PhantomData;
 
