@@ -15,6 +15,8 @@ mod engine;
 mod error;
 mod expert;
 pub mod fixed;
+#[cfg(all(doc, feature = "std"))]
+pub mod guide;
 #[cfg(feature = "std")]
 mod heap;
 mod key;

@@ -25,6 +25,8 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("fixed", &["account", "engine", "error", "key", "sync"]),
     ("expert", &["account", "engine", "error", "key", "sync"]),
     ("api", &["account", "engine", "error", "expert", "fixed", "heap", "key", "sync"]),
+    // Pages of the documentation, without code.
+    ("guide", &[]),
     // A window for this crate's own tests; being last, it is used by no layer.
     ("testing", &["heap", "source"]),
 ];

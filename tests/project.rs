@@ -50,8 +50,8 @@ fn table<'t>(text: &'t str, heading: &str) -> Vec<Vec<&'t str>> {
     rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
 }
 
-/// The files below a folder whose name ends in `.rs`.
-fn rust_files(folder: &str) -> Vec<PathBuf> {
+/// The files below a folder whose names have this extension.
+fn files(folder: &str, wanted: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
@@ -60,7 +60,7 @@ fn rust_files(folder: &str) -> Vec<PathBuf> {
             if path.is_dir() {
                 // What was built there is not ours.
                 folders.extend((!path.ends_with("target")).then_some(path));
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|extension| extension == wanted) {
                 found.push(path);
             }
         }
@@ -68,29 +68,34 @@ fn rust_files(folder: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Of the first screen a reader sees some 60 lines.
 #[test]
-fn the_first_commands_are_the_main_job_and_the_tests() {
+fn the_readme_is_one_screen_with_the_main_job_and_the_tests() {
     let readme = read("README.md");
-    let first = readme.split("```").nth(1).unwrap();
-    assert_eq!(first, "sh\ncargo run --release --example expert_host\ncargo test\n");
+    assert!(readme.lines().count() <= 75, "{} lines", readme.lines().count());
+    let mut commands = readme.split("\n```sh\n").skip(1).flat_map(|block| block.lines());
+    assert!(commands.next().unwrap().starts_with("cargo run --release --example expert_host"));
+    assert_eq!(commands.next(), Some("cargo test"));
 }
 
 #[test]
 fn the_readme_names_the_versions_of_the_manifest() {
     let readme = read("README.md");
     let rust = package("rust-version");
-    assert!(readme.contains(&format!("minimum supported Rust version is {rust}.")));
+    for page in ["README.md", "docs/guide/features.md"] {
+        assert!(read(page).contains(&format!("minimum supported Rust version is {rust}.")));
+    }
     let version = package("version");
     let (compatible, _) = version.rsplit_once('.').unwrap();
     assert!(readme.contains(&format!("expert-alloc = \"{compatible}\"")));
 }
 
 #[test]
-fn the_readme_lists_every_feature() {
-    let readme = read("README.md");
+fn the_guide_lists_every_feature() {
+    let page = read("docs/guide/features.md");
     let mut features = features();
     let default = features.remove("default").unwrap();
-    let listed: BTreeMap<String, bool> = table(&readme, "\n## Features\n")
+    let listed: BTreeMap<String, bool> = table(&page, "\n## Features\n")
         .iter()
         .map(|row| (row[0].trim_matches('`').to_string(), row[1] == "yes"))
         .collect();
@@ -126,11 +131,13 @@ fn the_licences_are_here() {
 
 #[test]
 fn files_that_the_documents_name_exist() {
-    for document in ["README.md", "DESIGN.md"] {
-        let text = read(document);
+    let others = ["README.md", "DESIGN.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md"];
+    let others = others.map(PathBuf::from);
+    for document in files("docs", "md").into_iter().chain(others) {
+        let (text, document) = (read(&document), document.display());
         let names: BTreeSet<&str> = quoted(&text)
             .filter(|name| {
-                ["src/", "tests/", "examples/", "benches/", "include/", "loom/", ".ci/"]
+                ["src/", "tests/", "examples/", "benches/", "docs/", "include/", "loom/", ".ci/"]
                     .iter()
                     .any(|folder| name.starts_with(folder))
             })
@@ -139,6 +146,65 @@ fn files_that_the_documents_name_exist() {
         for name in names {
             assert!(root().join(name).exists(), "{document} names {name}, which is not here");
         }
+    }
+}
+
+/// What SECURITY promises names the tests that show it.
+#[test]
+fn every_promise_of_security_has_its_test() {
+    let text = read("SECURITY.md");
+    let tests: Vec<String> = files("tests", "rs").into_iter().map(read).collect();
+    let exists = |name: &str| tests.iter().any(|test| test.contains(&format!("fn {name}(")));
+    let promises = table(&text, "\n## What a plug-in can and cannot do\n");
+    assert!(promises.len() > 8);
+    for promise in promises {
+        let shown: Vec<&str> = quoted(promise[1]).collect();
+        assert!(!shown.is_empty(), "nothing shows: {}", promise[0]);
+        for name in shown {
+            assert!(exists(name), "SECURITY.md names the test {name}, which is not here");
+        }
+    }
+}
+
+/// Every program of tests/ has its place on the map, and the map shows no other.
+#[test]
+fn the_map_of_the_tests_is_complete() {
+    let map = read("tests/README.md");
+    let rows = map.lines().filter(|line| line.starts_with("| `"));
+    let names = rows.flat_map(|row| quoted(row.split(" | ").next().unwrap()));
+    let shown: BTreeSet<String> = names.map(String::from).collect();
+    let mut here = BTreeSet::new();
+    for entry in fs::read_dir(root().join("tests")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "rs")
+            || path.join("main.rs").exists()
+        {
+            here.insert(path.file_stem().unwrap().to_str().unwrap().to_string());
+        }
+    }
+    assert_eq!(shown, here);
+}
+
+/// Each page is a part of the documentation, or is named where a reader finds it.
+#[test]
+fn every_page_can_be_reached() {
+    let guide = read("src/guide.rs");
+    let readers = ["README.md", "DESIGN.md", "CONTRIBUTING.md", "SECURITY.md"].map(read).concat();
+    for page in files("docs", "md") {
+        let name = page.strip_prefix(root()).unwrap().to_str().unwrap().to_string();
+        let is_included = guide.contains(&format!("include_str!(\"../{name}\")"));
+        assert!(is_included || readers.contains(&name), "no one is led to {name}");
+    }
+}
+
+/// `benches` is not in the package, and the documentation shows its pictures.
+#[test]
+fn the_pictures_are_those_of_the_benchmarks() {
+    let pictures = files("docs/pictures", "svg");
+    assert!(pictures.len() >= 4);
+    for picture in pictures {
+        let drawn = Path::new("benches/results").join(picture.file_name().unwrap());
+        assert!(read(&picture) == read(&drawn), "copy {} to docs/pictures", drawn.display());
     }
 }
 
@@ -167,7 +233,7 @@ fn every_file_says_what_it_is_and_none_is_a_stub() {
     let stubs = ["todo", "unimplemented", "dbg"].map(|name| format!("{name}!("));
     let skipped = ["[ig", "nore"].concat();
     for folder in ["src", "tests", "examples"] {
-        for path in rust_files(folder) {
+        for path in files(folder, "rs") {
             let text = fs::read_to_string(&path).unwrap();
             let name = path.display();
             assert!(text.starts_with("//!") || text.starts_with("#!["), "{name} has no module doc");

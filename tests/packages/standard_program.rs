@@ -1,5 +1,5 @@
 //! Collections of the standard library over handles: a program of its own, which
-//! tests/standard_allocator.rs builds with several compilers.
+//! standard_allocator.rs builds with several compilers.
 
 #![cfg_attr(feature = "gate", feature(allocator_api))]
 
