@@ -68,6 +68,14 @@ impl ExpertKey {
     /// Takes the word that [`into_raw`](Self::into_raw) gave, or anything
     /// else: a word that is no key of a live expert is refused by the calls
     /// that take it. `None` for 0, which is nobody.
+    ///
+    /// ```
+    /// use expert_alloc::{ExpertAlloc, ExpertKey};
+    ///
+    /// assert_eq!(ExpertKey::from_raw(0), None);
+    /// let forged = ExpertKey::from_raw(0x5EED).unwrap();
+    /// assert!(ExpertAlloc::new().get(forged).is_none());
+    /// ```
     #[must_use]
     pub const fn from_raw(word: usize) -> Option<Self> {
         match NonZeroUsize::new(word) {
@@ -77,6 +85,15 @@ impl ExpertKey {
     }
 
     /// The key as a word, for example to pass through C as `HEXPERTKEY`.
+    ///
+    /// ```
+    /// use expert_alloc::{ExpertAlloc, ExpertKey};
+    ///
+    /// let expert = ExpertAlloc::new().expert("one").register()?;
+    /// let word = expert.key().into_raw();
+    /// assert_eq!(ExpertKey::from_raw(word), Some(expert.key()));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub const fn into_raw(self) -> usize {
         self.0.get()

@@ -115,6 +115,17 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
 
     /// Makes the expert. It costs no memory until it allocates.
     ///
+    /// ```
+    /// use expert_alloc::{Error, ExpertAlloc};
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let plugin = heap.expert("plug-in").register()?;
+    /// plugin.terminate();
+    /// let query = heap.expert("query").parent(&plugin).register();
+    /// assert_eq!(query.unwrap_err(), Error::Terminated);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// - [`Error::TooManyExperts`], [`Error::OutOfMemory`]: no slot is left.

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::expert::home::{Home, OwnerOf, SlotOf};
 use crate::expert::life::{self, Fate};
 use crate::expert::name::Name;
-use crate::expert::report::{self, Row};
+use crate::expert::report::{self, ExpertSnapshot};
 use crate::expert::stats::{Reclaimed, Stats};
 use crate::expert::visit::State;
 use crate::key::ExpertKey;
@@ -211,7 +211,7 @@ impl<H: Home> Expert<H> {
     /// # Ok::<(), expert_alloc::Error>(())
     /// ```
     #[must_use]
-    pub fn snapshot(&self) -> Row<H> {
+    pub fn snapshot(&self) -> ExpertSnapshot<H::Text> {
         report::row(self.home, self.key).expect("E1: a borrowed expert has not ended")
     }
 

@@ -66,6 +66,13 @@ const _: () = assert!(size_of::<ExpertHeap<crate::fixed::CriticalSectionLock>>()
 
 impl<R: RawMutex> ExpertHeap<R> {
     /// A heap without memory: every request is refused until a region is added.
+    ///
+    /// ```
+    /// use expert_alloc::{Error, ExpertHeap};
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// assert_eq!(HEAP.host().alloc(16), Err(Error::OutOfMemory));
+    /// ```
     #[must_use]
     pub const fn empty() -> Self {
         Self { engine: FixedEngine::empty(Registry::new()) }
@@ -82,6 +89,22 @@ impl<R: RawMutex> ExpertHeap<R> {
     /// leaves the RAM as it was) is to be filled with 0 before: its old headers
     /// may pass for new ones when a raw call is given a pointer from then.
     ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// static mut FAST: [u64; 1024] = [0; 1024];
+    /// static mut SLOW: [u64; 4096] = [0; 4096];
+    ///
+    /// // SAFETY: nothing else uses this memory.
+    /// let fast = unsafe { HEAP.add_region((&raw mut FAST).cast(), 8 << 10) };
+    /// // SAFETY: nothing else uses this memory.
+    /// let slow = unsafe { HEAP.add_region((&raw mut SLOW).cast(), 32 << 10) };
+    /// assert!(fast > 7000 && slow > 31 << 10);
+    /// HEAP.host().alloc(20 << 10)?;                           // in the larger one
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    ///
     /// # Safety
     ///
     /// - S1 the region is memory that may be read and written, and is used by
@@ -95,11 +118,37 @@ impl<R: RawMutex> ExpertHeap<R> {
 impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
     /// Begins to make an expert. Its name is for reports, and need not be
     /// unique: the key identifies.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// # let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+    /// # // SAFETY: leaked memory is nobody else's.
+    /// # unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+    /// let radio = HEAP.expert("radio").quota(4 << 10).register()?;
+    /// assert_eq!((radio.name(), radio.stats().quota), ("radio", 4096));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub fn expert<'b, 'h: 'b>(&'h self, name: &'static str) -> ExpertBuilder<'b, &'h Self> {
         ExpertBuilder::new(self, name)
     }
 
     /// The host: its raw calls and its figures.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// # let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+    /// # // SAFETY: leaked memory is nobody else's.
+    /// # unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+    /// let radio = HEAP.expert("radio").register()?;
+    /// let settings = radio.transfer(radio.alloc(64)?.as_ptr(), &HEAP.host())?;
+    /// let _ = radio.finish();
+    /// assert_eq!(HEAP.host().size(settings.as_ptr()), 64, "it outlives the expert");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub const fn host(&self) -> Host<&Self> {
         Host::new(self)
@@ -111,6 +160,20 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
     ///
     /// Walks over the blocks of the region up to the address, with the heap
     /// locked.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// # let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+    /// # // SAFETY: leaked memory is nobody else's.
+    /// # unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+    /// let radio = HEAP.expert("radio").register()?;
+    /// let frame = radio.alloc(100)?.as_ptr();
+    /// assert_eq!(HEAP.owner_of(frame.wrapping_add(99)), Some(radio.key()));
+    /// assert_eq!(HEAP.owner_of(0x5EED as *const u8), None);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn owner_of<T: ?Sized>(&self, address: *const T) -> Option<ExpertKey> {
         (&self.engine).owner_of(address.cast())
@@ -119,6 +182,20 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
     /// What the host and all experts hold together. Charges and peaks are
     /// summed over those without a parent, in whose figures their children's
     /// are; the sum of peaks is at least the peak of the sum.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// # let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+    /// # // SAFETY: leaked memory is nobody else's.
+    /// # unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+    /// let radio = HEAP.expert("radio").register()?;
+    /// radio.alloc(100)?;
+    /// HEAP.host().alloc(100)?;
+    /// assert_eq!(HEAP.stats().live_blocks, 2);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         report::total(self)
@@ -126,18 +203,60 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
 
     /// A table with a row for each expert, made when it is printed. Printing
     /// allocates nothing.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// # let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+    /// # // SAFETY: leaked memory is nobody else's.
+    /// # unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+    /// let radio = HEAP.expert("radio").register()?;
+    /// let table = HEAP.report().to_string();                  // hprintln! on a board
+    /// assert_eq!(table.lines().count(), 4, "a heading, the host, the radio, the sum");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn report(&self) -> Report<&Self> {
         Report(self)
     }
 
     /// The figures of the host and of every expert, one by one.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// # let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+    /// # // SAFETY: leaked memory is nobody else's.
+    /// # unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+    /// let radio = HEAP.expert("radio").register()?;
+    /// radio.alloc(100)?;
+    /// let most = HEAP.experts().max_by_key(|row| row.stats.live_bytes);
+    /// assert_eq!(most.unwrap().name, "radio");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub fn experts(&self) -> impl Iterator<Item = ExpertSnapshot<&'static str>> {
         report::rows(self)
     }
 
     /// The figures of one expert, or of the host; `None` for a key that is
     /// nobody's.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// # let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+    /// # // SAFETY: leaked memory is nobody else's.
+    /// # unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+    /// let radio = HEAP.expert("radio").register()?;
+    /// let key = radio.key();
+    /// assert_eq!(HEAP.get(key).unwrap().name, "radio");
+    /// let _ = radio.finish();
+    /// assert!(HEAP.get(key).is_none());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn get(&self, key: ExpertKey) -> Option<ExpertSnapshot<&'static str>> {
         report::row(self, key).ok()
@@ -146,6 +265,21 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
     /// Tells the expert of `key` to stop, as
     /// [`Expert::terminate`](crate::Expert::terminate) does, from wherever
     /// only its key is known.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// # let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+    /// # // SAFETY: leaked memory is nobody else's.
+    /// # unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+    /// use expert_alloc::Error;
+    ///
+    /// let radio = HEAP.expert("radio").register()?;
+    /// HEAP.terminate(radio.key())?;
+    /// assert_eq!(radio.alloc(1), Err(Error::Terminated));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -213,6 +347,7 @@ impl<R> Sealed for &ExpertHeap<R> {}
 // S2: there is one of each in a heap. S3: as `FixedEngine::pin` says.
 unsafe impl<'h, R: RawMutex + Send + Sync> Home for &'h ExpertHeap<R> {
     type Engine = &'h FixedEngine<R, Slots>;
+    type Text = &'static str;
     type Name = StaticName;
     type Pin = Pin<'h>;
 

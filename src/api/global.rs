@@ -47,6 +47,17 @@ pub struct ExpertAlloc;
 
 impl ExpertAlloc {
     /// The process-wide heap.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// // Another name for the same heap.
+    /// let text = String::from("the host's");
+    /// assert!(ExpertAlloc::new().owner_of(text.as_ptr()).is_some());
+    /// ```
     #[must_use]
     pub const fn new() -> Self {
         Self
@@ -274,12 +285,33 @@ impl serde::Serialize for Snapshot {
 
 impl Snapshot {
     /// The host's row.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let snapshot = heap.snapshot();
+    /// let host = snapshot.host().unwrap();
+    /// assert_eq!((host.key, host.parent), (heap.host().key(), None));
+    /// ```
     #[must_use]
     pub fn host(&self) -> Option<&ExpertSnapshot<NameCopy>> {
         self.get(HOST_KEY)
     }
 
-    /// The row of `key`.
+    /// The row of `key`; `None` where it was nobody's.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let early = heap.expert("early").register()?;
+    /// let snapshot = heap.snapshot();
+    /// let late = heap.expert("late").register()?;
+    /// assert_eq!(snapshot.get(early.key()).unwrap().name.as_str(), "early");
+    /// assert!(snapshot.get(late.key()).is_none());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn get(&self, key: ExpertKey) -> Option<&ExpertSnapshot<NameCopy>> {
         self.experts.iter().find(|expert| expert.key == key)
@@ -317,6 +349,7 @@ impl Sealed for ExpertAlloc {}
 // S3: is the heap's promise.
 unsafe impl Home for ExpertAlloc {
     type Engine = HostEngine;
+    type Text = NameCopy;
     type Name = OwnedName;
     type Pin = heap::Pin;
 

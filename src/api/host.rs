@@ -32,13 +32,31 @@ impl<H: Home> Host<H> {
         Self { home }
     }
 
-    /// Its key.
+    /// Its key, the same in every program.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let host = ExpertAlloc::new().host();
+    /// assert_eq!(host.key().to_string(), "0.1");
+    /// ```
     #[must_use]
     pub fn key(&self) -> ExpertKey {
         HOST_KEY
     }
 
     /// What it holds.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let host = ExpertAlloc::new().host();
+    /// let before = host.stats();
+    /// host.alloc(100)?;
+    /// assert_eq!(host.stats().live_blocks, before.live_blocks + 1);
+    /// assert_eq!(host.stats().quota, 0, "it has none");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats::of(self.home.engine(), self.who())

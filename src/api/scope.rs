@@ -114,6 +114,15 @@ impl<H: Ambient> fmt::Debug for Scope<'_, H> {
 }
 
 /// A future that is polled in a scope of an expert. See [`Expert::in_scope`].
+///
+/// ```
+/// use expert_alloc::{Expert, InScope};
+///
+/// /// Names the type, for example to keep it in a struct.
+/// fn wrap<F: Future>(expert: &Expert, future: F) -> InScope<'_, F> {
+///     expert.in_scope(future)
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct InScope<'e, F, H: Ambient = DefaultHome> {
@@ -187,6 +196,17 @@ mod run {
 
     impl Failure {
         /// The panic's message, where it is text, as it nearly always is.
+        ///
+        /// ```
+        /// use expert_alloc::ExpertAlloc;
+        ///
+        /// let expert = ExpertAlloc::new().expert("careless").register()?;
+        /// let failure = expert.run(|| panic!("frame {} is odd", 7)).unwrap_err();
+        /// assert_eq!(failure.message(), Some("frame 7 is odd"));
+        /// let failure = expert.run(|| std::panic::panic_any(7)).unwrap_err();
+        /// assert_eq!(failure.message(), None);
+        /// # Ok::<(), expert_alloc::Error>(())
+        /// ```
         #[must_use]
         pub fn message(&self) -> Option<&str> {
             let text = self.0.downcast_ref::<&str>().copied();
@@ -194,6 +214,15 @@ mod run {
         }
 
         /// What the panic carried, for example to resume it.
+        ///
+        /// ```
+        /// use expert_alloc::ExpertAlloc;
+        ///
+        /// let expert = ExpertAlloc::new().expert("careless").register()?;
+        /// let failure = expert.run(|| std::panic::panic_any(7)).unwrap_err();
+        /// assert_eq!(failure.into_payload().downcast_ref(), Some(&7));
+        /// # Ok::<(), expert_alloc::Error>(())
+        /// ```
         #[must_use]
         pub fn into_payload(self) -> Box<dyn Any + Send> {
             self.0

@@ -20,6 +20,22 @@ pub type RegistryOf<H> = Registry<OwnerOf<H>, <H as Home>::Name>;
 ///
 /// Sealed: the homes are those of this crate.
 ///
+/// ```
+/// use allocator_api2::vec::Vec;
+/// use expert_alloc::{Expert, ExpertAlloc, ExpertHandle, Home};
+///
+/// /// For experts of any heap.
+/// fn squares<H: Home>(expert: &Expert<H>, count: u64) -> Vec<u64, ExpertHandle<'_, H>> {
+///     let mut squares = Vec::new_in(expert.allocator());
+///     squares.extend((0..count).map(|number| number * number));
+///     squares
+/// }
+///
+/// let expert = ExpertAlloc::new().expert("squares").register()?;
+/// assert_eq!(squares(&expert, 4), [0, 1, 4, 9]);
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+///
 /// # Safety
 ///
 /// - S1 [`registry`](Self::registry) always gives the same registry, used with
@@ -32,9 +48,13 @@ pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
     #[doc(hidden)]
     type Engine: Engine;
 
+    /// A name by value: `NameCopy` on hosts, `&'static str`
+    /// elsewhere.
+    type Text: Copy + AsRef<str> + Send + Sync + 'static;
+
     /// How names are kept.
     #[doc(hidden)]
-    type Name: Name;
+    type Name: Name<Copied = Self::Text>;
 
     /// Holds an expert in place: see [`pin`](Self::pin).
     #[doc(hidden)]
@@ -74,6 +94,20 @@ pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
 
 /// A home with scopes: what a thread allocates from the global allocator can
 /// be attributed to an expert.
+///
+/// ```
+/// use expert_alloc::{Ambient, Expert, ExpertAlloc};
+///
+/// /// For experts of any heap that has scopes.
+/// fn greeting<H: Ambient>(expert: &Expert<H>) -> String {
+///     let _scope = expert.enter();
+///     String::from("hello")
+/// }
+///
+/// let expert = ExpertAlloc::new().expert("polite").register()?;
+/// assert_eq!(greeting(&expert), "hello");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 ///
 /// # Safety
 ///

@@ -311,6 +311,7 @@ impl Sealed for MockHome {}
 // SAFETY: S1 and S2: one registry for each mock, leaked. S3: `drain` waits for the count.
 unsafe impl Home for MockHome {
     type Engine = Self;
+    type Text = crate::expert::owned_name::NameCopy;
     type Name = OwnedName;
     type Pin = MockPin;
 

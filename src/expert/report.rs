@@ -46,6 +46,16 @@ pub struct ExpertSnapshot<N> {
 
 impl<N> ExpertSnapshot<N> {
     /// Whether more is charged than the soft quota allows.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let expert = ExpertAlloc::new().expert("growing").soft_quota(64 << 10).register()?;
+    /// assert!(!expert.snapshot().is_over_soft_quota());
+    /// expert.alloc(100 << 10)?;
+    /// assert!(expert.snapshot().is_over_soft_quota());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn is_over_soft_quota(&self) -> bool {
         self.soft_quota != 0 && self.stats.charged_bytes > self.soft_quota
@@ -53,7 +63,7 @@ impl<N> ExpertSnapshot<N> {
 }
 
 /// A row of a home.
-pub(crate) type Row<H> = ExpertSnapshot<<<H as Home>::Name as Name>::Copied>;
+pub(crate) type Row<H> = ExpertSnapshot<<H as Home>::Text>;
 
 /// The row of the expert of `key`, or of the host.
 ///
@@ -102,7 +112,7 @@ fn key_of<H: Home>(home: H, number: usize) -> Option<ExpertKey> {
     word.is_taken().then(|| ExpertKey::new(number, word.generation()))?
 }
 
-fn name<H: Home>(visit: &Visit<'_, H>) -> <H::Name as Name>::Copied {
+fn name<H: Home>(visit: &Visit<'_, H>) -> H::Text {
     match visit.slot() {
         None => H::Name::host(),
         Some(slot) => {

@@ -42,6 +42,10 @@ pub enum State {
 
 impl State {
     /// The state in one or two words.
+    ///
+    /// ```
+    /// assert_eq!(expert_alloc::State::ParentStopped.as_str(), "parent stopped");
+    /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -4,6 +4,12 @@
 /// Spins until the lock is free: for threads on several cores.
 ///
 /// Not for interrupt handlers: one that interrupts the holder waits for ever.
+///
+/// ```
+/// use expert_alloc::{ExpertHeap, fixed::SpinLock};
+///
+/// static HEAP: ExpertHeap<SpinLock> = ExpertHeap::empty();        // the default
+/// ```
 pub type SpinLock = spin::mutex::SpinMutex<()>;
 
 #[cfg(feature = "critical-section")]
@@ -16,8 +22,14 @@ mod section {
     use critical_section::RestoreState;
 
     /// A critical section while the lock is held: for firmware whose interrupt
-    /// handlers allocate. What a critical section is, the program says, by the
+    /// handlers allocate. The program decides what a critical section is, by the
     /// implementation of the `critical-section` crate that it links.
+    ///
+    /// ```
+    /// use expert_alloc::{ExpertHeap, fixed::CriticalSectionLock};
+    ///
+    /// static HEAP: ExpertHeap<CriticalSectionLock> = ExpertHeap::empty();
+    /// ```
     pub struct CriticalSectionLock {
         /// L1 read and written within a critical section only.
         held: Cell<Option<RestoreState>>,

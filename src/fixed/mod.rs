@@ -69,12 +69,10 @@
 //! # Ok::<(), expert_alloc::Error>(())
 //! ```
 //!
-//! The README has the same from `cargo new` on for a Cortex-M3 board;
-//! `examples/firmware` is that with a module that leaks,
-//! one that overruns its quota, and one that is interrupted by a handler which
-//! allocates too. Targets without compare-and-swap (Cortex-M0) need the feature
-//! `critical-section`. An expert is not to be ended by an interrupt handler:
-//! ending waits for those who print a report.
+//! The guide's page on firmware (`docs/firmware.md`) has the same from `cargo new`
+//! on for a Cortex-M3 board. Targets without compare-and-swap (Cortex-M0) need the
+//! feature `critical-section`. An interrupt handler must not end an expert: ending
+//! waits for those who print a report.
 
 mod block;
 #[cfg(feature = "testing")]
