@@ -32,6 +32,7 @@ mod raw;
 #[cfg(feature = "std")]
 mod scope;
 #[cfg(all(test, feature = "std"))]
+#[path = "../../tests/inside/api.rs"]
 mod tests;
 
 pub use builder::ExpertBuilder;

@@ -18,6 +18,7 @@ pub(crate) mod cleanup;
 pub(crate) mod home;
 pub(crate) mod life;
 #[cfg(all(test, feature = "std"))]
+#[path = "../../tests/inside/mock.rs"]
 pub(crate) mod mock;
 pub(crate) mod name;
 #[cfg(feature = "std")]

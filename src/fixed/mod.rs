@@ -89,6 +89,7 @@ mod region;
 mod requests;
 #[cfg(feature = "testing")]
 #[doc(hidden)]
+#[path = "../../tests/inside/shadow/mod.rs"]
 pub mod shadow;
 mod store;
 mod walk;
