@@ -6,13 +6,13 @@
 //!
 //! Invariants
 //!
-//! - A1 `charged <= quota` except for what [`overdraw`](Account::overdraw)
+//! - ACCOUNT1 `charged <= quota` except for what [`overdraw`](Account::overdraw)
 //!   granted.
-//! - A2 an account's `charged` is the sum of what was charged to it and its
+//! - ACCOUNT2 an account's `charged` is the sum of what was charged to it and its
 //!   children and not yet refunded.
-//! - A3 the parent is set before the account is first charged and does not
+//! - ACCOUNT3 the parent is set before the account is first charged and does not
 //!   change while anything is charged; it outlives its children.
-//! - A4 the marks are sticky until the account is opened again; `INHERITS` is
+//! - ACCOUNT4 the marks are sticky until the account is opened again; `INHERITS` is
 //!   set iff there is a parent; `MARKED` is set iff any mark is.
 
 use core::ptr::NonNull;
@@ -301,7 +301,7 @@ impl Account {
     #[inline]
     fn refund_alone_locked(&self, bytes: usize) {
         let before = self.charged.load(Relaxed);
-        debug_assert!(before >= bytes, "A2: refunded {bytes} of {before} bytes charged");
+        debug_assert!(before >= bytes, "ACCOUNT2: refunded {bytes} of {before} bytes charged");
         self.charged.store(before.wrapping_sub(bytes), Relaxed);
     }
 
@@ -385,7 +385,7 @@ impl Account {
 
     fn refund_alone(&self, bytes: usize) {
         let before = self.charged.fetch_sub(bytes, Relaxed);
-        debug_assert!(before >= bytes, "A2: refunded {bytes} of {before} bytes charged");
+        debug_assert!(before >= bytes, "ACCOUNT2: refunded {bytes} of {before} bytes charged");
     }
 }
 

@@ -13,8 +13,8 @@
 //!
 //! Invariants
 //!
-//! - K1 the low half is never 0, so neither is the key.
-//! - K2 a slot's generation is odd iff the slot is taken, and only grows; a
+//! - KEY1 the low half is never 0, so neither is the key.
+//! - KEY2 a slot's generation is odd iff the slot is taken, and only grows; a
 //!   slot whose generation would wrap is retired, so no key is given out twice.
 
 use core::fmt;
@@ -100,7 +100,7 @@ impl ExpertKey {
     }
 
     /// The slot that the key names; `None` where the low half is 0, which no
-    /// key of ours has (K1).
+    /// key of ours has (KEY1).
     pub(crate) const fn slot(self) -> Option<usize> {
         (self.0.get() & LOW_HALF).checked_sub(1)
     }

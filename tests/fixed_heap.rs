@@ -524,7 +524,7 @@ fn map_across_a_border() -> *mut u8 {
     (0x50..0x70).find_map(map).expect("some place is free")
 }
 
-/// The second word of an end mark takes links to blocks (X4). In memory at such an
+/// The second word of an end mark takes links to blocks (INDEX4). In memory at such an
 /// address the upper half of a link is an expert's slot.
 #[test]
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]

@@ -185,6 +185,69 @@ fn the_map_of_the_tests_is_complete() {
     assert_eq!(shown, here);
 }
 
+/// Folders whose invariants have no prefixes of their own yet.
+const SHORT_PREFIXES: [&str; 1] = ["src/heap"];
+
+/// A word in a comment or a message that names an invariant: `SLOT2`.
+fn invariants(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let parts = words.filter_map(|word| {
+        let digits = word.find(|c: char| c.is_ascii_digit())?;
+        Some(word.split_at(digits))
+    });
+    parts.filter(|(prefix, number)| {
+        prefix.len() >= 3
+            && prefix.bytes().all(|byte| byte.is_ascii_uppercase())
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// An invariant is known by its name alone: a prefix belongs to one file, which
+/// numbers from 1 on, and nobody cites what is not there. (S1 and the like are
+/// duties of one function's caller.)
+#[test]
+fn invariants_have_prefixes_that_are_unique_in_the_crate() {
+    let mut owners = BTreeMap::<String, PathBuf>::new();
+    let mut known = BTreeSet::<String>::new();
+    let mut cited = BTreeMap::<String, PathBuf>::new();
+    let is_exempt =
+        |path: &Path| SHORT_PREFIXES.iter().any(|folder| path.starts_with(root().join(folder)));
+    for path in files("src", "rs").into_iter().filter(|path| !is_exempt(path)) {
+        let text = read(&path);
+        let name = path.display();
+        let mut numbers = BTreeMap::<String, usize>::new();
+        for line in text.lines().map(str::trim_start) {
+            let item =
+                ["//! - ", "/// - ", "// - "].iter().find_map(|mark| line.strip_prefix(mark));
+            let Some((word, _)) = item.and_then(|item| item.split_once(' ')) else { continue };
+            let is_short = word.len() == 2 && !word.starts_with('S');
+            let is_letter = word.starts_with(|c: char| c.is_ascii_uppercase());
+            assert!(
+                !(is_short && is_letter && word.ends_with(|c: char| c.is_ascii_digit())),
+                "{name}: {word} has no prefix of its own"
+            );
+            let Some((prefix, number)) = invariants(word).next() else { continue };
+            let next = numbers.entry(prefix.to_string()).or_insert(0);
+            *next += 1;
+            assert_eq!(number.parse(), Ok(*next), "{name}: {word} is out of order");
+            let owner = owners.entry(prefix.to_string()).or_insert_with(|| path.clone());
+            assert_eq!(owner, &path, "{prefix} is the prefix of two files");
+            known.insert(word.to_string());
+        }
+    }
+    assert!(owners.len() > 10, "{owners:?}");
+    for path in ["src", "tests", "loom/src"].iter().flat_map(|folder| files(folder, "rs")) {
+        for (prefix, number) in invariants(&read(&path)) {
+            if owners.contains_key(prefix) {
+                cited.insert(format!("{prefix}{number}"), path.clone());
+            }
+        }
+    }
+    for (word, path) in cited {
+        assert!(known.contains(&word), "{} cites {word}, which is nowhere", path.display());
+    }
+}
+
 /// Each page is a part of the documentation, or is named where a reader finds it.
 #[test]
 fn every_page_can_be_reached() {

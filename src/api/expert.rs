@@ -2,9 +2,9 @@
 //!
 //! Invariants
 //!
-//! - E1 an `Expert` owns its slot: while it exists, and is not being ended by
+//! - EXPERT1 an `Expert` owns its slot: while it exists, and is not being ended by
 //!   value, the slot's generation is that of `key`.
-//! - E2 what is obtained through a handle borrows the `Expert`.
+//! - EXPERT2 what is obtained through a handle borrows the `Expert`.
 
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -90,7 +90,7 @@ impl<H: Home> Expert<H> {
     /// ```
     #[must_use]
     pub fn name(&self) -> &str {
-        // SAFETY: S1: E1 keeps the slot's generation odd, so T5 keeps the name.
+        // SAFETY: S1: EXPERT1 keeps the slot's generation odd, so SLOT5 keeps the name.
         unsafe { self.slot().name().get() }
     }
 
@@ -212,7 +212,7 @@ impl<H: Home> Expert<H> {
     /// ```
     #[must_use]
     pub fn snapshot(&self) -> ExpertSnapshot<H::Text> {
-        report::row(self.home, self.key).expect("E1: a borrowed expert has not ended")
+        report::row(self.home, self.key).expect("EXPERT1: a borrowed expert has not ended")
     }
 
     /// Ends the expert: runs its clean-ups, takes back every block of its
@@ -278,7 +278,7 @@ impl<H: Home> Expert<H> {
     /// - S1 for [`Fate::Reclaim`], as [`reclaim_all`](Self::reclaim_all).
     /// - S2 the expert is not used afterwards.
     unsafe fn end(&self, fate: Fate) -> Reclaimed {
-        // SAFETY: S1: by E2 and S2 no handle is left, and nobody is in a call by
+        // SAFETY: S1: by EXPERT2 and S2 no handle is left, and nobody is in a call by
         // reference; raw blocks are raw pointers, which only unsafe code follows.
         // S2: is our S1.
         let ended = unsafe { life::finish(self.home, self.key, self.slot(), 0, fate) };

@@ -6,9 +6,9 @@
 //!
 //! Invariants
 //!
-//! - C1 each node in the list came from [`Cleanups::push`], is owned by the
+//! - CLEANUP1 each node in the list came from [`Cleanups::push`], is owned by the
 //!   list, and its closure has not been called.
-//! - C2 each node is a `Holding<F>` with the `F` that its `call` is for.
+//! - CLEANUP2 each node is a `Holding<F>` with the `F` that its `call` is for.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -92,11 +92,11 @@ impl Cleanups {
         // Acquire: pairs with the Release in `link`.
         let mut next = self.0.swap(core::ptr::null_mut(), Acquire);
         while let Some(node) = NonNull::new(next) {
-            // SAFETY: C1: the list was taken whole, so the node is this thread's.
+            // SAFETY: CLEANUP1: the list was taken whole, so the node is this thread's.
             let Node { next: following, layout, call } = unsafe { node.read() };
             next = following;
             outcome.run += 1;
-            // SAFETY: C1 and C2 are the duties of `call`; the node is not used again.
+            // SAFETY: CLEANUP1 and CLEANUP2 are the duties of `call`; the node is not used again.
             outcome.failed += usize::from(!returns(|| unsafe { call(node) }));
             // SAFETY: S1: from `allocate` with this layout, and its closure is gone.
             unsafe { engine.deallocate(node.cast(), layout) };

@@ -78,7 +78,7 @@ pub(crate) fn register<'a, H: Home + 'a>(
         slot.name().set(request.name);
         let parent = parent.map(|(_, parent)| NonNull::from(parent.account()));
         // SAFETY: S1: the slot was free, so all was refunded. S2: slots never
-        // move, and the parent's account is not opened anew while held (T3).
+        // move, and the parent's account is not opened anew while held (SLOT3).
         unsafe { slot.account().open(request.quota, request.soft_quota, parent) };
     });
     let key = ExpertKey::new(number, generation).ok_or(Error::TooManyExperts)?;
@@ -205,7 +205,11 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
             if !slot.unhold() {
                 break;
             }
-            debug_assert_eq!(slot.account().charged(), 0, "A2: an ended expert is still charged");
+            debug_assert_eq!(
+                slot.account().charged(),
+                0,
+                "ACCOUNT2: an ended expert is still charged"
+            );
             registry.give_back(number);
             number = parent;
         }

@@ -14,8 +14,8 @@
 //!
 //! Invariants
 //!
-//! - R1 slots `1..=carved` lie in segments that exist, zero-filled when made.
-//! - R2 a slot is in the free list iff it was taken, nobody holds it (T3) and
+//! - REGISTRY1 slots `1..=carved` lie in segments that exist, zero-filled when made.
+//! - REGISTRY2 a slot is in the free list iff it was taken, nobody holds it (SLOT3) and
 //!   it is not retired; the high half of `free` grows with each removal, so a
 //!   removal that was overtaken by others fails.
 
@@ -89,7 +89,7 @@ impl<O, N: Name> Registry<O, N> {
     /// Slot `slot`, where it was ever taken.
     pub(crate) fn reachable(&self, slot: usize) -> Option<&Slot<O, N>> {
         let found = self.place(slot);
-        // T1: a generation other than 0 tells that the body is written. (A
+        // SLOT1: a generation other than 0 tells that the body is written. (A
         // retired slot reads as 0 again; nobody has business there.)
         (found.word().generation() != 0).then_some(found)
     }
@@ -104,9 +104,9 @@ impl<O, N: Name> Registry<O, N> {
         let (segment, place) = locate(slot);
         // Acquire: pairs with the Release in `ensure_segment`.
         let start = NonNull::new(self.segments.get(segment)?.load(Acquire))?;
-        // SAFETY: R1: the segment exists and has this place.
+        // SAFETY: REGISTRY1: the segment exists and has this place.
         let found = unsafe { start.add(place) };
-        // SAFETY: R1: zero-filled when made, which is a slot; it never moves, and
+        // SAFETY: REGISTRY1: zero-filled when made, which is a slot; it never moves, and
         // only its atomics and cells change.
         let found = unsafe { found.as_ref() };
         (found.word().generation() != 0).then_some(found)
@@ -151,7 +151,7 @@ impl<O, N: Name> Registry<O, N> {
                 return None;
             }
             let found = self.place(slot);
-            // The link may be a parent by now, but then `free` has changed (R2).
+            // The link may be a parent by now, but then `free` has changed (REGISTRY2).
             let changes = (head & !SLOT).wrapping_add(SLOT + 1);
             let next = changes | found.link();
             match self.free.compare_exchange_weak(head, next, Acquire, Acquire) {
@@ -173,10 +173,11 @@ impl<O, N: Name> Registry<O, N> {
                 return Err(Error::TooManyExperts);
             }
             self.ensure_segment(engine, locate(slot).0)?;
-            // Release: publishes the segment (R1) to `carved`.
+            // Release: publishes the segment (REGISTRY1) to `carved`.
             if self.carved.compare_exchange(carved, slot, AcqRel, Relaxed).is_ok() {
                 let found = self.place(slot);
-                // SAFETY: S1: fresh from the table (R1), and no one else was given this number.
+                // SAFETY: S1: fresh from the table (REGISTRY1), and no one else was given
+                // this number.
                 unsafe { found.write_body(E::NEW) };
                 return Ok((slot, found));
             }
@@ -208,13 +209,13 @@ impl<O, N: Name> Registry<O, N> {
     /// Slot `slot`, which is one of `1..=carved` and was taken.
     pub(crate) fn place(&self, slot: usize) -> &Slot<O, N> {
         let (segment, place) = locate(slot);
-        debug_assert!(segment < SEGMENTS, "R1");
+        debug_assert!(segment < SEGMENTS, "REGISTRY1");
         // SAFETY: slots are below `MAX_SLOTS`, for which there are segments enough.
         let start = unsafe { self.segments.get_unchecked(segment) }.load(Acquire);
-        debug_assert!(!start.is_null() && slot <= self.carved.load(Relaxed), "R1");
-        // SAFETY: R1: the segment exists and has this place.
+        debug_assert!(!start.is_null() && slot <= self.carved.load(Relaxed), "REGISTRY1");
+        // SAFETY: REGISTRY1: the segment exists and has this place.
         let found = unsafe { start.add(place) };
-        // SAFETY: R1: zero-filled when made, which is a slot; it never moves, and
+        // SAFETY: REGISTRY1: zero-filled when made, which is a slot; it never moves, and
         // only its atomics and cells change.
         unsafe { &*found }
     }

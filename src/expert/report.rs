@@ -124,7 +124,7 @@ fn name<H: Home>(visit: &Visit<'_, H>) -> H::Text {
             let word = slot.word();
             debug_assert!(word.is_of(visit.key()) || !word.is_taken(), "a visit keeps the slot");
             // SAFETY: S1: the visit keeps the slot from being taken again, so the
-            // name is not written (T5).
+            // name is not written (SLOT5).
             unsafe { H::Name::read(words) }
         }
     }

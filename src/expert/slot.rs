@@ -14,17 +14,17 @@
 //!
 //! Invariants
 //!
-//! - T1 the body is written before the generation first leaves 0, and a
+//! - SLOT1 the body is written before the generation first leaves 0, and a
 //!   reference to a slot leaves the registry only after that.
-//! - T2 the generation is odd iff the slot's key is valid (K2). While it is
+//! - SLOT2 the generation is odd iff the slot's key is valid (KEY2). While it is
 //!   even the slot is free, being taken, or lingers for its children.
-//! - T3 `holds` is 1 for the expert itself, while it has not ended, plus one
+//! - SLOT3 `holds` is 1 for the expert itself, while it has not ended, plus one
 //!   for each child that has not been released. Who gives up the last one
 //!   releases the slot.
-//! - T4 `link` is the parent's slot from when the slot is opened until it is
+//! - SLOT4 `link` is the parent's slot from when the slot is opened until it is
 //!   released, and the next free slot while this one is free; 0 is none.
-//! - T5 the name is written only while the generation is even.
-//! - T6 `CLOSING` is set by the one who ends the expert, and once.
+//! - SLOT5 the name is written only while the generation is even.
+//! - SLOT6 `CLOSING` is set by the one who ends the expert, and once.
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -66,7 +66,7 @@ struct Body<O, N> {
     name: N,
 }
 
-// SAFETY: all fields are atomic or, in the body, only shared after T1.
+// SAFETY: all fields are atomic or, in the body, only shared after SLOT1.
 unsafe impl<O: Sync, N: Sync> Sync for Slot<O, N> {}
 
 /// How a slot's word read.
@@ -103,15 +103,15 @@ impl<O, N: Name> Slot<O, N> {
     /// - S1 the slot is zero-filled, and this is the only call for it.
     pub(crate) unsafe fn write_body(&self, owner: O) {
         let body = Body { account: Account::new(), owner, cleanups: Cleanups::new(), name: N::NEW };
-        // SAFETY: S1 and T1: no one else reads or writes the body yet.
+        // SAFETY: S1 and SLOT1: no one else reads or writes the body yet.
         unsafe { (*self.body.get()).write(body) };
     }
 
     fn body(&self) -> &Body<O, N> {
         let body = self.body.get();
-        // SAFETY: the pointer is of a field of `self`, and after T1 no one writes there.
+        // SAFETY: the pointer is of a field of `self`, and after SLOT1 no one writes there.
         let body = unsafe { &*body };
-        // SAFETY: T1: written before `self` could be reached.
+        // SAFETY: SLOT1: written before `self` could be reached.
         unsafe { body.assume_init_ref() }
     }
 
@@ -141,7 +141,7 @@ impl<O, N: Name> Slot<O, N> {
     /// `prepare` writes name and account.
     pub(crate) fn open(&self, flags: usize, parent: usize, prepare: impl FnOnce(&Self)) -> usize {
         let generation = self.word().generation() + 1;
-        debug_assert!(generation % 2 == 1 && generation <= LAST_GENERATION, "T2");
+        debug_assert!(generation % 2 == 1 && generation <= LAST_GENERATION, "SLOT2");
         // Who reads a word of the new name and then, behind an Acquire fence,
         // the slot's word again, sees that the old generation is over.
         fence(Release);
@@ -154,7 +154,7 @@ impl<O, N: Name> Slot<O, N> {
     }
 
     /// Marks the expert of `key` as being ended; the flags before, or `None`
-    /// where it has ended or another ends it (T6).
+    /// where it has ended or another ends it (SLOT6).
     pub(crate) fn begin_closing(&self, key: ExpertKey, required: usize) -> Option<Word> {
         self.set_flag(key, |word| {
             (!word.has(CLOSING) && (required == 0 || word.has(required))).then_some(CLOSING)
@@ -207,7 +207,7 @@ impl<O, N: Name> Slot<O, N> {
         self.holds.fetch_update(Relaxed, Relaxed, |holds| holds.checked_add(1)).is_ok()
     }
 
-    /// Gives up one hold; whether it was the last (T3).
+    /// Gives up one hold; whether it was the last (SLOT3).
     ///
     /// Release, and Acquire for the last one: whoever releases the slot sees
     /// all that the other holders did with it.
@@ -217,7 +217,7 @@ impl<O, N: Name> Slot<O, N> {
         self.holds.load(Acquire) == 1 || self.holds.fetch_sub(1, AcqRel) == 1
     }
 
-    /// The parent's slot, or the next free one (T4).
+    /// The parent's slot, or the next free one (SLOT4).
     pub(crate) fn link(&self) -> usize {
         self.link.load(Relaxed) as usize
     }

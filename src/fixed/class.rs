@@ -5,8 +5,8 @@
 //! sixteen up to 1,024 granules, eight up to 32 times that. Beyond, where there
 //! is one for all, blocks are few.
 //!
-//! - C1 a class is less than [`CLASSES`], and not 0.
-//! - C2 the classes are in the order of their sizes.
+//! - CLASS1 a class is less than [`CLASSES`], and not 0.
+//! - CLASS2 the classes are in the order of their sizes.
 
 use core::num::NonZeroU32;
 
@@ -52,12 +52,12 @@ pub const CLASSES: usize = Class::of(MAX_BLOCK).number() + 1;
 
 const _: () = assert!(CLASSES <= 256, "classes are computed in bytes");
 
-/// A range of sizes (C1).
+/// A range of sizes (CLASS1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Class(u32);
 
 impl Class {
-    /// The class of a block of `size` bytes, a size that H1 allows.
+    /// The class of a block of `size` bytes, a size that HEAD1 allows.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub const fn of(size: usize) -> Self {
         debug_assert!(size >= GRANULE && size <= MAX_BLOCK);
@@ -97,7 +97,7 @@ impl Class {
     }
 }
 
-/// The number of the class of a block of so many granules, as many as H1 allows.
+/// The number of the class of a block of so many granules, as many as HEAD1 allows.
 ///
 /// On 64-bit targets without a branch: which sizes are freed, and left over, is
 /// as good as random. The small processors of other targets pay less for a
@@ -107,10 +107,10 @@ const fn number(granules: u32) -> u32 {
     if usize::BITS == 32 && granules < EXACT as u32 {
         return granules;
     }
-    // SAFETY: by H1, there is at least one.
+    // SAFETY: by HEAD1, there is at least one.
     let log2 = unsafe { NonZeroU32::new_unchecked(granules) }.ilog2() as usize;
     if log2 > TOP {
-        // SAFETY: by H1, there are at most as many as in `MAX_BLOCK`.
+        // SAFETY: by HEAD1, there are at most as many as in `MAX_BLOCK`.
         unsafe { core::hint::unreachable_unchecked() }
     }
     let (shift, add) = STEPS[log2];

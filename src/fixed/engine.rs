@@ -135,7 +135,7 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
         let resized = self.resize(request, block, old.min(size));
         match resized {
             Ok(resized) => {
-                // SAFETY: E3, the block is this call's, and now of `size` bytes.
+                // SAFETY: LOCKED3, the block is this call's, and now of `size` bytes.
                 unsafe { fill_with_zeros(resized, old, size) };
                 self.publish(resized, size);
             }

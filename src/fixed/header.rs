@@ -11,13 +11,13 @@
 //!  bit 31               16 15     11 10          0
 //! ```
 //!
-//! - H1 a size is a multiple of [`GRANULE`] and counts the header. A live block
+//! - HEAD1 a size is a multiple of [`GRANULE`] and counts the header. A live block
 //!   has at least [`MIN_BLOCK`] bytes, a free one at least a granule; only the
 //!   end mark of a region has size 0.
-//! - H2 of a live block, `size - HEADER - slack` is the size asked for.
-//! - H3 of a live block, `check` is the hash of its address, of its heap's
+//! - HEAD2 of a live block, `size - HEADER - slack` is the size asked for.
+//! - HEAD3 of a live block, `check` is the hash of its address, of its heap's
 //!   [`Salt`], and of all other bits but `p`, which the neighbour changes.
-//! - H4 of a raw block the tag is stored veiled, by another hash of what `check`
+//! - HEAD4 of a raw block the tag is stored veiled, by another hash of what `check`
 //!   is made of. What looks like the header of a raw block of mine in the content of
 //!   a block has to guess both: 27 bits.
 
@@ -137,7 +137,7 @@ impl Extent {
         }
     }
 
-    /// Whether a block can have this extent (H1).
+    /// Whether a block can have this extent (HEAD1).
     pub const fn is_possible(self) -> bool {
         let least = if self.is_free() { GRANULE } else { MIN_BLOCK };
         self.size() >= least && self.size() % GRANULE == 0
@@ -195,7 +195,7 @@ impl Label {
         Self(checked).veiled(address, extent, salt)
     }
 
-    /// Takes the veil off a label that was stored, or puts it on (H4).
+    /// Takes the veil off a label that was stored, or puts it on (HEAD4).
     #[inline]
     pub const fn veiled(self, address: usize, extent: Extent, salt: Salt) -> Self {
         if !extent.is_raw() {
@@ -206,7 +206,7 @@ impl Label {
     }
 
     /// Whether this, without its veil, is a label that [`new`](Self::new) made for
-    /// that address, extent and heap (H3). Of words that are no label one in 2,048
+    /// that address, extent and heap (HEAD3). Of words that are no label one in 2,048
     /// passes.
     #[inline]
     pub const fn matches(self, address: usize, extent: Extent, salt: Salt) -> bool {

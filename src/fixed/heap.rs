@@ -1,12 +1,12 @@
 //! The heap behind its lock: each function here takes the lock once, or says
 //! why it takes it again.
 //!
-//! - E1 a block is read and written under the lock only, but for its payload,
+//! - LOCKED1 a block is read and written under the lock only, but for its payload,
 //!   which is its owner's from the moment a call returns it.
-//! - E2 nothing is called back, nothing filled, and no more than [`COPIED_LOCKED`] bytes
+//! - LOCKED2 nothing is called back, nothing filled, and no more than [`COPIED_LOCKED`] bytes
 //!   copied, while the lock is held; the exception is a block that has to move
 //!   although there is no room for two of it.
-//! - E3 a raw block is a bound one while a call fills or moves it, so that a
+//! - LOCKED3 a raw block is a bound one while a call fills or moves it, so that a
 //!   pointer that is freed at the wrong time finds no raw block there.
 
 use core::ptr::NonNull;
@@ -333,7 +333,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         done.map(Block::payload)
     }
 
-    /// Makes a bound block of `asked` bytes a raw one (E3).
+    /// Makes a bound block of `asked` bytes a raw one (LOCKED3).
     pub(super) fn publish(&self, payload: NonNull<u8>, asked: usize) {
         let mut store = self.lock();
         // SAFETY: as in `free`.
@@ -341,7 +341,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         store.set_kind(block, Kind::Raw, asked);
     }
 
-    /// Makes a raw block a bound one (E3); its payload and the size asked for.
+    /// Makes a raw block a bound one (LOCKED3); its payload and the size asked for.
     pub(super) fn withdraw(
         &self,
         key: ExpertKey,

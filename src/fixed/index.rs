@@ -11,11 +11,11 @@
 //! *window*: 4 GiB of addresses whose high halves are the same. Regions in other
 //! windows bring an index of their own.
 //!
-//! - X1 the index's blocks, and only they, lie in its window.
-//! - X2 each free block of at least [`MIN_BLOCK`] bytes is in the list of its
+//! - INDEX1 the index's blocks, and only they, lie in its window.
+//! - INDEX2 each free block of at least [`MIN_BLOCK`] bytes is in the list of its
 //!   class, once, and nothing else is in a list.
-//! - X3 bit `c` of the bitmap is set iff list `c` is not empty.
-//! - X4 the last link of each list, and the head of each that is empty, leads to an
+//! - INDEX3 bit `c` of the bitmap is set iff list `c` is not empty.
+//! - INDEX4 the last link of each list, and the head of each that is empty, leads to an
 //!   end mark in the window, whose second word takes what is written to the back
 //!   link of no block: no one asks whether there is a next block.
 
@@ -99,7 +99,7 @@ impl Found {
 /// is a mask, not a branch. There is no list 0.
 pub struct Index {
     window: Window,
-    /// To the end mark (X4).
+    /// To the end mark (INDEX4).
     nil: Link,
     bitmap: [usize; WORDS],
     heads: [Link; CLASSES],
@@ -146,7 +146,7 @@ impl Index {
     pub fn find_close(&self, size: usize, align: usize) -> Option<Found> {
         if size >= WIDE {
             let class = Class::of(size);
-            // SAFETY: C1.
+            // SAFETY: CLASS1.
             let head = unsafe { self.heads.get_unchecked(class.number()) };
             let found = self.block(*head).and_then(|block| Found::cut(block, class, size, align));
             if found.is_some() {
@@ -193,9 +193,9 @@ impl Index {
     /// The first block of a list that is not empty.
     #[inline(always)]
     fn first(&self, class: Class) -> Block {
-        // SAFETY: C1.
+        // SAFETY: CLASS1.
         let head = unsafe { self.heads.get_unchecked(class.number()) };
-        // SAFETY: X1 to X3; who has the index holds the store's lock.
+        // SAFETY: INDEX1 to INDEX3; who has the index holds the store's lock.
         unsafe { Block::of_header(head.pointer(self.window)) }
     }
 
@@ -244,13 +244,13 @@ impl Index {
         let (back, next) = (block.back(), block.next_link());
         self.set_back(next, back);
         if back.is_to_list() {
-            // SAFETY: X2, the number is that of the block's list.
+            // SAFETY: INDEX2, the number is that of the block's list.
             let class = unsafe { Class::new_unchecked(back.list_number()) };
             *self.head_mut(class) = next;
             self.unmark(class, next);
         } else {
             let link = next_link_at(back.pointer(self.window));
-            // SAFETY: X1 and X2, the link of a block in a list (B1 to B3).
+            // SAFETY: INDEX1 and INDEX2, the link of a block in a list (BLOCK1 to BLOCK3).
             unsafe { link.write(next) };
         }
     }
@@ -258,8 +258,8 @@ impl Index {
     /// Writes the back link of the block that `next` leads to, if it leads to one.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn set_back(&mut self, next: Link, back: Link) {
-        // SAFETY: the link of a block in a list (B1 to B3), or the second word of
-        // the end mark (X4).
+        // SAFETY: the link of a block in a list (BLOCK1 to BLOCK3), or the second word of
+        // the end mark (INDEX4).
         unsafe { back_at(next.pointer(self.window)).write(back) };
     }
 
@@ -267,14 +267,14 @@ impl Index {
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn class_from(&self, first: usize) -> Option<Class> {
         let mut word = first / BITS;
-        // SAFETY: C1, `first` is at most `CLASSES`, which is less than all bits.
+        // SAFETY: CLASS1, `first` is at most `CLASSES`, which is less than all bits.
         let bits = unsafe { *self.bitmap.get_unchecked(word) };
         let mut bits = bits & (usize::MAX << (first % BITS));
         while bits == 0 {
             word += 1;
             bits = *self.bitmap.get(word)?;
         }
-        // SAFETY: X3, only bits of classes are set.
+        // SAFETY: INDEX3, only bits of classes are set.
         Some(unsafe { Class::new_unchecked(word * BITS + bits.trailing_zeros() as usize) })
     }
 
@@ -291,19 +291,19 @@ impl Index {
         if link == self.nil {
             return None;
         }
-        // SAFETY: X1 and X2; who has the index holds the store's lock.
+        // SAFETY: INDEX1 and INDEX2; who has the index holds the store's lock.
         Some(unsafe { Block::of_header(link.pointer(self.window)) })
     }
 
     #[inline(always)]
     fn head_mut(&mut self, class: Class) -> &mut Link {
-        // SAFETY: C1.
+        // SAFETY: CLASS1.
         unsafe { self.heads.get_unchecked_mut(class.number()) }
     }
 
     #[inline(always)]
     fn word_mut(&mut self, class: Class) -> &mut usize {
-        // SAFETY: C1, and there are `CLASSES / BITS` words, rounded up.
+        // SAFETY: CLASS1, and there are `CLASSES / BITS` words, rounded up.
         unsafe { self.bitmap.get_unchecked_mut(class.number() / BITS) }
     }
 }
@@ -322,12 +322,12 @@ use super::region::Regions;
 
 #[cfg(feature = "testing")]
 impl Index {
-    /// Walks all lists, testing X1 to X4; the number of blocks in them.
+    /// Walks all lists, testing INDEX1 to INDEX4; the number of blocks in them.
     pub fn check(&self, regions: &Regions) -> Result<usize, &'static str> {
         let is_end =
             |end: Block| Link::to(end) == self.nil && Window::of(end.address()) == self.window;
         if self.window != Window::NONE && !regions.iter().any(|span| is_end(span.end)) {
-            return Err("X4: the lists do not end at an end mark of the window");
+            return Err("INDEX4: the lists do not end at an end mark of the window");
         }
         let mut count = 0;
         for number in 1..CLASSES {
@@ -336,17 +336,17 @@ impl Index {
             let marked = self.bitmap[number / BITS] >> (number % BITS) & 1 != 0;
             let (mut link, mut previous) = (self.block(self.heads[number]), Link::list(number));
             if marked != link.is_some() {
-                return Err("X3: a bit and its list disagree");
+                return Err("INDEX3: a bit and its list disagree");
             }
             while let Some(block) = link {
                 if Window::of(block.address()) != self.window {
-                    return Err("X1: a list holds a block that is not in the window");
+                    return Err("INDEX1: a list holds a block that is not in the window");
                 }
                 if !block.is_free() || Class::of(block.size()) != class {
-                    return Err("X2: a list holds a block that is not of its class");
+                    return Err("INDEX2: a list holds a block that is not of its class");
                 }
                 if block.back() != previous {
-                    return Err("X2: a link back does not lead back");
+                    return Err("INDEX2: a link back does not lead back");
                 }
                 previous = Link::to(block);
                 (link, count) = (self.block(block.next_link()), count + 1);

@@ -31,11 +31,11 @@ mod section {
     /// static HEAP: ExpertHeap<CriticalSectionLock> = ExpertHeap::empty();
     /// ```
     pub struct CriticalSectionLock {
-        /// L1 read and written within a critical section only.
+        /// - SECTION1 this is read and written within a critical section only.
         held: Cell<Option<RestoreState>>,
     }
 
-    // SAFETY: L1.
+    // SAFETY: SECTION1.
     unsafe impl Sync for CriticalSectionLock {}
 
     // SAFETY: a critical section excludes every other one, and `held` tells

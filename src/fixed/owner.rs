@@ -4,10 +4,10 @@
 //! knows; it tells the engine through a [`Directory`], so that no table of
 //! owners has to be kept twice in little memory.
 //!
-//! - W1 an owner's counts are changed under the engine's lock only; they are
+//! - OWNER1 an owner's counts are changed under the engine's lock only; they are
 //!   atomic so that they can be, without being exclusive, `Relaxed` because the
 //!   lock orders them.
-//! - W2 `allocations - frees` is the number of the owner's live blocks, and
+//! - OWNER2 `allocations - frees` is the number of the owner's live blocks, and
 //!   `bytes` the sum of their sizes, headers included.
 
 use super::header::HEADER;

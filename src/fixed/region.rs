@@ -10,10 +10,10 @@
 //!
 //! The node in front links the regions to each other; the end mark is the
 //! header of a live block of size 0, so that no block ever merges past it. Its
-//! second word is no label: it takes what is written to no block (X4).
+//! second word is no label: it takes what is written to no block (INDEX4).
 //!
-//! - R1 a node is written once and stays as it is; nothing else writes to it.
-//! - R2 `first < end`, and both are addresses of headers.
+//! - REGION1 a node is written once and stays as it is; nothing else writes to it.
+//! - REGION2 `first < end`, and both are addresses of headers.
 
 use core::ptr::NonNull;
 
@@ -70,7 +70,7 @@ pub struct Regions {
     newest: Option<NonNull<Node>>,
 }
 
-// SAFETY: R1 makes nodes constant data, which any thread may read.
+// SAFETY: REGION1 makes nodes constant data, which any thread may read.
 unsafe impl Send for Regions {}
 
 /// A region as the blocks in it: from the first up to the end mark.
@@ -143,10 +143,10 @@ impl Regions {
         let mut link = self.newest;
         core::iter::from_fn(move || {
             let node = link?;
-            // SAFETY: R1.
+            // SAFETY: REGION1.
             let Node { next, end } = unsafe { node.read() };
             link = next;
-            // SAFETY: R2; the iterators are used under the store's lock.
+            // SAFETY: REGION2; the iterators are used under the store's lock.
             let first = unsafe { Block::at(node.addr().get() + NODE) };
             Some(Span { first, end })
         })

@@ -1,8 +1,8 @@
 //! Requests: blocks and owners together, under the engine's lock. Every change
 //! of a block is charged, or refunded, in the same step.
 //!
-//! - Q1 the accounts of a heap, and all owners' counts, change here only.
-//! - Q2 a block's charge is its size with its header; a request that is
+//! - CHARGE1 the accounts of a heap, and all owners' counts, change here only.
+//! - CHARGE2 a block's charge is its size with its header; a request that is
 //!   refused has changed nothing but the count of refusals.
 
 use super::block::Block;

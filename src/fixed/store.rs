@@ -4,13 +4,13 @@
 //! Allocating, freeing and resizing take a bounded number of steps, however
 //! many blocks there are. What walks over blocks is in `walk.rs`.
 //!
-//! - F1 each region is tiled: from its first block to its end mark, each
+//! - STORE1 each region is tiled: from its first block to its end mark, each
 //!   block begins where the one before it ends, and has a valid header.
-//! - F2 no two neighbours are both free.
-//! - F3 a header has the mark "the block before is free" iff it is, and then
+//! - STORE2 no two neighbours are both free.
+//! - STORE3 a header has the mark "the block before is free" iff it is, and then
 //!   the last word before the header is that block's size.
-//! - F4 the indexes hold the free blocks (X2).
-//! - F5 the header of every live block passes its check (H3).
+//! - STORE4 the indexes hold the free blocks (INDEX2).
+//! - STORE5 the header of every live block passes its check (HEAD3).
 
 use core::ptr::NonNull;
 
@@ -42,7 +42,7 @@ pub struct Store {
     pub(super) salt: Salt,
 }
 
-// SAFETY: blocks are reached through the store only (B2), and the regions'
+// SAFETY: blocks are reached through the store only (BLOCK2), and the regions'
 // memory belongs to no thread.
 unsafe impl Send for Store {}
 
@@ -162,7 +162,7 @@ impl Store {
         self.swallow(previous);
         block.erase();
         let (from, to) = (block.payload(), previous.payload());
-        // SAFETY: both are in one region (F1); `kept` bytes fit behind each,
+        // SAFETY: both are in one region (STORE1); `kept` bytes fit behind each,
         // since neither the old payload nor the new is shorter.
         unsafe { from.copy_to(to, kept) };
         settle(self.free.of(previous), previous, size, whole - size);

@@ -77,7 +77,7 @@ impl Store {
         loop {
             let block = first.skip(size);
             let more = block.size();
-            // The label of an end mark is none (X4).
+            // The label of an end mark is none (INDEX4).
             if block != end && block.is_of(tag, kind, self.salt) {
                 taken.blocks += 1;
                 taken.bytes += more;

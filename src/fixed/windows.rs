@@ -1,8 +1,8 @@
 //! The indexes of a heap, one for each window that it has regions in: nearly
 //! always one.
 //!
-//! - N1 no two indexes have the same window, and each region's window has one.
-//! - N2 all but the first lie in memory that a region gave up for them, and are
+//! - WINDOW1 no two indexes have the same window, and each region's window has one.
+//! - WINDOW2 all but the first lie in memory that a region gave up for them, and are
 //!   never taken away.
 
 use core::ptr::NonNull;
@@ -43,7 +43,7 @@ impl Windows {
     fn others<'a>(&self, window: Window) -> Option<&'a mut Index> {
         let mut more = self.first.more;
         loop {
-            // SAFETY: N2; each index is referred to once at a time, because
+            // SAFETY: WINDOW2; each index is referred to once at a time, because
             // who refers to one has the store to itself.
             let index = unsafe { more?.as_mut() };
             if index.window() == window {
@@ -113,7 +113,7 @@ impl Windows {
         let mut count = self.first.check(regions)?;
         let mut more = self.first.more;
         while let Some(index) = more {
-            // SAFETY: N2; the store is borrowed.
+            // SAFETY: WINDOW2; the store is borrowed.
             let index = unsafe { index.as_ref() };
             count += index.check(regions)?;
             more = index.more;

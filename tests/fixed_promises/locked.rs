@@ -1,4 +1,4 @@
-//! What is done while the lock is held, and what is not (E2, E3): with a lock that has
+//! What is done while the lock is held, and what is not (LOCKED2, LOCKED3): with a lock that has
 //! hooks.
 
 use std::alloc::GlobalAlloc;
