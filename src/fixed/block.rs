@@ -33,7 +33,7 @@ use super::header::{Extent, HEADER, Label, MIN_BLOCK, Salt, Tag};
 use super::link::Link;
 use crate::engine::Kind;
 
-/// Where the links of a free block are: its label is none.
+/// The offset of the links of a free block, which has no label.
 const BACK: usize = size_of::<Extent>();
 const NEXT: usize = BACK + size_of::<Link>();
 const LABEL: usize = size_of::<Extent>();
@@ -86,7 +86,7 @@ impl Block {
         self.0.as_ptr().addr()
     }
 
-    /// What the caller of an allocation gets.
+    /// The payload: the pointer that the caller of an allocation gets.
     #[inline]
     pub fn payload(self) -> NonNull<u8> {
         // SAFETY: BLOCK1, a header is followed by memory of the heap.
@@ -106,13 +106,13 @@ impl Block {
         self.extent().size()
     }
 
-    /// Whether nobody uses the block.
+    /// Whether the block is free.
     #[inline]
     pub fn is_free(self) -> bool {
         self.extent().is_free()
     }
 
-    /// What the header's second word says. Of a free block it means nothing.
+    /// The header's second word, which means nothing in a free block.
     #[inline]
     pub fn label(self, salt: Salt) -> Label {
         self.stored_label().veiled(self.address(), self.extent(), salt)
@@ -177,7 +177,7 @@ impl Block {
         self.set_extent(Extent::free(size));
         // SAFETY: BLOCK1; a block is longer than its footer.
         let footer = unsafe { self.skip(size).0.byte_sub(FOOTER) };
-        // SAFETY: BLOCK1 and BLOCK2; the last word of a free block is nobody's.
+        // SAFETY: BLOCK1 and BLOCK2; no one uses the last word of a free block.
         unsafe { footer.cast::<u32>().write(size as u32) };
     }
 
@@ -193,8 +193,8 @@ impl Block {
         unsafe { self.0.cast::<Extent>().write_volatile(extent) };
     }
 
-    /// Overwrites a header that is none any longer, so that no stale pointer
-    /// finds a live block here.
+    /// Overwrites the words of a former header, so that no stale pointer finds a live
+    /// block here.
     #[inline]
     pub fn erase(self) {
         // SAFETY: BLOCK1 and BLOCK2; the caller has made the header part of a free block.
@@ -215,7 +215,7 @@ impl Block {
         unsafe { at.cast::<Label>().write(label) };
     }
 
-    /// The link of a block in a list to what is before it.
+    /// The link of a block in a list to its predecessor: a block, or the list.
     #[inline(always)]
     pub fn back(self) -> Link {
         // SAFETY: BLOCK2 and BLOCK3; it is in a list.
@@ -239,13 +239,13 @@ impl Block {
     }
 }
 
-/// Where the back link of a block is whose header `header` points to.
+/// The place of the back link of the block whose header `header` points to.
 #[inline(always)]
 pub fn back_at(header: *mut u8) -> *mut Link {
     header.wrapping_byte_add(BACK).cast()
 }
 
-/// Where the link of such a block to the one behind it is.
+/// The place of its link to the next block.
 #[inline(always)]
 pub fn next_link_at(header: *mut u8) -> *mut Link {
     header.wrapping_byte_add(NEXT).cast()
@@ -264,8 +264,8 @@ impl Block {
         self.extent().kind() == Some(kind) && self.label(salt).tag() == tag
     }
 
-    /// The header's first word, once: of memory that may be anybody's payload,
-    /// and may change under the look.
+    /// Reads the header's first word once, from memory that may be a payload and may
+    /// change at the same time.
     pub fn seen_extent(self) -> Extent {
         // SAFETY: BLOCK1 puts the word in the heap, aligned; every bit pattern is
         // an extent.

@@ -7,7 +7,7 @@ use super::heap::FixedEngine;
 use super::owner::{Directory, Owner};
 use super::region::Span;
 
-/// What a walk over a sound heap has seen.
+/// The counts of a walk over a sound heap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
     /// Regions of the heap.

@@ -1,9 +1,9 @@
-//! The locks that a fixed heap comes with. Any other `lock_api::RawMutex` will
-//! do: the heap takes it for a bounded time and calls nobody while it holds it.
+//! The locks that a fixed heap comes with. Any other `lock_api::RawMutex` works, too:
+//! the heap holds it for a bounded time and calls no other code meanwhile.
 
 /// Spins until the lock is free: for threads on several cores.
 ///
-/// Not for interrupt handlers: one that interrupts the holder waits for ever.
+/// Not for interrupt handlers: a handler that interrupts the holder waits for ever.
 ///
 /// ```
 /// use expert_alloc::{ExpertHeap, fixed::SpinLock};
@@ -49,8 +49,8 @@ mod section {
         #[inline]
         fn lock(&self) {
             while !self.try_lock() {
-                // Only a caller who holds the lock already comes here, and
-                // the engine is none: it calls nobody while it holds it.
+                // Only a caller that already holds the lock comes here. The engine
+                // never does: it calls no other code while it holds the lock.
                 core::hint::spin_loop();
             }
         }
