@@ -1,7 +1,7 @@
-//! Accounts: how many bytes an expert has been charged, and how many it may be.
+//! Accounts: the bytes that an expert is charged, and the limits of that.
 //!
-//! An account counts; it knows neither who the expert is nor where its memory
-//! lies. Charges go up the chain of parents, so a child never escapes its
+//! An account counts; it knows neither the expert nor the addresses of its memory.
+//! Charges go up the chain of parents, so a child never escapes its
 //! parent's quota.
 //!
 //! Invariants
@@ -25,13 +25,13 @@ const MARKED: usize = 1 << Half::BITS;
 const OVERDRAWN: usize = MARKED | 1;
 /// Mark: the account may not be charged any more.
 const SEALED: usize = MARKED | 2;
-/// Mark: there is a parent whose marks count here too.
+/// Mark: there is a parent, whose marks count here, too.
 const INHERITS: usize = MARKED | 4;
 
 /// In the address of an account's parent: the account is a parent itself, or was.
 const IS_PARENT: usize = 1;
 
-/// No room: the quota of this account, or of a parent, would be passed.
+/// No room: the charge would pass the quota of this account or of a parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
@@ -149,8 +149,8 @@ impl Account {
 
     /// A word that is 0 while the account is open and has no parent, and
     /// otherwise differs from 0 in the lowest bit of its upper half. There a
-    /// key has the lowest bit of its generation, which is 1 in all valid keys:
-    /// a key xor this word is no valid key then, and two questions are one.
+    /// key has the lowest bit of its generation, which is 1 in all valid keys. So a key
+    /// xor this word is no valid key then, and one test answers both questions.
     #[inline(always)]
     pub fn marks(&self) -> usize {
         self.marks.load(Relaxed)
@@ -193,8 +193,8 @@ impl Account {
     ///
     /// [`Refused`] where a quota in the chain has no room.
     pub fn charge(&self, bytes: usize) -> Result<(), Refused> {
-        // Asked first, so that what a parent refuses is not in the peaks below it
-        // (but where another charge comes in between).
+        // Asked first, so that a charge that a parent refuses is not in the peaks below
+        // it (except where another charge comes in between).
         if self.is_marked(INHERITS) && !self.has_room(bytes) {
             return Err(Refused);
         }
@@ -222,9 +222,9 @@ impl Account {
         self.chain().for_each(|account| account.refund_alone(bytes));
     }
 
-    /// As [`charge`](Self::charge), for an engine that changes the accounts of
-    /// a heap under one lock only: needs no atomic read-modify-write, which
-    /// some targets do not have and others are slow at.
+    /// As [`charge`](Self::charge), for an engine that changes the accounts of a heap
+    /// under one lock only. It needs no atomic read-modify-write, which some targets
+    /// lack and others are slow at.
     ///
     /// # Errors
     ///
@@ -240,13 +240,13 @@ impl Account {
         }
     }
 
-    /// As [`charge_locked`](Self::charge_locked), where it takes no look at
-    /// the quota: what was granted once is within it, unless the account was
-    /// overdrawn, which is marked.
+    /// As [`charge_locked`](Self::charge_locked), if that does not have to look at the
+    /// quota: a charge within the peak is within the quota, unless the account is
+    /// marked.
     ///
     /// # Errors
     ///
-    /// [`Refused`] where a look has to be taken, too.
+    /// [`Refused`] also where the quota must be looked at.
     #[inline]
     pub fn charge_again_locked(&self, bytes: usize) -> Result<(), Refused> {
         let sum = self.charged.load(Relaxed).wrapping_add(bytes);
@@ -306,8 +306,8 @@ impl Account {
     }
 
     /// Moves a charge of `bytes` to the account `to`, under the lock of
-    /// [`charge_locked`](Self::charge_locked). A parent of both is not asked
-    /// for room that it has already given.
+    /// [`charge_locked`](Self::charge_locked). The charge of a parent of both does not
+    /// change.
     ///
     /// # Errors
     ///

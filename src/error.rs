@@ -1,4 +1,4 @@
-//! What can go wrong, as values: nothing here allocates or panics.
+//! Errors, as values: nothing here allocates or panics.
 
 use core::fmt;
 

@@ -67,7 +67,7 @@ impl ExpertKey {
 
     /// Takes the word that [`into_raw`](Self::into_raw) gave, or anything
     /// else: a word that is no key of a live expert is refused by the calls
-    /// that take it. `None` for 0, which is nobody.
+    /// that take it. `None` for 0, which is no key.
     ///
     /// ```
     /// use expert_alloc::{ExpertAlloc, ExpertKey};

@@ -66,7 +66,7 @@ impl<H: Home> ExpertHandle<'_, H> {
         unsafe { self.resize(block, old, new, zeroed) }
     }
 
-    /// Also serves an expert that is to stop: it gives memory back.
+    /// Also serves an expert that must stop, because it gives memory back.
     ///
     /// # Safety
     ///
@@ -103,7 +103,7 @@ impl<H: Home> ExpertHandle<'_, H> {
     }
 }
 
-/// An aligned address that is no block's.
+/// An aligned address outside of all blocks.
 #[inline]
 fn dangling(layout: Layout) -> NonNull<u8> {
     let address = core::ptr::without_provenance_mut(layout.align());

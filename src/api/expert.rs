@@ -4,7 +4,7 @@
 //!
 //! - EXPERT1 an `Expert` owns its slot: while it exists, and is not being ended by
 //!   value, the slot's generation is that of `key`.
-//! - EXPERT2 what is obtained through a handle borrows the `Expert`.
+//! - EXPERT2 everything that is obtained through a handle borrows the `Expert`.
 
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -54,8 +54,8 @@ unsafe impl<H: Home> Send for Expert<H> {}
 // SAFETY: as above.
 unsafe impl<H: Home> Sync for Expert<H> {}
 
-// A panic leaves no call of an expert half done, so who catches one may go on
-// using the expert: that is what hosts do.
+// A panic leaves no call of an expert half done, so a host that catches one may go
+// on using the expert.
 impl<H: Home> UnwindSafe for Expert<H> {}
 impl<H: Home> RefUnwindSafe for Expert<H> {}
 
@@ -113,7 +113,7 @@ impl<H: Home> Expert<H> {
         ExpertHandle::new(self)
     }
 
-    /// Registers what to do when the expert ends, before its memory goes: to
+    /// Registers a closure to run when the expert ends, before its memory goes: to
     /// close a file, to take a callback out of somebody's list. The last one
     /// registered runs first, and a panic in one is caught (with `std`) and
     /// counted in [`Reclaimed`].
@@ -144,8 +144,8 @@ impl<H: Home> Expert<H> {
 
     /// Tells the expert to stop, for good: it may free, but raw calls,
     /// handles and its children's are refused with [`Error::Terminated`].
-    /// What the global allocator hands out in a scope is not refused, because
-    /// that would abort the process, unless the expert was made with
+    /// Requests of the global allocator in a scope are not refused, because that
+    /// would abort the process, unless the expert was made with
     /// [`refuse_overdraft`](crate::ExpertBuilder::refuse_overdraft).
     ///
     /// ```
@@ -180,7 +180,7 @@ impl<H: Home> Expert<H> {
         State::of(self.slot().word(), self.slot().account())
     }
 
-    /// What it holds.
+    /// Its figures: live blocks and bytes, charges, counts.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -216,8 +216,8 @@ impl<H: Home> Expert<H> {
     }
 
     /// Ends the expert: runs its clean-ups, takes back every block of its
-    /// handles and raw calls, and lets the host adopt what the global
-    /// allocator handed out in its scopes. Dropping it does the same.
+    /// handles and raw calls, and lets the host adopt the blocks
+    /// that the global allocator handed out in its scopes. Dropping it does the same.
     ///
     /// The cost grows with the expert's pages, not with its blocks.
     ///
@@ -308,7 +308,7 @@ impl<H: Home> Expert<H> {
         life::borrowed::<H>(self.slot(), self.key)
     }
 
-    /// The key, if nobody has told the expert to stop, it has not overdrawn and
+    /// The key, if the expert was not told to stop, it has not overdrawn and
     /// it has no parent to be asked; otherwise no valid key.
     #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_allocator))]
     #[inline(always)]
@@ -316,7 +316,7 @@ impl<H: Home> Expert<H> {
         crate::engine::Pass::new(self.key, self.slot().account())
     }
 
-    /// Refuses, and counts it, where the expert is to stop.
+    /// Refuses, and counts the refusal, if the expert must stop.
     #[inline]
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         let account = self.slot().account();

@@ -55,7 +55,7 @@ pub struct ExpertHeap<R = SpinLock> {
     engine: FixedEngine<R, Slots>,
 }
 
-/// What a heap takes before it is given any memory, and what an expert costs.
+/// The sizes of a heap without memory, and of an expert's slot.
 const _: () = {
     assert!(size_of::<ExpertHeap>() <= 1024);
     assert!(usize::BITS != 32 || size_of::<SlotOf<&ExpertHeap>>() <= 64);
@@ -86,8 +86,8 @@ impl<R: RawMutex> ExpertHeap<R> {
     /// other such range gives up 800 bytes more, for an index of its own.
     ///
     /// Memory that a heap was in before this program started (after a reset that
-    /// leaves the RAM as it was) is to be filled with 0 before: its old headers
-    /// may pass for new ones when a raw call is given a pointer from then.
+    /// leaves the RAM as it was) must be filled with 0 before: its old headers may
+    /// pass for new ones when a raw call gets a pointer from then.
     ///
     /// ```
     /// use expert_alloc::ExpertHeap;
@@ -154,8 +154,8 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
         Host::new(self)
     }
 
-    /// Whose live block `address` points to or into; the host's key for what
-    /// belongs to no expert; `None` for what is not a block of this heap. Any
+    /// The owner of the live block that `address` points to or into: an expert's key or
+    /// the host's. `None` for everything that is not a block of this heap. Any
     /// address may be given, and nothing is read there.
     ///
     /// Walks over the blocks of the region up to the address, with the heap
@@ -179,9 +179,9 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
         (&self.engine).owner_of(address.cast())
     }
 
-    /// What the host and all experts hold together. Charges and peaks are
-    /// summed over those without a parent, in whose figures their children's
-    /// are; the sum of peaks is at least the peak of the sum.
+    /// The sum of the figures of the host and all experts. Charges and peaks are summed
+    /// over experts without a parent, whose figures include their children's; the sum of
+    /// peaks is at least the peak of the sum.
     ///
     /// ```
     /// use expert_alloc::ExpertHeap;
@@ -240,8 +240,8 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
         report::rows(self)
     }
 
-    /// The figures of one expert, or of the host; `None` for a key that is
-    /// nobody's.
+    /// The figures of one expert, or of the host; `None` for a key of no
+    /// live expert.
     ///
     /// ```
     /// use expert_alloc::ExpertHeap;
@@ -283,7 +283,7 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidKey`] for a key that is nobody's,
+    /// [`Error::InvalidKey`] for a key of no live expert,
     /// [`Error::AccessDenied`] for the host's.
     pub fn terminate(&self, key: ExpertKey) -> Result<(), Error> {
         let visit = Visit::new(self, key)?;

@@ -6,8 +6,8 @@ use crate::api::expert::Expert;
 use crate::api::home::DefaultHome;
 use crate::expert::home::Home;
 
-/// An allocator whose memory is an expert's: a reference to the expert, small
-/// and freely copied, to be given to `new_in` of a collection.
+/// An allocator for an expert's memory: a reference to the expert, small and freely
+/// copied, for `new_in` of a collection.
 ///
 /// It implements `Allocator` of allocator-api2 0.2 (feature `allocator-api2`),
 /// of allocator-api2 0.4 (feature `allocator-api2-04`), and of the standard

@@ -1,6 +1,6 @@
 //! The home that `Expert` means when none is named.
 
-/// The process-wide heap: what `Expert` means where no home is named.
+/// The process-wide heap: the home of an `Expert` for which none is named.
 ///
 /// ```
 /// use expert_alloc::{DefaultHome, Expert, ExpertAlloc};

@@ -1,4 +1,4 @@
-//! The host: the owner of what belongs to no expert.
+//! The host: the owner of all blocks that belong to no expert.
 
 use core::fmt;
 
@@ -7,7 +7,7 @@ use crate::expert::home::{Home, OwnerOf};
 use crate::expert::stats::Stats;
 use crate::key::ExpertKey;
 
-/// The host's raw calls, and its figures: what must outlive an expert is
+/// The host's raw calls, and its figures. A block that must outlive its expert is
 /// transferred to the host, and from the host to the next expert.
 ///
 /// The host has a key like any expert, no quota, and never ends.
@@ -45,7 +45,7 @@ impl<H: Home> Host<H> {
         HOST_KEY
     }
 
-    /// What it holds.
+    /// Its figures: live blocks and bytes, charges, counts.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

@@ -1,11 +1,11 @@
-//! The faces: argument checks and types over the expert layer; no policy.
+//! The public interface: argument checks and types over the expert layer; no policy.
 //!
 //! ```text
 //!  global   the process-wide heap: GlobalAlloc, reports, look-ups
 //!  expert_heap   the same for a heap in memory that the program gives
 //!  builder  how an expert is registered   expert  Expert itself
-//!  handle   what collections are given    scope   ambient attribution
-//!  host     what belongs to no expert
+//!  handle   allocators for collections    scope   ambient attribution
+//!  host     the owner of all other blocks
 //!  allocator  the Allocator traits on it
 //!  raw      (expert, size) in, pointer or error out
 //!  netmon   (key, size) in, pointer or error out

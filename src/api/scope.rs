@@ -1,5 +1,5 @@
-//! Scopes: what a thread allocates through the global allocator belongs to an
-//! expert until the scope ends.
+//! Scopes: until a scope ends, a thread's allocations through the global allocator
+//! belong to an expert.
 //!
 //! A block keeps its owner wherever it travels and whoever frees it; a scope
 //! matters to allocation only.
@@ -17,9 +17,9 @@ use crate::expert::home::{Ambient, OwnerOf};
 use crate::expert::slot::OVERDRAFT;
 use crate::expert::visit;
 
-/// Until this is dropped, what this thread allocates through the global
-/// allocator is the expert's. Scopes nest; dropped out of order, each restores
-/// what was current when it began.
+/// Until this is dropped, this thread's allocations through the global allocator are
+/// the expert's. Scopes nest; dropped out of order, each restores the owner that was
+/// current when it began.
 ///
 /// It belongs to its thread:
 ///
@@ -48,8 +48,8 @@ pub struct Scope<'e, H: Ambient = DefaultHome> {
 }
 
 impl<H: Ambient> Expert<H> {
-    /// Makes this expert the owner of what this thread allocates through the
-    /// global allocator, until the result is dropped.
+    /// Makes this expert the owner of this thread's allocations through the global
+    /// allocator, until the result is dropped.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

@@ -6,7 +6,7 @@ use crate::expert::registry::Registry;
 use crate::expert::slot::Slot;
 use crate::key::ExpertKey;
 
-/// What the engine of a home keeps for each owner.
+/// The engine's part of each owner of a home.
 pub type OwnerOf<H> = <<H as Home>::Engine as Engine>::Owner;
 
 /// A slot of a home.
@@ -70,18 +70,17 @@ pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
     where
         Self: 'a;
 
-    /// Until the result is dropped, [`Engine::drain`] of `key` on another
-    /// thread waits. What is read of the expert's state after this call is
-    /// either from after the change that `drain` follows, or waited for: a
-    /// sequentially consistent fence on both sides. Pins of different keys on
-    /// one thread may overlap.
+    /// Until the result is dropped, [`Engine::drain`] of `key` on another thread waits.
+    /// Reads of the expert's state after this call either see the change that `drain`
+    /// follows, or `drain` waits for them: a sequentially consistent fence on both
+    /// sides. Pins of different keys on one thread may overlap.
     ///
     /// A home that is never used from two threads needs none of this.
     #[doc(hidden)]
     fn pin(self, key: ExpertKey) -> Self::Pin;
 
-    /// Calls `f` while what this thread allocates from the global allocator is
-    /// the host's. A home without scopes just calls it.
+    /// Calls `f` with the host as owner of this thread's allocations from the global
+    /// allocator. A home without scopes just calls `f`.
     #[doc(hidden)]
     fn as_host<T>(self, f: impl FnOnce() -> T) -> T {
         f()
@@ -92,8 +91,8 @@ pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
     fn is_same(self, other: Self) -> bool;
 }
 
-/// A home with scopes: what a thread allocates from the global allocator can
-/// be attributed to an expert.
+/// A home with scopes: a thread's allocations from the global allocator can be
+/// attributed to an expert.
 ///
 /// ```
 /// use expert_alloc::{Ambient, Expert, ExpertAlloc};
@@ -114,15 +113,15 @@ pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
 /// - S1 an ambient owner that ends while it is current is replaced by the
 ///   host: [`enter`](Self::enter) keeps no reference that outlives its expert.
 pub unsafe trait Ambient: Home {
-    /// What was current before.
+    /// The owner that was current before.
     #[doc(hidden)]
     type Entered: Copy;
 
-    /// Makes `who` the owner of what this thread allocates.
+    /// Makes `who` the owner of this thread's allocations.
     #[doc(hidden)]
     fn enter(self, who: Who<'_, OwnerOf<Self>>) -> Self::Entered;
 
-    /// Makes current what was so before; the host, where that has ended.
+    /// Makes the previous owner current again, or the host, if that one has ended.
     #[doc(hidden)]
     fn leave(self, previous: Self::Entered);
 }

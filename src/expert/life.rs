@@ -29,7 +29,7 @@ use crate::expert::stats::Reclaimed;
 use crate::expert::visit::who;
 use crate::key::ExpertKey;
 
-/// What to register.
+/// The expert to register.
 pub(crate) struct Request<'n, 'p, H: Home + 'p> {
     pub(crate) name: <H::Name as Name>::Given<'n>,
     /// Bytes; 0 for none.
@@ -41,7 +41,7 @@ pub(crate) struct Request<'n, 'p, H: Home + 'p> {
     pub(crate) flags: usize,
 }
 
-/// What becomes of an ended expert's ambient blocks.
+/// The fate of an ended expert's ambient blocks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// They become the host's.
@@ -55,7 +55,7 @@ pub(crate) enum Fate {
 /// # Errors
 ///
 /// [`Error::TooManyExperts`], [`Error::OutOfMemory`]; [`Error::Terminated`]
-/// where the parent is to stop.
+/// where the parent must stop.
 pub(crate) fn register<'a, H: Home + 'a>(
     home: H,
     request: &Request<'_, '_, H>,
@@ -71,7 +71,7 @@ pub(crate) fn register<'a, H: Home + 'a>(
         return Err(Error::TooManyExperts);
     }
     let parent_number = parent.and_then(|(key, _)| key.slot()).unwrap_or(0);
-    // A child is not granted what its parent is to be refused.
+    // A child is not granted an overdraft that its parent is refused.
     let refuses = parent.is_some_and(|(_, parent)| !parent.word().has(OVERDRAFT));
     let flags = if refuses { request.flags & !OVERDRAFT } else { request.flags };
     let generation = slot.open(flags, parent_number, |slot| {
@@ -86,12 +86,12 @@ pub(crate) fn register<'a, H: Home + 'a>(
 }
 
 /// Tells an expert to stop, for good: it may free, but not allocate. Its
-/// children are to stop too.
+/// children must stop, too.
 pub(crate) fn terminate<H: Home>(slot: &SlotOf<H>) {
     slot.account().seal();
 }
 
-/// An expert that this thread has begun to end: nobody else will.
+/// An expert that this thread, and no other, is ending.
 pub(crate) struct Closing<'a, H: Home + 'a> {
     home: H,
     key: ExpertKey,
@@ -138,7 +138,7 @@ pub(crate) unsafe fn finish<'a, H: Home + 'a>(
 
 impl<'a, H: Home + 'a> Closing<'a, H> {
     /// Makes this thread the one that ends the expert. From here on it gets no
-    /// memory, and no new clean-ups: visitors who saw it before have left.
+    /// memory and no new clean-ups: visitors that saw it before have left.
     fn begin(home: H, key: ExpertKey, slot: &'a SlotOf<H>, required: usize) -> Result<Self, Error> {
         let before = slot.begin_closing(key, required).ok_or(Error::InvalidKey)?;
         slot.account().seal();
@@ -147,8 +147,8 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         Ok(closing)
     }
 
-    /// Runs the clean-ups. What they allocate is the host's, so that none
-    /// fails for want of quota; the key still serves to free.
+    /// Runs the clean-ups. They allocate for the host, so that no quota makes them
+    /// fail; the key can still free.
     fn clean_up(&mut self) {
         if self.slot.cleanups().is_empty() {
             return;
@@ -158,7 +158,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         self.reclaimed.count_cleanups(outcome);
     }
 
-    /// Makes the key invalid, and waits for those who came in before.
+    /// Makes the key invalid, and waits for visitors that came in before.
     fn shut(&self) -> Word {
         let before = self.slot.shut();
         self.wait_for_visitors(before);
@@ -166,8 +166,8 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
     }
 
     fn wait_for_visitors(&self, word: Word) {
-        // An expert whose key was never used by itself has no visitors, and
-        // most have none: waiting would cost more than all the rest.
+        // Most experts were never reached by their key alone and have no visitors:
+        // the wait would cost more than all other steps.
         if word.has(KEYED) {
             self.home.engine().drain(self.key);
         }
@@ -195,7 +195,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         engine.close(who);
     }
 
-    /// Lets go of the slot, and of those of ended parents that lingered for it.
+    /// Releases the slot, and those of ended parents that lingered for it.
     fn release(self) -> Reclaimed {
         let registry = self.home.registry();
         let mut number = self.key.slot().unwrap_or(0);

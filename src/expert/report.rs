@@ -15,7 +15,7 @@ use crate::key::ExpertKey;
 use crate::sync::Ordering::Acquire;
 use crate::sync::fence;
 
-/// What is known of one expert at one moment. `N` is the name, by value.
+/// The figures of one expert at one moment. `N` is the name, by value.
 ///
 /// ```
 /// use expert_alloc::ExpertAlloc;
@@ -35,10 +35,10 @@ pub struct ExpertSnapshot<N> {
     pub name: N,
     /// Whether it may allocate, and if not, why.
     pub state: State,
-    /// The key of its parent; where that has ended, of the nearest one above that
+    /// The key of its parent; if the parent has ended, of the nearest one above that
     /// has not.
     pub parent: Option<ExpertKey>,
-    /// What it holds.
+    /// Its figures.
     pub stats: Stats,
     /// The soft limit of `stats.charged_bytes`; 0 for none.
     pub soft_quota: usize,
@@ -69,7 +69,7 @@ pub(crate) type Row<H> = ExpertSnapshot<<H as Home>::Text>;
 ///
 /// # Errors
 ///
-/// [`Error::InvalidKey`](crate::Error::InvalidKey) for a key that is nobody's.
+/// [`Error::InvalidKey`](crate::Error::InvalidKey) for a key of no live expert.
 pub(crate) fn row<H: Home>(home: H, key: ExpertKey) -> Result<Row<H>, crate::Error> {
     let visit = Visit::new(home, key)?;
     let who = visit.who();
@@ -96,7 +96,7 @@ fn living_parent<H: Home>(home: H, mut number: usize) -> Option<ExpertKey> {
         let slot = home.registry().reachable(number)?;
         match key_of(home, number) {
             Some(key) => return Some(key),
-            // It is held for its children's sake, and so is its parent for its.
+            // The slot is kept for its children, and its parent's slot for it.
             None => number = slot.link(),
         }
     }
@@ -198,8 +198,8 @@ fn line(
     writeln!(f, " {:>12} {:>12} {:>8}", stats.allocations, stats.frees, stats.refusals)
 }
 
-/// A name, 24 characters wide. It came from a plug-in: what would end the line,
-/// or the like, is shown as a question mark.
+/// A name, 24 characters wide. It came from a plug-in: control characters, such as an
+/// end of line, are shown as question marks.
 struct Column<'a>(&'a str);
 
 impl fmt::Display for Column<'_> {
@@ -219,13 +219,13 @@ impl fmt::Display for Size {
             return write!(f, "{} B", self.0);
         }
         let exponent = (self.0.ilog2() / 10).min(UNITS.len() as u32);
-        // Cut, not rounded: what is full reads as full only when it is.
+        // Cut, not rounded: only a full quota reads as full.
         let tenths = ((self.0 >> (10 * (exponent - 1))) as u128 * 10) >> 10;
         write!(f, "{}.{} {}", tenths / 10, tenths % 10, UNITS[exponent as usize - 1])
     }
 }
 
-/// A short text on the stack, to be padded. What does not fit is cut.
+/// A short text on the stack, to be padded. A longer one is cut.
 struct Text {
     bytes: [u8; 24],
     length: usize,
