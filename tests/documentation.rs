@@ -11,7 +11,7 @@ use serde_json::Value;
 /// All but `testing`, which is not for users.
 const FEATURES: &str = "allocator-api2-04,critical-section,serde";
 
-/// What rustdoc knows of the crate, as data: a format that is not stable yet, so
+/// rustdoc's data on the crate, in a format that is not stable yet, so
 /// the compiler is told to allow it.
 fn documentation() -> Value {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("documentation");

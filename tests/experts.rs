@@ -278,7 +278,7 @@ fn a_scope_that_ends_late_does_not_bring_back_an_expert_that_has_ended() {
     let (first, second) = (expert("first"), expert("second"));
     let outer = first.enter();
     drop(vec![1_u8; 64]);
-    // What it restores when it ends: the first.
+    // The scope restores the first owner when it ends.
     let inner = second.enter();
     drop(outer);
     std::thread::scope(|scope| {
@@ -437,8 +437,8 @@ fn a_hundred_thousand_experts_at_once() {
     drop(experts);
 }
 
-/// A plug-in writes what it likes into its blocks, and protects pages of them: whose
-/// they are does not depend on it.
+/// A plug-in writes any bytes into its blocks, and protects pages of them: their
+/// owner does not depend on that.
 #[cfg(unix)]
 #[test]
 fn whose_a_block_is_does_not_depend_on_its_content() {
@@ -447,7 +447,7 @@ fn whose_a_block_is_does_not_depend_on_its_content() {
     let layout = Layout::from_size_align(4 * PAGE, PAGE).unwrap();
     let block = expert.allocator().allocate(layout).unwrap().cast::<usize>();
     let second = block.addr().get() + size_of::<usize>();
-    // What the second word of a free block says, and all about it.
+    // The second word of a free block, and everything around it.
     for distance in [0x2545_F491_usize, 0x2545_F491_4F6C_DD1D_u64 as usize, 0] {
         for word in [distance, second, block.addr().get()] {
             // SAFETY: the block has more than two words.

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use allocator_api2::alloc::Allocator;
 use expert_alloc::{Error, ExpertHeap};
 
-/// What a region has that no block can use, in bytes at most.
+/// The most bytes of a region that no block can use.
 const LOST: usize = if usize::BITS == 64 { 86 } else { 30 };
 
 /// A heap over a leaked region of `size` bytes.
@@ -54,7 +54,7 @@ fn raw_blocks_keep_the_contract() {
     assert_eq!(block.addr().get() % 16, 0);
     assert_eq!(expert.size(block.as_ptr()), 100);
     assert_eq!(heap.owner_of(block.as_ptr()), Some(expert.key()));
-    // Fresh memory, and what a realloc adds, is zero-filled.
+    // Fresh memory is zero-filled, and so are the bytes that a realloc adds.
     let bytes = |at: std::ptr::NonNull<u8>, n| {
         // SAFETY: the block is live and at least `n` bytes long.
         unsafe { std::slice::from_raw_parts(at.as_ptr(), n) }
@@ -154,7 +154,7 @@ fn an_old_header_put_back_is_no_block() {
     // SAFETY: inside the block.
     unsafe { header.write(copy) };
     refused(Some(expert.key()));
-    // And to what looks like the header of a free block, but is none.
+    // And to words that look like the header of a free block, but are none.
     // SAFETY: inside the block.
     unsafe { last.wrapping_sub(8).cast::<u32>().write(64) };
     refused(Some(expert.key()));
@@ -506,11 +506,11 @@ fn a_report_has_a_row_for_each() {
     assert_eq!(heap.get(sensor.key()).unwrap().name, "sensor");
 }
 
-/// Half of what is mapped on each side of a border of two windows, in bytes.
+/// Half of the mapped bytes, on each side of a border of two windows.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 const HALF: usize = 64 << 10;
 
-/// Memory that nobody else has, half of it before a border of two windows.
+/// Memory of this test alone, half of it before a border of two windows.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 fn map_across_a_border() -> *mut u8 {
     let map = |n: usize| {
@@ -573,7 +573,7 @@ fn memory_that_is_too_little_for_a_block_claims_no_window() {
         assert!(!unsafe { heap.alloc(layout(8, 8)) }.is_null());
         heap.check().unwrap();
     }
-    // What is refused is not touched.
+    // Memory that is refused is not touched.
     let heap: ExpertHeap = ExpertHeap::empty();
     // SAFETY: nothing else uses this part.
     assert_ne!(unsafe { heap.add_region(across, 4096) }, 0);

@@ -201,7 +201,7 @@ fn read_path(
                 place += 1;
                 while !matches!(word(place), "}" | "") {
                     place = read_path(tokens, place, &path, found);
-                    // What follows a member: `as name`, and a comma.
+                    // The rest of a member: `as name`, and a comma.
                     while !matches!(word(place), "," | "}" | "") {
                         place += 1;
                     }
@@ -220,7 +220,7 @@ fn read_path(
     }
 }
 
-/// What `lib.rs` makes known at the root, and the module that it comes from.
+/// The names that `lib.rs` re-exports at the root, and the module that each comes from.
 fn root_names(lib: &str) -> BTreeMap<String, String> {
     let tokens = tokens(lib);
     let mut names = BTreeMap::new();
@@ -258,7 +258,7 @@ fn edges_of(file: &str, source: &str, roots: &BTreeMap<String, String>) -> Vec<E
         .collect()
 }
 
-/// What is wrong with the edges, a line each.
+/// The forbidden edges, a line each.
 fn violations(edges: &[Edge]) -> Vec<String> {
     let allowed: BTreeMap<_, _> = LAYERS.iter().copied().collect();
     let wrong = |edge: &&Edge| {

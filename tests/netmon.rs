@@ -21,7 +21,7 @@ const INVALID_PARAMETER: u32 = 76;
 const EXPERT_TERMINATE: u32 = 125;
 const INVALID_EXPERT_HANDLE: u32 = 130;
 
-/// What an error is before a call that is to write it.
+/// The value of an error before a call that must write it.
 const UNWRITTEN: u32 = 0xDEAD_BEEF;
 
 type Pointer = *mut c_void;
@@ -199,7 +199,7 @@ fn nmerr_invalid_parameter_for_what_is_no_live_block() {
     reclaim(key);
 }
 
-/// The address of code, which is nobody's block.
+/// The address of code, which is no block.
 const ALLOC_ADDRESS: fn(HEXPERTKEY, usize) -> Result<Pointer, u32> = alloc;
 
 #[test]
@@ -279,7 +279,7 @@ fn the_codes_are_those_of_the_errors() {
     assert_eq!(Error::InvalidKey.nmerr(), INVALID_EXPERT_HANDLE);
 }
 
-// ---- what the pages leave open ----------------------------------------------
+// ---- where Microsoft's documentation is silent -------------------------------
 
 const SIZES: [usize; 14] =
     [1, 8, 16, 17, 100, 128, 1000, 4096, 5000, 32768, 65536, 100_000, 1 << 20, 5 << 20];
@@ -512,7 +512,7 @@ fn what_configure_returns_outlives_its_key() {
         if !config.is_null() {
             config = transfer(host_key(), config, key).unwrap();
         }
-        // What Configure does: it enlarges the block of last time.
+        // As Configure does: it enlarges the block of last time.
         config = realloc(key, config, 100 * (run + 1)).unwrap();
         assert!(bytes(config, 100 * run).iter().all(|&byte| byte == run as u8), "kept");
         bytes(config, 100 * (run + 1)).fill(run as u8 + 1);
@@ -725,7 +725,7 @@ fn reclaim_takes_neither_its_own_bookkeeping_nor_what_is_others() {
         on_reclaim(goes, counts, (&raw const ran).cast_mut().cast());
         let (code, report) = reclaim(goes);
         assert_eq!((code, report.blocks), (SUCCESS, SIZES.len()));
-        // Recycle what was taken back.
+        // Recycle the reclaimed memory.
         let next = register("next", 0);
         for size in SIZES {
             bytes(alloc(next, size).unwrap(), size).fill(0x33);
@@ -788,7 +788,7 @@ fn a_key_is_reclaimed_under_the_threads_that_use_it() {
                 });
             }
             thread::sleep(std::time::Duration::from_micros(200 * (round % 5)));
-            // What the threads still write to is to be left alone first.
+            // The threads stop writing to their blocks before the blocks go.
             assert_eq!(ExpertTerminateKey(key_at(key)), SUCCESS);
             stop.store(true, SeqCst);
         });

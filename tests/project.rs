@@ -25,7 +25,7 @@ fn package(key: &str) -> String {
     line.unwrap_or_else(|| panic!("no {key}")).trim().trim_matches('"').to_string()
 }
 
-/// The features of the manifest, and what each turns on.
+/// The features of the manifest, and the features that each turns on.
 fn features() -> BTreeMap<String, String> {
     let manifest = read("Cargo.toml");
     let (_, table) = manifest.split_once("\n[features]\n").unwrap();
@@ -37,7 +37,7 @@ fn features() -> BTreeMap<String, String> {
     lines.filter_map(feature).collect()
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
@@ -58,7 +58,7 @@ fn files(folder: &str, wanted: &str) -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                // What was built there is not ours.
+                // Build output is not ours.
                 folders.extend((!path.ends_with("target")).then_some(path));
             } else if path.extension().is_some_and(|extension| extension == wanted) {
                 found.push(path);
@@ -68,7 +68,7 @@ fn files(folder: &str, wanted: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Of the first screen a reader sees some 60 lines.
+/// A screen has about 70 lines.
 #[test]
 fn the_readme_is_one_screen_with_the_main_job_and_the_tests() {
     let readme = read("README.md");
@@ -149,7 +149,7 @@ fn files_that_the_documents_name_exist() {
     }
 }
 
-/// What SECURITY promises names the tests that show it.
+/// SECURITY names the tests that show its promises.
 #[test]
 fn every_promise_of_security_has_its_test() {
     let text = read("SECURITY.md");
@@ -203,7 +203,7 @@ fn invariants(text: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// An invariant is known by its name alone: a prefix belongs to one file, which
-/// numbers from 1 on, and nobody cites what is not there. (S1 and the like are
+/// numbers from 1 on, and every cited invariant exists. (S1 and the like are
 /// duties of one function's caller.)
 #[test]
 fn invariants_have_prefixes_that_are_unique_in_the_crate() {

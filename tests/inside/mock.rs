@@ -28,7 +28,7 @@ struct Block {
     account: NonNull<Account>,
     kind: Kind,
     layout: Layout,
-    /// What it is to be freed with: smaller after a shrink in place.
+    /// The layout for freeing it: smaller after a shrink in place.
     given: Layout,
 }
 

@@ -19,7 +19,7 @@ pub const STALE: usize = 64;
 /// Scopes that last, at most, on one thread.
 const SCOPES: usize = 8;
 
-/// Who is meant to own what a thread allocates.
+/// The intended owner of a thread's allocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Current {
     Host,
@@ -40,7 +40,7 @@ pub struct Actor<'w> {
     pub ops: usize,
 }
 
-/// What of an actor stays on its thread.
+/// The part of an actor that stays on its thread.
 pub struct Scopes(Vec<(Scope<'static>, Current)>, Current);
 
 impl Scopes {

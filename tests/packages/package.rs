@@ -12,12 +12,12 @@ pub fn library() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A package with one program, in the folder for what tests build.
+/// A package with one program, in the folder for the output of tests.
 pub struct Package {
     folder: PathBuf,
 }
 
-/// What a program printed, and the cfgs that this crate's build script set.
+/// The output of a program, and the cfgs that this crate's build script set.
 #[cfg_attr(not(unix), allow(dead_code, reason = "asked for on Unix only"))]
 pub struct Run {
     pub printed: String,
@@ -25,7 +25,7 @@ pub struct Run {
 }
 
 impl Package {
-    /// Makes `name`, with what follows `[package]` in its manifest, and the
+    /// Makes `name`, with the lines that follow `[package]` in its manifest, and the
     /// source of its program.
     pub fn new(name: &str, manifest: &str, program: &str) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages").join(name);
@@ -52,7 +52,7 @@ impl Package {
     /// fails. `arguments` are Cargo's.
     pub fn run(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Run {
         let mut cargo = Command::new(env!("CARGO"));
-        // What the tests were built with is not for this package.
+        // The flags of the tests' own build are not for this package.
         for flags in
             ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "RUSTC_BOOTSTRAP"]
         {

@@ -50,7 +50,7 @@ fn standard_collections<H: Home>(
     assert!(expert.stats().refusals > 0);
 }
 
-/// What a crate does that knows allocator-api2 only.
+/// An allocation by a crate that knows allocator-api2 only.
 fn through_allocator_api2(allocator: impl allocator_api2::alloc::Allocator) -> NonNull<u8> {
     let layout = std::alloc::Layout::new::<[u64; 8]>();
     let block = allocator.allocate_zeroed(layout).unwrap().cast();
