@@ -36,8 +36,9 @@ pub use error::Error;
 pub use expert::home::{Ambient, Home};
 #[cfg(feature = "std")]
 pub use expert::owned_name::NameCopy;
-pub use expert::report::{ExpertSnapshot, Report};
+pub use expert::report::ExpertSnapshot;
 pub use expert::stats::{Reclaimed, Stats};
+pub use expert::table::Report;
 pub use expert::visit::State;
 #[cfg(feature = "std")]
 pub use heap::HeapStats;
