@@ -303,7 +303,7 @@ impl Arena {
         let share = source::address_limit() / SHARE;
         let mut bytes = CHUNK.min(share).max(SHORTEST).max(least).next_multiple_of(SLICE);
         loop {
-            if let Some(chunk) = self.map_chunk(bytes, 0, CHUNK, false) {
+            if let Some(chunk) = self.map_chunk(bytes, 0, CHUNK) {
                 self.list(chunk);
                 return Some(chunk);
             }
@@ -315,14 +315,12 @@ impl Arena {
         }
     }
 
-    /// A new chunk of `bytes`, for one huge block or for many, if possible with room to
-    /// grow by `room` bytes.
+    /// A new chunk of `bytes`, if possible with room to grow by `room` bytes.
     pub(super) fn map_chunk(
         &self,
         bytes: usize,
         room: usize,
         align: usize,
-        is_huge: bool,
     ) -> Option<&'static Chunk> {
         let chunk = RECORDS.take(|_| ())?;
         let whole = bytes.checked_add(room).filter(|_| room > 0);
@@ -335,7 +333,7 @@ impl Arena {
         });
         if let Some(mapping) = mapping {
             let reserved = whole.filter(|_| roomy.is_some()).unwrap_or(bytes);
-            chunk.open(mapping, bytes, reserved, is_huge);
+            chunk.open(mapping, bytes, reserved);
             CHUNKS.fetch_add(1, Relaxed);
             if chunk_map::insert(chunk).is_ok() {
                 return Some(chunk);

@@ -8,8 +8,8 @@
 //!   The other free slices read as zero.
 //! - C3 `aged` is a part of `dirty`: those that were so at the last tick.
 //! - C4 a slice is in `starts` iff a span begins there.
-//! - C5 `bytes` is at most `reserved`, and less only of a huge chunk. The others have
-//!   [`CHUNK`](super::geometry::CHUNK), or less where the system had no more.
+//! - C5 `bytes` is at most `reserved`, and less only of a huge chunk. A huge chunk has
+//!   more than [`CHUNK`]; the others have that, or less where the system had no more.
 //! - C6 no slice beyond the mapping is in `free`.
 
 use core::cell::Cell;
@@ -17,11 +17,11 @@ use core::ptr::NonNull;
 
 use super::address;
 use super::bitmap::SliceSet;
-use super::geometry::{SLICE, SLICES};
+use super::geometry::{CHUNK, SLICE, SLICES};
 use super::span::Span;
 use super::tables::Pooled;
 use crate::source;
-use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 const START_WORDS: usize = SLICES.div_ceil(usize::BITS as usize);
 
@@ -30,8 +30,6 @@ pub struct Chunk {
     /// The mapping; 0 bytes when the record is unused.
     base: AtomicUsize,
     bytes: AtomicUsize,
-    /// Whether it has one block only, in a mapping of its own.
-    is_huge: AtomicBool,
     /// The bytes of addresses that the mapping may grow to, and ends with.
     reserved: Cell<usize>,
     pub free: Cell<SliceSet>,
@@ -57,7 +55,6 @@ impl Pooled for Chunk {
         Self {
             base: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
-            is_huge: AtomicBool::new(false),
             reserved: Cell::new(0),
             free: Cell::new(SliceSet::EMPTY),
             dirty: Cell::new(SliceSet::EMPTY),
@@ -78,15 +75,14 @@ impl Pooled for Chunk {
 
 impl Chunk {
     /// Takes over a fresh mapping, all its slices but the first free, which may
-    /// grow to `reserved` bytes: for one huge block, or for many.
-    pub fn open(&self, mapping: NonNull<u8>, bytes: usize, reserved: usize, is_huge: bool) {
+    /// grow to `reserved` bytes.
+    pub fn open(&self, mapping: NonNull<u8>, bytes: usize, reserved: usize) {
         // The only place where a chunk's provenance is exposed (see `address`).
         self.base.store(mapping.as_ptr().expose_provenance(), Relaxed);
         self.bytes.store(bytes, Relaxed);
-        self.is_huge.store(is_huge, Relaxed);
         self.reserved.set(reserved);
         let mut free = SliceSet::EMPTY;
-        if !is_huge {
+        if bytes <= CHUNK {
             free.insert(1, bytes / SLICE - 1);
         }
         self.free.set(free);
@@ -114,7 +110,7 @@ impl Chunk {
 
     /// Sets the length of the mapping of a huge block.
     pub fn set_bytes(&self, bytes: usize) {
-        debug_assert!(self.is_huge() && bytes <= self.reserved());
+        debug_assert!(bytes > CHUNK && bytes <= self.reserved());
         self.bytes.store(bytes, Relaxed);
     }
 
@@ -125,7 +121,7 @@ impl Chunk {
 
     /// Whether it has one block only, in a mapping of its own.
     pub fn is_huge(&self) -> bool {
-        self.is_huge.load(Relaxed)
+        self.bytes() > CHUNK
     }
 
     /// How many slices are mapped, the one with the headers included. Not of a huge
