@@ -66,6 +66,13 @@ impl<T> Lock<T> {
         Guard { lock: self, is_passed, not_send: PhantomData }
     }
 
+    /// Takes the lock if nobody holds it.
+    #[inline]
+    pub fn try_lock(&self) -> Option<Guard<'_, T>> {
+        let is_taken = self.try_take();
+        is_taken.then_some(Guard { lock: self, is_passed: false, not_send: PhantomData })
+    }
+
     /// Takes the lock for good.
     #[cfg(any(unix, loom))]
     pub fn lock_forever(&self) {

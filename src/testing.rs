@@ -1,7 +1,11 @@
-//! For this crate's own tests: the walker, page-source failures on demand,
+//! For this crate's own tests: the walker, page-source failures and delays on demand,
 //! and which slow paths were entered. Not a part of the public interface.
 
 #![allow(missing_docs, reason = "not a part of the public interface")]
+
+use crate::api::ExpertAlloc;
+use crate::expert::home::Home;
+use crate::key::ExpertKey;
 
 pub use crate::heap::check::{Broken, Checked, check, check_zero};
 pub use crate::heap::{HeapStats, Path, count, stats, table_bytes};
@@ -9,3 +13,17 @@ pub use crate::source::mapped_bytes;
 pub use crate::source::testing::{
     Call, fail_after, fail_beyond, fail_calls_after, failed, failures, heal, leftovers,
 };
+#[cfg(feature = "testing-delays")]
+pub use crate::sync::set_delays;
+
+/// Makes `key` the next one of its slot, as if all experts in between had come and
+/// gone. The slot is that of an expert that has ended, and free.
+///
+/// # Panics
+///
+/// Where there is no such slot, it is taken, or the key is none that can be given out.
+pub fn set_next_key(key: ExpertKey) {
+    let slot = ExpertAlloc::new().registry().slot_of(key).expect("a slot that was taken");
+    assert!(key.generation() % 2 == 1, "the generation of a valid key is odd");
+    slot.skip_to_generation(key.generation() - 1);
+}

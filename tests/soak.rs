@@ -35,7 +35,8 @@ fn one(number: usize) {
     expert.alloc(100 + number % 1000).unwrap();
     let kept = {
         let _scope = expert.enter();
-        Box::new(number)
+        // So that the compiler does not do without the block.
+        std::hint::black_box(Box::new(number))
     };
     if number % 64 == 0 {
         expert.alloc(200 << 10).unwrap();

@@ -13,6 +13,7 @@ use crate::api::host::Host;
 use crate::engine::{Engine, Who};
 use crate::error::Error;
 use crate::expert::home::{Home, OwnerOf};
+use crate::sync::delay;
 
 /// Whoever can hold raw blocks: an [`Expert`], or the [`Host`].
 ///
@@ -110,6 +111,7 @@ fn realloc<H: Home>(
         return alloc(holder, size);
     }
     holder.check_open()?;
+    delay();
     or_told_to_stop(holder, holder.home().engine().raw_reallocate(holder.who(), block, size))
 }
 
@@ -133,6 +135,7 @@ fn transfer<H: Home>(
         return Err(Error::InvalidKey);
     }
     to.check_open()?;
+    delay();
     or_told_to_stop(to, from.home().engine().raw_transfer(from.who(), block, to.who()))
 }
 

@@ -28,6 +28,7 @@ use crate::expert::slot::{KEYED, OVERDRAFT, Word};
 use crate::expert::stats::Reclaimed;
 use crate::expert::visit::who;
 use crate::key::ExpertKey;
+use crate::sync::delay;
 
 /// What to register.
 pub(crate) struct Request<'n, 'p, H: Home + 'p> {
@@ -65,6 +66,7 @@ pub(crate) fn register<'a, H: Home + 'a>(
     if parent.is_some_and(|(_, parent)| !parent.account().is_open()) {
         return Err(Error::Terminated);
     }
+    delay();
     let (number, slot) = registry.take(home.engine())?;
     if parent.is_some_and(|(_, parent)| !parent.hold()) {
         registry.give_back(number);
@@ -141,6 +143,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
     /// memory, and no new clean-ups: visitors who saw it before have left.
     fn begin(home: H, key: ExpertKey, slot: &'a SlotOf<H>, required: usize) -> Result<Self, Error> {
         let before = slot.begin_closing(key, required).ok_or(Error::InvalidKey)?;
+        delay();
         slot.account().seal();
         let closing = Self { home, key, slot, reclaimed: Reclaimed::default() };
         closing.wait_for_visitors(before);
@@ -161,6 +164,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
     /// Makes the key invalid, and waits for those who came in before.
     fn shut(&self) -> Word {
         let before = self.slot.shut();
+        delay();
         self.wait_for_visitors(before);
         before
     }
@@ -192,6 +196,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
                 self.reclaimed.count_reclaimed(unsafe { engine.reclaim(who, Kind::Ambient) });
             }
         }
+        delay();
         engine.close(who);
     }
 
@@ -202,6 +207,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         while number != 0 {
             let slot = registry.place(number);
             let parent = slot.link();
+            delay();
             if !slot.unhold() {
                 break;
             }

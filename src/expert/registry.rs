@@ -28,7 +28,7 @@ use crate::expert::name::Name;
 use crate::expert::slot::Slot;
 use crate::key::{ExpertKey, MAX_SLOTS};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use crate::sync::{AtomicPtr, AtomicUsize, Half};
+use crate::sync::{AtomicPtr, AtomicUsize, Half, delay};
 
 /// Slots in the first segment: what a small system needs.
 const FIRST: usize = 4;
@@ -154,6 +154,7 @@ impl<O, N: Name> Registry<O, N> {
             // The link may be a parent by now, but then `free` has changed (R2).
             let changes = (head & !SLOT).wrapping_add(SLOT + 1);
             let next = changes | found.link();
+            delay();
             match self.free.compare_exchange_weak(head, next, Acquire, Acquire) {
                 Ok(_) => return Some((slot, found)),
                 Err(now) => head = now,
@@ -173,6 +174,7 @@ impl<O, N: Name> Registry<O, N> {
                 return Err(Error::TooManyExperts);
             }
             self.ensure_segment(engine, locate(slot).0)?;
+            delay();
             // Release: publishes the segment (R1) to `carved`.
             if self.carved.compare_exchange(carved, slot, AcqRel, Relaxed).is_ok() {
                 let found = self.place(slot);

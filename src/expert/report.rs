@@ -13,7 +13,7 @@ use crate::expert::stats::Stats;
 use crate::expert::visit::{State, Visit};
 use crate::key::ExpertKey;
 use crate::sync::Ordering::Acquire;
-use crate::sync::fence;
+use crate::sync::{delay, fence};
 
 /// What is known of one expert at one moment. `N` is the name, by value.
 ///
@@ -107,6 +107,7 @@ fn name<H: Home>(visit: &Visit<'_, H>) -> <H::Name as Name>::Copied {
         None => H::Name::host(),
         Some(slot) => {
             let words = slot.name().load();
+            delay();
             // Acquire: pairs with the Release fence in `Slot::open`.
             fence(Acquire);
             // The expert may be shut meanwhile, but its slot is not taken again

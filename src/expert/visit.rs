@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::expert::home::{Home, OwnerOf, SlotOf};
 use crate::expert::slot::{CLOSING, OVERDRAFT, Word};
 use crate::key::ExpertKey;
+use crate::sync::delay;
 
 /// How an expert stands.
 ///
@@ -109,7 +110,9 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
         if !slot.word().is_of(key) {
             return Err(Error::InvalidKey);
         }
+        delay();
         let pin = home.pin(key);
+        delay();
         let word = slot.mark_keyed(key).ok_or(Error::InvalidKey)?;
         Ok(Self { home, key, slot: Some(slot), word, _pin: Some(pin) })
     }

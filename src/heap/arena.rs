@@ -7,11 +7,12 @@
 //! Invariant A1: a chunk that is not huge is on the list iff it has a free slice.
 
 use core::cell::Cell;
+use core::ptr::NonNull;
 
 use super::bitmap::SliceSet;
 pub use super::chunk::Chunk;
 use super::chunk_map;
-use super::geometry::{CHUNK, SLICE, SLICES};
+use super::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, SLICE, SLICES, TABLE};
 use super::kept::Kept;
 use super::paths::{self, Path};
 use super::span::Span;
@@ -21,9 +22,9 @@ use crate::lock::Lock;
 use crate::source;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-/// The shortest chunk that is mapped where the system has no longer one, in bytes,
-/// but for one that a longer run needs.
-const SHORTEST: usize = 1 << 20;
+/// How many slices for blocks the shortest chunk has that is mapped where the system has
+/// no longer one: 1 MiB.
+const FEWEST: usize = (1 << 20) / SLICE;
 /// Of the addresses that a limited process may have, a chunk takes one in so many at
 /// most: there are to be some for others, and for other chunks.
 const SHARE: usize = 16;
@@ -37,6 +38,12 @@ const RUNS_PER_LOOK: u32 = 64;
 const DIRTY_LOOKS: usize = 16;
 /// At most so many slices are purged at a time, so that no call takes long.
 const SLICES_PER_TICK: usize = 256;
+
+/// What a chunk with so many slices for blocks has in front of them, in bytes: headers
+/// and tag tables.
+const fn front_of(slices: usize) -> usize {
+    SLICE + (slices * TABLE).next_multiple_of(SLICE)
+}
 
 /// The arena, while its lock is held.
 pub struct Arena {
@@ -296,23 +303,63 @@ impl Arena {
     }
 
     /// A new chunk with room for `count` slices at a multiple of `align`: a whole one,
-    /// or a shorter one where addresses are few or the system has no more.
+    /// or one with fewer slices where addresses are few or the system has no more.
     fn grow(&self, count: usize, align: usize) -> Option<&'static Chunk> {
-        // Slice 0 has the headers.
-        let least = (align + count) * SLICE;
-        let share = source::address_limit() / SHARE;
-        let mut bytes = CHUNK.min(share).max(SHORTEST).max(least).next_multiple_of(SLICE);
+        let least = FIRST_SLICE.next_multiple_of(align) - FIRST_SLICE + count;
+        let share = source::address_limit() / SHARE / SLICE;
+        let mut slices = BLOCK_SLICES.min(share).max(FEWEST).max(least);
         loop {
-            if let Some(chunk) = self.map_chunk(bytes, 0, CHUNK) {
+            let chunk = match slices < BLOCK_SLICES {
+                true => self.map_short(slices),
+                false => self.map_chunk(CHUNK, 0, CHUNK),
+            };
+            if let Some(chunk) = chunk {
                 self.list(chunk);
                 return Some(chunk);
             }
-            let shorter = (bytes / 2).max(SHORTEST).max(least).next_multiple_of(SLICE);
-            if shorter >= bytes {
+            let fewer = (slices / 2).max(FEWEST).max(least);
+            if fewer >= slices {
                 return None;
             }
-            bytes = shorter;
+            slices = fewer;
         }
+    }
+
+    /// A new chunk with `slices` slices for blocks, fewer than a whole one has: of the
+    /// tag tables those of the other slices are not mapped.
+    fn map_short(&self, slices: usize) -> Option<&'static Chunk> {
+        let chunk = RECORDS.take(|_| ())?;
+        let (front, back) = (front_of(slices), slices * SLICE);
+        let map = || source::map_pair(front, FIRST_SLICE * SLICE, back, CHUNK);
+        let mapping = map().or_else(|| {
+            let before = chunks();
+            self.release_all();
+            (chunks() < before).then(map)?
+        });
+        let Some(mapping) = mapping else {
+            RECORDS.give(chunk);
+            return None;
+        };
+        let bytes = (FIRST_SLICE + slices) * SLICE;
+        self.enter(chunk, mapping, bytes, bytes)
+    }
+
+    /// Enters a chunk with a mapping just made into the map.
+    fn enter(
+        &self,
+        chunk: &'static Chunk,
+        mapping: NonNull<u8>,
+        bytes: usize,
+        reserved: usize,
+    ) -> Option<&'static Chunk> {
+        chunk.open(mapping, bytes, reserved);
+        CHUNKS.fetch_add(1, Relaxed);
+        if chunk_map::insert(chunk).is_ok() {
+            return Some(chunk);
+        }
+        // There is no memory for the map, and nobody has seen the chunk.
+        self.unmap_or_strand(chunk);
+        None
     }
 
     /// A new chunk of `bytes`, if possible with room to grow by `room` bytes.
@@ -333,14 +380,7 @@ impl Arena {
         });
         if let Some(mapping) = mapping {
             let reserved = whole.filter(|_| roomy.is_some()).unwrap_or(bytes);
-            chunk.open(mapping, bytes, reserved);
-            CHUNKS.fetch_add(1, Relaxed);
-            if chunk_map::insert(chunk).is_ok() {
-                return Some(chunk);
-            }
-            // There is no memory for the map, and nobody has seen the chunk.
-            self.unmap_or_strand(chunk);
-            return None;
+            return self.enter(chunk, mapping, bytes, reserved);
         }
         RECORDS.give(chunk);
         None
@@ -353,8 +393,16 @@ impl Arena {
         let (bytes, reserved) = (chunk.bytes(), chunk.reserved());
         // SAFETY: the address of a mapped chunk.
         let mapping = unsafe { super::address::block_at(chunk.base()) };
-        // SAFETY: its whole mapping; no span is in it and nobody looks at it.
-        if !unsafe { source::unmap(mapping, bytes, reserved) } {
+        let is_done = if bytes < CHUNK {
+            let slices = chunk.slices() - FIRST_SLICE;
+            let (front, back) = (front_of(slices), slices * SLICE);
+            // SAFETY: both parts; no span is in them and nobody looks at them.
+            unsafe { source::unmap_pair(mapping, front, FIRST_SLICE * SLICE, back) }
+        } else {
+            // SAFETY: its whole mapping; no span is in it and nobody looks at it.
+            unsafe { source::unmap(mapping, bytes, reserved) }
+        };
+        if !is_done {
             paths::entered(Path::NotUnmapped);
             return false;
         }

@@ -3,7 +3,8 @@
 //!
 //! Invariants
 //!
-//! - C1 a slice is in `free` iff no span has it; slice 0 never is.
+//! - C1 a slice is in `free` iff blocks may lie in it and no span has it; the slices
+//!   of headers and tag tables never are.
 //! - C2 `dirty` is a part of `free`: free slices that may have physical pages.
 //!   The other free slices read as zero.
 //! - C3 `aged` is a part of `dirty`: those that were so at the last tick.
@@ -17,9 +18,9 @@ use core::ptr::NonNull;
 
 use super::address;
 use super::bitmap::SliceSet;
-use super::geometry::{CHUNK, SLICE, SLICES};
+use super::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, SLICE, SLICES};
 use super::span::Span;
-use super::tables::Pooled;
+use super::tables::{Linked, Pooled};
 use crate::source;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
@@ -67,14 +68,16 @@ impl Pooled for Chunk {
             next_unused: Cell::new(None),
         }
     }
+}
 
+impl Linked for Chunk {
     fn next_unused(&self) -> &Cell<Option<&'static Self>> {
         &self.next_unused
     }
 }
 
 impl Chunk {
-    /// Takes over a fresh mapping, all its slices but the first free, which may
+    /// Takes over a fresh mapping, all its slices for blocks free, which may
     /// grow to `reserved` bytes.
     pub fn open(&self, mapping: NonNull<u8>, bytes: usize, reserved: usize) {
         // The only place where a chunk's provenance is exposed (see `address`).
@@ -83,7 +86,7 @@ impl Chunk {
         self.reserved.set(reserved);
         let mut free = SliceSet::EMPTY;
         if bytes <= CHUNK {
-            free.insert(1, bytes / SLICE - 1);
+            free.insert(FIRST_SLICE, self.end_slice() - FIRST_SLICE);
         }
         self.free.set(free);
         self.dirty.set(SliceSet::EMPTY);
@@ -124,15 +127,20 @@ impl Chunk {
         self.bytes() > CHUNK
     }
 
-    /// How many slices are mapped, the one with the headers included. Not of a huge
+    /// How many slices it has, those of headers and tag tables included. Not of a huge
     /// chunk.
     pub fn slices(&self) -> usize {
         self.bytes() / SLICE
     }
 
+    /// The first slice behind those for blocks. Not of a huge chunk.
+    pub fn end_slice(&self) -> usize {
+        self.slices().min(FIRST_SLICE + BLOCK_SLICES)
+    }
+
     /// Whether no span is in it.
     pub fn is_empty(&self) -> bool {
-        !self.is_huge() && self.free.get().len() == self.slices() - 1
+        !self.is_huge() && self.free.get().len() == self.end_slice() - FIRST_SLICE
     }
 
     /// The header of a slice.

@@ -6,23 +6,34 @@
 
 #[cfg(unix)]
 mod system {
+    use crate::heap::local::TAGGED;
     use crate::heap::record::Heap;
-    use crate::heap::{arena, chunk_map, stripes, tables, thread, visit};
+    use crate::heap::{arena, chunk_map, numbers, stripes, sweep, tables, thread, visit};
     use crate::lock;
     use crate::sync::{AtomicBool, Ordering::Relaxed};
 
     /// The token of no thread: no word has this address.
-    const LOST: usize = 1;
+    const LOST: usize = !1 << 1;
 
     static IS_SET: AtomicBool = AtomicBool::new(false);
+
+    /// Whether this process is a child without the threads of its parent.
+    static IS_CHILD: AtomicBool = AtomicBool::new(false);
+
+    /// See [`IS_CHILD`].
+    pub fn is_child() -> bool {
+        IS_CHILD.load(Relaxed)
+    }
 
     /// In the lock order of `record.rs`. As many locks as there are stripes and a few
     /// more, however many heaps there are. Handlers that were registered before this
     /// one run next, in this thread, and may use the heap.
     extern "C" fn before() {
+        sweep::lock_forever();
+        stripes::lock_forever();
+        numbers::lock_forever();
         thread::lock_forever();
         Heap::lock_making();
-        stripes::lock_forever();
         arena::lock_forever();
         tables::lock_forever();
         lock::begin_fork();
@@ -35,14 +46,19 @@ mod system {
         // SAFETY: as above.
         unsafe { arena::unlock() };
         // SAFETY: as above.
+        unsafe { numbers::unlock() };
+        // SAFETY: as above.
         unsafe { stripes::unlock() };
         // SAFETY: as above.
         unsafe { Heap::unlock_making() };
         // SAFETY: as above.
         unsafe { thread::unlock() };
+        // SAFETY: as above.
+        unsafe { sweep::unlock() };
     }
 
     extern "C" fn after_in_child() {
+        IS_CHILD.store(true, Relaxed);
         visit::unpin_others();
         disown();
         after();
@@ -59,8 +75,11 @@ mod system {
         let is_lost = |token| token != 0 && token != mine && token != LOST;
         chunk_map::for_each(|chunk| {
             let headers = chunk.starts().map(|slice| chunk.header(slice));
-            for span in headers.filter(|span| is_lost(span.thread.load(Relaxed))) {
-                span.thread.store(LOST, Relaxed);
+            for span in headers {
+                let thread = span.thread.load(Relaxed);
+                if is_lost(thread & !TAGGED) {
+                    span.thread.store(LOST | thread & TAGGED, Relaxed);
+                }
             }
         });
     }
@@ -77,6 +96,11 @@ mod system {
 mod system {
     /// There is no `fork`.
     pub fn prepare() {}
+
+    /// There is no `fork`.
+    pub fn is_child() -> bool {
+        false
+    }
 }
 
-pub use system::prepare;
+pub use system::{is_child, prepare};

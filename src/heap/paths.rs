@@ -60,12 +60,18 @@ pub enum Path {
     NotUnmapped,
     /// A block without its guard came up to be handed out, and was not.
     GuardMissed,
+    /// An owner got spans of its own for a class that had grown.
+    ClassGrown,
+    /// An owner got spans of its own because it was busy.
+    BusyOwner,
+    /// A sweep looked for blocks of owners that had ended.
+    Swept,
 }
 
 #[cfg(feature = "testing")]
 impl Path {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 29] = [
         Self::AdoptedSpan,
         Self::CollectedRemote,
         Self::Pressure,
@@ -92,6 +98,9 @@ impl Path {
         Self::ChunkReleased,
         Self::NotUnmapped,
         Self::GuardMissed,
+        Self::ClassGrown,
+        Self::BusyOwner,
+        Self::Swept,
     ];
 }
 

@@ -24,6 +24,9 @@ static ALL: [Stripe; STRIPES] = [const { Stripe(Lock::new(())) }; STRIPES];
 /// That of the host's heap.
 pub static HOST: Stripe = Stripe(Lock::new(()));
 
+/// That of the common heap.
+pub static COMMON: Stripe = Stripe(Lock::new(()));
+
 /// How many records took a stripe. Orders nothing.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
@@ -62,5 +65,5 @@ pub unsafe fn unlock() {
 
 #[cfg(unix)]
 fn all() -> impl Iterator<Item = &'static Stripe> {
-    ALL.iter().chain([&HOST])
+    ALL.iter().chain([&HOST, &COMMON])
 }

@@ -210,12 +210,15 @@ impl Tables {
 }
 
 /// A record that a [`Pool`] can keep.
-pub trait Pooled: Sized + 'static {
-    /// A record as it is when it is first made.
-    fn new() -> Self;
-
+pub trait Linked: Sized + 'static {
     /// The link to the next unused record; under the pool's lock.
     fn next_unused(&self) -> &Cell<Option<&'static Self>>;
+}
+
+/// A record that all begin as.
+pub trait Pooled: Linked {
+    /// A record as it is when it is first made.
+    fn new() -> Self;
 }
 
 /// Records of one type that are used again and again (T1).
@@ -228,6 +231,13 @@ struct Unused<T: 'static>(Cell<Option<&'static T>>);
 unsafe impl<T: Sync> Send for Unused<T> {}
 
 impl<T: Pooled + Sync> Pool<T> {
+    /// As [`take_or`](Self::take_or), a new one as all begin.
+    pub fn take(&self, enrol: impl FnOnce(&'static T)) -> Option<&'static T> {
+        self.take_or(T::new, enrol)
+    }
+}
+
+impl<T: Linked + Sync> Pool<T> {
     /// An empty pool.
     pub const fn new() -> Self {
         Self(Lock::new(Unused(Cell::new(None))))
@@ -235,13 +245,17 @@ impl<T: Pooled + Sync> Pool<T> {
 
     /// A record: one given back earlier, as it was then, or a new one, which
     /// `enrol` is told of under the lock. `None` where there is no memory.
-    pub fn take(&self, enrol: impl FnOnce(&'static T)) -> Option<&'static T> {
+    pub fn take_or(
+        &self,
+        fresh: impl FnOnce() -> T,
+        enrol: impl FnOnce(&'static T),
+    ) -> Option<&'static T> {
         let unused = self.0.lock();
         if let Some(record) = unused.0.get() {
             unused.0.set(record.next_unused().take());
             return Some(record);
         }
-        let record = make(T::new())?;
+        let record = make(fresh())?;
         enrol(record);
         Some(record)
     }

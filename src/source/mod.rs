@@ -19,6 +19,7 @@ use core::ptr::NonNull;
 
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
+use leftovers::Reserved;
 pub use leftovers::retry as give_back_leftovers;
 pub use limit::system_limit;
 pub use system::{address_limit, coarse_millis};
@@ -44,6 +45,44 @@ pub fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
     debug_assert_eq!(start.addr().get() % align, 0);
     MAPPED_BYTES.fetch_add(bytes, Relaxed);
     Some(start)
+}
+
+/// Maps `front` bytes at a multiple of `align`, and `back` bytes so many bytes behind
+/// their start as `offset` says, at least `front`; all multiples of 64 KiB. What lies
+/// between is not mapped, or not by this call. `None` as for [`map`], and where the
+/// addresses behind cannot be had.
+pub fn map_pair(front: usize, offset: usize, back: usize, align: usize) -> Option<NonNull<u8>> {
+    give_back_leftovers();
+    #[cfg(feature = "testing")]
+    if testing::must_fail_to_map(front.max(back)) {
+        return None;
+    }
+    let start = system::map_pair(front, offset, back, align)?;
+    debug_assert_eq!(start.addr().get() % align, 0);
+    MAPPED_BYTES.fetch_add(front + back, Relaxed);
+    Some(start)
+}
+
+/// Gives back what [`map_pair`] has mapped. Returns whether the system has taken it, as
+/// [`unmap`] does.
+///
+/// # Safety
+///
+/// - S1 the arguments are those of a call of [`map_pair`], and its result.
+/// - S2 nothing refers to the memory any more.
+#[must_use = "what the system has not taken is lost if the caller does not keep it"]
+pub unsafe fn unmap_pair(start: NonNull<u8>, front: usize, offset: usize, back: usize) -> bool {
+    let Some(place) = Reserved::new() else { return false };
+    let behind = start.as_ptr().wrapping_add(offset);
+    let Some(behind) = NonNull::new(behind) else { return false };
+    // SAFETY: S1 and S2.
+    if !unsafe { take_back(behind, back) } {
+        return false;
+    }
+    MAPPED_BYTES.fetch_sub(front + back, Relaxed);
+    // SAFETY: S1 and S2.
+    unsafe { place.give_back(start, front) };
+    true
 }
 
 /// As [`map`], with addresses reserved behind it: `reserved` bytes in all, a

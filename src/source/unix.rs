@@ -4,6 +4,7 @@ use core::ptr::{self, NonNull};
 
 use super::leftovers::Reserved;
 use super::open as open_reserved;
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 const READ_AND_WRITE: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
 
@@ -118,6 +119,41 @@ fn map_exactly(address: usize, bytes: usize, access: libc::c_int) -> Option<NonN
     // SAFETY: the mapping just made, whole and unused.
     unsafe { place.give_back(start, bytes) };
     None
+}
+
+/// Maps `front` bytes at a multiple of `align`, and `back` bytes `offset` bytes behind
+/// their start.
+pub(super) fn map_pair(
+    front: usize,
+    offset: usize,
+    back: usize,
+    align: usize,
+) -> Option<NonNull<u8>> {
+    /// Where the last one lies. A hint: orders nothing.
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    /// How many places below the last one are tried.
+    const TRIES: usize = 16;
+
+    let place = Reserved::new()?;
+    // Shows where the system has room.
+    let probe = map_near(0, front, READ_AND_WRITE)?;
+    // SAFETY: the mapping just made, whole and unused.
+    unsafe { place.give_back(probe, front) };
+    let last = LAST.load(Relaxed);
+    let below = (1..=TRIES).filter_map(|times| last.checked_sub(align.checked_mul(times)?));
+    let near = wishes(probe.addr().get(), align);
+    let start = near.into_iter().chain(below).find_map(|wish| {
+        let place = Reserved::new()?;
+        let start = map_exactly(wish, front, READ_AND_WRITE)?;
+        if map_exactly(wish.checked_add(offset)?, back, READ_AND_WRITE).is_some() {
+            return Some(start);
+        }
+        // SAFETY: the mapping just made, whole and unused.
+        unsafe { place.give_back(start, front) };
+        None
+    })?;
+    LAST.store(start.addr().get(), Relaxed);
+    Some(start)
 }
 
 /// Maps so much that an aligned part lies inside, and gives the rest back.

@@ -5,11 +5,12 @@ use expert_alloc::ExpertAlloc;
 #[global_allocator]
 pub static ALLOC: ExpertAlloc = ExpertAlloc::new();
 
-/// Whether an emulator runs this (`.ci/targets`): its memory is counted as the
-/// program's, and its own threads do not survive a `fork`.
+/// Whether an emulator runs this (`.ci/targets`), or a sanitizer (`.ci/sanitizers`):
+/// it is slow, its memory is counted as the program's, and its own threads do not
+/// survive a `fork`.
 #[allow(dead_code, reason = "not all test programs ask")]
 pub fn emulated() -> bool {
-    std::env::var_os("CROSS_RUNNER").is_some()
+    ["CROSS_RUNNER", "SANITIZER"].iter().any(|name| std::env::var_os(name).is_some())
 }
 
 /// Runs tests one after another on the main thread: the walker needs the
@@ -17,18 +18,24 @@ pub fn emulated() -> bool {
 /// Arguments are parts of names, as in `cargo test NAME`.
 #[allow(dead_code, reason = "not all test programs have a main of their own")]
 pub fn run_alone(tests: &[(&str, fn())]) {
-    let wanted: Vec<String> =
-        std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    if std::env::args().any(|arg| arg == "--list") {
-        tests.iter().for_each(|(name, _)| println!("{name}: test"));
-        return;
-    }
     // A test whose thread has panicked leaves others waiting for it.
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         print(panic);
         std::process::exit(101);
     }));
+    run_tests(tests);
+}
+
+/// As [`run_alone`], for tests that have set up what happens at a panic.
+#[allow(dead_code, reason = "not all test programs have a main of their own")]
+pub fn run_tests(tests: &[(&str, fn())]) {
+    let wanted: Vec<String> =
+        std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    if std::env::args().any(|arg| arg == "--list") {
+        tests.iter().for_each(|(name, _)| println!("{name}: test"));
+        return;
+    }
     for (name, test) in tests {
         if wanted.is_empty() || wanted.iter().any(|part| name.contains(part.as_str())) {
             let began = std::time::Instant::now();

@@ -5,16 +5,17 @@ use crate::heap::address;
 use crate::heap::arena;
 use crate::heap::chunk::Chunk;
 use crate::heap::chunk_map;
-use crate::heap::geometry::{CHUNK, SLICE, SLICES};
+use crate::heap::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, SLICE, SLICES, TABLE};
 use crate::heap::span::State;
+use crate::heap::tags::{self, Tag, TagWord};
 use crate::sync::Ordering::Relaxed;
 
-/// Reads every free slice that is not dirty, sixteen words of each page.
-/// Takes a millisecond for each chunk.
+/// Reads every free slice that is not dirty, sixteen words of each page, and its tags.
+/// Takes milliseconds for each chunk.
 ///
 /// # Errors
 ///
-/// [`Broken`](super::Broken) under C2 where one does not read as zero.
+/// [`Broken`](super::Broken) under C2 or TAG2 where one does not read as zero.
 ///
 /// # Safety
 ///
@@ -23,8 +24,9 @@ pub unsafe fn check_zero() -> Verdict {
     const STRIDE: usize = 256;
     chunk_map::for_each_unit(|_, chunk| {
         let (free, dirty) = (chunk.free.get(), chunk.dirty.get());
-        for slice in (1..SLICES).filter(|&s| free.has_all(s, 1) && !dirty.has_any(s, 1)) {
+        for slice in (FIRST_SLICE..SLICES).filter(|&s| free.has_all(s, 1) && !dirty.has_any(s, 1)) {
             let start = chunk.base() + slice * SLICE;
+            check_no_tags(start)?;
             for at in (start..start + SLICE).step_by(STRIDE) {
                 // SAFETY: inside a mapped chunk.
                 let word = unsafe { address::block_at(at) }.cast::<usize>();
@@ -69,6 +71,16 @@ pub(super) fn check_chunks(seen: &mut Checked) -> Verdict {
     order
 }
 
+/// TAG2, of a slice at which no tagged span begins.
+fn check_no_tags(slice: usize) -> Verdict {
+    for index in 0..TABLE / size_of::<TagWord>() {
+        // SAFETY: a slice for blocks of a mapped chunk.
+        let tag = unsafe { tags::word_at(slice, index) }.load();
+        is("tags TAG2", "a tag of no block", slice, tag == Tag::NONE)?;
+    }
+    Ok(())
+}
+
 fn check_huge_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
     let at = chunk.base();
     let span = chunk.header(1);
@@ -86,18 +98,18 @@ fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
     let at = chunk.base();
     let slices = chunk.slices();
     equal("chunk C5", "length of a chunk", at, chunk.reserved(), slices * SLICE)?;
-    is("chunk C5", "length at most a whole chunk's", at, slices > 1 && slices <= SLICES)?;
-    let beyond = SLICES - slices;
-    is("chunk C6", "slices beyond the mapping are free", at, !free.has_any(slices, beyond))?;
-    is("chunk C1", "slice 0 is free", at, !free.has_any(0, 1))?;
+    is("chunk C5", "length at most a whole chunk's", at, slices > FIRST_SLICE && slices <= SLICES)?;
+    let end = chunk.end_slice();
+    is("chunk C6", "slices beyond the mapping are free", at, !free.has_any(end, SLICES - end))?;
+    is("chunk C1", "slices of headers and tags are free", at, !free.has_any(0, FIRST_SLICE))?;
     is("chunk C2", "dirty is a part of free", at, dirty.and(&free) == dirty)?;
     is("chunk C3", "aged is a part of dirty", at, aged.and(&dirty) == aged)?;
     is("arena A1", "listed iff slices are free", at, chunk.is_listed.get() != free.is_empty())?;
     let longest = free.runs().map(|(_, count)| count).max().unwrap_or(0);
     is("chunk", "bound of the longest run", at, chunk.longest.get() >= longest)?;
     seen.free_slices += free.len();
-    let mut slice = 1;
-    while slice < slices {
+    let mut slice = FIRST_SLICE;
+    while slice < end {
         let header = chunk.header(slice);
         let begins = chunk.start_before(slice) == Some(slice);
         let at = at + slice * SLICE;

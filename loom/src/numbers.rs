@@ -1,0 +1,239 @@
+//! Owner numbers are given out again when nothing bears them: no block, no line of a
+//! thread that allocates for them, and so no scope.
+//!
+//! Follows `Entry` of `heap/numbers.rs`: ended under its lock, let go by whoever finds
+//! it bare there, and its word for what was returned serves as a link in the list of
+//! unused numbers.
+
+use loom::sync::atomic::{AtomicUsize, Ordering::*};
+use loom::sync::{Arc, Mutex};
+use loom::thread;
+
+/// Keys.
+const HOST: usize = 1;
+const ENDING: usize = 11;
+const NEXT: usize = 22;
+
+/// What the list of unused numbers has already.
+const ANOTHER: usize = 7;
+const THIS: usize = 3;
+
+/// Mistakes that the models must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mistake {
+    None,
+    /// A number is let go while a thread has a line for it.
+    ForgetsLines,
+    /// A number is let go while a block bears it.
+    ForgetsBlocks,
+    /// Whoever has opened a line by a number that was looked up does not ask whose the
+    /// number is.
+    TrustsTheNumber,
+    /// Whoever counts a free takes what was returned of a number that is unused by now.
+    TakesTheLink,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Unused,
+    Live,
+    Adopted,
+}
+
+/// What changes under the lock of the entry.
+struct Locked {
+    standing: Standing,
+    key: usize,
+    lines: usize,
+    unused: usize,
+}
+
+/// The entry of number `THIS`.
+struct Entry {
+    locked: Mutex<Locked>,
+    /// Whether it is live, as read without the lock.
+    is_live: AtomicUsize,
+    allocations: AtomicUsize,
+    frees: AtomicUsize,
+    returned: AtomicUsize,
+    mistake: Mistake,
+}
+
+impl Entry {
+    fn new(blocks: usize, mistake: Mistake) -> Arc<Self> {
+        let locked = Locked { standing: Standing::Live, key: ENDING, lines: 0, unused: ANOTHER };
+        Arc::new(Self {
+            locked: Mutex::new(locked),
+            is_live: AtomicUsize::new(1),
+            allocations: AtomicUsize::new(blocks),
+            frees: AtomicUsize::new(0),
+            returned: AtomicUsize::new(0),
+            mistake,
+        })
+    }
+
+    fn open_line(&self) -> bool {
+        let mut locked = self.locked.lock().unwrap();
+        let is_live = locked.standing == Standing::Live;
+        locked.lines += usize::from(is_live);
+        is_live
+    }
+
+    fn close_line(&self, allocations: usize) {
+        let mut locked = self.locked.lock().unwrap();
+        self.allocations.fetch_add(allocations, Relaxed);
+        locked.lines -= 1;
+        self.let_go(&mut locked);
+    }
+
+    /// The owner ends, and its blocks are the host's.
+    fn end(&self) {
+        let mut locked = self.locked.lock().unwrap();
+        locked.standing = Standing::Adopted;
+        locked.key = HOST;
+        self.is_live.store(0, Relaxed);
+        self.let_go(&mut locked);
+    }
+
+    /// The next owner gets the number, if it is unused.
+    fn open_again(&self) {
+        let mut locked = self.locked.lock().unwrap();
+        if locked.unused == THIS {
+            locked.unused = self.returned.swap(0, Relaxed);
+            locked.standing = Standing::Live;
+            locked.key = NEXT;
+            self.is_live.store(1, Relaxed);
+            self.allocations.store(0, Relaxed);
+            self.frees.store(0, Relaxed);
+        }
+    }
+
+    fn let_go(&self, locked: &mut Locked) {
+        let has_lines = locked.lines > 0 && self.mistake != Mistake::ForgetsLines;
+        // Acquire: the allocations before these frees.
+        let is_bare = self.frees.load(Acquire) == self.allocations.load(Relaxed)
+            || self.mistake == Mistake::ForgetsBlocks;
+        if locked.standing == Standing::Adopted && !has_lines && is_bare {
+            locked.standing = Standing::Unused;
+            locked.key = 0;
+            self.returned.store(locked.unused, Relaxed);
+            locked.unused = THIS;
+        }
+    }
+
+    /// A thread without a line frees a block of 16 bytes.
+    fn count_free(&self) {
+        self.returned.fetch_add(16, Relaxed);
+        self.frees.fetch_add(1, AcqRel);
+        if self.is_live.load(Relaxed) == 0 {
+            let mut locked = self.locked.lock().unwrap();
+            let is_unused = locked.standing == Standing::Unused;
+            if !is_unused || self.mistake == Mistake::TakesTheLink {
+                self.returned.store(0, Relaxed);
+            }
+            self.let_go(&mut locked);
+        }
+    }
+
+    fn key(&self) -> usize {
+        self.locked.lock().unwrap().key
+    }
+}
+
+/// Ends the owner on another thread, and gives the number to the next one.
+fn end_and_open_again(entry: &Arc<Entry>) -> thread::JoinHandle<()> {
+    let entry = Arc::clone(entry);
+    thread::spawn(move || {
+        entry.end();
+        entry.open_again();
+    })
+}
+
+/// A thread is in a scope while the owner ends, and makes a block.
+fn scope_against_end(mistake: Mistake) {
+    loom::model(move || {
+        let entry = Entry::new(0, mistake);
+        // Who enters has borrowed the expert, so it does not end meanwhile.
+        assert!(entry.open_line());
+        let other = end_and_open_again(&entry);
+        assert_ne!(entry.key(), NEXT, "in a scope of an expert that it never entered");
+        // The block bears the number from here on, and the line counts it.
+        entry.close_line(1);
+        assert_ne!(entry.key(), NEXT, "its block is another's");
+        other.join().unwrap();
+        assert_eq!(entry.key(), HOST, "adopted");
+    });
+}
+
+/// A thread resizes a block, which it has asked for its owner and number, while the
+/// owner ends: with the line open it asks once more.
+fn resize_against_end(mistake: Mistake) {
+    loom::model(move || {
+        let entry = Entry::new(0, mistake);
+        let other = end_and_open_again(&entry);
+        let key = ENDING;
+        if entry.open_line() {
+            let is_still = entry.key() == key || mistake == Mistake::TrustsTheNumber;
+            if is_still {
+                assert_ne!(entry.key(), NEXT, "allocates for an expert that it never knew");
+            }
+            entry.close_line(0);
+        }
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn who_is_in_a_scope_is_never_in_that_of_the_next_owner() {
+    scope_against_end(Mistake::None);
+}
+
+#[test]
+#[should_panic]
+fn forgetting_lines_is_found_out() {
+    scope_against_end(Mistake::ForgetsLines);
+}
+
+#[test]
+#[should_panic]
+fn forgetting_blocks_is_found_out() {
+    scope_against_end(Mistake::ForgetsBlocks);
+}
+
+#[test]
+fn a_block_is_resized_for_its_owner_or_the_host() {
+    resize_against_end(Mistake::None);
+}
+
+#[test]
+#[should_panic]
+fn trusting_the_number_is_found_out() {
+    resize_against_end(Mistake::TrustsTheNumber);
+}
+
+/// The last two blocks of an ended owner are freed at the same time. `ANOTHER` is still
+/// behind this number in the list, and it comes to that list once.
+fn the_last_two_frees(mistake: Mistake) {
+    loom::model(move || {
+        let entry = Entry::new(2, mistake);
+        entry.end();
+        let other = Arc::clone(&entry);
+        let other = thread::spawn(move || other.count_free());
+        entry.count_free();
+        other.join().unwrap();
+        let locked = entry.locked.lock().unwrap();
+        assert_eq!((locked.standing, locked.unused), (Standing::Unused, THIS));
+        assert_eq!(entry.returned.load(Relaxed), ANOTHER, "the rest of the list is lost");
+    });
+}
+
+#[test]
+fn a_number_is_let_go_once_with_all_behind_it() {
+    the_last_two_frees(Mistake::None);
+}
+
+#[test]
+#[should_panic]
+fn taking_the_link_is_found_out() {
+    the_last_two_frees(Mistake::TakesTheLink);
+}

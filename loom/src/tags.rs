@@ -1,0 +1,278 @@
+//! A tag per block: who may free the block is decided by one exchange of its tag.
+//!
+//! Raw calls with pointers that may be stale, against the end of the block and its next
+//! use; frees by any thread, against sweeps, which free what ended owners left and give
+//! the host's number to what it has adopted. Follows `raw::Work`, `common::take_tag`
+//! and `sweep::sweep_span`.
+
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::sync::atomic::{AtomicUsize, Ordering::*};
+use loom::thread;
+
+/// Tags: whose the block is. `IN_WORK` is added while a raw call is at work.
+const NONE: usize = 0;
+const RAW: usize = 2;
+const OTHER: usize = 4;
+const ADOPTED: usize = 6;
+const DEAD: usize = 8;
+const HOSTS: usize = 10;
+const IN_WORK: usize = 1;
+
+/// Mistakes that the models must find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mistake {
+    None,
+    /// A tag is taken by a load and a store.
+    TakesInTwoSteps,
+    /// What tells a raw block is in the block, where the next owner may write it.
+    InTheBlock,
+    /// A raw call that is at work leaves no tag.
+    FlickersInWork,
+    /// Where the exchange fails, the tag is not taken.
+    GivesUp,
+}
+
+/// A block, with the counts of two numbers: the one that has ended, and the host's.
+struct Scene {
+    /// Whether the span is one of raw blocks, for the mistake that asks.
+    is_raw: AtomicUsize,
+    tag: AtomicUsize,
+    block: UnsafeCell<u32>,
+    /// Blocks in use of the ended owner and the host.
+    ended: AtomicUsize,
+    hosts: AtomicUsize,
+    frees: AtomicUsize,
+    mistake: Mistake,
+}
+
+// SAFETY: the cell is checked by loom, which is what it is for.
+unsafe impl Sync for Scene {}
+// SAFETY: as above.
+unsafe impl Send for Scene {}
+
+impl Scene {
+    fn new(tag: usize, mistake: Mistake) -> Arc<Self> {
+        Arc::new(Self {
+            is_raw: AtomicUsize::new(1),
+            tag: AtomicUsize::new(tag),
+            block: UnsafeCell::new(0),
+            ended: AtomicUsize::new(1),
+            hosts: AtomicUsize::new(0),
+            frees: AtomicUsize::new(0),
+            mistake,
+        })
+    }
+
+    /// Writes into the block, which is the caller's alone.
+    fn use_block(&self) {
+        // SAFETY: the caller's alone, if the protocol holds.
+        self.block.with_mut(|block| unsafe { *block += 1 });
+    }
+
+    fn exchange(&self, old: usize, new: usize) -> bool {
+        if self.mistake == Mistake::TakesInTwoSteps {
+            let is_old = self.tag.load(Acquire) == old;
+            if is_old {
+                self.tag.store(new, Release);
+            }
+            return is_old;
+        }
+        self.tag.compare_exchange(old, new, AcqRel, Acquire).is_ok()
+    }
+
+    /// Begins a raw call; whether there is a raw block.
+    fn begin(&self) -> bool {
+        if self.mistake == Mistake::InTheBlock && self.is_raw.load(Acquire) == 0 {
+            return false;
+        }
+        loop {
+            match self.tag.load(Acquire) {
+                RAW if self.exchange(RAW, self.at_work()) => return true,
+                RAW => {}
+                tag if tag == RAW | IN_WORK => thread::yield_now(),
+                _ => return false,
+            }
+        }
+    }
+
+    fn at_work(&self) -> usize {
+        if self.mistake == Mistake::FlickersInWork { NONE } else { RAW | IN_WORK }
+    }
+
+    /// A raw free; whether there was a block to free.
+    fn free_raw(&self) -> bool {
+        let is_mine = self.begin();
+        if is_mine {
+            self.tag.store(NONE, Release);
+            self.use_block();
+        }
+        is_mine
+    }
+
+    /// A raw realloc that is refused: whether there was a block.
+    fn refuse(&self) -> bool {
+        let is_mine = self.begin();
+        if is_mine {
+            self.tag.store(RAW, Release);
+        }
+        is_mine
+    }
+
+    /// The block is handed out to another owner. What it writes there may be anything.
+    fn hand_out(&self) {
+        self.is_raw.store(0, Release);
+        self.use_block();
+        let written = if self.mistake == Mistake::InTheBlock { RAW } else { OTHER };
+        self.tag.store(written, Release);
+    }
+
+    /// A free of an ambient block by a thread that does not own its span.
+    fn free(&self) {
+        let tag = self.tag.load(Acquire);
+        let taken = if self.exchange(tag, NONE) {
+            tag
+        } else if self.mistake == Mistake::GivesUp {
+            return;
+        } else {
+            self.tag.swap(NONE, Relaxed)
+        };
+        self.count_free(taken);
+    }
+
+    fn count_free(&self, tag: usize) {
+        self.use_block();
+        self.frees.fetch_add(1, Relaxed);
+        let count = if tag == HOSTS { &self.hosts } else { &self.ended };
+        assert_ne!(count.fetch_sub(1, AcqRel), 0, "freed twice, or counted for another");
+    }
+
+    /// The sweep of the span's own thread over a block that the host has adopted.
+    fn pass_to_host(&self) {
+        if self.tag.load(Acquire) == ADOPTED {
+            self.hosts.fetch_add(1, AcqRel);
+            if self.exchange(ADOPTED, HOSTS) {
+                assert_ne!(self.ended.fetch_sub(1, AcqRel), 0, "counted as freed already");
+            } else {
+                self.hosts.fetch_sub(1, AcqRel);
+            }
+        }
+    }
+
+    /// A sweep over a block of an owner that has ended.
+    fn sweep(&self) {
+        if self.tag.load(Acquire) == DEAD && self.exchange(DEAD, NONE) {
+            self.count_free(DEAD);
+        }
+    }
+}
+
+/// Two threads, and what must be so in the end.
+fn between<A: Send + 'static, B: 'static>(
+    tag: usize,
+    mistake: Mistake,
+    one: fn(&Scene) -> A,
+    other: fn(&Scene) -> B,
+    then: fn(&Scene, A, B),
+) {
+    loom::model(move || {
+        let scene = Scene::new(tag, mistake);
+        let there = Arc::clone(&scene);
+        let there = thread::spawn(move || one(&there));
+        let here = other(&scene);
+        then(&scene, there.join().unwrap(), here);
+    });
+}
+
+/// A free that may be late, against the free that was meant and the block's next use.
+fn late_free(mistake: Mistake) {
+    let free_and_hand_out = |scene: &Scene| {
+        let is_mine = scene.free_raw();
+        if is_mine {
+            scene.hand_out();
+        }
+        is_mine
+    };
+    between(RAW, mistake, Scene::free_raw, free_and_hand_out, |_, late, meant| {
+        assert_ne!(late, meant, "one of two frees has the block");
+    });
+}
+
+#[test]
+fn a_late_free_spares_the_next_owner() {
+    late_free(Mistake::None);
+}
+
+#[test]
+#[should_panic]
+fn a_mark_in_the_block_is_found_out() {
+    late_free(Mistake::InTheBlock);
+}
+
+#[test]
+#[should_panic]
+fn taking_a_raw_block_in_two_steps_is_found_out() {
+    late_free(Mistake::TakesInTwoSteps);
+}
+
+/// A realloc that is refused, against a free.
+fn refused_realloc(mistake: Mistake) {
+    between(RAW, mistake, Scene::refuse, Scene::free_raw, |_, _, freed| {
+        assert!(freed, "the block was there all the time");
+    });
+}
+
+#[test]
+fn a_block_is_there_while_a_realloc_is_refused() {
+    refused_realloc(Mistake::None);
+}
+
+#[test]
+#[should_panic]
+fn a_block_that_is_gone_meanwhile_is_found_out() {
+    refused_realloc(Mistake::FlickersInWork);
+}
+
+/// A free, against the sweep that makes the block the host's.
+fn free_against_adoption(mistake: Mistake) {
+    between(ADOPTED, mistake, Scene::free, Scene::pass_to_host, |scene, (), ()| {
+        assert_eq!(scene.tag.load(Relaxed), NONE, "a free block has no tag");
+        let left = (scene.ended.load(Relaxed), scene.hosts.load(Relaxed));
+        assert_eq!((left, scene.frees.load(Relaxed)), ((0, 0), 1));
+    });
+}
+
+#[test]
+fn a_free_is_counted_for_the_one_whose_block_it_was() {
+    free_against_adoption(Mistake::None);
+}
+
+#[test]
+#[should_panic]
+fn taking_an_adopted_block_in_two_steps_is_found_out() {
+    free_against_adoption(Mistake::TakesInTwoSteps);
+}
+
+#[test]
+#[should_panic]
+fn giving_up_is_found_out() {
+    free_against_adoption(Mistake::GivesUp);
+}
+
+/// Two sweeps, over what an ended owner has left.
+fn two_sweeps(mistake: Mistake) {
+    between(DEAD, mistake, Scene::sweep, Scene::sweep, |scene, (), ()| {
+        assert_eq!((scene.ended.load(Relaxed), scene.frees.load(Relaxed)), (0, 1));
+    });
+}
+
+#[test]
+fn one_of_two_sweeps_frees_a_block() {
+    two_sweeps(Mistake::None);
+}
+
+#[test]
+#[should_panic]
+fn sweeping_in_two_steps_is_found_out() {
+    two_sweeps(Mistake::TakesInTwoSteps);
+}

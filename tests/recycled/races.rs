@@ -1,0 +1,96 @@
+//! An expert ends, and what it had becomes the next one's, between a look at a block
+//! and what the look is for.
+
+use std::ptr::without_provenance_mut;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
+use std::sync::{Arc, Mutex};
+
+use allocator_api2::vec::Vec as HandleVec;
+use expert_alloc::Expert;
+
+use crate::common::ALLOC;
+use crate::run::wait_until;
+use crate::turn;
+
+/// Resizing asks what kind of block it has, after the block has been adopted and
+/// the record of its heap become a raw heap.
+pub fn resize() {
+    let turn = turn("resize");
+    let place: &Mutex<Option<Arc<Expert>>> = &Mutex::new(None);
+    let (begun, ready, over) = (&AtomicUsize::new(0), &AtomicUsize::new(0), &AtomicUsize::new(0));
+    std::thread::scope(|threads| {
+        threads.spawn(move || {
+            for round in 1.. {
+                wait_until(|| begun.load(Acquire) >= round);
+                let Some(expert) = place.lock().unwrap().take() else { return };
+                let scope = expert.enter();
+                let mut numbers: Vec<usize> = Vec::with_capacity(10);
+                numbers.extend(100..110);
+                drop(scope);
+                drop(expert);
+                ready.store(round, Release);
+                while over.load(Acquire) < round {
+                    numbers.reserve_exact(30);
+                    numbers.shrink_to(10);
+                    assert_eq!(numbers[..2], [100, 101], "round {round}");
+                }
+                assert!(numbers.iter().copied().eq(100..110), "round {round}: {numbers:?}");
+            }
+        });
+        let actor = turn.actor("ender", 0);
+        let mut round = 0;
+        while actor.goes_on() {
+            round += 1;
+            let expert = Arc::new(ALLOC.expert("adopted").register().unwrap());
+            *place.lock().unwrap() = Some(Arc::clone(&expert));
+            begun.store(round, Release);
+            wait_until(|| ready.load(Acquire) >= round);
+            (0..round % 32 * 8).for_each(|_| std::hint::spin_loop());
+            let _ = Arc::into_inner(expert).expect("the last share").finish();
+            let next = ALLOC.expert("raw").register().unwrap();
+            next.alloc(100).unwrap();
+            (0..100).for_each(|_| std::hint::spin_loop());
+            over.store(round, Release);
+            let _ = next.finish();
+        }
+        begun.store(round + 1, Release);
+    });
+}
+
+/// A free of a raw block that is over looks at the mark after the address has become
+/// a vector's, which holds what a mark would be.
+pub fn stale_free() {
+    const SIZE: usize = 100_000;
+    let turn = turn("stale free");
+    let [raw, handles] = ["raw", "handles"].map(|name| ALLOC.expert(name).register().unwrap());
+    let (known, is_over) = (&AtomicUsize::new(0), &AtomicBool::new(false));
+    let (raw, handles) = (&raw, &handles);
+    let mut same = 0;
+    std::thread::scope(|threads| {
+        for _ in 0..4 {
+            threads.spawn(move || {
+                while !is_over.load(Relaxed) {
+                    let _ = raw.free(without_provenance_mut(known.load(Relaxed)));
+                }
+            });
+        }
+        let mut actor = turn.actor("holder", 0);
+        while actor.goes_on() {
+            let block = raw.alloc(SIZE).unwrap().as_ptr();
+            known.store(block.addr(), Relaxed);
+            actor.pause(64);
+            let _ = raw.free(block);
+            let mut vector = HandleVec::<usize, _>::with_capacity_in(SIZE / 8, handles.allocator());
+            let address = vector.as_ptr().addr();
+            same += usize::from(address + 16 == block.addr());
+            // As a raw block's second word was, when it had the mark.
+            let mark = !address.wrapping_add(0x2545_F491) ^ raw.key().into_raw();
+            vector.extend_from_slice(&[0, mark, 0x41]);
+            (0..50).for_each(|_| std::hint::spin_loop());
+            assert_eq!(vector[..], [0, mark, 0x41], "somebody wrote into it");
+            assert_eq!(ALLOC.owner_of(vector.as_ptr()), Some(handles.key()), "freed");
+        }
+        is_over.store(true, Relaxed);
+    });
+    assert!(same > 0, "no vector was where a raw block had been");
+}

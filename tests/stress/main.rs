@@ -1,0 +1,115 @@
+//! Safe code alone, as much of it at once as the machine runs: threads that
+//! allocate, resize and free, keep scopes, drop them late and out of order, call
+//! with stale pointers and poll figures, while others register and end experts.
+//! Nothing that they do may change a value, whatever the heap thinks of it.
+//!
+//! The run is cut into turns of one to three seconds. Each has a scene, with
+//! threads that get into each other's way at one kind of place, and now and then
+//! others beside it that purge, poll, and let experts come and go.
+//!
+//! ```sh
+//! cargo test --release --test stress                        # 20 seconds
+//! STRESS_SECONDS=3600 cargo test --release --test stress
+//! STRESS_SCENES=stale,scopes STRESS_SEED=7 cargo test --profile checked --test stress
+//! STRESS_DELAYS=8 cargo test --release --features testing-delays --test stress
+//! ```
+//!
+//! With `testing-delays` one in `STRESS_DELAYS` looks at shared state waits before
+//! it acts (8 unless told otherwise; 0: none).
+//!
+//! A value that changed, a panic, and a thread without progress for half a minute
+//! end the process, with a message and a status that is not 0. The same seed gives
+//! the same choices; the order of the threads' steps is the machine's.
+#![forbid(unsafe_code)]
+
+#[path = "../common/mod.rs"]
+mod common;
+#[allow(dead_code, reason = "the model uses all of it")]
+#[path = "../model/dice.rs"]
+mod dice;
+
+mod adoption;
+mod beside;
+mod families;
+mod figures;
+mod mixed;
+mod resizing;
+mod run;
+mod scopes;
+mod stale;
+mod values;
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use common::ALLOC;
+use dice::Dice;
+use run::Turn;
+
+/// What the threads of a turn do.
+type Scene = fn(&Turn);
+
+const SCENES: [(&str, Scene); 7] = [
+    ("resizing", resizing::play),
+    ("stale", stale::play),
+    ("figures", figures::play),
+    ("adoption", adoption::play),
+    ("scopes", scopes::play),
+    ("families", families::play),
+    ("mixed", mixed::play),
+];
+
+/// A number from the environment.
+fn number(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
+}
+
+/// The scenes that the environment asks for: all, unless it names some.
+fn wanted() -> Vec<(&'static str, Scene)> {
+    let names = std::env::var("STRESS_SCENES").unwrap_or_default();
+    let is_wanted = |name: &str| names.is_empty() || names.split(',').any(|wanted| wanted == name);
+    let found: Vec<_> = SCENES.into_iter().filter(|&(name, _)| is_wanted(name)).collect();
+    assert!(!found.is_empty(), "no scene of STRESS_SCENES={names} is known");
+    found
+}
+
+fn set_delays() {
+    #[cfg(feature = "testing-delays")]
+    expert_alloc::testing::set_delays(number("STRESS_DELAYS").unwrap_or(8) as u32);
+}
+
+fn main() {
+    if std::env::args().any(|arg| arg == "--list") {
+        println!("stress: test");
+        return;
+    }
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_nanos() as u64);
+    let seed = number("STRESS_SEED").unwrap_or(clock);
+    let seconds = Duration::from_secs(number("STRESS_SECONDS").unwrap_or(20));
+    let scenes = wanted();
+    println!("stress: seed {seed}, {seconds:?}");
+    run::watch(seed);
+    set_delays();
+    let mut dice = Dice::Seed(seed);
+    let began = Instant::now();
+    let mut turns = 0;
+    // Every scene once, then any.
+    while turns < scenes.len() || began.elapsed() < seconds {
+        let (name, scene) = match scenes.get(turns) {
+            Some(&scene) => scene,
+            None => scenes[dice.below(scenes.len())],
+        };
+        let most = if turns < scenes.len() { 1500 } else { 3000 };
+        let lasts = Duration::from_millis(1000 + dice.below(most - 1000 + 1) as u64);
+        let turn = Turn::new(name, dice.next(), Instant::now() + lasts);
+        std::thread::scope(|threads| {
+            beside::start(&turn, threads, &mut dice);
+            scene(&turn);
+        });
+        println!("{:7.1?} {turn}", began.elapsed());
+        let left = ALLOC.snapshot().experts.len();
+        assert_eq!(left, 1, "the host and {} experts are left after {name}", left - 1);
+        turns += 1;
+    }
+    println!("stress: {turns} turns in {:.1?}, seed {seed}, nothing found", began.elapsed());
+}
