@@ -132,6 +132,11 @@ impl Backoff {
         Self { rounds: 0 }
     }
 
+    /// How often it has waited.
+    pub fn rounds(&self) -> u32 {
+        self.rounds
+    }
+
     /// Lets others run for a while.
     pub fn pause(&mut self) {
         let sleeps = self.rounds.checked_sub(Self::YIELDS);
