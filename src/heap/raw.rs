@@ -206,7 +206,7 @@ impl<'p> Work<'p> {
 /// `fork` does not have.
 fn wait(waited: &mut Backoff) -> bool {
     /// By then it has slept for a tenth of a second.
-    const LONG: u32 = 200;
+    const LONG: u32 = 300;
     waited.pause();
     waited.rounds() < LONG || !super::fork::is_child()
 }
