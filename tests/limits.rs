@@ -5,6 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use allocator_api2::alloc::{Allocator, Layout};
 use expert_alloc::Error;
 use expert_alloc::testing::{self, Call, Checked, Path, count};
 
@@ -135,7 +136,6 @@ fn a_short_chunk_fits_an_aligned_block() {
     testing::fail_beyond(CHUNK / 4);
     let expert = ALLOC.expert("aligned").register().unwrap();
     let handle = expert.allocator();
-    use allocator_api2::alloc::{Allocator, Layout};
     let layout = Layout::from_size_align(CHUNK / 8 + MIB / 4, CHUNK / 16).unwrap();
     let block = handle.allocate(layout).unwrap().cast::<u8>();
     assert_eq!(block.addr().get() % (CHUNK / 16), 0);
@@ -144,6 +144,56 @@ fn a_short_chunk_fits_an_aligned_block() {
     unsafe { handle.deallocate(block, layout) };
     testing::heal();
     drop(expert);
+}
+
+/// What asks for no more than it has is never refused, however its block is found.
+fn a_shrink_that_lowers_the_alignment_needs_no_quota() {
+    let aligned = |size, align| Layout::from_size_align(size, align).unwrap();
+    let cases = [
+        (HUGE, 1 << 20, HUGE, 1),
+        (HUGE, 128 << 10, HUGE - 5000, 16),
+        (HUGE, 2 * CHUNK, HUGE / 2 + CHUNK / 2, 64 << 10),
+        (HUGE, 1 << 20, 70_000, 8),
+        (HUGE, CHUNK, 100, 8),
+        (100 << 10, CHUNK, 100 << 10, 4096),
+    ];
+    for (size, align, wanted, lowered) in cases {
+        let expert = ALLOC.expert("full").quota(size).register().unwrap();
+        let handle = expert.allocator();
+        let (old, new) = (aligned(size, align), aligned(wanted, lowered));
+        let block = handle.allocate(old).unwrap().cast::<u8>();
+        // SAFETY: the block has so many bytes.
+        unsafe { block.write_bytes(7, size) };
+        // SAFETY: the live block of that layout; the new one is no longer.
+        let shrunk = unsafe { handle.shrink(block, old, new) }.unwrap().cast::<u8>();
+        assert_eq!(shrunk.addr().get() % lowered, 0);
+        // SAFETY: a live block of so many bytes.
+        let bytes = unsafe { std::slice::from_raw_parts(shrunk.as_ptr(), wanted) };
+        assert!(bytes.iter().all(|&byte| byte == 7), "{size} at {align}");
+        assert_eq!(expert.stats().refusals, 0);
+        assert!(expert.stats().charged_bytes < wanted + 8192);
+        let key = expert.key();
+        assert_eq!(ALLOC.owner_of(shrunk.as_ptr().wrapping_add(wanted - 1)), Some(key));
+        walk();
+        // What has moved grows, and is freed, as all blocks are.
+        let more = aligned(wanted + 4096, lowered);
+        let grown = more.size().next_multiple_of(4096) <= size;
+        // SAFETY: the live block of that layout.
+        let block = match unsafe { handle.grow_zeroed(shrunk, new, more) } {
+            Ok(block) => (block.cast::<u8>(), more),
+            Err(_) => (shrunk, new),
+        };
+        assert_eq!(block.1 == more, grown, "{size} at {align}");
+        let tail = block.0.as_ptr().wrapping_add(wanted);
+        // SAFETY: the block has grown by so many bytes.
+        let is_zero = || unsafe { std::slice::from_raw_parts(tail, 4096) } == [0; 4096];
+        assert!(!grown || is_zero(), "{size} at {align}");
+        // SAFETY: the live block of that layout.
+        unsafe { handle.deallocate(block.0, block.1) };
+        assert_eq!(expert.stats().live_blocks, 0);
+        drop(expert);
+        walk();
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -348,6 +398,10 @@ fn main() {
             where_a_chunk_cannot_be_had_a_shorter_one_is,
         ),
         ("a_short_chunk_fits_an_aligned_block", a_short_chunk_fits_an_aligned_block),
+        (
+            "a_shrink_that_lowers_the_alignment_needs_no_quota",
+            a_shrink_that_lowers_the_alignment_needs_no_quota,
+        ),
     ]);
     #[cfg(target_os = "linux")]
     if !common::emulated() {
