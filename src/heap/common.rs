@@ -21,13 +21,13 @@
 
 use core::ptr::NonNull;
 
-use super::cache::Cache;
+use super::cache::{Cache, Seat};
 use super::free_block;
 use super::geometry::SLICE;
 use super::ledger::Line;
 use super::numbers::{self, Entry, Number, Standing};
 use super::paths::{self, Path};
-use super::size_class::{self, Place, SMALL_MAX};
+use super::size_class::{self, Place};
 use super::span::Span;
 use super::tags::{self, Tag, TagWord};
 use super::{blocks, pressure, sweep, thread};
@@ -63,21 +63,27 @@ pub enum Limit {
 #[inline(always)]
 fn tag_word(block: NonNull<u8>, class: usize) -> &'static TagWord {
     let address = block.addr().get();
-    if size_class::size_of(class) <= SMALL_MAX {
+    match tags::index_in_slice(class, address % SLICE) {
         // SAFETY: a carved block of a tagged span of one slice.
-        return unsafe { tags::word_of(address & !(SLICE - 1), address, class) };
+        Some(index) => unsafe { tags::word_at(address, index) },
+        None => tag_word_slow(block),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn tag_word_slow(block: NonNull<u8>) -> &'static TagWord {
     // SAFETY: a block of this heap, of a span that is in use.
-    (unsafe { blocks::span_of(block) }).tag_word(address)
+    (unsafe { blocks::span_of(block) }).tag_word(block.addr().get())
 }
 
 /// A block of the class at `place` for whoever is seated at `desk`, tagged, if one is at
 /// hand and paid for. The fast path of small owners.
 #[inline(always)]
 pub fn hand_out_at_once(desk: &'static Cache, place: Place) -> Option<NonNull<u8>> {
-    let (line, number, common) = (desk.line()?, desk.number()?, desk.common()?);
+    let Seat { line, common, number } = desk.seat()?;
     let class = place.class();
-    let bytes = size_class::size_of(class) as i32;
+    let bytes = tags::block_bytes(class) as i32;
     if line.credit() < bytes {
         return None;
     }
@@ -102,9 +108,7 @@ pub fn allocate(
     tag: bool,
     limit: Limit,
 ) -> Result<NonNull<u8>, Error> {
-    let none = Error::InvalidKey;
-    let (number, line) = (desk.number().ok_or(none)?, desk.line().ok_or(none)?);
-    let common = desk.common().ok_or(none)?;
+    let Seat { line, common, number } = desk.seat().ok_or(Error::InvalidKey)?;
     let bytes = size_class::size_of(class);
     if line.credit() < bytes as i32 {
         if let Some(own) = charge(number, line, class, limit)? {
@@ -132,7 +136,7 @@ pub fn allocate(
 /// single block may have room. `None` where it has not, or the cache is not an owner's.
 #[cold]
 pub fn allocate_instead(cache: &'static Cache, class: usize) -> Option<NonNull<u8>> {
-    let (number, line, common) = (cache.number()?, cache.line()?, cache.common()?);
+    let Seat { line, common, number } = cache.seat()?;
     let bytes = size_class::size_of(class);
     charge_once(numbers::entry(number), number, line, bytes).ok()?;
     let place = Place::of_class(class);
@@ -305,7 +309,7 @@ fn fold(entry: &Entry, line: &Line) {
 /// tag taken off.
 #[inline(always)]
 pub fn count_free(number: Number, class: usize) {
-    let bytes = size_class::size_of(class);
+    let bytes = tags::block_bytes(class) as usize;
     let line = thread::known().and_then(|thread| thread.ledger().opened(number));
     match line {
         Some(line) => {

@@ -12,7 +12,7 @@ use super::numbers::{self, Number};
 use super::paths::{self, Path};
 use super::record::{self, HOST, Heap, Lists};
 use super::span::{Span, State};
-use super::{thread, usage};
+use super::{sweep, thread, usage};
 use crate::engine::Taken;
 use crate::sync::{Ordering, fence};
 
@@ -110,6 +110,7 @@ pub unsafe fn reclaim_number(number: Number) -> Taken {
         heap.close();
     }
     thread::forget(number);
+    sweep::sweep_if_worth_it();
     taken
 }
 

@@ -407,8 +407,12 @@ impl Entry {
         self.frees.fetch_add(1, AcqRel);
         if returned > MOST_RETURNED || self.standing() != Standing::Live {
             self.lock(number, || {
-                self.give_back(self.take_returned());
-                self.let_go(number);
+                // Another thread may have let go of the number in between: with its last
+                // block counted nothing here is this owner's any more.
+                if self.standing() != Standing::Unused {
+                    self.give_back(self.take_returned());
+                    self.let_go(number);
+                }
             });
         }
     }

@@ -40,6 +40,7 @@ use crate::engine::Kind;
 use crate::error::Error;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
+use crate::wait::Backoff;
 
 /// What stands in front of the memory handed out, in bytes.
 pub const PREFIX: usize = 16;
@@ -142,7 +143,7 @@ impl<'p> Work<'p> {
     /// [`Error::InvalidPointer`], [`Error::AccessDenied`].
     fn begin(key: ExpertKey, address: *const u8, pin: &'p Pin) -> Result<Self, Error> {
         let block = address.addr().checked_sub(PREFIX).ok_or(Error::InvalidPointer)?;
-        let mut waited = 0;
+        let mut waited = Backoff::new();
         loop {
             let Found { span, start, tag } =
                 lookup::find(block, pin).ok_or(Error::InvalidPointer)?;
@@ -201,18 +202,13 @@ impl<'p> Work<'p> {
     }
 }
 
-/// Waits a little for another call, for the time after `waited` times. False where it is
-/// one of a thread that a child of `fork` does not have.
-fn wait(waited: &mut u32) -> bool {
-    const LOOKS: u32 = 64;
-    const LONG: u32 = 10_000;
-    *waited = waited.saturating_add(1);
-    if *waited < LOOKS {
-        core::hint::spin_loop();
-    } else {
-        std::thread::yield_now();
-    }
-    *waited < LONG || !super::fork::is_child()
+/// Waits a little for another call. False where it is one of a thread that a child of
+/// `fork` does not have.
+fn wait(waited: &mut Backoff) -> bool {
+    /// By then it has slept for a tenth of a second.
+    const LONG: u32 = 300;
+    waited.pause();
+    waited.rounds() < LONG || !super::fork::is_child()
 }
 
 /// Gives back a block of the owner of `number` that bears no tag any more.

@@ -307,10 +307,6 @@ impl Heap {
         self.key() == Some(key)
     }
 
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
     /// The number of the owner; `None` of the host's heap and the common one.
     pub fn number(&self) -> Option<Number> {
         // Acquire: that an owner before has lost its spans (the Release in `open`).
