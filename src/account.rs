@@ -52,6 +52,8 @@ pub struct Account {
     marks: AtomicUsize,
     /// With [`IS_PARENT`] in its address.
     parent: AtomicPtr<Account>,
+    /// The last of the chain of parents; null where there is no parent.
+    top: AtomicPtr<Account>,
 }
 
 /// An account without quota or parent: an expression, because the model
@@ -66,6 +68,7 @@ macro_rules! fresh {
             refusals: AtomicUsize::new(0),
             marks: AtomicUsize::new(0),
             parent: AtomicPtr::new(core::ptr::null_mut()),
+            top: AtomicPtr::new(core::ptr::null_mut()),
         }
     };
 }
@@ -99,7 +102,11 @@ impl Account {
         self.soft_quota.store(none_if_zero(soft_quota), Relaxed);
         if let Some(parent) = parent {
             // SAFETY: S2.
-            unsafe { parent.as_ref() }.set_parent();
+            let parent = unsafe { parent.as_ref() };
+            parent.set_parent();
+            self.top.store(parent.top().cast_mut(), Relaxed);
+        } else {
+            self.top.store(core::ptr::null_mut(), Relaxed);
         }
         let parent = parent.map_or(core::ptr::null_mut(), NonNull::as_ptr);
         self.parent.store(parent, Relaxed);
@@ -355,7 +362,14 @@ impl Account {
     /// other: they are the same, have a parent in common, or one is the other's.
     #[cfg(feature = "std")]
     pub fn shares_with(&self, other: &Account) -> bool {
-        self.chain().any(|account| other.chain().any(|its| core::ptr::eq(account, its)))
+        // A parent of both has the same parents above it, whichever way one came.
+        core::ptr::eq(self.top(), other.top())
+    }
+
+    /// The last of the chain of parents, or the account itself.
+    fn top(&self) -> *const Self {
+        let top = self.top.load(Relaxed).cast_const();
+        if top.is_null() { self } else { top }
     }
 
     /// Whether a parent is sealed or overdrawn.

@@ -16,11 +16,15 @@ pub mod fixed;
 mod heap;
 mod key;
 #[cfg(feature = "std")]
+mod lock;
+#[cfg(feature = "std")]
 mod source;
 mod sync;
 #[cfg(all(feature = "testing", feature = "std"))]
 #[doc(hidden)]
 pub mod testing;
+#[cfg(feature = "std")]
+mod wait;
 
 #[cfg(feature = "capi")]
 pub use api::capi;

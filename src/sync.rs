@@ -1,8 +1,8 @@
 //! The one switch between the real atomics and the model checker's.
 //!
-//! Everything that is checked under loom takes its atomics and its lock from
-//! here; `--cfg loom` swaps them. On targets without compare-and-swap the
-//! feature `critical-section` stands in for it.
+//! Everything that is checked under loom takes its atomics from here; `--cfg loom`
+//! swaps them. On targets without compare-and-swap the feature `critical-section`
+//! stands in for it.
 
 #[cfg(all(not(target_has_atomic = "ptr"), not(feature = "critical-section")))]
 compile_error!("this target has no compare-and-swap: enable the feature `critical-section`");
@@ -12,6 +12,9 @@ compile_error!("this target has no compare-and-swap: enable the feature `critica
 pub use core::sync::atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering, fence,
 };
+#[cfg(all(not(loom), feature = "std"))]
+#[allow(unused_imports, reason = "not every engine uses all of them")]
+pub use core::sync::atomic::{AtomicI32, AtomicU64};
 #[cfg(loom)]
 #[allow(unused_imports, reason = "not every engine uses all of them")]
 pub use loom::sync::atomic::{
@@ -36,27 +39,6 @@ pub type AtomicHalf = AtomicU16;
 /// A [`Half`] that threads share.
 #[cfg(target_pointer_width = "64")]
 pub type AtomicHalf = AtomicU32;
-
-/// What a host's spin lock does while it waits: spins a little, then lets
-/// another thread run, because the holder may not be on a core.
-#[cfg(feature = "std")]
-pub struct SpinThenYield;
-
-#[cfg(feature = "std")]
-impl spin::RelaxStrategy for SpinThenYield {
-    fn relax() {
-        // The holder needs some ten nanoseconds if it runs at all; on a busy
-        // machine it does not, so give it the core.
-        for _ in 0..16 {
-            core::hint::spin_loop();
-        }
-        std::thread::yield_now();
-    }
-}
-
-/// The lock of the host engine's cold paths. Never held while calling out.
-#[cfg(feature = "std")]
-pub type Lock<T> = spin::mutex::SpinMutex<T, SpinThenYield>;
 
 /// Lets other threads come in between a look at shared state and the act that
 /// trusts it: in the tests of races a wait of random length, otherwise nothing.

@@ -10,7 +10,9 @@ use crate::key::ExpertKey;
 pub use crate::heap::check::{Broken, Checked, check, check_zero};
 pub use crate::heap::{HeapStats, Path, count, stats, table_bytes};
 pub use crate::source::mapped_bytes;
-pub use crate::source::testing::{fail_after, failures, heal};
+pub use crate::source::testing::{
+    Call, fail_after, fail_beyond, fail_calls_after, failed, failures, heal, leftovers,
+};
 #[cfg(feature = "testing-delays")]
 pub use crate::sync::set_delays;
 

@@ -114,6 +114,15 @@ fn large_blocks_are_refused_at_once() {
     assert_eq!(expert.stats().live_blocks, 0);
 }
 
+/// Gives the owner of the current scope spans of its own, by allocating a lot.
+fn make_busy() {
+    let busy = testing::count(testing::Path::BusyOwner);
+    for _ in 0..100 {
+        drop((0..100).map(|_| Box::new([1_u64; 8])).collect::<Vec<_>>());
+    }
+    assert!(testing::count(testing::Path::BusyOwner) > busy);
+}
+
 /// The span of a block that was freed twice does not end; that it is adopted, and
 /// merged with the host's, changes nothing.
 #[test]
@@ -125,6 +134,7 @@ fn and_adopted_by_the_host() {
     let give = |block: usize| unsafe { ALLOC.dealloc(block as *mut u8, layout) };
     let old = ALLOC.expert("old").register().unwrap();
     let scope = old.enter();
+    make_busy();
     // Nine fill a span, so the last is in another.
     let blocks: Vec<usize> = (0..10).map(|_| take()).collect();
     drop(scope);
@@ -136,6 +146,7 @@ fn and_adopted_by_the_host() {
     // The next cache has the record of the one that was merged.
     let new = ALLOC.expert("new").register().unwrap();
     let scope = new.enter();
+    make_busy();
     let others: Vec<usize> = (0..27).map(|_| take()).collect();
     let freed = [others[0], others[1], others[2], others[9], others[10], others[11]];
     freed.iter().for_each(|&block| give(block));

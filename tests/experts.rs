@@ -55,9 +55,13 @@ fn scopes_nest_and_may_end_out_of_order() {
     let inner = two.enter();
     assert_eq!(owner(&*Box::new(1_u64)), Some(two.key()));
     drop(outer);
-    assert_eq!(owner(&*Box::new(1_u64)), host());
+    assert_eq!(owner(&*Box::new(1_u64)), Some(two.key()), "the inner one stands");
     drop(inner);
-    assert_eq!(owner(&*Box::new(1_u64)), Some(one.key()), "what was current when it began");
+    assert_eq!(owner(&*Box::new(1_u64)), host(), "no scope stands");
+    std::mem::forget(one.enter());
+    let inner = two.enter();
+    drop(inner);
+    assert_eq!(owner(&*Box::new(1_u64)), Some(one.key()), "what is forgotten stands");
     drop(two);
     drop(one);
     assert_eq!(owner(&*Box::new(1_u64)), host(), "no scope outlives its expert");

@@ -322,7 +322,7 @@ fn regions_lie_anywhere_and_are_all_used() {
     // SAFETY: too small a region is not touched.
     assert_eq!(unsafe { heap.add_region(std::ptr::without_provenance_mut(64), 31) }, 0);
     // SAFETY: as above.
-    assert_eq!(unsafe { heap.add_region(std::ptr::null_mut(), 4096) }, 0);
+    assert_eq!(unsafe { heap.add_region(std::ptr::null_mut(), 31) }, 0);
     let expert = heap.expert("everywhere").register().unwrap();
     let mut seen = [0; 3];
     while let Ok(block) = expert.alloc(120) {

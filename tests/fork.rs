@@ -1,5 +1,6 @@
 //! `fork` in a process whose other threads allocate, free, pin and end experts
-//! all the while: the child can do everything, and finds the heap sound.
+//! all the while: the child can do everything, and finds the heap sound. Handlers of
+//! other libraries that run while the heap's locks are held may use it.
 
 #[cfg(unix)]
 mod common;
@@ -7,7 +8,8 @@ mod common;
 #[cfg(unix)]
 mod unix {
     use std::panic::AssertUnwindSafe;
-    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+    use std::time::{Duration, Instant};
 
     use std::alloc::GlobalAlloc;
 
@@ -110,7 +112,163 @@ mod unix {
         lost.join().unwrap();
     }
 
+    /// Handlers as another library has them, registered before the heap's: the program
+    /// has not allocated yet when this is called.
+    #[cfg(target_os = "linux")]
+    #[used]
+    #[unsafe(link_section = ".init_array")]
+    static REGISTER: extern "C" fn() = {
+        extern "C" fn register() {
+            // SAFETY: the handler is a function that never unwinds.
+            unsafe { libc::pthread_atfork(Some(handler), Some(handler), Some(handler)) };
+        }
+        register
+    };
+
+    /// Whether the handlers use the heap, and for how long they keep its locks.
+    static USES_HEAP: AtomicBool = AtomicBool::new(false);
+    static IS_SLOW: AtomicBool = AtomicBool::new(false);
+    /// How often they did.
+    static HANDLED: AtomicUsize = AtomicUsize::new(0);
+    /// Set while they keep the locks.
+    static KEEPS_LOCKS: AtomicBool = AtomicBool::new(false);
+
+    extern "C" fn handler() {
+        if USES_HEAP.load(Relaxed) {
+            HANDLED.fetch_add(1, Relaxed);
+            for size in [16, 5000, 100_000, 3 << 20, 40 << 20] {
+                drop(std::hint::black_box(Vec::<u8>::with_capacity(size)));
+            }
+            let raw = ALLOC.host().alloc(4000).unwrap();
+            ALLOC.host().free(raw.as_ptr()).unwrap();
+        }
+        if IS_SLOW.swap(false, Relaxed) {
+            KEEPS_LOCKS.store(true, Relaxed);
+            std::thread::sleep(HOLD);
+        }
+    }
+
+    /// A child that only looks whether the heap is sound; its status.
+    fn sound_child() -> i32 {
+        // SAFETY: the child only uses this heap, and leaves by `_exit`.
+        match unsafe { libc::fork() } {
+            0 => {
+                // SAFETY: no preconditions. A child that hangs is killed.
+                unsafe { libc::alarm(20) };
+                drop(std::hint::black_box(vec![1u8; 100_000]));
+                // SAFETY: the child has this thread alone.
+                let code = i32::from(unsafe { testing::check() }.is_err());
+                // SAFETY: no preconditions.
+                unsafe { libc::_exit(code) };
+            }
+            child => wait(child),
+        }
+    }
+
+    /// Between the heap's handlers the locks are this thread's, which may allocate.
+    pub fn a_handler_registered_before_may_allocate() {
+        // SAFETY: no preconditions. A parent that hangs is killed.
+        unsafe { libc::alarm(20) };
+        USES_HEAP.store(true, Relaxed);
+        for _ in 0..3 {
+            assert_eq!(sound_child(), 0);
+        }
+        USES_HEAP.store(false, Relaxed);
+        // SAFETY: no preconditions.
+        unsafe { libc::alarm(0) };
+        let expected = if cfg!(target_os = "linux") { 6 } else { 0 };
+        assert_eq!(HANDLED.load(Relaxed), expected, "before and after, in the parent");
+        // SAFETY: no other thread is in the heap.
+        unsafe { testing::check() }.unwrap();
+    }
+
+    /// How long the locks are kept in the test that waits for them.
+    const HOLD: Duration = Duration::from_millis(300);
+
+    /// What this thread has used of a processor.
+    fn thread_time() -> Duration {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `time` is ours.
+        let failed = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+        assert_eq!(failed, 0);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+
+    /// Who finds a lock held leaves the processor to whoever holds it, of whatever
+    /// priority.
+    pub fn who_waits_for_a_lock_sleeps() {
+        if !cfg!(target_os = "linux") {
+            return;
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !KEEPS_LOCKS.load(Relaxed) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                let (began, used) = (Instant::now(), thread_time());
+                drop(std::hint::black_box(vec![1u8; 3 << 20]));
+                let (waited, used) = (began.elapsed(), thread_time() - used);
+                assert!(waited > HOLD / 2, "waited {waited:?} only");
+                assert!(used < HOLD / 10, "used {used:?} of {waited:?}");
+            });
+            IS_SLOW.store(true, Relaxed);
+            assert_eq!(sound_child(), 0);
+        });
+    }
+
+    /// Page faults of this process so far.
+    fn faults() -> i64 {
+        // SAFETY: zero is a value of every field.
+        let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+        // SAFETY: `usage` is ours.
+        assert_eq!(unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) }, 0);
+        usage.ru_minflt
+    }
+
+    /// Page faults of parent and child between a call of `fork` and its returns.
+    fn faults_of_a_fork() -> (i64, i64) {
+        let before = faults();
+        // SAFETY: the child leaves at once.
+        match unsafe { libc::fork() } {
+            0 => {
+                // A status has a byte.
+                let code = faults().min(255) as i32;
+                // SAFETY: no preconditions.
+                unsafe { libc::_exit(code) };
+            }
+            child => {
+                let parents = faults() - before;
+                let status = wait(child);
+                assert!(libc::WIFEXITED(status));
+                (parents, libc::WEXITSTATUS(status).into())
+            }
+        }
+    }
+
+    /// What `fork` writes, and so copies, does not grow with the experts, alive or
+    /// ended.
+    pub fn its_cost_does_not_depend_on_experts() {
+        const EXPERTS: usize = 3000;
+        /// More than the locks and the handlers' stacks lie in; far fewer than the
+        /// pages of so many records.
+        const MOST: i64 = 100;
+        let within = |(parent, child): (i64, i64), when: &str| {
+            assert!(parent <= MOST && child <= MOST, "{when}: {parent} and {child} faults");
+        };
+        within(faults_of_a_fork(), "before");
+        let experts: Vec<Expert> =
+            (0..EXPERTS).map(|_| ALLOC.expert("forked").register().unwrap()).collect();
+        for expert in &experts {
+            expert.alloc(64).unwrap();
+        }
+        within(faults_of_a_fork(), "with experts");
+        drop(experts);
+        ALLOC.purge();
+        within(faults_of_a_fork(), "after they have ended");
+    }
+
     pub fn forks_among_busy_threads() {
+        USES_HEAP.store(true, Relaxed);
         let shared = ALLOC.expert("shared").register().unwrap();
         shared.alloc(100).unwrap();
         let key = shared.key();
@@ -134,6 +292,7 @@ mod unix {
             }
             STOP.store(true, Relaxed);
         });
+        USES_HEAP.store(false, Relaxed);
     }
 }
 
@@ -148,6 +307,12 @@ fn main() {
             "a_thread_of_the_child_is_none_of_the_lost",
             unix::a_thread_of_the_child_is_none_of_the_lost,
         ),
+        (
+            "a_handler_registered_before_may_allocate",
+            unix::a_handler_registered_before_may_allocate,
+        ),
+        ("who_waits_for_a_lock_sleeps", unix::who_waits_for_a_lock_sleeps),
+        ("its_cost_does_not_depend_on_experts", unix::its_cost_does_not_depend_on_experts),
         ("forks_among_busy_threads", unix::forks_among_busy_threads),
     ]);
 }

@@ -1,7 +1,10 @@
 //! The bars: what must hold of our own figures.
 
 mod experts;
+mod giving_back;
+mod small_owners;
 
+use crate::before;
 use crate::groups::Group;
 use crate::peers::OURS;
 use crate::ratios;
@@ -47,6 +50,9 @@ pub fn check(results: &Results) -> Vec<Bar> {
     memory(results, &mut bars);
     instructions(results, &mut bars);
     experts::check(results, &mut bars);
+    small_owners::check(results, &mut bars);
+    giving_back::check(results, &mut bars);
+    no_slower_than_before(results, &mut bars);
     global(results, Group::Programs, &mut bars);
     bars
 }
@@ -129,6 +135,26 @@ fn instructions(results: &Results, bars: &mut Vec<Bar>) {
     }
 }
 
+/// Where the library before was measured too: what it did well takes at most 2 %
+/// more now, in the global rows, with one and with ten owners, and in the end of
+/// an expert with a million blocks.
+fn no_slower_than_before(results: &Results, bars: &mut Vec<Bar>) {
+    for change in before::changes(results).into_iter().filter(|change| change.is_time) {
+        let counts = match change.group {
+            Group::Single | Group::Threads => true,
+            Group::SmallOwners => {
+                [", 1 owner", ", 10 owners"].iter().any(|&few| change.row.contains(few))
+            }
+            Group::Reclaim => change.row.starts_with("1000000 ") && change.column == OURS.name,
+            _ => false,
+        };
+        if counts {
+            let what = format!("{}, now / before", change.row);
+            bars.push(Bar::at_most(change.group, &what, change.figure, 1.02));
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,6 +182,25 @@ mod tests {
         let unbarred = "No bars: none is about these rows and allocators.";
         assert_eq!(report_of(Group::Scaling, &["expert-alloc"]), unbarred);
         assert_eq!(report_of(Group::Attribution, &["scopes of 10"]), unbarred);
+    }
+
+    #[test]
+    fn few_owners_must_not_get_slower() {
+        let cell = |column: &str, value| Cell {
+            column: column.to_owned(),
+            samples: vec![Sample::only(Some(value))],
+        };
+        let rows =
+            ["pair, 10 owners, turns of 100", "pair, 1000 owners, turns of 100"].map(|row| {
+                let cells = vec![cell("expert-alloc", 33.0), cell("expert-alloc, before", 30.0)];
+                let (group, row, unit) = (Group::SmallOwners, row.to_owned(), "ns".to_owned());
+                Measured { group, row, unit, cells }
+            });
+        let results = Results { rows: rows.into(), ..Results::default() };
+        let report = report(&results, &check(&results));
+        let missed =
+            "MISSED Small owners: pair, 10 owners, turns of 100, now / before: 1.10, at most 1.02";
+        assert_eq!(report, format!("0 of 1 bars met.\n{missed}"));
     }
 
     #[test]

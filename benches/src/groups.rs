@@ -20,6 +20,10 @@ pub enum Group {
     Instructions,
     /// The one-thread rows with owners that take turns.
     Attribution,
+    /// Thousands of owners that take turns: time and memory of each.
+    SmallOwners,
+    /// Memory that goes back to the system, and forks.
+    GivingBack,
     /// Take back everything of one owner.
     Reclaim,
     /// What an expert costs.
@@ -37,12 +41,23 @@ pub enum Group {
 }
 
 impl Group {
+    /// How often its rows run where `runs` were asked for: of those that look
+    /// at memory for seconds, three tell as much as more.
+    pub fn runs(self, runs: u32, quick: bool) -> u32 {
+        match self {
+            Self::GivingBack => runs.min(if quick { 1 } else { 3 }),
+            _ => runs,
+        }
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Single => "Global allocator, one thread",
             Self::Threads => "Global allocator, threads",
             Self::Instructions => "Instructions",
             Self::Attribution => "Attribution",
+            Self::SmallOwners => "Small owners",
+            Self::GivingBack => "Giving back",
             Self::Reclaim => "Reclaim",
             Self::Experts => "Experts",
             Self::Beyond => "Threads beyond cores",
@@ -87,6 +102,19 @@ pub struct Row {
     pub name: String,
     pub unit: &'static str,
     pub jobs: Vec<Job>,
+    /// Rows that are compared with each other have one set; their runs are
+    /// interleaved.
+    pub set: String,
+    /// Other rows, of other figures of the same runs.
+    pub views: Vec<View>,
+}
+
+/// A row of a figure that another row's runs note.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub name: String,
+    pub unit: &'static str,
+    pub figure: &'static str,
 }
 
 impl Row {
@@ -96,34 +124,74 @@ impl Row {
         unit: &'static str,
         jobs: impl IntoIterator<Item = Job>,
     ) -> Self {
-        Self { group, name: name.to_owned(), unit, jobs: jobs.into_iter().collect() }
+        Self {
+            group,
+            name: name.to_owned(),
+            unit,
+            jobs: jobs.into_iter().collect(),
+            set: name.to_owned(),
+            views: Vec::new(),
+        }
     }
 
-    /// Runs all columns in turn, `runs` times.
-    pub fn measure(&self, runs: u32) -> Result<Measured, String> {
-        let mut cells: Vec<Cell> = Vec::new();
-        for job in &self.jobs {
-            cells.push(Cell { column: job.column.clone(), samples: Vec::new() });
-        }
-        for run in 0..runs as usize {
-            // Each round begins with another job: where the machine changes its
-            // speed every few seconds, none is always the slow one's turn.
-            for turn in 0..cells.len() {
-                let place = (turn + run) % cells.len();
-                let job = &self.jobs[place];
-                // A count is the same twice.
-                if run == 0 || !job.how.is_count() {
-                    cells[place].samples.push(job.run_or_skip()?);
-                }
+    /// The same row, measured together with others of this set.
+    pub fn in_set(mut self, set: &str) -> Self {
+        self.set = set.to_owned();
+        self
+    }
+
+    /// The same row, and another one of a figure that its runs note.
+    pub fn and(mut self, name: &str, unit: &'static str, figure: &'static str) -> Self {
+        self.views.push(View { name: name.to_owned(), unit, figure });
+        self
+    }
+
+    /// The names of this row and its views.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.name.as_str()).chain(self.views.iter().map(|view| view.name.as_str()))
+    }
+
+    /// What was measured: this row, and its views.
+    fn measured(&self, cells: Vec<Cell>) -> Vec<Measured> {
+        let measured = |row: &str, unit: &str, cells| Measured {
+            group: self.group,
+            row: row.to_owned(),
+            unit: unit.to_owned(),
+            cells,
+        };
+        let view = |view: &View| {
+            let cells = cells.iter().map(|cell| cell.noted(view.figure)).collect();
+            measured(&view.name, view.unit, cells)
+        };
+        let views: Vec<Measured> = self.views.iter().map(view).collect();
+        std::iter::once(measured(&self.name, self.unit, cells)).chain(views).collect()
+    }
+}
+
+/// Runs all columns of all `rows` in turn, `runs` times.
+pub fn measure(rows: &[Row], runs: u32) -> Result<Vec<Measured>, String> {
+    let jobs: Vec<&Job> = rows.iter().flat_map(|row| &row.jobs).collect();
+    let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); jobs.len()];
+    for run in 0..runs as usize {
+        // Each round begins with another job: where the machine changes its
+        // speed every few seconds, none is always the slow one's turn.
+        for turn in 0..jobs.len() {
+            let place = (turn + run) % jobs.len();
+            // A count is the same twice.
+            if run == 0 || !jobs[place].how.is_count() {
+                samples[place].push(jobs[place].run_or_skip()?);
             }
         }
-        Ok(Measured {
-            group: self.group,
-            row: self.name.clone(),
-            unit: self.unit.to_owned(),
-            cells,
-        })
     }
+    Ok(assembled(rows, samples))
+}
+
+/// The rows and their views, from the runs of all their jobs in order.
+fn assembled(rows: &[Row], samples: Vec<Vec<Sample>>) -> Vec<Measured> {
+    let mut samples = samples.into_iter();
+    let cell = |(job, samples): (&Job, _)| Cell { column: job.column.clone(), samples };
+    let row = |row: &Row| row.measured(row.jobs.iter().zip(&mut samples).map(cell).collect());
+    rows.iter().flat_map(row).collect()
 }
 
 impl Job {
@@ -187,4 +255,36 @@ pub fn name_matches(row: &str, texts: &[String]) -> bool {
 /// The groups that the user named, or all.
 pub fn chosen(groups: &[Group]) -> Vec<Group> {
     if groups.is_empty() { Group::value_variants().to_vec() } else { groups.to_vec() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_show_another_figure_of_the_same_runs() {
+        let job = |column: &str| Job::timed(column, Worker::on("glibc"), &["request"]);
+        let row = |name: &str, columns: &[&str]| {
+            Row::new(Group::SmallOwners, name, "ns", columns.iter().map(|column| job(column)))
+        };
+        let rows = [row("one", &["a", "b"]).and("one, bytes", "bytes", "held"), row("two", &["a"])];
+        let sample = |value: f64| {
+            let mut sample = Sample::only(Some(value));
+            sample.extra.insert("held".to_owned(), 100.0 * value);
+            vec![sample]
+        };
+        let measured = assembled(&rows, [1.0, 2.0, 3.0].map(sample).into());
+        let figures: Vec<_> = measured
+            .iter()
+            .map(|row| (row.row.as_str(), row.unit.as_str(), row.figure("a"), row.figure("b")))
+            .collect();
+        assert_eq!(
+            figures,
+            [
+                ("one", "ns", Some(1.0), Some(2.0)),
+                ("one, bytes", "bytes", Some(100.0), Some(200.0)),
+                ("two", "ns", Some(3.0), None),
+            ]
+        );
+    }
 }

@@ -28,21 +28,27 @@ const fn peer(feature: &'static str, name: &'static str, role: Role) -> Peer {
 pub const OURS: Peer = peer("expert", "expert-alloc", Role::Ours);
 pub const GLIBC: Peer = peer("glibc", "glibc", Role::Global);
 pub const MIMALLOC_3: Peer = peer("mimalloc3", "mimalloc 3", Role::Global);
+pub const MIMALLOC_36: Peer = peer("mimalloc36", "mimalloc 3.6", Role::Global);
 pub const MIMALLOC_2: Peer = peer("mimalloc2", "mimalloc 2", Role::Global);
 pub const RPMALLOC: Peer = peer("rpmalloc", "rpmalloc", Role::Global);
 pub const TRACKING: Peer = peer("tracking", "tracking-allocator", Role::Attribution);
 
-const ALL: [Peer; 12] = [
+pub const TRACKING_MIMALLOC: Peer =
+    peer("tracking-mimalloc", "tracking (mimalloc)", Role::Attribution);
+
+const ALL: [Peer; 14] = [
     OURS,
     GLIBC,
     MIMALLOC_3,
+    MIMALLOC_36,
     MIMALLOC_2,
     peer("jemalloc", "jemalloc", Role::Global),
+    peer("stoolap", "stoolap-jemalloc", Role::Global),
     peer("snmalloc", "snmalloc", Role::Global),
     RPMALLOC,
     peer("rusty_alloc", "rusty_alloc", Role::Global),
     TRACKING,
-    peer("tracking-mimalloc", "tracking (mimalloc)", Role::Attribution),
+    TRACKING_MIMALLOC,
     peer("cap", "cap", Role::Attribution),
     peer("stats_alloc", "stats_alloc", Role::Attribution),
 ];

@@ -1,10 +1,16 @@
 //! Which rows a group has, and which allocators run them how.
 
+pub mod giving_back;
+pub mod small_owners;
+mod small_systems;
+
+use crate::before::BEFORE;
 use crate::groups::{Group, How, Job, Row};
 use crate::instructions;
 use crate::peers::{MIMALLOC_3, OURS, Peer, Role, TRACKING};
 use crate::results::Results;
 use crate::workers::Worker;
+pub use small_systems::SMALL;
 
 /// Plans rows for the peers that were chosen.
 pub struct Plan<'p> {
@@ -55,16 +61,6 @@ pub const ALIVE: [usize; 5] = [10, 100, 1_000, 10_000, 100_000];
 /// Numbers of threads.
 pub const THREADS_TO_64: [usize; 7] = [1, 2, 4, 8, 16, 32, 64];
 
-pub const SMALL: [&str; 7] = [
-    "ExpertHeap",
-    "talc",
-    "rlsf",
-    "embedded-alloc (TLSF)",
-    "embedded-alloc (LLFF)",
-    "linked_list_allocator",
-    "buddy_system_allocator",
-];
-
 pub const PROGRAMS: [(&str, &str); 5] = [
     ("script", "boa_engine: JavaScript"),
     ("sql", "GlueSQL: SQL in memory"),
@@ -81,6 +77,8 @@ impl Plan<'_> {
             Group::Threads => self.global(group, &THREADS),
             Group::Instructions => instructions::rows(self.peers),
             Group::Attribution => self.attribution(),
+            Group::SmallOwners => self.small_owners(),
+            Group::GivingBack => self.giving_back(),
             Group::Reclaim => self.reclaim(),
             Group::Experts => self.experts(),
             Group::Beyond => self.beyond(),
@@ -96,9 +94,14 @@ impl Plan<'_> {
     /// Leaves of `results` what these peers run.
     pub fn retain(&self, results: &mut Results) {
         for row in &mut results.rows {
-            let planned = self.rows(row.group).into_iter().find(|planned| planned.name == row.row);
+            let rows = self.rows(row.group);
+            let planned =
+                rows.into_iter().find(|planned| planned.names().any(|name| name == row.row));
             let jobs = planned.map(|planned| planned.jobs).unwrap_or_default();
-            row.cells.retain(|cell| jobs.iter().any(|job| job.column == cell.column));
+            row.cells.retain(|cell| {
+                let column = cell.column.strip_suffix(BEFORE).unwrap_or(&cell.column);
+                jobs.iter().any(|job| job.column == column)
+            });
         }
         results.rows.retain(|row| !row.cells.is_empty());
     }
@@ -302,47 +305,6 @@ impl Plan<'_> {
         ]
     }
 
-    fn small(&self) -> Vec<Row> {
-        let ours = self.has(OURS);
-        let worker = Worker::on("glibc").with(if ours { "small-expert" } else { "small" });
-        let skipped = usize::from(!ours);
-        let row = |name: &str, unit, words: &[&str], figure: Option<&'static str>| {
-            let jobs = SMALL[skipped..].iter().enumerate().map(|(number, column)| {
-                let mut job = Job::timed(column, worker.clone(), words);
-                job.arguments.push(format!("peer={number}"));
-                job.how = figure.map_or(How::Timed, How::Noted);
-                job
-            });
-            Row::new(Group::Small, name, unit, jobs)
-        };
-        let actions = |name: &str, largest: usize| {
-            row(name, "ns", &["random actions", &format!("largest={largest}")], None)
-        };
-        let efficiency = |name: &str, region: usize, largest: usize, more: &[&str]| {
-            let words = [&format!("region={region}"), &format!("largest={largest}")];
-            let words = [&["heap efficiency", words[0], words[1]], more].concat();
-            row(name, "of the region", &words, Some("efficiency"))
-        };
-        let seldom = ["resizes=1", "times=1"];
-        vec![
-            actions("random actions, blocks to 200 B, ns", 200),
-            actions("random actions, blocks to 1,000 B, ns", 1_000),
-            actions("random actions, blocks to 3,000 B, ns", 3_000),
-            actions("random actions, blocks to 10,000 B, ns", 10_000),
-            actions("random actions, blocks to 30,000 B, ns", 30_000),
-            efficiency("heap efficiency, 128 MiB, blocks to 10,000 B", 128 << 20, 10_000, &[]),
-            efficiency("heap efficiency, 1 MiB, blocks to 1,000 B", 1 << 20, 1_000, &[]),
-            efficiency("heap efficiency, 16 KiB, blocks to 200 B", 16 << 10, 200, &[]),
-            efficiency("heap efficiency, 16 KiB, blocks seldom resized", 16 << 10, 200, &seldom),
-            row(
-                "longest operation, instructions",
-                "instructions",
-                &["longest operation"],
-                Some("instructions"),
-            ),
-        ]
-    }
-
     fn scaling(&self) -> Vec<Row> {
         let group = Group::Scaling;
         let mut rows = Vec::new();
@@ -425,6 +387,9 @@ mod tests {
         assert_eq!(left(&[GLIBC, MIMALLOC_3], Group::Reclaim, row, &columns), columns[2..]);
         let columns = ["ours, no experts", "scopes of 10", "tracking, 10", "cap"];
         assert_eq!(left(&[OURS], Group::Attribution, "pair", &columns), columns[..2]);
+        let columns = ["expert-alloc", "expert-alloc, before", "glibc"];
+        assert_eq!(left(&[OURS], Group::Single, "pair", &columns), columns[..2]);
+        let columns = ["ours, no experts", "scopes of 10", "tracking, 10", "cap"];
         assert_eq!(left(&[TRACKING], Group::Attribution, "pair", &columns), columns[2..3]);
     }
 

@@ -1,5 +1,7 @@
 //! The plots of the README, as SVG.
 
+mod over_time;
+
 use std::path::Path;
 
 use plotters::coord::Shift;
@@ -34,7 +36,7 @@ pub fn draw(results: &Results, directory: &Path) -> Result<(), String> {
     for (name, plot) in plots {
         plot(results, &directory.join(name)).map_err(|error| format!("{name}: {error}"))?;
     }
-    Ok(())
+    over_time::draw(results, directory)
 }
 
 /// Each row's times over the best peer's, a dot per allocator.

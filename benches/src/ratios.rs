@@ -1,19 +1,24 @@
 //! Our figures over those of the best peer.
 
+use crate::before::BEFORE;
 use crate::groups::Group;
 use crate::peers::OURS;
 use crate::plan::SMALL;
-use crate::results::{Measured, Sample};
+use crate::results::{Cell, Measured, Sample};
 
 /// Where owners take turns, this many are compared with other allocators.
 const OWNERS: usize = 10;
 
+/// How the column of an allocator that does the work of owners without any ends.
+pub const NO_OWNERS: &str = ", no owners";
+
 /// The kernel counts resident pages per core in batches; memory is known to
 /// this many bytes.
-const RESOLUTION: f64 = 256.0 * 1024.0;
+pub const RESOLUTION: f64 = 256.0 * 1024.0;
 
 /// The peers that our memory is compared with.
-const MEMORY_PEERS: [&str; 4] = ["mimalloc 3", "mimalloc 2", "jemalloc", "snmalloc"];
+const MEMORY_PEERS: [&str; 5] =
+    ["mimalloc 3", "mimalloc 3.6", "mimalloc 2", "jemalloc", "snmalloc"];
 
 /// Which of our columns is compared with the peers'.
 fn our_column(group: Group) -> String {
@@ -28,14 +33,17 @@ fn our_column(group: Group) -> String {
 pub fn is_ours(column: &str) -> bool {
     column == OURS.name
         || column == SMALL[0]
+        || column.ends_with(BEFORE)
         || ["ours, ", "scopes of ", "handles of "].iter().any(|&start| column.starts_with(start))
 }
 
 /// Whether our column is compared with this one: another allocator's, and not
-/// one with another number of owners.
+/// one with another number of owners, or one without where ours has some.
 fn is_peer(column: &str) -> bool {
     let owners = column.rsplit_once(", ").and_then(|(_, owners)| owners.parse().ok());
-    !is_ours(column) && owners.is_none_or(|owners: usize| owners == OWNERS)
+    !is_ours(column)
+        && !column.ends_with(NO_OWNERS)
+        && owners.is_none_or(|owners: usize| owners == OWNERS)
 }
 
 /// What the ratios of a group's rows are called.
@@ -51,6 +59,12 @@ pub fn name(group: Group) -> String {
 pub fn to_best(row: &Measured) -> Option<f64> {
     let ours = row.cell(&our_column(row.group))?;
     let peers = row.cells.iter().filter(|cell| is_peer(&cell.column));
+    if row.unit.starts_with("MiB") {
+        // What is left of a process's memory can be nothing, or less.
+        let known = |cell: &Cell| cell.figure().max(RESOLUTION / (1 << 20) as f64);
+        let best = peers.map(known).filter(|mib| mib.is_finite()).min_by(f64::total_cmp)?;
+        return Some(known(ours) / best);
+    }
     let ratios = peers.map(|peer| ours.ratio_to(peer)).filter(|ratio| !ratio.is_nan());
     if row.more_is_better() { ratios.min_by(f64::total_cmp) } else { ratios.max_by(f64::total_cmp) }
 }
@@ -67,7 +81,6 @@ pub fn to_smallest(row: &Measured, bytes: fn(&Sample) -> f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::Cell;
 
     fn row(group: Group, unit: &str, figures: &[(&str, Option<f64>)]) -> Measured {
         let cell = |&(column, value): &(&str, Option<f64>)| Cell {
@@ -94,6 +107,12 @@ mod tests {
     }
 
     #[test]
+    fn nothing_left_is_no_less_than_can_be_known() {
+        let figures = [("expert-alloc", Some(1.0)), ("glibc", Some(-0.1)), ("jemalloc", Some(2.0))];
+        assert_eq!(to_best(&row(Group::GivingBack, "MiB", &figures)), Some(4.0));
+    }
+
+    #[test]
     fn what_could_not_run_is_no_peer() {
         let figures = [("expert-alloc", Some(32.0)), ("snmalloc", None)];
         assert_eq!(to_best(&row(Group::Instructions, "instructions", &figures)), None);
@@ -116,6 +135,12 @@ mod tests {
         ];
         assert_eq!(to_best(&row(Group::Attribution, "ns", &figures)), Some(2.0));
         assert_eq!(to_best(&row(Group::Attribution, "ns", &figures[..4])), Some(1.5));
+    }
+
+    #[test]
+    fn who_has_no_owners_is_no_peer_of_those_with() {
+        let figures = [("expert-alloc", Some(6.0)), ("glibc, no owners", Some(1.0))];
+        assert_eq!(to_best(&row(Group::SmallOwners, "ns", &figures)), None);
     }
 
     #[test]

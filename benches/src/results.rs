@@ -21,13 +21,16 @@ pub struct Sample {
     pub held_bytes: f64,
     #[serde(default)]
     pub extra: std::collections::BTreeMap<String, f64>,
+    /// How a figure changed over time: seconds, and the figure.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub curve: Vec<(f64, f64)>,
 }
 
 impl Sample {
     /// A figure without memory beside it.
     pub fn only(value: Option<f64>) -> Self {
         let extra = std::collections::BTreeMap::new();
-        Self { value, peak_bytes: 0.0, held_bytes: 0.0, extra }
+        Self { value, peak_bytes: 0.0, held_bytes: 0.0, extra, curve: Vec::new() }
     }
 }
 
@@ -59,6 +62,17 @@ impl Cell {
     /// The figure of the row: nanoseconds per operation, or what its unit says.
     pub fn figure(&self) -> f64 {
         self.median(|sample| sample.value.unwrap_or(f64::NAN))
+    }
+
+    /// The same runs, of which this figure counts.
+    pub fn noted(&self, name: &str) -> Self {
+        // The course is the row's own.
+        let noted = |sample: &Sample| Sample {
+            value: sample.extra.get(name).copied(),
+            curve: Vec::new(),
+            ..sample.clone()
+        };
+        Self { column: self.column.clone(), samples: self.samples.iter().map(noted).collect() }
     }
 
     /// The median of a figure that only some rows have.
@@ -94,6 +108,11 @@ impl Measured {
 
     pub fn figure(&self, column: &str) -> Option<f64> {
         self.cell(column).map(Cell::figure)
+    }
+
+    /// Whether the figures are times.
+    pub fn is_time(&self) -> bool {
+        self.unit.starts_with("ns")
     }
 
     /// Shares are the better the larger, everything else the smaller.

@@ -6,6 +6,7 @@
 //! compared, never single runs.
 
 mod bars;
+mod before;
 mod groups;
 mod instructions;
 mod machine;
@@ -39,8 +40,8 @@ struct Options {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..1000))]
     runs: Option<u32>,
 
-    /// Only this group; may be given several times.
-    #[arg(long, value_enum, value_name = "GROUP")]
+    /// Only this group; may be given several times (--only is the same).
+    #[arg(long, alias = "only", value_enum, value_name = "GROUP")]
     group: Vec<Group>,
 
     /// Only rows whose name contains this; may be given several times.
@@ -59,12 +60,16 @@ struct Options {
     #[arg(long)]
     json: bool,
 
+    /// Measure the library as it was at this commit too, interleaved, and compare.
+    #[arg(long, value_name = "COMMIT")]
+    before: Option<String>,
+
     /// Use the workers that are already built.
     #[arg(long)]
     no_build: bool,
 
     /// Read results saved before instead of measuring; shows what --group, --row and --peer choose.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_build", "quick", "runs"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["no_build", "quick", "runs", "before"])]
     read: Option<PathBuf>,
 }
 
@@ -99,6 +104,9 @@ fn run(options: &Options) -> Result<bool, String> {
         println!("{}", results.to_json());
     } else {
         tables::print_memory(&results);
+    }
+    if let Some(changes) = tables::changes(&results) {
+        eprintln!("{changes}");
     }
     if let Some(directory) = &options.save {
         results::save(&results, directory)?;
@@ -147,7 +155,10 @@ fn measure(options: &Options) -> Result<Results, String> {
         .iter()
         .map(|&group| {
             let mut rows = plan.rows(group);
-            rows.retain(|row| groups::name_matches(&row.name, &options.row));
+            rows.retain(|row| row.names().any(|name| groups::name_matches(name, &options.row)));
+            if options.before.is_some() {
+                before::add_columns(&mut rows);
+            }
             rows
         })
         .collect();
@@ -155,6 +166,9 @@ fn measure(options: &Options) -> Result<Results, String> {
         return Err("no row matches".to_owned());
     }
     if !options.no_build {
+        if let Some(commit) = &options.before {
+            before::check_out(commit)?;
+        }
         workers::build(plans.iter().flatten())?;
     }
     let mut results = Results::new(machine::describe(), runs);
@@ -162,9 +176,10 @@ fn measure(options: &Options) -> Result<Results, String> {
         tables::print_machine(&results);
     }
     for (&group, rows) in groups.iter().zip(&plans) {
-        for row in rows {
-            eprint!("\r\x1b[K{}: {}", group.name(), row.name);
-            results.add(row.measure(runs)?);
+        for set in rows.chunk_by(|one, other| one.set == other.set) {
+            eprint!("\r\x1b[K{}: {}", group.name(), set[0].set);
+            let runs = group.runs(runs, options.quick);
+            groups::measure(set, runs)?.into_iter().for_each(|row| results.add(row));
         }
         eprint!("\r\x1b[K");
         if !options.json {

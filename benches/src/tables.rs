@@ -2,7 +2,9 @@
 
 use comfy_table::{CellAlignment, Table, presets};
 
+use crate::before;
 use crate::groups::Group;
+use crate::plan::small_owners::counted;
 use crate::ratios;
 use crate::results::{Cell, Measured, Results, Sample};
 
@@ -23,6 +25,10 @@ pub fn print_machine(results: &Results) {
         machine.load,
         results.runs
     );
+    let kind = machine.kind_in_words();
+    if !kind.is_empty() {
+        println!("{kind}\n");
+    }
 }
 
 /// Prints the rows of one group, if it has any.
@@ -34,7 +40,15 @@ pub fn print_group(results: &Results, group: Group) {
         } else {
             "units as named"
         };
-        println!("### {}\n\n{unit}:\n", group.name());
+        // Not all groups run as often as was asked for.
+        let runs = rows.iter().flat_map(|row| &row.cells).map(|cell| cell.samples.len()).max();
+        let runs = match runs {
+            Some(runs) if runs < results.runs as usize => {
+                format!(" ({})", counted(runs, "run"))
+            }
+            _ => String::new(),
+        };
+        println!("### {}\n\n{unit}{runs}:\n", group.name());
         println!(
             "{}\n",
             table(&rows, &Cell::figure, &ratios::name(group), &|row| ratios::to_best(row))
@@ -59,6 +73,34 @@ fn print_bytes(rows: &[&Measured], what: &str, bytes: fn(&Sample) -> f64) {
     let mebibytes = |cell: &Cell| cell.median(bytes) / f64::from(1 << 20);
     let ratio = |row: &Measured| ratios::to_smallest(row, bytes);
     println!("{what}:\n\n{}\n", table(rows, &mebibytes, "ours / smallest", &ratio));
+}
+
+/// What changed against the library before, if that was measured: a line per
+/// column of ours, and the geometric mean of each group.
+pub fn changes(results: &Results) -> Option<String> {
+    let changes = before::changes(results);
+    if changes.is_empty() {
+        return None;
+    }
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(["row", "column", "now / before", "peak memory"]);
+    let ratio =
+        |ratio: f64| if ratio.is_finite() { format!("{ratio:.3}") } else { NONE.to_owned() };
+    for group in changes.chunk_by(|one, other| one.group == other.group) {
+        for change in group {
+            let (figure, peak) = (ratio(change.figure), ratio(change.peak));
+            table.add_row([&change.row, &change.column, &figure, &peak]);
+        }
+        let times = group.iter().filter(|change| change.is_time);
+        let times = ratio(before::mean(times.map(|change| change.figure)));
+        let peak = ratio(before::mean(group.iter().map(|change| change.peak)));
+        table.add_row([group[0].group.name(), "geometric mean (of times)", &times, &peak]);
+    }
+    for column in table.column_iter_mut().skip(2) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    Some(format!("### Now / before\n\n{table}\n"))
 }
 
 /// One line per row, one column per allocator; the best is bold. The ratio

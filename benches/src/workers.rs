@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::before;
 use crate::groups::Row;
 
 /// A program to build: what to measure with.
@@ -18,18 +19,25 @@ pub struct Worker {
     /// Options for the C compiler; a build with some has a target directory
     /// of its own, because a library built with others must not be reused.
     pub c_flags: &'static str,
+    /// Whether it has the library as it was at the commit to compare with.
+    pub before: bool,
 }
 
 impl Worker {
     /// A worker on this allocator.
     pub fn on(feature: &'static str) -> Self {
-        Self { package: "bench-worker", features: vec![feature], c_flags: "" }
+        Self { package: "bench-worker", features: vec![feature], c_flags: "", before: false }
     }
 
     /// The same with another feature.
     pub fn with(mut self, feature: &'static str) -> Self {
         self.features.push(feature);
         self
+    }
+
+    /// Whether expert-alloc is in it.
+    pub fn is_ours(&self) -> bool {
+        self.features.iter().any(|feature| matches!(*feature, "expert" | "small-expert"))
     }
 
     /// The cargo profile that it is built with.
@@ -39,22 +47,28 @@ impl Worker {
 
     /// Where it is once built.
     pub fn path(&self) -> PathBuf {
-        let name = format!("{}-{}", self.package, self.features.join("+"));
+        let before = if self.before { "-before" } else { "" };
+        let name = format!("{}-{}{before}", self.package, self.features.join("+"));
         target().join("workers").join(name)
     }
 
     fn build(&self) -> Result<(), String> {
         let mut directory = target();
+        let mut manifest = root().to_owned();
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
         if !self.c_flags.is_empty() {
             directory.push("with-c-flags");
             cargo.env("CFLAGS", self.c_flags);
         }
+        if self.before {
+            directory.push("with-before");
+            manifest = before::directory().join("benches");
+        }
         cargo
             .args(["build", "--quiet", "--profile", self.profile(), "--package", self.package])
             .args(["--no-default-features", "--features", &self.features.join(",")])
             .arg("--manifest-path")
-            .arg(root().join("Cargo.toml"))
+            .arg(manifest.join("Cargo.toml"))
             .arg("--target-dir")
             .arg(&directory);
         let status = cargo.status().map_err(|error| format!("cannot run cargo: {error}"))?;
@@ -78,7 +92,8 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-fn target() -> PathBuf {
+/// Where everything is built.
+pub fn target() -> PathBuf {
     root().join("target")
 }
 
@@ -87,7 +102,9 @@ pub fn build<'r>(rows: impl Iterator<Item = &'r Row>) -> Result<(), String> {
     let workers: BTreeSet<&Worker> =
         rows.flat_map(|row| &row.jobs).map(|job| &job.worker).collect();
     for worker in workers {
-        eprint!("\r\x1b[Kbuilding {} ({})", worker.package, worker.features.join(", "));
+        let before = if worker.before { before::BEFORE } else { "" };
+        let features = worker.features.join(", ");
+        eprint!("\r\x1b[Kbuilding {} ({features}{before})", worker.package);
         worker.build()?;
     }
     eprint!("\r\x1b[K");

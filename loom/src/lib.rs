@@ -21,12 +21,16 @@
 
 #[path = "../../src/account.rs"]
 mod account;
+#[path = "../../src/lock.rs"]
+mod lock;
 #[path = "../../src/heap/pins.rs"]
 mod pins;
 #[path = "../../src/heap/remote.rs"]
 mod remote;
 #[path = "../../src/sync.rs"]
 mod sync;
+#[path = "../../src/wait.rs"]
+mod wait;
 
 #[cfg(test)]
 mod abandon;
@@ -36,6 +40,8 @@ mod accounts;
 mod figures;
 #[cfg(test)]
 mod lists;
+#[cfg(test)]
+mod locks;
 #[cfg(test)]
 mod numbers;
 #[cfg(test)]

@@ -136,6 +136,31 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
     }
 }
 
+#[cfg(feature = "std")]
+impl ExpertBuilder<'_, crate::api::ExpertAlloc> {
+    /// Limits what may be charged to the expert to so many percent of what the
+    /// process may have now (see
+    /// [`ExpertAlloc::system_limit`](crate::ExpertAlloc::system_limit)); 0 for no
+    /// limit. The quotas of all experts together may be more than a hundred.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("at most a quarter").quota_percent(25).register()?;
+    /// assert_eq!(expert.stats().quota, heap.system_limit() / 100 * 25);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    pub fn quota_percent(self, percent: u8) -> Self {
+        if percent == 0 {
+            return self.quota(0);
+        }
+        let bytes = (crate::heap::system_limit() / 100).saturating_mul(percent.into());
+        // A quota of 0 would be none.
+        self.quota(bytes.max(1))
+    }
+}
+
 impl<H: Home> fmt::Debug for ExpertBuilder<'_, H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ExpertBuilder")

@@ -76,7 +76,9 @@ impl<R: RawMutex> ExpertHeap<R> {
     /// can use, headers included: up to 86 less (30 on 32-bit targets), and 0
     /// where `len` is too small for a block. On 64-bit targets a heap serves 4
     /// GiB of addresses whose high halves are the same; the first region in any
-    /// other such range gives up 800 bytes more, for an index of its own.
+    /// other such range gives up 800 bytes more, for an index of its own. A region may
+    /// begin at address 0 and end at the last one; the byte there is left out, which
+    /// costs up to 32 bytes (8) more.
     ///
     /// Memory that a heap was in before this program started (after a reset that
     /// leaves the RAM as it was) is to be filled with 0 before: its old headers

@@ -219,6 +219,27 @@ impl ExpertAlloc {
         heap::stats()
     }
 
+    /// How many bytes of memory this process may have: the smallest of the limits of its
+    /// control groups (Linux, versions 1 and 2, from its own up to the root), of its
+    /// resource limits (`ulimit -v` and `-d`), and the machine's memory; `usize::MAX`
+    /// where none of them is known. A container's limit is that of a control group.
+    ///
+    /// Files are read each time, and nothing is allocated. The limits may change later;
+    /// who divides them into quotas asks when the program begins.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// println!("{} MiB", heap.system_limit() >> 20);
+    /// let half = heap.expert("half of it").quota(heap.system_limit() / 2).register()?;
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    #[must_use]
+    pub fn system_limit(self) -> usize {
+        heap::system_limit()
+    }
+
     /// Gives free physical memory back to the system at once: what is empty in
     /// this thread's caches (each thread keeps 1 to 16 MiB), every free slice, and the mappings of freed blocks
     /// of more than 16 MiB, of which up to 128 MiB are kept (2 MiB and 16 MiB on

@@ -15,6 +15,7 @@ use lock_api::{Mutex, MutexGuard, RawMutex};
 
 use super::block::Block;
 use super::owner::{Directory, Owner};
+use super::region::Regions;
 use super::requests::{Request, Way};
 use super::store::Store;
 use crate::account::Account;
@@ -105,8 +106,9 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     /// - S1 the region is memory that may be read and written, and is used by
     ///   nothing else from now on and for as long as the heap is in use.
     pub unsafe fn add_region(&self, start: *mut u8, len: usize) -> usize {
-        let Some(start) = NonNull::new(start) else { return 0 };
-        // SAFETY: S1.
+        let (skipped, len) = Regions::reckonable(start.addr(), len);
+        let Some(start) = NonNull::new(start.wrapping_add(skipped)) else { return 0 };
+        // SAFETY: S1: a part of the region.
         unsafe { self.lock().add_region(start, len) }
     }
 

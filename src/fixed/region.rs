@@ -93,6 +93,16 @@ impl Regions {
         self.newest.is_none()
     }
 
+    /// How many bytes of a region to leave out in front, and how many are left: those
+    /// at addresses that can be reckoned with. Address 0 is that of no pointer, and
+    /// behind the last address there is none for what comes next.
+    pub const fn reckonable(start: usize, len: usize) -> (usize, usize) {
+        let skipped = if start == 0 && len > 0 { 1 } else { 0 };
+        let most = usize::MAX - (start + skipped);
+        let left = len - skipped;
+        (skipped, if left > most { most } else { left })
+    }
+
     /// Where the node of a region in `len` bytes from `start` stands, and how many
     /// bytes its blocks have, as many as one block can have at most; `None` where
     /// there is no room for one.
@@ -150,5 +160,42 @@ impl Regions {
             let first = unsafe { Block::at(node.addr().get() + NODE) };
             Some(Span { first, end })
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What blocks can use of a region, and where its end mark ends.
+    fn laid_out(start: usize, len: usize) -> Option<(usize, usize)> {
+        let (skipped, len) = Regions::reckonable(start, len);
+        let place = Regions::measure(start + skipped, len)?;
+        Some((place.size, place.end() + HEADER))
+    }
+
+    #[test]
+    fn a_region_may_end_at_the_last_address() {
+        for len in (0..3 * 4096).step_by(4).chain([1 << 16, (1 << 16) - 3]) {
+            let (start, usual) = (0usize.wrapping_sub(len), 1 << 20);
+            let Some((size, end)) = laid_out(start, len) else {
+                assert!(len < SMALLEST + 3 * GRANULE, "{len}");
+                continue;
+            };
+            assert!(end > start, "{len}: a region that ends behind the last address");
+            // As much as elsewhere, but for a block.
+            let elsewhere = laid_out(usual + start % usual, len).unwrap().0;
+            assert!(size <= elsewhere && size + GRANULE >= elsewhere, "{len}: {size}");
+        }
+    }
+
+    #[test]
+    fn a_region_may_begin_at_address_0() {
+        assert_eq!(laid_out(0, 0), None);
+        let (size, end) = laid_out(0, 1 << 16).unwrap();
+        assert!(end <= 1 << 16 && size + NODE + HEADER + 2 * GRANULE >= 1 << 16);
+        // All of the addresses there are.
+        let (size, _) = laid_out(0, usize::MAX).unwrap();
+        assert_eq!(size, MAX_BLOCK);
     }
 }

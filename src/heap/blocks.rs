@@ -12,16 +12,17 @@ use core::ptr::{self, NonNull};
 
 use super::address;
 use super::cache::{Cache, EMPTY};
+use super::common::{self, Limit};
 use super::free_block;
 use super::geometry::SLICE;
 use super::large::{self, Purpose};
-use super::record::Heap;
+use super::numbers;
+use super::paths::{self, Path};
 use super::size_class::{self, CLASSED_MAX, Place};
 use super::span::Span;
-use super::{local, thread};
-use crate::engine::Kind;
+use super::{exit, local, resize, thread};
+use crate::engine::HOST_KEY;
 use crate::error::Error;
-use crate::key::ExpertKey;
 
 /// Allocates for the thread's current owner. Null where that fails.
 #[inline(always)]
@@ -108,85 +109,28 @@ pub unsafe fn span_of(memory: NonNull<u8>) -> &'static Span {
     unsafe { address::header_of(address - header.back() * SLICE) }
 }
 
-/// Allocates for `key`, the owner of `heap`, a heap of `kind`, whatever the
-/// thread's scope. The kind is told, because the record may be another's by
-/// now, and a cache of that kind may be one that has been reclaimed.
+/// Allocates a block of `class` for whoever is seated at `seat`.
 ///
 /// # Errors
 ///
-/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`] where
-/// the heap is not that of `key` any more, because the host has adopted it.
-pub fn allocate_in(
-    heap: &'static Heap,
-    key: ExpertKey,
-    kind: Kind,
-    layout: Layout,
-    zeroed: bool,
-) -> Result<NonNull<u8>, Error> {
-    let Some(class) = class_of(layout) else {
-        return allocate_large(heap, key, layout, zeroed, Purpose::New);
-    };
-    thread::tend();
-    match thread::find(key, kind) {
-        Some(cache) => allocate_from(cache, Place::of_class(class), layout, zeroed),
-        None => allocate_first(heap, key, class, layout, zeroed),
-    }
-}
-
-/// Allocates for `key`, the owner of `heap`, which this thread has no cache for.
-///
-/// # Errors
-///
-/// As [`allocate_in`].
-pub fn allocate_first(
-    heap: &'static Heap,
-    key: ExpertKey,
-    class: usize,
-    layout: Layout,
-    zeroed: bool,
-) -> Result<NonNull<u8>, Error> {
-    allocate_from(thread::attach(heap, key)?, Place::of_class(class), layout, zeroed)
-}
-
-/// Allocates from one cache.
-///
-/// # Errors
-///
-/// As [`allocate_in`].
+/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`] where the owner
+/// has ended.
 #[inline(always)]
-pub fn allocate_from(
-    cache: &'static Cache,
-    place: Place,
-    layout: Layout,
-    zeroed: bool,
-) -> Result<NonNull<u8>, Error> {
-    let block = match cache.pop(place) {
-        Some(block) => block,
-        None => cache.allocate_slow(place.class())?,
-    };
-    if zeroed {
-        // SAFETY: a fresh block of at least that many bytes.
-        unsafe { free_block::zero(block, layout.size()) };
+pub fn allocate_at(seat: &'static Cache, class: usize, limit: Limit) -> Result<NonNull<u8>, Error> {
+    let place = Place::of_class(class);
+    if let Some(block) = seat.pop(place) {
+        return Ok(block);
     }
-    Ok(block)
-}
-
-/// Allocates a block that has no class.
-///
-/// # Errors
-///
-/// As [`allocate_in`].
-pub fn allocate_large(
-    heap: &'static Heap,
-    key: ExpertKey,
-    layout: Layout,
-    zeroed: bool,
-    purpose: Purpose,
-) -> Result<NonNull<u8>, Error> {
-    if layout.size() == 0 {
-        return Ok(dangling(layout));
+    if seat.serves(class) {
+        return match limit {
+            Limit::Usual => seat.allocate_slow(class),
+            Limit::Strict => seat.allocate_within(class),
+        };
     }
-    large::allocate(heap, key, layout, zeroed, purpose)
+    match common::hand_out_at_once(seat, place) {
+        Some(block) => Ok(block),
+        None => common::allocate(seat, class, true, limit),
+    }
 }
 
 /// The class for `layout`; `None` for what is large, and for a size of 0.
@@ -211,15 +155,39 @@ pub fn dangling(layout: Layout) -> NonNull<u8> {
 #[cold]
 #[inline(never)]
 fn ambient_slow(place: Place) -> *mut u8 {
-    let class = place.class();
-    if let Some(block) = thread::current().reuse_current(class) {
-        return block.as_ptr();
+    let cache = thread::current();
+    if !cache.serves(place.class()) {
+        return ambient_common(place);
     }
-    thread::tend();
-    pointer(ambient_cache().and_then(|cache| match cache.pop(place) {
-        Some(block) => Ok(block),
-        None => cache.allocate_slow(class),
-    }))
+    match cache.reuse_current(place) {
+        Some(block) => block.as_ptr(),
+        None => ambient_cold(place.class()),
+    }
+}
+
+/// For an owner at a desk. Apart, so that what is in front needs no stack.
+#[inline(never)]
+fn ambient_common(place: Place) -> *mut u8 {
+    match common::hand_out_at_once(thread::current(), place) {
+        Some(block) => block.as_ptr(),
+        None => ambient_cold(place.class()),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn ambient_cold(class: usize) -> *mut u8 {
+    loop {
+        thread::tend();
+        let done = ambient_cache().and_then(|cache| allocate_at(cache, class, Limit::Usual));
+        exit::after_call();
+        if done != Err(Error::InvalidKey) {
+            return pointer(done);
+        }
+        // The owner of the current scope has ended: what follows is the host's.
+        paths::entered(Path::HeapMoved);
+        thread::known().inspect(|thread| thread.sit_down());
+    }
 }
 
 /// What the fast path does not look up: larger, or aligned beyond 16 bytes.
@@ -240,21 +208,23 @@ fn ambient_unusual(layout: Layout, zeroed: bool) -> *mut u8 {
 #[cold]
 #[inline(never)]
 fn ambient_large(layout: Layout, zeroed: bool) -> *mut u8 {
-    thread::tend();
     loop {
-        let Ok(cache) = ambient_cache() else { return ptr::null_mut() };
-        let heap = cache.heap();
-        // `None` and an invalid key: the host is adopting the cache.
-        let Some(key) = heap.key() else { continue };
-        // What moves to the host's heap does not come back: the key was the
-        // owner's, and not that of the next who has the record.
-        if !ptr::eq(cache.heap(), heap) {
-            continue;
+        thread::tend();
+        let number = thread::known().and_then(|thread| thread.scopes().current());
+        // The scope's line holds the number: the key is the owner's or, once that has
+        // ended, the host's.
+        let key = number.and_then(|number| numbers::entry(number).key());
+        let done = match number.zip(key.filter(|&key| key != HOST_KEY)) {
+            None => resize::allocate_for_host(layout, zeroed, Purpose::New),
+            Some((number, key)) => {
+                resize::allocate_large_for(number, key, layout, zeroed, Purpose::New)
+            }
+        };
+        exit::after_call();
+        if done != Err(Error::InvalidKey) {
+            return pointer(done);
         }
-        match allocate_large(heap, key, layout, zeroed, Purpose::New) {
-            Err(Error::InvalidKey) => {}
-            done => return pointer(done),
-        }
+        paths::entered(Path::HeapMoved);
     }
 }
 

@@ -24,11 +24,13 @@ use core::ptr::{self, NonNull};
 
 use super::address::prefetch;
 use super::free_block::FreeList;
+use super::ledger::Line;
+use super::numbers::Number;
 use super::paths::{self, Path};
 use super::record::{HOST, Heap};
 use super::size_class::{CLASSES, Place};
 use super::span::{NEVER, Span, SpanList, State};
-use super::tables::Pooled;
+use super::tables::{Linked, Pooled};
 use super::thread::Thread;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
@@ -43,8 +45,35 @@ pub struct Bin {
 
 const _: () = assert!(size_of::<Bin>() == Place::BIN);
 
+impl Bin {
+    /// The list.
+    #[inline(always)]
+    pub fn list(&self) -> FreeList {
+        self.head.get()
+    }
+
+    /// Puts a list of `count` blocks of the current span of `queue`, which is the bin's,
+    /// into the empty bin.
+    #[inline(always)]
+    pub fn fill(&self, queue: &Queue, list: FreeList, count: u32) {
+        self.head.set(list);
+        let limit = self.allocated.load(Relaxed).wrapping_add(count as usize);
+        queue.limit.store(limit, Relaxed);
+    }
+}
+
 /// See [`Cache::is_tight`].
 const TIGHT: u8 = 64;
+
+/// A bit for each class.
+const ALL_CLASSES: u64 = (1 << CLASSES) - 1;
+
+/// By what growth is counted, in bytes.
+const GROWTH_UNIT: usize = 512;
+
+/// A class that has grown by so many bytes, of an owner that is no longer small, has
+/// spans of its own.
+const GROWN: usize = 16 << 10;
 
 /// The spans behind a bin.
 pub struct Queue {
@@ -56,6 +85,8 @@ pub struct Queue {
     /// See Q2.
     limit: AtomicUsize,
 }
+
+const _: () = assert!(size_of::<Queue>() % Place::BIN == 0);
 
 /// What has become of a cache. Changed under its heap's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,10 +117,18 @@ pub struct Cache {
     /// Whether another thread may have freed blocks of its spans since they
     /// were last looked through. A hint.
     is_freed_into: AtomicBool,
-    /// What the thread looks it up by; 0 while unused.
-    /// Atomic, like `thread`: who left a scope may look at a record that is
-    /// another thread's by now.
-    id: AtomicUsize,
+    /// The key that a handle knows it by: of bound blocks' owner, else 0.
+    id: Cell<usize>,
+    /// Whose blocks are allocated here; `None` where they are the host's.
+    number: Cell<Option<Number>>,
+    /// The thread's line for that number.
+    line: Cell<Option<&'static Line>>,
+    /// The thread's common cache, for the classes that this one does not serve.
+    common: Cell<Option<&'static Cache>>,
+    /// The classes that are served from spans of this cache, a bit each.
+    served: Cell<u64>,
+    /// By how much each class has grown, in units of [`GROWTH_UNIT`].
+    growth: [Cell<u8>; CLASSES],
     thread: AtomicPtr<Thread>,
     /// Spans of large blocks that were freed (see `idle`).
     pub spares: SpanList,
@@ -126,7 +165,12 @@ impl Cache {
             fate: AtomicU8::new(Fate::Alive as u8),
             tight: Cell::new(0),
             is_freed_into: AtomicBool::new(false),
-            id: AtomicUsize::new(0),
+            id: Cell::new(0),
+            number: Cell::new(None),
+            line: Cell::new(None),
+            common: Cell::new(None),
+            served: Cell::new(ALL_CLASSES),
+            growth: [const { Cell::new(0) }; CLASSES],
             thread: AtomicPtr::new(ptr::null_mut()),
             spares: SpanList::new(),
             idle_slices: Cell::new(0),
@@ -141,9 +185,9 @@ impl Cache {
     }
 
     /// Begins to use an empty record for `heap` in `thread`.
-    pub fn open(&self, id: usize, thread: &'static Thread, heap: &'static Heap) {
+    pub fn open(&self, thread: &'static Thread, heap: &'static Heap) {
         self.thread.store(ptr::from_ref(thread).cast_mut(), Relaxed);
-        self.id.store(id, Relaxed);
+        self.served.set(ALL_CLASSES);
         self.fate.store(Fate::Alive as u8, Relaxed);
         self.tight.set(0);
         self.set_freed_into(false);
@@ -152,9 +196,13 @@ impl Cache {
 
     /// Empties the record, its spans taken over by somebody.
     pub fn close(&self) {
-        self.id.store(0, Relaxed);
-        // Spans of large blocks may still name it, but nobody's is it now: not even
-        // his who had it, while the next one opens it.
+        self.id.set(0);
+        self.number.set(None);
+        self.line.set(None);
+        self.common.set(None);
+        self.growth.iter().for_each(|units| units.set(0));
+        // Spans of large blocks may still name this record. Clear `thread`, so that
+        // `owns()` is false even for the previous owner.
         self.thread.store(ptr::null_mut(), Relaxed);
         self.set_fate(Fate::Dead);
         self.spares.clear();
@@ -173,9 +221,75 @@ impl Cache {
         self.used_classes.iter().for_each(|word| word.store(0, Relaxed));
     }
 
-    /// What the thread looks the cache up by; 0 while the record is unused.
+    /// The key of the owner, where this is the cache of its bound blocks; else 0.
+    #[inline(always)]
     pub fn id(&self) -> usize {
-        self.id.load(Relaxed)
+        self.id.get()
+    }
+
+    /// Whose blocks are allocated here; `None` where they are the host's.
+    #[inline(always)]
+    pub fn number(&self) -> Option<Number> {
+        self.number.get()
+    }
+
+    /// The thread's line for [`number`](Self::number).
+    #[inline(always)]
+    pub fn line(&self) -> Option<&'static Line> {
+        self.line.get()
+    }
+
+    /// The thread's common cache, where this one does not serve all classes.
+    #[inline(always)]
+    pub fn common(&self) -> Option<&'static Self> {
+        self.common.get()
+    }
+
+    /// Makes this the cache, or the desk, of an owner: no class is served from spans of
+    /// its own so far. `id` is its key, for bound blocks, or 0.
+    pub fn serve(&self, number: Number, line: &'static Line, common: &'static Self, id: usize) {
+        self.number.set(Some(number));
+        self.line.set(Some(line));
+        self.common.set(Some(common));
+        self.served.set(0);
+        self.id.set(id);
+    }
+
+    /// Makes this the desk of nobody.
+    pub fn serve_nobody(&self) {
+        self.id.set(0);
+        self.number.set(None);
+        self.line.set(None);
+    }
+
+    /// Whether blocks of `class` come from spans of this cache.
+    #[inline(always)]
+    pub fn serves(&self, class: usize) -> bool {
+        debug_assert!(class < CLASSES);
+        self.served.get() >> class & 1 != 0
+    }
+
+    /// Serves all classes from now on, because the owner is busy.
+    pub fn serve_all(&self) {
+        self.served.set(ALL_CLASSES);
+    }
+
+    /// Whether all classes are served, of an owner.
+    pub fn is_busy(&self) -> bool {
+        self.served.get() == ALL_CLASSES && self.number.get().is_some()
+    }
+
+    /// Notes that the owner was charged `bytes` more for `class`; whether that class has
+    /// grown enough to be served from now on.
+    pub fn grow(&self, class: usize, bytes: usize) -> bool {
+        let units = usize::from(self.growth[class].get()) + bytes.div_ceil(GROWTH_UNIT);
+        self.growth[class].set(units.min(usize::from(u8::MAX)) as u8);
+        let has_grown = units * GROWTH_UNIT >= GROWN;
+        // Never all of them: only a busy owner has that.
+        if has_grown && self.served.get() | 1 << class != ALL_CLASSES {
+            self.served.set(self.served.get() | 1 << class);
+        }
+        has_grown
     }
 
     /// The cache's thread.
@@ -253,6 +367,21 @@ impl Cache {
     /// waits is at most an eighth of the memory; one where the quota is tight.
     pub fn enough(&self, span: &Span) -> u32 {
         if self.is_tight() { 1 } else { (span.carved() / 8).max(1) }
+    }
+
+    /// The bin at `place`, and the queue that fills it.
+    #[inline(always)]
+    pub fn bin_and_queue(&self, place: Place) -> (&Bin, &Queue) {
+        let bins = (&raw const self.bins).cast::<Bin>();
+        // SAFETY: a place is that of a class, and those are below CLASSES.
+        let bin = unsafe { bins.byte_add(place.offset()) };
+        let queues = (&raw const self.queues).cast::<Queue>();
+        // SAFETY: as above; queues are so many times as far apart as bins.
+        let queue = unsafe { queues.byte_add(place.offset() * (size_of::<Queue>() / Place::BIN)) };
+        // SAFETY: as above: one of this cache's bins.
+        let bin = unsafe { &*bin };
+        // SAFETY: as above: one of this cache's queues.
+        (bin, unsafe { &*queue })
     }
 
     pub fn queue(&self, class: usize) -> &Queue {
@@ -343,9 +472,13 @@ impl Cache {
             return;
         }
         let count = self.bin_count(class);
-        self.set_limit(class, 0);
-        let Some(span) = self.queues[class].current.get() else { return };
-        span.take_back(list, count as u32);
+        let Some(span) = self.queues[class].current.get() else {
+            return self.set_limit(class, 0);
+        };
+        span.moving(|| {
+            self.set_limit(class, 0);
+            span.take_back(list, count as u32);
+        });
     }
 
     /// Makes `span` current and sets the one before aside.
@@ -360,10 +493,19 @@ impl Cache {
     /// Notes that the current span has `local` blocks on its local list. Where
     /// the quota is tight, it is looked at when it may have become empty.
     pub fn watch(&self, span: &Span, local: u32) {
-        let in_bin = || self.bin_count(span.class()) as u32;
-        let free = || local + span.leftover_count() + in_bin();
-        let used = || span.carved().saturating_sub(free()).max(1);
-        span.set_wait(local, if self.is_tight() { used() } else { NEVER });
+        span.set_wait(local, self.watched(span, local));
+    }
+
+    /// How many more frees [`watch`](Self::watch) waits for.
+    #[inline(always)]
+    pub fn watched(&self, span: &Span, local: u32) -> u32 {
+        if self.is_tight() { self.used_of_current(span, local) } else { NEVER }
+    }
+
+    #[cold]
+    fn used_of_current(&self, span: &Span, local: u32) -> u32 {
+        let free = local + span.leftover_count() + self.bin_count(span.class()) as u32;
+        span.carved().saturating_sub(free).max(1)
     }
 
     /// Whether no block of the current span is in use.
@@ -436,7 +578,9 @@ impl Pooled for Cache {
     fn new() -> Self {
         Self::empty()
     }
+}
 
+impl Linked for Cache {
     fn next_unused(&self) -> &Cell<Option<&'static Self>> {
         &self.next_unused
     }

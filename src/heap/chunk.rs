@@ -3,21 +3,24 @@
 //!
 //! Invariants
 //!
-//! - C1 a slice is in `free` iff no span has it; slice 0 never is.
+//! - C1 a slice is in `free` iff blocks may lie in it and no span has it; the slices
+//!   of headers and tag tables never are.
 //! - C2 `dirty` is a part of `free`: free slices that may have physical pages.
 //!   The other free slices read as zero.
 //! - C3 `aged` is a part of `dirty`: those that were so at the last tick.
 //! - C4 a slice is in `starts` iff a span begins there.
-//! - C5 `bytes` is at most `reserved`, and less only of a huge chunk.
+//! - C5 `bytes` is at most `reserved`, and less only of a huge chunk. A huge chunk has
+//!   more than [`CHUNK`]; the others have that, or less where the system had no more.
+//! - C6 no slice beyond the mapping is in `free`.
 
 use core::cell::Cell;
 use core::ptr::NonNull;
 
 use super::address;
 use super::bitmap::SliceSet;
-use super::geometry::{CHUNK, SLICE, SLICES};
+use super::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, SLICE, SLICES};
 use super::span::Span;
-use super::tables::Pooled;
+use super::tables::{Linked, Pooled};
 use crate::source;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
@@ -65,14 +68,16 @@ impl Pooled for Chunk {
             next_unused: Cell::new(None),
         }
     }
+}
 
+impl Linked for Chunk {
     fn next_unused(&self) -> &Cell<Option<&'static Self>> {
         &self.next_unused
     }
 }
 
 impl Chunk {
-    /// Takes over a fresh mapping, all its slices but the first free, which may
+    /// Takes over a fresh mapping, all its slices for blocks free, which may
     /// grow to `reserved` bytes.
     pub fn open(&self, mapping: NonNull<u8>, bytes: usize, reserved: usize) {
         // The only place where a chunk's provenance is exposed (see `address`).
@@ -80,8 +85,8 @@ impl Chunk {
         self.bytes.store(bytes, Relaxed);
         self.reserved.set(reserved);
         let mut free = SliceSet::EMPTY;
-        if bytes == CHUNK {
-            free.insert(1, SLICES - 1);
+        if bytes <= CHUNK {
+            free.insert(FIRST_SLICE, self.end_slice() - FIRST_SLICE);
         }
         self.free.set(free);
         self.dirty.set(SliceSet::EMPTY);
@@ -119,12 +124,23 @@ impl Chunk {
 
     /// Whether it has one block only, in a mapping of its own.
     pub fn is_huge(&self) -> bool {
-        self.bytes() != CHUNK
+        self.bytes() > CHUNK
+    }
+
+    /// How many slices it has, those of headers and tag tables included. Not of a huge
+    /// chunk.
+    pub fn slices(&self) -> usize {
+        self.bytes() / SLICE
+    }
+
+    /// The first slice behind those for blocks. Not of a huge chunk.
+    pub fn end_slice(&self) -> usize {
+        self.slices().min(FIRST_SLICE + BLOCK_SLICES)
     }
 
     /// Whether no span is in it.
     pub fn is_empty(&self) -> bool {
-        self.free.get().len() == SLICES - 1
+        !self.is_huge() && self.free.get().len() == self.end_slice() - FIRST_SLICE
     }
 
     /// The header of a slice.
@@ -196,8 +212,24 @@ impl Chunk {
         Some(place * bits + bits - 1 - word.leading_zeros() as usize)
     }
 
+    /// The slices at which spans begin, in order; under the arena's lock (C4).
+    #[cfg(unix)]
+    pub fn starts(&self) -> impl Iterator<Item = usize> {
+        let bits = usize::BITS as usize;
+        self.starts.iter().enumerate().flat_map(move |(place, word)| {
+            let mut left = word.load(Relaxed);
+            core::iter::from_fn(move || {
+                let slice = place * bits + left.trailing_zeros() as usize;
+                let is_one = left != 0;
+                left &= left.wrapping_sub(1);
+                is_one.then_some(slice)
+            })
+        })
+    }
+
     /// Gives the physical pages of the slices in `which`, a part of `dirty`,
-    /// back to the system. Returns how many slices that were.
+    /// back to the system. Returns how many slices that were; the others stay dirty,
+    /// and are to age anew before they are tried again.
     pub fn purge(&self, which: SliceSet) -> usize {
         let mut dirty = self.dirty.get();
         let mut purged = 0;
@@ -211,7 +243,7 @@ impl Chunk {
             }
         }
         self.dirty.set(dirty);
-        self.aged.set(self.aged.get().and(&dirty));
+        edit(&self.aged, |aged| which.runs().for_each(|(start, count)| aged.remove(start, count)));
         purged
     }
 

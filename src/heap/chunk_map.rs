@@ -68,13 +68,24 @@ pub fn remove_behind(chunk: &'static Chunk, bytes: usize) {
     }
 }
 
+/// Calls `f` with each chunk, in the order of their addresses.
+#[cfg(unix)]
+pub fn for_each(mut f: impl FnMut(&'static Chunk)) {
+    let Ok(()) = for_each_unit(|unit, chunk| {
+        if chunk.base() >> CHUNK_SHIFT == unit {
+            f(chunk);
+        }
+        Ok::<(), core::convert::Infallible>(())
+    });
+}
+
 /// Calls `f` with each unit that holds part of a chunk, and the chunk, until
-/// it fails: for the walker.
+/// it fails.
 ///
 /// # Errors
 ///
 /// Those of `f`.
-#[cfg(feature = "testing")]
+#[cfg(any(unix, feature = "testing"))]
 pub fn for_each_unit<E>(
     mut f: impl FnMut(usize, &'static Chunk) -> Result<(), E>,
 ) -> Result<(), E> {

@@ -3,7 +3,8 @@
 //! On Unix by a key of the thread library, whose destructors run after those
 //! of the language, so what these free still finds the thread as it was. A
 //! destructor that allocates later makes the thread known once more, and its
-//! end is called again.
+//! end is called again; but not more often than the thread library goes round. What
+//! is allocated behind the last round is handed over call by call: see [`after_call`].
 
 #[cfg(unix)]
 mod system {
@@ -12,8 +13,27 @@ mod system {
     /// The key plus one; 0 before it is made.
     static KEY: AtomicUsize = AtomicUsize::new(0);
 
+    /// How often the thread library calls destructors that set their keys anew:
+    /// `PTHREAD_DESTRUCTOR_ITERATIONS` of glibc, musl and macOS, and the least that
+    /// POSIX asks for.
+    const ROUNDS: u8 = 4;
+
+    std::thread_local! {
+        // Const and without a destructor: it is there until the thread is gone.
+        static ROUND: core::cell::Cell<u8> = const { core::cell::Cell::new(0) };
+    }
+
     extern "C" fn at_end(_: *mut libc::c_void) {
+        ROUND.with(|round| round.set(round.get().saturating_add(1)));
         crate::heap::thread::end();
+    }
+
+    /// Hands over what the call before made this thread's, if nobody else will.
+    #[inline]
+    pub fn after_call() {
+        if ROUND.with(core::cell::Cell::get) >= ROUNDS {
+            crate::heap::thread::end();
+        }
     }
 
     fn key() -> Option<libc::pthread_key_t> {
@@ -58,10 +78,15 @@ mod system {
         static AT_END: AtEnd = const { AtEnd };
     }
 
+    /// The language calls each destructor once; what a later one allocates stays the
+    /// thread's.
+    #[inline]
+    pub fn after_call() {}
+
     pub fn call_at_thread_end() {
         // Fails only while the thread ends; see above.
         let _ = AT_END.try_with(|_| ());
     }
 }
 
-pub use system::call_at_thread_end;
+pub use system::{after_call, call_at_thread_end};

@@ -6,55 +6,82 @@
 
 #[cfg(unix)]
 mod system {
-    use crate::heap::record::{Heap, Lists};
-    use crate::heap::{arena, tables, thread, visit};
+    use crate::heap::local::TAGGED;
+    use crate::heap::record::Heap;
+    use crate::heap::{arena, chunk_map, numbers, stripes, sweep, tables, thread, visit};
+    use crate::lock;
     use crate::sync::{AtomicBool, Ordering::Relaxed};
 
     /// The token of no thread: no word has this address.
-    const LOST: usize = 1;
+    const LOST: usize = !1 << 1;
 
     static IS_SET: AtomicBool = AtomicBool::new(false);
 
-    /// In the lock order of `record.rs`; the host's heap is the oldest record,
-    /// which comes last.
+    /// Whether this process is a child without the threads of its parent.
+    static IS_CHILD: AtomicBool = AtomicBool::new(false);
+
+    /// See [`IS_CHILD`].
+    pub fn is_child() -> bool {
+        IS_CHILD.load(Relaxed)
+    }
+
+    /// In the lock order of `record.rs`. As many locks as there are stripes and a few
+    /// more, however many heaps there are. Handlers that were registered before this
+    /// one run next, in this thread, and may use the heap.
     extern "C" fn before() {
+        sweep::lock_forever();
+        stripes::lock_forever();
+        numbers::lock_forever();
         thread::lock_forever();
         Heap::lock_making();
-        Heap::made().for_each(Heap::lock_forever);
         arena::lock_forever();
         tables::lock_forever();
+        lock::begin_fork();
     }
 
     extern "C" fn after() {
+        lock::end_fork();
         // SAFETY: `before` took it, in this thread.
         unsafe { tables::unlock() };
         // SAFETY: as above.
         unsafe { arena::unlock() };
-        for heap in Heap::made() {
-            // SAFETY: as above; no record was made in between.
-            unsafe { heap.unlock() };
-        }
+        // SAFETY: as above.
+        unsafe { numbers::unlock() };
+        // SAFETY: as above.
+        unsafe { stripes::unlock() };
         // SAFETY: as above.
         unsafe { Heap::unlock_making() };
         // SAFETY: as above.
         unsafe { thread::unlock() };
+        // SAFETY: as above.
+        unsafe { sweep::unlock() };
     }
 
     extern "C" fn after_in_child() {
+        IS_CHILD.store(true, Relaxed);
         visit::unpin_others();
+        disown();
         after();
-        Heap::made().for_each(|heap| heap.with(disown));
     }
 
     /// Takes the spans of threads that the child does not have from whoever gets
     /// their tokens (T1 of `thread`): the C library uses their stacks again, and the
     /// token of a thread is an address there.
-    fn disown(lists: &Lists) {
+    ///
+    /// What is written is a page of the child's own from then on, so only the headers
+    /// of lost threads' spans are; the others are read where they are shared.
+    fn disown() {
         let mine = thread::token();
-        let is_lost = |token| token != 0 && token != mine;
-        for span in lists.spans().filter(|span| is_lost(span.thread.load(Relaxed))) {
-            span.thread.store(LOST, Relaxed);
-        }
+        let is_lost = |token| token != 0 && token != mine && token != LOST;
+        chunk_map::for_each(|chunk| {
+            let headers = chunk.starts().map(|slice| chunk.header(slice));
+            for span in headers {
+                let thread = span.thread.load(Relaxed);
+                if is_lost(thread & !TAGGED) {
+                    span.thread.store(LOST | thread & TAGGED, Relaxed);
+                }
+            }
+        });
     }
 
     pub fn prepare() {
@@ -69,6 +96,11 @@ mod system {
 mod system {
     /// There is no `fork`.
     pub fn prepare() {}
+
+    /// There is no `fork`.
+    pub fn is_child() -> bool {
+        false
+    }
 }
 
-pub use system::prepare;
+pub use system::{is_child, prepare};

@@ -8,12 +8,12 @@ use core::ptr;
 
 use super::arena;
 use super::cache::{Cache, Fate};
+use super::numbers::{self, Number};
 use super::paths::{self, Path};
-use super::record::{self, Heap, Lists};
-use super::size_class;
+use super::record::{self, HOST, Heap, Lists};
 use super::span::{Span, State};
-use super::thread;
-use crate::engine::{Taken, Usage};
+use super::{thread, usage};
+use crate::engine::Taken;
 use crate::sync::{Ordering, fence};
 
 /// The thread of `cache` ends: empty spans are given back, the others left to
@@ -88,43 +88,50 @@ pub fn merge(cache: &'static Cache) {
     cache.heap().with(|lists| leave(cache, lists));
 }
 
-/// What the owner of `heap` holds in it now.
-pub fn usage(heap: &Heap) -> Usage {
-    heap.with(|lists| {
-        let live = live(lists);
-        let caches: u64 = lists.caches().map(Cache::allocations).sum();
-        let allocations = lists.allocations().wrapping_add(caches);
-        let frees = (allocations + lists.adopted()).saturating_sub(live.blocks as u64);
-        Usage { live_blocks: live.blocks, live_bytes: live.bytes, allocations, frees }
-    })
-}
-
-/// The blocks in programs' hands: what is outstanding, less what the bins hold.
-fn live(lists: &Lists) -> Taken {
-    let mut live = Taken::default();
-    lists.spans().for_each(|span| count_live(&mut live, span));
-    lists.caches().for_each(|cache| uncount_bins(&mut live, cache));
-    live
-}
-
-/// Adds what is outstanding of `span`.
-fn count_live(live: &mut Taken, span: &Span) {
-    let blocks = match span.state() {
-        State::Large | State::Huge => 1,
-        State::Spare => 0,
-        _ => span.outstanding() as usize,
-    };
-    live.blocks += blocks;
-    live.bytes += blocks * span.block_size();
-}
-
-/// Takes off what the bins of `cache` hold.
-fn uncount_bins(live: &mut Taken, cache: &Cache) {
-    for class in cache.used_classes() {
-        let count = cache.bin_count(class);
-        live.blocks = live.blocks.saturating_sub(count);
-        live.bytes = live.bytes.saturating_sub(count * size_class::size_of(class));
+/// Takes back all blocks of a number, whose owner ends, and refunds them. Those in
+/// common spans are freed by a sweep. Time in the owner's own spans and caches, and in
+/// the threads that have allocated for it.
+///
+/// # Safety
+///
+/// - S1 as for [`reclaim`], for all blocks of the number.
+pub unsafe fn reclaim_number(number: Number) -> Taken {
+    let entry = numbers::entry(number);
+    let mut taken = Taken::default();
+    let heap = entry.end(number, false, || {
+        let usage = usage::in_common(number, entry);
+        taken = Taken { blocks: usage.live_blocks, bytes: usage.live_bytes };
+        usage.live_bytes
+    });
+    if let Some(heap) = heap {
+        // SAFETY: S1.
+        let own = unsafe { reclaim(heap) };
+        taken = Taken { blocks: taken.blocks + own.blocks, bytes: taken.bytes + own.bytes };
+        heap.close();
     }
+    thread::forget(number);
+    taken
+}
+
+/// Gives all blocks of an ambient number, whose owner ends, to the host. Time as for
+/// [`reclaim_number`].
+pub fn adopt_number(number: Number) -> Taken {
+    let entry = numbers::entry(number);
+    let mut taken = Taken::default();
+    let heap = entry.end(number, true, || {
+        let usage = usage::in_common(number, entry);
+        taken = Taken { blocks: usage.live_blocks, bytes: usage.live_bytes };
+        usage.live_bytes
+    });
+    HOST.with(|lists| lists.count_adopted(taken.blocks as u64));
+    if let Some(heap) = heap {
+        let own = adopt(heap, &HOST);
+        taken = Taken { blocks: taken.blocks + own.blocks, bytes: taken.bytes + own.bytes };
+        heap.close();
+        thread::tend();
+    }
+    thread::forget(number);
+    taken
 }
 
 /// How many spans are given back before others may have the arena's lock.
@@ -147,7 +154,7 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
                 let mut returned = arena.take_back();
                 for span in spans.by_ref().take(SPANS_PER_LOCK) {
                     span.prefetch_next();
-                    count_live(&mut taken, span);
+                    usage::count_live(&mut taken, span);
                     charged += span.charged();
                     if span.state() == State::Abandoned {
                         heap.remove_abandoned(lists, span);
@@ -157,7 +164,6 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
             });
         }
         for cache in lists.caches() {
-            uncount_bins(&mut taken, cache);
             cache.set_fate(Fate::Dead);
             if thread::owns(cache) {
                 own = Some(cache);
@@ -180,7 +186,7 @@ pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
     from.with(|old| {
         to.with(|new| {
             paths::entered(Path::HeapAdopted);
-            let taken = live(old);
+            let taken = usage::live(old);
             for cache in old.caches() {
                 old.remove_cache(cache);
                 cache.set_heap(to);

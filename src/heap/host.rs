@@ -1,111 +1,133 @@
 //! The host engine behind the trait that the expert layer sees.
 
 use core::alloc::Layout;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
-use super::cache::Fate;
+use super::cache::{Cache, EMPTY};
+use super::common::{self, Limit};
 use super::large::Purpose;
-use super::record::{HOST, HOST_ACCOUNT, Heap};
+use super::numbers::{self, Number};
+use super::record::HOST_ACCOUNT;
 use super::size_class::{self, Place};
-use super::{blocks, handover, lookup, raw, resize, tables, thread, visit};
+use super::{blocks, handover, lookup, raw, resize, tables, thread, usage, visit};
 use crate::engine::{Engine, HOST_KEY, Kind, Pass, Taken, Usage, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
-use crate::sync::{AtomicPtr, Ordering};
+use crate::sync::{AtomicU32, Ordering};
 
 /// The process-wide engine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HostEngine;
 
-/// What the engine keeps for an expert: its heaps, opened on first use.
+/// What the engine keeps for an expert: a number for each kind of blocks, given out on
+/// first use.
 #[derive(Debug)]
 pub struct HostOwner {
-    heaps: [AtomicPtr<Heap>; 3],
+    numbers: [AtomicU32; 3],
 }
 
 impl HostOwner {
     const fn new() -> Self {
-        Self { heaps: [const { AtomicPtr::new(ptr::null_mut()) }; 3] }
+        Self { numbers: [const { AtomicU32::new(0) }; 3] }
     }
 
-    fn heap(&self, kind: Kind) -> Option<&'static Heap> {
-        // Acquire: the record's fields (the Release in `heap_or_open`).
-        // SAFETY: null or a record, which is never freed.
-        unsafe { self.heaps[kind as usize].load(Ordering::Acquire).as_ref() }
+    #[inline]
+    fn number(&self, kind: Kind) -> Option<Number> {
+        // Acquire: the number's entry (the Release in `number_or_open`).
+        Number::from_raw(self.numbers[kind as usize].load(Ordering::Acquire))
     }
 
-    /// Takes the heap away, to be closed.
-    fn take(&self, kind: Kind) -> Option<&'static Heap> {
-        // Most kinds are never opened, and a look is cheaper than an exchange.
-        self.heap(kind)?;
-        // Acquire: as in `heap`.
-        // SAFETY: as in `heap`.
-        unsafe { self.heaps[kind as usize].swap(ptr::null_mut(), Ordering::Acquire).as_ref() }
+    /// Takes the number away: the owner ends.
+    fn take(&self, kind: Kind) -> Option<Number> {
+        let number = self.number(kind)?;
+        // Nobody opens another one: the owner is closed, or lent to the caller alone.
+        self.numbers[kind as usize].store(0, Ordering::Relaxed);
+        Some(number)
     }
 }
 
-static HOST_OWNER: HostOwner = HostOwner {
-    heaps: [
-        AtomicPtr::new((&raw const HOST).cast_mut()),
-        AtomicPtr::new(ptr::null_mut()),
-        AtomicPtr::new(ptr::null_mut()),
-    ],
-};
+static HOST_OWNER: HostOwner = HostOwner::new();
 
-/// The heap of `kind` of `who`, opened if need be.
-fn heap_or_open(who: Who<'_, HostOwner>, kind: Kind) -> Result<&'static Heap, Error> {
-    if let Some(heap) = who.owner.heap(kind) {
-        return Ok(heap);
+/// The number of `who` for blocks of `kind`, opened if need be.
+#[inline]
+fn number_or_open(who: Who<'_, HostOwner>, kind: Kind) -> Result<Number, Error> {
+    match who.owner.number(kind) {
+        Some(number) => Ok(number),
+        None => open_number(who, kind),
     }
-    let opened = Heap::open(who, kind).ok_or(Error::OutOfMemory)?;
-    let place = &who.owner.heaps[kind as usize];
-    let new = ptr::from_ref(opened).cast_mut();
-    // Release: the record's fields; Acquire: those of another thread's.
-    match place.compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
-        Ok(_) => Ok(opened),
-        Err(_) => {
-            opened.close();
-            who.owner.heap(kind).ok_or(Error::OutOfMemory)
+}
+
+#[cold]
+fn open_number(who: Who<'_, HostOwner>, kind: Kind) -> Result<Number, Error> {
+    let opened = numbers::open(who.key, kind, who.account, who.overdraft);
+    let (number, entry) = opened.ok_or(Error::OutOfMemory)?;
+    let place = &who.owner.numbers[kind as usize];
+    let raw = number.into_raw();
+    // Release: the entry; Acquire: that of another thread's.
+    match place.compare_exchange(0, raw, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => Ok(number),
+        Err(other) => {
+            entry.end(number, false, || 0);
+            Number::from_raw(other).ok_or(Error::OutOfMemory)
         }
     }
 }
 
-/// What was current in a thread before a scope.
+/// A scope that a thread is in: its place on the thread's stack (see `scopes`).
 #[derive(Clone, Copy)]
 pub struct Entered {
-    cache: &'static super::cache::Cache,
-    id: usize,
+    /// Which of all threads; 0 where there was no memory to note the scope.
+    life: u64,
+    place: usize,
+}
+
+impl Entered {
+    const NOT: Self = Self { life: 0, place: 0 };
 }
 
 /// Makes `who` the owner of what this thread allocates through the global
-/// allocator. Where there is no memory for a cache, the owner stays as it was.
+/// allocator. Where there is no memory for a scope, the owner stays as it was.
+#[inline]
 pub fn enter(who: Who<'_, HostOwner>) -> Entered {
-    let cache = thread::current();
-    // Before anything else: the first entry tends, and that may end the cache.
-    let before = Entered { cache, id: cache.id() };
-    let found = thread::find(who.key, Kind::Ambient);
-    if let Some(cache) = found.or_else(|| first_entry(who)) {
-        thread::set_current(cache);
+    let Some(thread) = thread::this() else { return Entered::NOT };
+    if who.key == HOST_KEY {
+        let Some(place) = thread.scopes().push(None) else { return Entered::NOT };
+        thread::set_current(&EMPTY);
+        return Entered { life: thread.life(), place };
     }
-    before
+    let Ok(number) = number_or_open(who, Kind::Ambient) else { return Entered::NOT };
+    let Ok(seat) = thread.seat(number, who.key, number.kind() as usize) else {
+        return Entered::NOT;
+    };
+    let Some(place) = thread.scopes().push(Some(number)) else { return Entered::NOT };
+    seat.line().inspect(|line| line.hold());
+    thread::set_current(seat);
+    Entered { life: thread.life(), place }
 }
 
-#[cold]
-fn first_entry(who: Who<'_, HostOwner>) -> Option<&'static super::cache::Cache> {
-    thread::tend();
-    // Tending may have made the host's.
-    let found = thread::find(who.key, Kind::Ambient);
-    found.or_else(|| thread::attach(heap_or_open(who, Kind::Ambient).ok()?, who.key).ok())
+/// Leaves a scope. The innermost one that stands is current then.
+#[inline]
+pub fn leave(entered: Entered) {
+    let Some(thread) = thread::known().filter(|thread| thread.life() == entered.life) else {
+        return;
+    };
+    let Some((owner, was_last)) = thread.scopes().remove(entered.place) else { return };
+    if let Some(number) = owner {
+        if let Some(line) = thread.ledger().opened(number) {
+            line.let_go();
+            common::settle_after_scope(number, line);
+        }
+    }
+    if was_last {
+        thread.sit_down();
+    }
 }
 
-/// Makes current what was so before; the host where that has ended meanwhile.
-pub fn leave(before: Entered) {
-    // Records are never freed: a cache that was given up has another id.
-    // One that was reclaimed may still wait in the inbox.
-    let is_still =
-        before.id == 0 || before.cache.fate() != Fate::Dead && thread::owns(before.cache);
-    let is_still = is_still && before.cache.id() == before.id;
-    thread::set_current(if is_still { before.cache } else { &super::cache::EMPTY });
+/// The key of the owner of the scope that this thread is in; the host's in none.
+pub fn current_key() -> ExpertKey {
+    let number = thread::known().and_then(|thread| thread.scopes().current());
+    // The scope's line holds the number.
+    number.and_then(|number| numbers::entry(number).key()).unwrap_or(HOST_KEY)
 }
 
 impl Engine for HostEngine {
@@ -124,8 +146,8 @@ impl Engine for HostEngine {
     #[inline(always)]
     fn allocate_at_once(self, pass: Pass, layout: Layout) -> Option<NonNull<u8>> {
         let place = size_class::looked_up(layout)?;
-        let cache = thread::passed(pass)?;
-        cache.pop(place).or_else(|| reuse(cache, place))
+        let seat = thread::passed(pass)?;
+        seat.pop(place).or_else(|| reuse(seat, place))
     }
 
     #[inline]
@@ -138,7 +160,13 @@ impl Engine for HostEngine {
     ) -> Result<NonNull<u8>, Error> {
         let remembered = if kind == Kind::Bound { thread::remembered(who.key) } else { None };
         match (size_class::looked_up(layout), remembered) {
-            (Some(place), Some(cache)) => blocks::allocate_from(cache, place, layout, zeroed),
+            (Some(place), Some(seat)) => {
+                let block = blocks::allocate_at(seat, place.class(), Limit::Usual)?;
+                if zeroed {
+                    common::zero(block, layout.size());
+                }
+                Ok(block)
+            }
             _ => allocate_slow(who, kind, layout, zeroed),
         }
     }
@@ -175,7 +203,7 @@ impl Engine for HostEngine {
     }
 
     fn raw_allocate(self, who: Who<'_, HostOwner>, size: usize) -> Result<NonNull<u8>, Error> {
-        raw::allocate(heap_or_open(who, Kind::Raw)?, size)
+        raw::allocate(number_or_open(who, Kind::Raw)?, who.key, size)
     }
 
     fn raw_size(self, key: ExpertKey, address: *const u8) -> Result<usize, Error> {
@@ -201,7 +229,7 @@ impl Engine for HostEngine {
         address: *mut u8,
         to: Who<'_, HostOwner>,
     ) -> Result<NonNull<u8>, Error> {
-        raw::transfer(from.key, address, heap_or_open(to, Kind::Raw)?)
+        raw::transfer(from.key, address, number_or_open(to, Kind::Raw)?, to.key)
     }
 
     fn drain(self, key: ExpertKey) {
@@ -209,45 +237,45 @@ impl Engine for HostEngine {
     }
 
     fn usage(self, who: Who<'_, HostOwner>) -> Usage {
-        Kind::ALL.iter().filter_map(|&kind| who.owner.heap(kind)).map(handover::usage).fold(
-            Usage::default(),
-            |sum, usage| Usage {
-                live_blocks: sum.live_blocks + usage.live_blocks,
-                live_bytes: sum.live_bytes + usage.live_bytes,
-                allocations: sum.allocations + usage.allocations,
-                frees: sum.frees + usage.frees,
-            },
-        )
+        let of_numbers = Kind::ALL.iter().filter_map(|&kind| who.owner.number(kind));
+        let own = of_numbers.map(usage::of_number).sum();
+        if who.key == HOST_KEY { usage::of_host() + own } else { own }
     }
 
     unsafe fn reclaim(self, who: Who<'_, HostOwner>, kind: Kind) -> Taken {
-        let Some(heap) = who.owner.heap(kind) else { return Taken::default() };
+        thread::tend();
+        let Some(number) = who.owner.take(kind) else { return Taken::default() };
         // SAFETY: S1 and S2 of the trait.
-        unsafe { handover::reclaim(heap) }
+        unsafe { handover::reclaim_number(number) }
     }
 
     fn adopt(self, from: Who<'_, HostOwner>, to: Who<'_, HostOwner>) -> Taken {
-        match (from.owner.heap(Kind::Ambient), to.owner.heap(Kind::Ambient)) {
-            (Some(old), Some(new)) if !ptr::eq(old, new) => handover::adopt(old, new),
-            _ => Taken::default(),
+        debug_assert!(to.key == HOST_KEY);
+        match from.owner.take(Kind::Ambient) {
+            Some(number) => handover::adopt_number(number),
+            None => Taken::default(),
         }
     }
 
     fn close(self, who: Who<'_, HostOwner>) {
-        thread::tend();
-        for kind in Kind::ALL {
-            if let Some(heap) = who.owner.take(kind) {
-                heap.close();
-            }
-        }
+        debug_assert!(Kind::ALL.iter().all(|&kind| who.owner.number(kind).is_none()));
     }
 }
 
 /// The most frequent of the slow paths, apart, so that it stays short.
 #[cold]
 #[inline(never)]
-fn reuse(cache: &'static super::cache::Cache, place: Place) -> Option<NonNull<u8>> {
-    cache.reuse_current(place.class())
+fn reuse(seat: &'static Cache, place: Place) -> Option<NonNull<u8>> {
+    if !seat.serves(place.class()) {
+        return hand_out_at_once(seat, place);
+    }
+    seat.reuse_current(place)
+}
+
+/// For an owner at a desk. Apart, as above.
+#[inline(never)]
+fn hand_out_at_once(seat: &'static Cache, place: Place) -> Option<NonNull<u8>> {
+    common::hand_out_at_once(seat, place)
 }
 
 #[cold]
@@ -262,52 +290,9 @@ fn allocate_slow(
         return Ok(blocks::dangling(layout));
     }
     thread::tend();
-    let Some(class) = blocks::class_of(layout) else {
-        let heap = heap_or_open(who, kind)?;
-        return blocks::allocate_large(heap, who.key, layout, zeroed, Purpose::New);
-    };
-    match thread::find(who.key, kind) {
-        Some(cache) => blocks::allocate_from(cache, Place::of_class(class), layout, zeroed),
-        None => {
-            let heap = heap_or_open(who, kind)?;
-            blocks::allocate_first(heap, who.key, class, layout, zeroed)
-        }
+    if who.key == HOST_KEY && kind == Kind::Ambient {
+        return resize::allocate_for_host(layout, zeroed, Purpose::New);
     }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::account::Account;
-
-    #[test]
-    fn the_id_of_a_dead_cache_may_come_again() {
-        static ACCOUNTS: [Account; 2] = [const { Account::new() }; 2];
-        static OWNERS: [HostOwner; 2] = [const { HostOwner::new() }; 2];
-        let who = |place: usize, key| Who {
-            key,
-            account: &ACCOUNTS[place],
-            owner: &OWNERS[place],
-            overdraft: false,
-        };
-        let first = ExpertKey::new(77, 1).unwrap();
-        let second = ExpertKey::from_raw(thread::id(first, Kind::Raw)).unwrap();
-        assert_eq!(thread::id(second, Kind::Bound), thread::id(first, Kind::Raw));
-        let (old, new) = (who(0, first), who(1, second));
-        let layout = Layout::new::<[u64; 8]>();
-        HostEngine.allocate(old, Kind::Raw, layout, false).unwrap();
-        // Another thread ends the first: this one's inbox stays shut.
-        let end = || {
-            // SAFETY: S1, S2: nothing uses the block, and nobody else the owner.
-            unsafe { HostEngine.reclaim(old, Kind::Raw) };
-            HostEngine.close(old);
-        };
-        std::thread::scope(|scope| scope.spawn(end).join().unwrap());
-        let block = HostEngine.allocate(new, Kind::Bound, layout, false).unwrap();
-        assert_eq!(HostEngine.owner_of(block.as_ptr()), Some(second));
-        // SAFETY: S1, S2: as above.
-        unsafe { HostEngine.reclaim(new, Kind::Bound) };
-        HostEngine.close(new);
-        assert_eq!((ACCOUNTS[0].charged(), ACCOUNTS[1].charged()), (0, 0));
-    }
+    let number = number_or_open(who, kind)?;
+    resize::allocate_for(number, who.key, layout, zeroed, Purpose::New)
 }

@@ -86,19 +86,32 @@ impl Arena {
         chunk.set_start(1, false);
         chunk_map::remove(chunk);
         if self.kept.is_over() && visit::nobody_else_is_pinned() {
-            self.kept.trim(|old| self.unmap_chunk(old));
+            self.kept.trim(|old| self.unmap_or_keep(old));
         }
         if self.kept.has_room(chunk.bytes()) {
             self.kept.keep(chunk);
         } else if visit::nobody_else_is_pinned() {
-            self.unmap_chunk(chunk);
+            self.unmap_or_keep(chunk);
         } else {
             // Somebody might just read a header of it: the addresses stay, and
             // slice 0, until the threads are quiet.
             paths::entered(Path::HugeKept);
-            chunk.purge_behind(chunk.base() + SLICE);
-            self.kept.keep(chunk);
+            self.keep_purged(chunk);
         }
+    }
+
+    /// Unmaps a huge chunk that is not kept, or keeps it where the system does not
+    /// take it.
+    fn unmap_or_keep(&self, chunk: &'static Chunk) {
+        if !self.unmap_chunk(chunk) {
+            self.keep_purged(chunk);
+        }
+    }
+
+    /// Keeps a huge chunk beyond what may be kept (N2).
+    fn keep_purged(&self, chunk: &'static Chunk) {
+        chunk.purge_behind(chunk.base() + SLICE);
+        self.kept.keep(chunk);
     }
 
     /// A kept chunk of a length in `lengths`, in the map again.
@@ -114,11 +127,12 @@ impl Arena {
     }
 
     /// Unmaps a chunk that was kept since before the last tick, if there is one and
-    /// nobody can be looking at it. Returns whether there was.
+    /// nobody can be looking at it; where the system does not take it, it is kept
+    /// until after the next tick. Returns whether there was one.
     pub fn release_old(&self) -> bool {
         if !visit::nobody_else_is_pinned() {
             return false;
         }
-        self.kept.take_old().inspect(|chunk| self.unmap_chunk(chunk)).is_some()
+        self.kept.take_old().inspect(|chunk| self.unmap_or_keep(chunk)).is_some()
     }
 }

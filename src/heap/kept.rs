@@ -7,8 +7,9 @@
 //! - N1 a kept chunk is huge, has no span, and is neither in the map nor on the
 //!   arena's list.
 //! - N2 `bytes` is the sum of the kept chunks' lengths, at most [`MOST`]; but for
-//!   those that could not be unmapped because a thread might have been looking at
-//!   them, which have no physical pages behind slice 0.
+//!   those that could not be unmapped, because a thread might have been looking at
+//!   them or because the system refused. Their physical pages behind slice 0 were
+//!   purged.
 
 use core::cell::Cell;
 use core::ops::RangeInclusive;
@@ -51,9 +52,13 @@ impl Kept {
         chunk.next.set(self.young.replace(Some(chunk)));
     }
 
-    /// Takes out as many as are too many, for `unmap`.
+    /// Takes out as many as are too many, each once, for `unmap`, which may keep it
+    /// again.
     pub fn trim(&self, unmap: impl Fn(&'static Chunk)) {
-        while let Some(chunk) = self.chunks().next().filter(|_| self.is_over()) {
+        for chunk in self.chunks() {
+            if !self.is_over() {
+                break;
+            }
             self.remove(chunk);
             unmap(chunk);
         }

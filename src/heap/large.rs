@@ -10,18 +10,25 @@ use core::ptr::{self, NonNull};
 
 use super::arena::{self, Chunk, Run};
 use super::cache::Cache;
-use super::free_block;
-use super::geometry::{CHUNK, PAGE, SLICE, SLICES};
+use super::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, PAGE, SLICE, SLICES};
 use super::paths::{self, Path};
 use super::record::{Heap, Lists};
 use super::span::{Span, State};
 use super::{address, chunk_map, huge, idle, pressure, thread};
 use crate::error::Error;
 use crate::key::ExpertKey;
-use crate::sync::Ordering::Relaxed;
 
 /// The most bytes a block may have that lies in a chunk with others.
 const IN_CHUNK_MAX: usize = CHUNK / 2;
+
+/// The most slices that such a block may be aligned to: in an empty chunk there is
+/// a place for the largest of them.
+const IN_CHUNK_ALIGN: usize = SLICES / 4;
+
+const _: () = {
+    let first = FIRST_SLICE.next_multiple_of(IN_CHUNK_ALIGN);
+    assert!(first + IN_CHUNK_MAX / SLICE <= FIRST_SLICE + BLOCK_SLICES);
+};
 
 /// What a block is allocated for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +77,7 @@ pub fn allocate(
 ) -> Result<NonNull<u8>, Error> {
     let bytes = layout.size().checked_next_multiple_of(PAGE).ok_or(Error::OutOfMemory)?;
     let slice_align = layout.align().div_ceil(SLICE);
-    if bytes <= IN_CHUNK_MAX && slice_align <= SLICES / 2 {
+    if bytes <= IN_CHUNK_MAX && slice_align <= IN_CHUNK_ALIGN {
         return allocate_in_chunk(heap, key, bytes, slice_align, zeroed, purpose);
     }
     make_room(heap, bytes);
@@ -99,9 +106,8 @@ fn allocate_in_chunk(
     purpose: Purpose,
 ) -> Result<NonNull<u8>, Error> {
     let slices = bytes.div_ceil(SLICE).max(1);
-    let cache = thread::find(key, heap.kind()).filter(|cache| ptr::eq(cache.heap(), heap));
+    let cache = cache_for(heap);
     if let Some(span) = cache.and_then(|cache| cache.take_spare(bytes, slice_align)) {
-        unmark(span);
         return Ok(hand_out(span, zeroed));
     }
     cache.map(Cache::give_spares);
@@ -117,6 +123,15 @@ fn allocate_in_chunk(
     begin(heap, key, &run, State::Large, run.start(), bytes, purpose)?;
     run.header().set_cache(cache);
     Ok(hand_out(run.header(), zeroed && !run.fresh))
+}
+
+/// This thread's cache for `heap`, if it has one: an owner may have spans to itself without.
+fn cache_for(heap: &'static Heap) -> Option<&'static Cache> {
+    let cache = match heap.number() {
+        Some(number) => thread::known()?.cache_of(number),
+        None => thread::host_cache(),
+    };
+    cache.filter(|cache| ptr::eq(cache.heap(), heap))
 }
 
 /// Gives back what this thread holds in vain of the heap's owner, where the
@@ -138,8 +153,7 @@ fn begin(
     purpose: Purpose,
 ) -> Result<(), Error> {
     let span = run.header();
-    span.begin(0, state, bytes, start, run.slices as u32, run.fresh);
-    unmark(span);
+    span.begin(0, state, bytes, start, run.slices as u32, run.fresh, false);
     span.set_heap(heap);
     heap.with(|lists| {
         if !heap.is_of(key) {
@@ -162,13 +176,6 @@ fn begin(
     })
 }
 
-/// Takes off whatever mark the block's memory has from an earlier life, before
-/// anybody can find the block: a stale pointer finds none that is live.
-fn unmark(span: &Span) {
-    // SAFETY: a page or more, mapped, and nobody's.
-    (unsafe { free_block::second_word(block_of(span)) }).store(0, Relaxed);
-}
-
 fn block_of(span: &Span) -> NonNull<u8> {
     // SAFETY: the start of a block in its mapped chunk.
     unsafe { address::block_at(span.start()) }
@@ -178,7 +185,7 @@ fn hand_out(span: &'static Span, fill: bool) -> NonNull<u8> {
     let memory = block_of(span);
     if fill {
         // SAFETY: the block's bytes, nobody's yet.
-        unsafe { free_block::zero(memory, span.block_size()) };
+        unsafe { memory.write_bytes(0, span.block_size()) };
     }
     memory
 }
@@ -291,6 +298,36 @@ pub unsafe fn shrink(span: &'static Span, size: usize) {
     if bytes < span.block_size() {
         chunk_map::find(span.start()).and_then(|chunk| cut(chunk, span, bytes));
     }
+}
+
+/// Whether a block of so many bytes has a mapping to itself, whatever its alignment.
+pub fn is_huge(size: usize) -> bool {
+    size > IN_CHUNK_MAX
+}
+
+/// Moves a huge block that is aligned beyond a slice to the start of its mapping, where
+/// its header is found from its address, with the first `kept` of its bytes, and makes
+/// it `size` bytes long. Nothing is asked of the quota or of the system. `None` where
+/// the block is none.
+///
+/// # Safety
+///
+/// - S1 `span` is that of a live huge block, used by the caller; `kept <= size`, and
+///   the block has room for both.
+pub unsafe fn slide(span: &'static Span, kept: usize, size: usize) -> Option<NonNull<u8>> {
+    let chunk = chunk_map::find(span.start())?;
+    // SAFETY: the second slice of a mapped chunk.
+    let start = unsafe { address::block_at(chunk.base() + SLICE) };
+    // SAFETY: S1: both ranges are in the mapping, this one in front, and the caller's.
+    unsafe { start.copy_from(block_of(span), kept) };
+    span.set_start(start.addr().get());
+    let bytes = size.max(1).next_multiple_of(PAGE);
+    if bytes < span.block_size() {
+        cut(chunk, span, bytes)?;
+    } else {
+        narrow(chunk, span, bytes);
+    }
+    Some(start)
 }
 
 /// Makes a large block `bytes` long, which are fewer than it has. `None` where its

@@ -12,8 +12,9 @@ use super::free_block::{FreeBlock, FreeList};
 use super::paths::{self, Path};
 use super::remote::RemoteState;
 use super::span::{Span, State};
-use super::{large, thread, visit};
-use crate::sync::{AtomicUsize, Ordering::Relaxed};
+use super::{common, large, thread, visit};
+use crate::sync::AtomicUsize;
+use crate::sync::Ordering::{Relaxed, Release};
 
 /// Frees that were refused, because the block was free already or no block.
 /// A statistic: orders nothing.
@@ -47,7 +48,7 @@ pub unsafe fn free(header: &'static Span, memory: NonNull<u8>) {
         // SAFETY: S1 and S2 are handed on.
         return unsafe { free_elsewhere(header, memory) };
     }
-    // SAFETY: S1, S2; only a span's first header has a thread, this one (S3).
+    // SAFETY: S1, S2; only the first header of a span without tags has it as it is (S3).
     unsafe { free_own(header, memory) };
 }
 
@@ -63,7 +64,8 @@ unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
     // SAFETY: S2; the pointer has the chunk's provenance.
     span.local.set(unsafe { FreeBlock::new(memory, span.local.get()) }.into());
     let wait = span.wait.load(Relaxed).wrapping_sub(1);
-    span.wait.store(wait, Relaxed);
+    // Release: what was in the block, and its words, to whoever counts the free blocks.
+    span.wait.store(wait, Release);
     if wait == 0 {
         noticed(span);
     }
@@ -101,13 +103,88 @@ pub fn noticed(span: &'static Span) {
 #[cold]
 #[inline(never)]
 pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
+    // S3: a tagged span of this thread.
+    if header.thread.load(Relaxed) == thread::token() | TAGGED {
+        // SAFETY: S1 and S2 are handed on.
+        return unsafe { free_own_tagged(header, memory) };
+    }
     // S3: the first header of another thread's span, or of one just left.
-    // SAFETY: S1 and S2 are handed on.
-    if header.thread.load(Relaxed) != 0 && unsafe { push_owned(header, memory) } {
+    if header.thread.load(Relaxed) != 0 {
+        // SAFETY: S1 is handed on.
+        if !unsafe { untag(header, memory) } {
+            return refuse();
+        }
+        // SAFETY: S1 and S2 are handed on.
+        if !unsafe { push_owned(header, memory) } {
+            // SAFETY: S1 and S2 are handed on; the first header of its span.
+            unsafe { push_any(header, memory) };
+        }
         return;
     }
     // SAFETY: S1 and S2 are handed on.
     unsafe { free_unowned(header, memory) };
+}
+
+/// What a span's thread word has beside the token where the span is tagged.
+pub const TAGGED: usize = 1;
+
+/// Frees a block of a tagged span of this thread.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free`]; `span` is the block's and this thread's.
+#[inline]
+unsafe fn free_own_tagged(span: &'static Span, memory: NonNull<u8>) {
+    let Some(number) = common::take_own_tag(span, memory.addr().get()) else { return refuse() };
+    common::count_free(number, span.class());
+    // SAFETY: S1, S2.
+    unsafe { free_own(span, memory) };
+}
+
+/// Takes the tag of a block that is freed by another thread than its span's, or in a span
+/// that no thread owns, and counts the free. False where it is no block in use.
+///
+/// # Safety
+///
+/// - S1 as for [`free`]; `span` is the block's.
+unsafe fn untag(span: &'static Span, memory: NonNull<u8>) -> bool {
+    if !span.is_tagged() {
+        return true;
+    }
+    let number = common::take_tag(span, memory.addr().get());
+    number.inspect(|&number| common::count_free(number, span.class()));
+    number.is_some()
+}
+
+/// Gives back a raw block of a span with a class, whose tag was taken off.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free`], but for the tag; `span` is the block's.
+pub unsafe fn free_untagged(span: &'static Span, memory: NonNull<u8>) {
+    if span.thread.load(Relaxed) == thread::token() | TAGGED {
+        // SAFETY: S1, S2.
+        return unsafe { free_own(span, memory) };
+    }
+    // SAFETY: S1, S2.
+    unsafe { push_any(span, memory) };
+}
+
+/// Gives back a block whose tag a sweep has taken off. Under the lock of the span's heap.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free`], but for the tag; `span` is the block's.
+pub unsafe fn push_swept(span: &'static Span, memory: NonNull<u8>) {
+    // SAFETY: S1 and S2.
+    let block = unsafe { remote_block(memory) };
+    let pushed = span.remote.push(block.addr() - span.start(), |state| {
+        link(span, block, state);
+        true
+    });
+    if pushed.is_none() {
+        refuse();
+    }
 }
 
 /// Pushes a block to the remote list of a span that a thread owns; false where
@@ -183,6 +260,12 @@ unsafe fn free_unowned(header: &'static Span, memory: NonNull<u8>) {
         State::Large | State::Huge | State::Spare => unsafe { large::free(span, memory) },
         // SAFETY: S1 and S2 are handed on.
         _ if span.thread.load(Relaxed) == thread::token() => unsafe { free_own(span, memory) },
+        _ if span.thread.load(Relaxed) == thread::token() | TAGGED => {
+            // SAFETY: S1 and S2 are handed on.
+            unsafe { free_own_tagged(span, memory) };
+        }
+        // SAFETY: S1 is handed on.
+        _ if !unsafe { untag(span, memory) } => refuse(),
         // SAFETY: S1 and S2 are handed on.
         _ => unsafe { push_any(span, memory) },
     }
@@ -205,7 +288,8 @@ unsafe fn push_any(span: &'static Span, memory: NonNull<u8>) {
         // ends it; until then nobody may release its chunk. (Where the span was
         // owned and left again between the look and the exchange, this may be
         // wrong: an empty span then waits for who allocates next.)
-        let is_last = || span.own_free() + state.count() + 1 >= span.carved();
+        let free = || span.own_free().wrapping_add(state.count());
+        let is_last = || free().wrapping_add(1) >= span.carved();
         if state.is_abandoned() && pin.is_none() && is_last() {
             pin = Some(visit::pin_anything());
         }

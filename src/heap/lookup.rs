@@ -1,60 +1,98 @@
 //! From an untrusted address to what lies there.
 //!
-//! Nothing is read but the chunk map, and then headers and blocks of chunks
-//! found in it. The caller is pinned, so those stay mapped.
+//! Nothing is read but the chunk map, and then headers and tags of chunks found in it,
+//! which are never anything else (see `geometry`). The caller is pinned, so the chunks
+//! stay mapped. What a header says may be another's the moment after: whoever acts on it
+//! takes a tag, which says all that is needed by itself (TAG1), or looks again.
 
 use core::ptr::NonNull;
 
 use super::address;
 use super::chunk_map;
-use super::free_block;
+use super::geometry::{FIRST_SLICE, SLICE};
+use super::numbers;
 use super::record::Heap;
+use super::size_class;
 use super::span::{Span, State};
+use super::tags::{self, Tag, TagWord};
 use super::visit::{self, Pin};
-use crate::engine::Kind;
 use crate::key::ExpertKey;
 
 /// The block that an address points to or into: carved, in use or free.
 pub struct Found<'p> {
     pub span: &'p Span,
-    pub heap: &'static Heap,
-    /// The block's start.
+    /// The block's start, as its place and the class of its tag have it, or its span's.
     pub start: NonNull<u8>,
+    /// Where its tag is, if it may have one.
+    pub tag: Option<&'p TagWord>,
 }
 
-/// The block that holds `address`, if one does. Valid while `_pin` is held and
-/// as far as nobody frees the span meanwhile: look again where that matters.
+/// The block that holds `address`, if one does.
 pub fn find(address: usize, _pin: &Pin) -> Option<Found<'_>> {
     let chunk = chunk_map::find(address)?;
     // Beyond its first unit a huge chunk has no slice numbers; it has one span.
-    let slice = if chunk.is_huge() { 1 } else { address::slice_of(address) };
-    let first = chunk.start_before(slice).filter(|&first| first > 0)?;
+    let (slice, least) =
+        if chunk.is_huge() { (1, 1) } else { (address::slice_of(address), FIRST_SLICE) };
+    let first = chunk.start_before(slice).filter(|&first| first >= least)?;
     let span = chunk.header(first);
-    let heap = span.heap_seen()?;
-    let start = span.block_start(address)?;
+    let begin = chunk.base() + first * SLICE;
+    let (start, tag) = if span.is_large() {
+        let offset = address.checked_sub(span.start())?;
+        (offset < span.block_size()).then_some(())?;
+        (span.start(), Some(span.mark()))
+    } else if span.is_tagged() {
+        let class = span.class();
+        let index = tags::index_of(class, address - begin);
+        (index < size_class::capacity(class) as usize).then_some(())?;
+        // SAFETY: a slice for blocks of a mapped chunk; the index is one of the class.
+        (begin + index * size_class::size_of(class), Some(unsafe { tags::word_at(begin, index) }))
+    } else {
+        (span.block_start(address)?, None)
+    };
     // SAFETY: inside a mapped chunk.
-    let start = unsafe { address::block_at(start) };
-    Some(Found { span, heap, start })
+    Some(Found { span, start: unsafe { address::block_at(start) }, tag })
+}
+
+impl Found<'_> {
+    /// Whether `tag` is one of the block at [`start`](Self::start), whatever the span is
+    /// by now.
+    fn is_of(&self, tag: Tag) -> bool {
+        match tag.class() {
+            // The place of the tag and its class tell the block, and `start` was made of
+            // a class: is it the same one?
+            Some(class) => self.span.class() == class,
+            None => tag != Tag::NONE,
+        }
+    }
 }
 
 /// The owner of the block that `address` points to or into. The block is not read,
-/// for its content is the program's: one that was freed is its owner's still, as
-/// long as the span is. Of a raw block two words in front are the heap's, and tell.
+/// for its content is the program's. A freed block of a span without tags is its owner's
+/// still, as long as the span is.
 pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
     let pin = visit::pin_anything();
     loop {
         let found = find(address.addr(), &pin)?;
-        let is_raw = found.heap.is_kind(Kind::Raw) && !found.span.is_large();
-        // SAFETY: a block's start.
-        let is_free = || unsafe { free_block::has_guard(found.start) };
+        if let Some(word) = found.tag.filter(|_| found.span.is_tagged()) {
+            let tag = word.load();
+            let number = tag.number()?;
+            let key = numbers::entry(number).key();
+            // Whose the number was while the block had it: it still has it.
+            if word.load() == tag && found.is_of(tag) {
+                return key;
+            }
+            crate::sync::delay();
+            continue;
+        }
+        let heap = found.span.heap_seen()?;
         // A large block that is free has no span any more, or a spare one.
-        if matches!(found.span.state(), State::Free | State::Spare) || is_raw && is_free() {
+        if matches!(found.span.state(), State::Free | State::Spare) {
             return None;
         }
-        let key = found.heap.key();
+        let key = heap.key();
         // The host may have adopted the span since, and somebody else may have
         // the record. What the host has it keeps.
-        if found.span.heap().is_some_and(|now| core::ptr::eq(now, found.heap)) {
+        if found.span.heap().is_some_and(|now: &Heap| core::ptr::eq(now, heap)) {
             return key;
         }
     }

@@ -13,6 +13,7 @@ mod cache;
 pub mod check;
 mod chunk;
 mod chunk_map;
+mod common;
 mod exit;
 mod fork;
 mod free_block;
@@ -24,8 +25,10 @@ mod id_hash;
 mod idle;
 mod kept;
 mod large;
+mod ledger;
 mod local;
 mod lookup;
+mod numbers;
 mod paths;
 mod pins;
 mod pressure;
@@ -34,21 +37,28 @@ mod record;
 mod refill;
 mod remote;
 mod resize;
+mod scopes;
 mod size_class;
 mod span;
+mod stripes;
+mod sweep;
 mod tables;
+mod tags;
 mod thread;
 mod tls;
+mod usage;
 mod visit;
 
 pub use blocks::{alloc, alloc_zeroed, dealloc};
-pub use host::{Entered, HostEngine, enter, leave};
+pub use host::{Entered, HostEngine, current_key, enter, leave};
 #[cfg(feature = "testing")]
 pub use paths::{Path, count};
 pub use resize::realloc;
 #[cfg(feature = "testing")]
 pub use tables::mapped_bytes as table_bytes;
 pub use visit::{Pin, pin};
+
+pub use crate::source::system_limit;
 
 /// Totals of the process-wide heap.
 ///
@@ -81,6 +91,8 @@ pub fn stats() -> HeapStats {
 /// Gives free physical memory back to the system at once: what is empty in
 /// this thread's caches, and every free slice. Time in what is given back.
 pub fn purge() {
+    thread::tend();
+    sweep::sweep();
     thread::end_empty_spans();
     arena::purge();
 }

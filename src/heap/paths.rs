@@ -56,14 +56,22 @@ pub enum Path {
     Purged,
     /// A chunk went back to the system.
     ChunkReleased,
+    /// The system did not take a chunk back.
+    NotUnmapped,
     /// A block without its guard came up to be handed out, and was not.
     GuardMissed,
+    /// An owner got spans of its own for a class that had grown.
+    ClassGrown,
+    /// An owner got spans of its own because it was busy.
+    BusyOwner,
+    /// A sweep looked for blocks of owners that had ended.
+    Swept,
 }
 
 #[cfg(feature = "testing")]
 impl Path {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 29] = [
         Self::AdoptedSpan,
         Self::CollectedRemote,
         Self::Pressure,
@@ -88,7 +96,11 @@ impl Path {
         Self::HeapMoved,
         Self::Purged,
         Self::ChunkReleased,
+        Self::NotUnmapped,
         Self::GuardMissed,
+        Self::ClassGrown,
+        Self::BusyOwner,
+        Self::Swept,
     ];
 }
 

@@ -9,12 +9,14 @@
 use core::ptr::NonNull;
 
 use super::cache::{Cache, Fate};
+use super::common;
+use super::numbers::{self, Standing};
 use super::paths::{self, Path};
 use super::record::{Heap, Lists};
 use super::size_class::{self, CLASSES, Place, SMALL_MAX};
 use super::span::{Span, SpanList, State};
 use super::thread;
-use crate::engine::Kind;
+use crate::account::Account;
 use crate::error::Error;
 
 impl Cache {
@@ -46,6 +48,10 @@ impl Cache {
             if let Some(block) = self.pop(Place::of_class(class)) {
                 return Ok(block);
             }
+        }
+        // What is free in common spans does as well.
+        if let Some(block) = common::allocate_instead(self, class) {
+            return Ok(block);
         }
         self.allocate_beyond(class, why)
     }
@@ -169,23 +175,35 @@ impl Cache {
     }
 }
 
-/// The quota of the owner of `heap`, or one above it, has refused: gives back what
-/// this thread's caches hold in vain of it. Returns whether they were looked
-/// through.
-///
-/// An expert that neither is nor has a parent has three at most; otherwise all of
-/// the thread's are asked whether they share a quota with it.
-#[cold]
+/// The quota of the owner of `heap`, or one above it, has refused: see
+/// [`relieve_owner`].
 pub fn relieve(heap: &Heap) -> bool {
-    let account = heap.account();
-    let add = |looks, cache: &'static Cache| cache.look_through() || looks;
-    if account.is_related() {
-        let shares = |cache: &&Cache| cache.heap().account().shares_with(account);
-        return thread::caches().filter(shares).fold(false, add);
-    }
-    let of_kind = |kind| heap.key().and_then(|key| thread::find(key, kind));
-    Kind::ALL.into_iter().filter_map(of_kind).fold(false, add)
+    relieve_owner(heap.account())
 }
+
+/// A quota in the chain of `account` has refused: gives back what this thread's caches
+/// hold in vain of it, and credit. Returns whether caches were looked through.
+///
+/// All caches of the thread are asked whether they share a quota with it, and some of
+/// its lines: a refusal takes microseconds, however many owners there are.
+#[cold]
+pub fn relieve_owner(account: &Account) -> bool {
+    let Some(thread) = thread::known() else { return false };
+    let is_related = account.is_related();
+    let shares =
+        |other: &Account| core::ptr::eq(other, account) || is_related && other.shares_with(account);
+    for (number, line) in thread.ledger().open_lines().take(LINES_PER_REFUSAL) {
+        let entry = numbers::entry(number);
+        if line.credit() > 0 && entry.standing() == Standing::Live && shares(entry.account()) {
+            common::settle(number, line, 0);
+        }
+    }
+    let add = |looks, cache: &'static Cache| cache.look_through() || looks;
+    thread.caches().filter(|cache| shares(cache.heap().account())).fold(false, add)
+}
+
+/// Of how many owners a thread takes credit back for one refusal.
+const LINES_PER_REFUSAL: usize = 16;
 
 /// The classes up to twice the size whose blocks can stand in for those of
 /// `class`: aligned as well, and in spans of one slice as well.

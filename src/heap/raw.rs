@@ -2,38 +2,47 @@
 //! plug-in that may be broken, so nothing is trusted.
 //!
 //! ```text
-//!  word 0       word 1 (the mark)          16
+//!  word 0       word 1                     16
 //!  +-----------+--------------------------+------------------------- --+
-//!  | size      | ~guard ^ key: live       | size bytes, zero-filled     |
+//!  | size      | unused                   | size bytes, zero-filled     |
 //!  +-----------+--------------------------+------------------------- --+
-//!              ^ of a free block: its guard
 //! ```
+//!
+//! What makes a block a raw one lies out of band: its tag (see `tags`), or, of a block
+//! with a span of its own, the `mark` in the span's header. No program writes there, so
+//! what looks like a raw block is one.
 //!
 //! Invariants
 //!
-//! - W1 a block of a raw heap is live iff its mark is in place, which names the
-//!   address and the owner. The mark is taken off with one compare-exchange, so
-//!   of two frees one succeeds, and neither takes a block that another owner
-//!   has been given at that address meanwhile.
-//! - W2 raw heaps hold raw blocks only, so every carved block has the two
-//!   words, and nobody but this file and the free lists writes them (an
-//!   overrun from the block before makes a mark unrecognisable: an error).
+//! - W1 a raw block of an owner is live iff its tag, or mark, has the owner's number. A
+//!   call that acts on it first takes the tag *in work*, by one exchange. So of two
+//!   frees one succeeds; a free that is late takes no block that another owner has got at
+//!   that address; and others who want the block wait until the call is done: to them it
+//!   is there all the time.
+//! - W2 while a call for an owner runs, the owner does not end (its caller has borrowed
+//!   or pinned it), so the owner's number stays its own (NUM3).
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::free_block::{guard_of, second_word};
+use super::cache::Cache;
+use super::common::{self, Limit};
+use super::large::{self, Purpose};
 use super::lookup::{self, Found};
-use super::record::Heap;
+use super::numbers::{self, Number};
+use super::resize::{self, Resized};
+use super::size_class::Place;
+use super::span::Span;
+use super::tags::{Tag, TagWord};
 use super::visit::{self, Pin};
-use super::{blocks, resize};
+use super::{blocks, local, thread};
 use crate::engine::Kind;
 use crate::error::Error;
 use crate::key::ExpertKey;
-use crate::sync::{AtomicUsize, Ordering, Ordering::Relaxed};
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 /// What stands in front of the memory handed out, in bytes.
-const PREFIX: usize = 16;
+pub const PREFIX: usize = 16;
 const _: () = assert!(PREFIX >= super::free_block::WORDS);
 
 /// The layout of the block behind `size` bytes; `None` where it overflows. One
@@ -42,77 +51,183 @@ fn layout_of(size: usize) -> Option<Layout> {
     Layout::from_size_align(size.max(1).checked_add(PREFIX)?, PREFIX).ok()
 }
 
-/// Allocates a raw block of `size` bytes for the raw heap `heap`.
+/// Allocates a raw block of `size` bytes for the owner of `number`, which has `key`.
 ///
 /// # Errors
 ///
 /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`].
-pub fn allocate(heap: &'static Heap, size: usize) -> Result<NonNull<u8>, Error> {
-    let (block, key) = obtain(heap, size)?;
-    Ok(hand_out(block, key, size))
-}
-
-/// A block for `size` bytes that bears no mark yet, and whose it is.
-fn obtain(heap: &'static Heap, size: usize) -> Result<(NonNull<u8>, ExpertKey), Error> {
+pub fn allocate(number: Number, key: ExpertKey, size: usize) -> Result<NonNull<u8>, Error> {
     let layout = layout_of(size).ok_or(Error::OutOfMemory)?;
-    let key = heap.key().ok_or(Error::InvalidKey)?;
-    Ok((blocks::allocate_in(heap, key, Kind::Raw, layout, true)?, key))
+    let block = obtain(number, key, layout, true, Purpose::New)?;
+    Ok(hand_out(block, number, size))
 }
 
-/// What a raw block of `key` that is live carries in its second word.
-pub fn mark_of(block: NonNull<u8>, key: ExpertKey) -> usize {
-    !guard_of(block.addr().get()) ^ key.into_raw()
+/// A block for `layout` that bears no tag yet.
+///
+/// # Errors
+///
+/// As [`allocate`]; [`Error::InvalidKey`] where the owner has ended.
+pub fn obtain(
+    number: Number,
+    key: ExpertKey,
+    layout: Layout,
+    zeroed: bool,
+    purpose: Purpose,
+) -> Result<NonNull<u8>, Error> {
+    thread::tend();
+    let Some(class) = blocks::class_of(layout) else {
+        return resize::allocate_large_for(number, key, layout, zeroed, purpose);
+    };
+    let thread = thread::this().ok_or(Error::OutOfMemory)?;
+    let limit = if purpose == Purpose::Fit { Limit::Strict } else { Limit::Usual };
+    let block = obtain_classed(thread.seat_guest(number, key)?, class, limit)?;
+    if zeroed {
+        common::zero(block, layout.size());
+    }
+    Ok(block)
 }
 
-fn hand_out(block: NonNull<u8>, key: ExpertKey, size: usize) -> NonNull<u8> {
-    // SAFETY: 16 bytes or more, aligned to 16.
-    let size_word = unsafe { block.cast::<AtomicUsize>().as_ref() };
-    size_word.store(size, Relaxed);
-    // Release: the content, to whoever is told the address by nobody but reads the
-    // mark (the Acquire in `claim`).
-    // SAFETY: as above.
-    (unsafe { second_word(block) }).store(mark_of(block, key), Ordering::Release);
-    // SAFETY: the block has `PREFIX + size` bytes.
+fn obtain_classed(seat: &'static Cache, class: usize, limit: Limit) -> Result<NonNull<u8>, Error> {
+    if !seat.serves(class) {
+        return common::allocate(seat, class, false, limit);
+    }
+    match (seat.pop(Place::of_class(class)), limit) {
+        (Some(block), _) => Ok(block),
+        (None, Limit::Usual) => seat.allocate_slow(class),
+        (None, Limit::Strict) => seat.allocate_within(class),
+    }
+}
+
+/// Notes the size of a block, tags it, and gives out the memory behind the prefix.
+fn hand_out(block: NonNull<u8>, number: Number, size: usize) -> NonNull<u8> {
+    set_size(block, size);
+    // SAFETY: a block just obtained.
+    let span = unsafe { blocks::span_of(block) };
+    if span.is_large() {
+        span.mark().store(Tag::large(number));
+    } else {
+        span.tag_word(block.addr().get()).store(Tag::new(number, span.class()));
+    }
+    // SAFETY: the block has `PREFIX` bytes and more.
     unsafe { block.add(PREFIX) }
 }
 
-/// The live raw block of `key` whose memory begins at `address`, and its heap.
-/// It may be freed at any moment: see [`claim`].
-fn find(
-    key: ExpertKey,
-    address: *const u8,
-    pin: &Pin,
-) -> Result<(NonNull<u8>, &'static Heap), Error> {
-    let block = address.addr().checked_sub(PREFIX).ok_or(Error::InvalidPointer)?;
-    let Found { heap, start, .. } = lookup::find(block, pin).ok_or(Error::InvalidPointer)?;
-    if !heap.is_kind(Kind::Raw) || start.addr().get() != block {
-        return Err(Error::InvalidPointer);
-    }
-    let owner = heap.key().ok_or(Error::InvalidPointer)?;
-    // SAFETY: W2: a carved block's start.
-    let mark = unsafe { second_word(start) };
-    // Acquire: the block as it was handed out (the Release in `hand_out`).
-    if mark.load(Ordering::Acquire) != mark_of(start, owner) {
-        return Err(Error::InvalidPointer);
-    }
-    if owner != key {
-        return Err(Error::AccessDenied);
-    }
-    Ok((start, heap))
+fn set_size(block: NonNull<u8>, size: usize) {
+    // SAFETY: 16 bytes or more, aligned to 16.
+    let word = unsafe { block.cast::<AtomicUsize>().as_ref() };
+    word.store(size, Relaxed);
 }
 
-/// The size that a raw block says it has. A plug-in may have written over it;
-/// it stays inside the block.
-///
-/// # Safety
-///
-/// - S1 `block` is the start of a carved raw block, in a chunk that stays mapped.
-unsafe fn size_of(block: NonNull<u8>) -> usize {
-    // SAFETY: S1, and W2.
-    let size = unsafe { block.cast::<AtomicUsize>().as_ref() }.load(Relaxed);
-    // SAFETY: S1; raw blocks are aligned to 16 bytes.
+/// A live raw block that this call is at work on (TAG4): nobody else is. Its tag is put
+/// back when this is dropped, unless the block was freed.
+struct Work<'p> {
+    block: NonNull<u8>,
+    span: &'p Span,
+    word: &'p TagWord,
+    tag: Tag,
+    number: Number,
+}
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        self.word.store(self.tag);
+    }
+}
+
+impl<'p> Work<'p> {
+    /// Takes the live block of `key` whose memory begins at `address`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidPointer`], [`Error::AccessDenied`].
+    fn begin(key: ExpertKey, address: *const u8, pin: &'p Pin) -> Result<Self, Error> {
+        let block = address.addr().checked_sub(PREFIX).ok_or(Error::InvalidPointer)?;
+        let mut waited = 0;
+        loop {
+            let Found { span, start, tag } =
+                lookup::find(block, pin).ok_or(Error::InvalidPointer)?;
+            let word = tag.filter(|_| start.addr().get() == block).ok_or(Error::InvalidPointer)?;
+            crate::sync::delay();
+            let tag = word.load();
+            let number = tag.number().filter(|number| number.kind() == Kind::Raw);
+            let number = number.ok_or(Error::InvalidPointer)?;
+            let owner = numbers::entry(number).key().ok_or(Error::InvalidPointer)?;
+            if owner != key {
+                return Err(Error::AccessDenied);
+            }
+            if tag.is_in_work() {
+                // Somebody resizes it, say. What becomes of it is seen then.
+                if !wait(&mut waited) {
+                    return Err(Error::InvalidPointer);
+                }
+                continue;
+            }
+            crate::sync::delay();
+            if !word.exchange(tag, tag.in_work()) {
+                continue;
+            }
+            let work = Self { block: start, span, word, tag, number };
+            // With the tag taken, the block's span is what its tag says (TAG1). The header
+            // may have been another's before.
+            let is_same = match tag.class() {
+                Some(class) => span.class() == class,
+                None => span.start() == block,
+            };
+            if is_same {
+                return Ok(work);
+            }
+        }
+    }
+
+    /// The size asked for. A plug-in may have written over it; it stays inside the block.
+    fn size(&self) -> usize {
+        // SAFETY: a live raw block's first word.
+        let size = unsafe { self.block.cast::<AtomicUsize>().as_ref() }.load(Relaxed);
+        size.min(self.span.block_size().saturating_sub(PREFIX))
+    }
+
+    /// Frees the block.
+    fn free(self) {
+        let Self { block, number, word, .. } = self;
+        core::mem::forget(self);
+        word.store(Tag::NONE);
+        release(block, number);
+    }
+
+    /// What the plug-in knows of the block.
+    fn memory(&self) -> NonNull<u8> {
+        // SAFETY: the block has `PREFIX` bytes and more.
+        unsafe { self.block.add(PREFIX) }
+    }
+}
+
+/// Waits a little for another call, for the time after `waited` times. False where it is
+/// one of a thread that a child of `fork` does not have.
+fn wait(waited: &mut u32) -> bool {
+    const LOOKS: u32 = 64;
+    const LONG: u32 = 10_000;
+    *waited = waited.saturating_add(1);
+    if *waited < LOOKS {
+        core::hint::spin_loop();
+    } else {
+        std::thread::yield_now();
+    }
+    *waited < LONG || !super::fork::is_child()
+}
+
+/// Gives back a block of the owner of `number` that bears no tag any more.
+fn release(block: NonNull<u8>, number: Number) {
+    // SAFETY: a block of this heap, this call's alone.
     let span = unsafe { blocks::span_of(block) };
-    size.min(span.block_size().saturating_sub(PREFIX))
+    if span.is_large() {
+        // SAFETY: as above.
+        return unsafe { large::free(span, block) };
+    }
+    if span.is_common() {
+        common::count_free(number, span.class());
+    }
+    // SAFETY: as above.
+    unsafe { local::free_untagged(span, block) };
 }
 
 /// The size asked for of `key`'s live block at `address`.
@@ -122,9 +237,7 @@ unsafe fn size_of(block: NonNull<u8>) -> usize {
 /// [`Error::InvalidPointer`], [`Error::AccessDenied`].
 pub fn size(key: ExpertKey, address: *const u8) -> Result<usize, Error> {
     let pin = visit::pin_anything();
-    let (block, _) = find(key, address, &pin)?;
-    // SAFETY: S1: it was found under the pin.
-    Ok(unsafe { size_of(block) })
+    Ok(Work::begin(key, address, &pin)?.size())
 }
 
 /// Frees `key`'s live block at `address`.
@@ -134,31 +247,8 @@ pub fn size(key: ExpertKey, address: *const u8) -> Result<usize, Error> {
 /// As [`size`].
 pub fn free(key: ExpertKey, address: *const u8) -> Result<(), Error> {
     let pin = visit::pin_anything();
-    let (block, _) = find(key, address, &pin)?;
-    release(block, claim(block, key)?);
+    Work::begin(key, address, &pin)?.free();
     Ok(())
-}
-
-/// Takes the mark off a block that was found, so that it is the caller's alone
-/// (W1), and returns its size. Before anything else is allocated or freed: the
-/// caller's pin does not keep the caller from unmapping the chunk.
-fn claim(block: NonNull<u8>, key: ExpertKey) -> Result<usize, Error> {
-    // SAFETY: W2: a carved block's start.
-    let mark = unsafe { second_word(block) };
-    let live = mark_of(block, key);
-    // Acquire: as in `find`.
-    let claimed = mark.compare_exchange(live, 0, Ordering::Acquire, Relaxed);
-    claimed.map_err(|_| Error::InvalidPointer)?;
-    // SAFETY: S1: live, and from now on this call's. What was found there may
-    // have been another block.
-    Ok(unsafe { size_of(block) })
-}
-
-/// Gives a claimed block of `size` bytes back.
-fn release(block: NonNull<u8>, size: usize) {
-    let layout = layout_of(size).unwrap_or(Layout::new::<u8>());
-    // SAFETY: a live block of this heap, claimed by this thread alone.
-    unsafe { blocks::dealloc(block.as_ptr(), layout) };
 }
 
 /// Resizes `key`'s live block at `address`, what is new zero-filled.
@@ -168,89 +258,52 @@ fn release(block: NonNull<u8>, size: usize) {
 /// As [`size`] and [`allocate`]; the block is then untouched.
 pub fn reallocate(key: ExpertKey, address: *mut u8, size: usize) -> Result<NonNull<u8>, Error> {
     let pin = visit::pin_anything();
-    let (block, _) = find(key, address, &pin)?;
+    let work = Work::begin(key, address, &pin)?;
     let new = layout_of(size).ok_or(Error::OutOfMemory)?;
-    let before = claim(block, key)?;
+    let before = work.size();
     // Exactly what holds content: what is behind it is new, and zeroed.
-    let resized = match Layout::from_size_align(before + PREFIX, PREFIX) {
-        // SAFETY: a live block of this heap, claimed by this thread alone.
-        Ok(old) => unsafe { resize::resize(block, old, new, true) },
-        Err(_) => Err(Error::InvalidPointer),
-    };
-    match resized {
-        Ok(moved) => Ok(hand_out(moved, key, size)),
-        Err(why) => {
-            hand_out(block, key, before);
-            Err(why)
+    let old =
+        Layout::from_size_align(before + PREFIX, PREFIX).map_err(|_| Error::InvalidPointer)?;
+    // SAFETY: a live block of this heap, this call's alone.
+    match unsafe { resize::resize_raw(work.block, work.number, key, old, new) }? {
+        Resized::InPlace => {
+            set_size(work.block, size);
+            Ok(work.memory())
+        }
+        // The alignment of raw blocks is always the same, and they do not slide.
+        Resized::Slid(block) | Resized::Moved(block) => {
+            let number = work.number;
+            work.free();
+            Ok(hand_out(block, number, size))
         }
     }
 }
 
-/// Gives `key`'s live block at `address` to the raw heap `to`. It moves: spans
-/// never mix owners.
+/// Gives `key`'s live block at `address` to the owner of `to`, which has the key `to_key`.
+/// It moves, unless it is that owner's already.
 ///
 /// # Errors
 ///
 /// As [`reallocate`].
-pub fn transfer(key: ExpertKey, address: *mut u8, to: &'static Heap) -> Result<NonNull<u8>, Error> {
+pub fn transfer(
+    key: ExpertKey,
+    address: *mut u8,
+    to: Number,
+    to_key: ExpertKey,
+) -> Result<NonNull<u8>, Error> {
     let pin = visit::pin_anything();
-    let (block, heap) = find(key, address, &pin)?;
-    if core::ptr::eq(heap, to) {
-        return Ok(NonNull::new(address).unwrap_or(block));
+    let work = Work::begin(key, address, &pin)?;
+    if work.number == to {
+        return Ok(work.memory());
     }
-    let size = claim(block, key)?;
-    let (moved, owner) = obtain(to, size).inspect_err(|_| {
-        hand_out(block, key, size);
-    })?;
-    // SAFETY: the block is claimed and has `size` bytes behind the prefix.
-    let from = unsafe { block.add(PREFIX) };
-    // SAFETY: as above; it is nobody's yet.
-    let content = unsafe { moved.add(PREFIX) };
-    // SAFETY: two distinct blocks of `size` bytes each.
-    unsafe { from.copy_to_nonoverlapping(content, size) };
-    release(block, size);
+    let size = work.size();
+    let layout = layout_of(size).ok_or(Error::OutOfMemory)?;
+    let block = obtain(to, to_key, layout, false, Purpose::New)?;
+    // SAFETY: the block has `PREFIX + size` bytes.
+    let content = unsafe { block.add(PREFIX) };
+    // SAFETY: two distinct blocks of `size` bytes each behind the prefix.
+    unsafe { work.memory().copy_to_nonoverlapping(content, size) };
+    work.free();
     // Last, so that a stale pointer finds nothing to free while it is copied.
-    Ok(hand_out(moved, owner, size))
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::account::Account;
-    use crate::engine::{Engine, Who};
-    use crate::heap::host::HostEngine;
-
-    #[test]
-    fn a_free_that_is_late_spares_who_has_the_address_now() {
-        static ACCOUNTS: [Account; 2] = [const { Account::new() }; 2];
-        static OWNERS: [<HostEngine as Engine>::Owner; 2] = [const { HostEngine::NEW }; 2];
-        let who = |place: usize| Who {
-            key: ExpertKey::new(90 + place, 1).unwrap(),
-            account: &ACCOUNTS[place],
-            owner: &OWNERS[place],
-            overdraft: false,
-        };
-        let (first, second) = (who(0), who(1));
-        const SIZE: usize = 100_000;
-        let mut met = false;
-        for _ in 0..100 {
-            let old = HostEngine.raw_allocate(first, SIZE).unwrap();
-            let pin = visit::pin_anything();
-            // One free has looked, and is overtaken by another.
-            let (block, _) = find(first.key, old.as_ptr(), &pin).unwrap();
-            HostEngine.raw_free(first.key, old.as_ptr()).unwrap();
-            let new = HostEngine.raw_allocate(second, SIZE).unwrap();
-            met |= new == old;
-            assert_eq!(claim(block, first.key), Err(Error::InvalidPointer));
-            assert_eq!(HostEngine.raw_size(second.key, new.as_ptr()), Ok(SIZE));
-            HostEngine.raw_free(second.key, new.as_ptr()).unwrap();
-        }
-        assert!(met, "the address came again");
-        for who in [first, second] {
-            // SAFETY: S1, S2: nothing uses a block of theirs.
-            unsafe { HostEngine.reclaim(who, Kind::Raw) };
-            HostEngine.close(who);
-        }
-        assert_eq!((ACCOUNTS[0].charged(), ACCOUNTS[1].charged()), (0, 0));
-    }
+    Ok(hand_out(block, to, size))
 }

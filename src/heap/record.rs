@@ -3,7 +3,12 @@
 //! heap record, and that record's key.
 //!
 //! Records live in the tables and are recycled, never freed, so a stale
-//! reference to one can always be followed and found to be stale.
+//! reference to one can always be followed and found to be stale. A record is recycled
+//! for heaps of the same kind only, so of a block's heap its kind can be told whatever
+//! has become of the record.
+//!
+//! Two records are static: the host's, and the *common* one, whose spans hold blocks
+//! of all owners that have no spans to themselves (see `common`).
 //!
 //! Invariants
 //!
@@ -12,9 +17,10 @@
 //! - H3 a bit of `abandoned_classes` is set iff that class's list of abandoned
 //!   spans is not empty.
 //! - H4 the account was charged the sum of `charged` over the spans.
+//! - H5 `lists` is used by the holder of the record's stripe alone.
 //!
-//! Lock order: an expert's heap, then the host's, then the arena, then the
-//! tables.
+//! Lock order: an expert's heap (one only: see `stripes`), then the host's, then the
+//! arena, then the tables.
 
 use core::cell::Cell;
 use core::ptr;
@@ -23,19 +29,23 @@ use super::arena::{self, Returned};
 use super::cache::Cache;
 use super::geometry::SLICE;
 use super::idle;
+use super::numbers::Number;
 use super::paths::{self, Path};
 use super::size_class::CLASSES;
 use super::span::{Span, SpanList, State};
-use super::tables::{Pool, Pooled};
+use super::stripes::{self, Stripe};
+use super::tables::{Linked, Pool};
 use crate::account::Account;
-use crate::engine::{HOST_KEY, Kind, Who};
+use crate::engine::{HOST_KEY, Kind};
 use crate::error::Error;
 use crate::key::ExpertKey;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicUsize, Lock, Ordering, Ordering::Relaxed};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, Ordering::Relaxed};
 
-/// The lists of a heap, under its lock.
+/// The lists of a heap, under its lock (H5).
 pub struct Lists {
     spans: Cell<Option<&'static Span>>,
+    /// Where a sweep goes on.
+    cursor: Cell<Option<&'static Span>>,
     caches: Cell<Option<&'static Cache>>,
     pub abandoned: [SpanList; CLASSES],
     /// Blocks handed out by caches that are gone, and large blocks.
@@ -44,23 +54,24 @@ pub struct Lists {
     adopted: Cell<u64>,
 }
 
-// SAFETY: spans and caches may be used by any thread, under the lock.
-unsafe impl Send for Lists {}
-
 /// A heap record. See the module.
 pub struct Heap {
     key: AtomicUsize,
-    kind: AtomicUsize,
+    kind: Kind,
+    /// The owner's number; 0 for the static ones.
+    number: AtomicU32,
     account: AtomicPtr<Account>,
     overdraft: AtomicBool,
     pub abandoned_classes: [AtomicBool; CLASSES],
-    lists: Lock<Lists>,
+    lists: Lists,
+    /// The lock of `lists` (H5).
+    stripe: &'static Stripe,
     /// The next of all records ever made.
     next_made: AtomicPtr<Heap>,
     next_unused: Cell<Option<&'static Heap>>,
 }
 
-// SAFETY: the Cell is used under a lock.
+// SAFETY: the Cells of `lists` are used under a lock (H5), and so is the other.
 unsafe impl Sync for Heap {}
 // SAFETY: as above.
 unsafe impl Send for Heap {}
@@ -69,16 +80,24 @@ unsafe impl Send for Heap {}
 pub static HOST_ACCOUNT: Account = Account::new();
 
 /// The host's ambient heap.
-pub static HOST: Heap = Heap::new_static(HOST_KEY, Kind::Ambient, &HOST_ACCOUNT);
+pub static HOST: Heap =
+    Heap::new_static(Kind::Ambient, &HOST_ACCOUNT, &stripes::HOST, ptr::null_mut());
 
-static MADE: AtomicPtr<Heap> = AtomicPtr::new((&raw const HOST).cast_mut());
-static POOL: Pool<Heap> = Pool::new();
+/// What common spans take, whoever is charged for the blocks in them.
+pub static COMMON_ACCOUNT: Account = Account::new();
 
-impl Pooled for Heap {
-    fn new() -> Self {
-        Self::new_static(HOST_KEY, Kind::Ambient, &HOST_ACCOUNT)
-    }
+/// The heap of the common spans.
+pub static COMMON: Heap = Heap::new_static(
+    Kind::Ambient,
+    &COMMON_ACCOUNT,
+    &stripes::COMMON,
+    (&raw const HOST).cast_mut(),
+);
 
+static MADE: AtomicPtr<Heap> = AtomicPtr::new((&raw const COMMON).cast_mut());
+static POOLS: [Pool<Heap>; 3] = [const { Pool::new() }; 3];
+
+impl Linked for Heap {
     fn next_unused(&self) -> &Cell<Option<&'static Self>> {
         &self.next_unused
     }
@@ -88,6 +107,7 @@ impl Lists {
     const fn new() -> Self {
         Self {
             spans: Cell::new(None),
+            cursor: Cell::new(None),
             caches: Cell::new(None),
             abandoned: [const { SpanList::new() }; CLASSES],
             allocations: Cell::new(0),
@@ -124,7 +144,22 @@ impl Lists {
         }
     }
 
+    /// Begins a walk over the spans that gives up the lock now and then.
+    pub fn begin_walk(&self) {
+        self.cursor.set(self.spans.get());
+    }
+
+    /// The next span of the walk. What was added since it began is not among them.
+    pub fn walk_on(&self) -> Option<&'static Span> {
+        let span = self.cursor.get()?;
+        self.cursor.set(span.heap_next.get());
+        Some(span)
+    }
+
     pub fn remove_span(&self, span: &'static Span) {
+        if self.cursor.get().is_some_and(|next| ptr::eq(next, span)) {
+            self.cursor.set(span.heap_next.get());
+        }
         let (prev, next) = (span.heap_prev.take(), span.heap_next.take());
         match prev {
             Some(prev) => prev.heap_next.set(next),
@@ -177,6 +212,7 @@ impl Lists {
     /// Forgets all spans, none of them abandoned, all caches and all counts.
     pub fn clear(&self) {
         self.spans.set(None);
+        self.cursor.set(None);
         self.caches.set(None);
         debug_assert!(self.abandoned.iter().all(SpanList::is_empty));
         self.allocations.set(0);
@@ -185,31 +221,51 @@ impl Lists {
 }
 
 impl Heap {
-    const fn new_static(key: ExpertKey, kind: Kind, account: &'static Account) -> Self {
+    const fn new_static(
+        kind: Kind,
+        account: &'static Account,
+        stripe: &'static Stripe,
+        next_made: *mut Self,
+    ) -> Self {
         Self {
-            key: AtomicUsize::new(key.into_raw()),
-            kind: AtomicUsize::new(kind as usize),
+            key: AtomicUsize::new(HOST_KEY.into_raw()),
+            kind,
+            number: AtomicU32::new(0),
             account: AtomicPtr::new(ptr::from_ref(account).cast_mut()),
             overdraft: AtomicBool::new(false),
             abandoned_classes: [const { AtomicBool::new(false) }; CLASSES],
-            lists: Lock::new(Lists::new()),
-            next_made: AtomicPtr::new(ptr::null_mut()),
+            lists: Lists::new(),
+            stripe,
+            next_made: AtomicPtr::new(next_made),
             next_unused: Cell::new(None),
         }
     }
 
-    /// Opens a heap of `kind` for `who`. `None` where there is no memory.
-    pub fn open<O>(who: Who<'_, O>, kind: Kind) -> Option<&'static Self> {
-        let heap = POOL.take(|heap| {
-            // Records are only ever added, under the pool's lock.
-            heap.next_made.store(MADE.load(Relaxed), Relaxed);
-            // Release: the record (the Acquire in `made`).
-            MADE.store(ptr::from_ref(heap).cast_mut(), Ordering::Release);
+    /// Opens a heap for `number`, whose owner has `key` and `account`. `None` where there
+    /// is no memory.
+    pub fn open(
+        number: Number,
+        key: ExpertKey,
+        account: &Account,
+        overdraft: bool,
+    ) -> Option<&'static Self> {
+        let kind = number.kind();
+        let fresh = || Self::new_static(kind, &HOST_ACCOUNT, stripes::next(), ptr::null_mut());
+        let heap = POOLS[kind as usize].take_or(fresh, |heap: &'static Self| {
+            let made = ptr::from_ref(heap).cast_mut();
+            let link = |next| {
+                heap.next_made.store(next, Relaxed);
+                Some(made)
+            };
+            // Records are only ever added. Release: the record (the Acquire in `made`).
+            MADE.fetch_update(Ordering::Release, Relaxed, link).ok();
         })?;
-        heap.key.store(who.key.into_raw(), Relaxed);
-        heap.kind.store(kind as usize, Relaxed);
-        heap.account.store(ptr::from_ref(who.account).cast_mut(), Relaxed);
-        heap.overdraft.store(who.overdraft, Relaxed);
+        // Release: what became of the spans of the owner before.
+        heap.number.store(number.into_raw(), Ordering::Release);
+        heap.account.store(ptr::from_ref(account).cast_mut(), Relaxed);
+        heap.overdraft.store(overdraft, Relaxed);
+        // Release: the above, to those who find the key.
+        heap.key.store(key.into_raw(), Ordering::Release);
         Some(heap)
     }
 
@@ -218,11 +274,11 @@ impl Heap {
     pub fn close(&'static self) {
         self.key.store(0, Relaxed);
         self.account.store(ptr::null_mut(), Relaxed);
-        POOL.give(self);
+        POOLS[self.kind as usize].give(self);
     }
 
     /// All records ever made, used or not.
-    #[cfg(any(unix, feature = "testing"))]
+    #[cfg(feature = "testing")]
     pub fn made() -> impl Iterator<Item = &'static Self> {
         // Acquire: the records (the Release in `open`).
         // SAFETY: null or a record, which is never freed.
@@ -236,7 +292,8 @@ impl Heap {
     /// The owner that the blocks are tagged with; `None` if the record is
     /// unused.
     pub fn key(&self) -> Option<ExpertKey> {
-        ExpertKey::from_raw(self.key.load(Relaxed))
+        // Acquire: the rest of the record (the Release in `open`).
+        ExpertKey::from_raw(self.key.load(Ordering::Acquire))
     }
 
     /// Takes the owner's key off a heap whose blocks the host has adopted. Under
@@ -250,12 +307,19 @@ impl Heap {
         self.key() == Some(key)
     }
 
-    pub fn is_kind(&self, kind: Kind) -> bool {
-        self.kind.load(Relaxed) == kind as usize
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
-    pub fn kind(&self) -> Kind {
-        Kind::ALL[self.kind.load(Relaxed)]
+    /// The number of the owner; `None` of the host's heap and the common one.
+    pub fn number(&self) -> Option<Number> {
+        // Acquire: that an owner before has lost its spans (the Release in `open`).
+        Number::from_raw(self.number.load(Ordering::Acquire))
+    }
+
+    /// Whether its spans are tagged: the common ones, and those of raw blocks.
+    pub fn is_tagged(&self) -> bool {
+        self.kind == Kind::Raw || ptr::eq(self, &raw const COMMON)
     }
 
     pub fn is_host(&self) -> bool {
@@ -272,7 +336,7 @@ impl Heap {
 
     /// Runs `f` with the heap's lists, alone.
     pub fn with<T>(&self, f: impl FnOnce(&Lists) -> T) -> T {
-        f(&self.lists.lock())
+        self.stripe.hold(|| f(&self.lists))
     }
 
     /// Whether an abandoned span of `class` may be had.
@@ -333,7 +397,7 @@ impl Heap {
     }
 
     fn may_overdraw(&self) -> bool {
-        self.is_kind(Kind::Ambient) && self.overdraft.load(Relaxed)
+        self.kind == Kind::Ambient && self.overdraft.load(Relaxed)
     }
 
     fn refused(&self) -> Error {
@@ -366,7 +430,16 @@ impl Heap {
         let run = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
         let span = run.header();
         let size = super::size_class::size_of(class);
-        span.begin(class as u8, State::Current, size, run.start(), slices as u32, run.fresh);
+        let tagged = self.is_tagged();
+        span.begin(
+            class as u8,
+            State::Current,
+            size,
+            run.start(),
+            slices as u32,
+            run.fresh,
+            tagged,
+        );
         for back in 1..slices {
             run.chunk.header(run.first + back).set_back(back as u16);
         }
@@ -401,27 +474,10 @@ impl Heap {
         true
     }
 
-    /// Locks the lists for good: for `fork`.
-    #[cfg(unix)]
-    pub fn lock_forever(&self) {
-        core::mem::forget(self.lists.lock());
-    }
-
-    /// Undoes [`lock_forever`](Self::lock_forever).
-    ///
-    /// # Safety
-    ///
-    /// - S1 as for `tables::unlock`.
-    #[cfg(unix)]
-    pub unsafe fn unlock(&self) {
-        // SAFETY: S1.
-        unsafe { self.lists.force_unlock() };
-    }
-
     /// Keeps records from being made: for `fork`.
     #[cfg(unix)]
     pub fn lock_making() {
-        POOL.lock_forever();
+        POOLS.iter().for_each(Pool::lock_forever);
     }
 
     /// Undoes [`lock_making`](Self::lock_making).
@@ -431,8 +487,10 @@ impl Heap {
     /// - S1 as for `tables::unlock`.
     #[cfg(unix)]
     pub unsafe fn unlock_making() {
-        // SAFETY: S1.
-        unsafe { POOL.unlock() };
+        for pool in &POOLS {
+            // SAFETY: S1.
+            unsafe { pool.unlock() };
+        }
     }
 }
 

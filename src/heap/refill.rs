@@ -12,10 +12,11 @@ use super::address;
 use super::cache::Cache;
 use super::free_block::{FreeBlock, FreeList};
 use super::geometry::PAGE;
+use super::local::TAGGED;
 use super::paths::{self, Path};
 use super::record::Heap;
 use super::size_class::{self, Place};
-use super::span::{Span, State};
+use super::span::{NEVER, Span, State};
 use crate::error::Error;
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sync::fence;
@@ -32,15 +33,36 @@ impl Cache {
     /// takes a block; `None` where that is too little, or the bin is not empty.
     /// The most frequent of the slow paths by far.
     #[inline(always)]
-    pub fn reuse_current(&self, class: usize) -> Option<NonNull<u8>> {
-        let current = self.queue(class).current.get()?;
+    pub fn reuse_current(&self, place: Place) -> Option<NonNull<u8>> {
+        let (bin, queue) = self.bin_and_queue(place);
+        let current = queue.current.get()?;
         let local = current.local_count();
-        if local < self.enough(current) || !self.bin(class).is_empty() {
+        if self.is_tight() {
+            return self.reuse_tight(place, current, local);
+        }
+        if local < current.carved() / 8 || local == 0 || !bin.list().is_empty() {
             return None;
         }
-        self.fill(class, current.local.take(), local);
-        self.watch(current, 0);
-        self.pop(Place::of_class(class))
+        current.moving_alone(|| {
+            bin.fill(queue, current.local.take(), local);
+            current.set_wait_moving(0, NEVER);
+        });
+        self.pop(place)
+    }
+
+    /// As [`reuse_current`](Self::reuse_current), where the quota is tight.
+    #[cold]
+    #[inline(never)]
+    fn reuse_tight(&self, place: Place, current: &'static Span, local: u32) -> Option<NonNull<u8>> {
+        let class = place.class();
+        if local == 0 || !self.bin(class).is_empty() {
+            return None;
+        }
+        current.moving_alone(|| {
+            self.fill(class, current.local.take(), local);
+            current.set_wait_moving(0, self.watched(current, 0));
+        });
+        self.pop(place)
     }
 
     /// Allocates a block of `class` where the bin is empty.
@@ -51,7 +73,7 @@ impl Cache {
     #[cold]
     #[inline(never)]
     pub fn allocate_slow(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
-        if let Some(block) = self.reuse_current(class) {
+        if let Some(block) = self.reuse_current(Place::of_class(class)) {
             return Ok(block);
         }
         self.lose_bin(class);
@@ -68,7 +90,7 @@ impl Cache {
     /// As [`allocate_slow`](Self::allocate_slow); a refusal is not counted.
     pub fn allocate_within(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
         let place = Place::of_class(class);
-        if let Some(block) = self.pop(place).or_else(|| self.reuse_current(class)) {
+        if let Some(block) = self.pop(place).or_else(|| self.reuse_current(place)) {
             return Ok(block);
         }
         self.lose_bin(class);
@@ -123,6 +145,10 @@ impl Cache {
     /// Fills the bin from the current span's local or remote list, whichever
     /// has at least `enough` blocks, or with what is left over.
     pub fn fill_from(&self, span: &'static Span, enough: u32) -> bool {
+        span.moving(|| self.fill_moving(span, enough))
+    }
+
+    fn fill_moving(&self, span: &'static Span, enough: u32) -> bool {
         let local = span.local_count();
         if local >= enough {
             self.fill(span.class(), span.local.take(), local);
@@ -199,7 +225,8 @@ impl Cache {
     /// Makes this thread the owner of a span that no thread owns.
     fn own(&'static self, span: &'static Span) {
         span.set_cache(Some(self));
-        span.thread.store(super::thread::token(), Relaxed);
+        let tagged = if span.is_tagged() { TAGGED } else { 0 };
+        span.thread.store(super::thread::token() | tagged, Relaxed);
     }
 
     fn begin_span(&'static self, class: usize) -> Result<(), Error> {
@@ -256,8 +283,10 @@ impl Cache {
             // SAFETY: uncarved memory of this span, which nobody uses.
             list = unsafe { FreeBlock::new(memory, list) }.into();
         }
-        span.set_carved(carved + count);
-        self.fill(span.class(), list, count);
+        span.moving(|| {
+            span.set_carved(carved + count);
+            self.fill(span.class(), list, count);
+        });
     }
 
     /// Charges the owner. An expert's heap may be adopted by the host at any

@@ -2,20 +2,20 @@
 //! copy, free.
 
 use core::alloc::Layout;
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
-use super::blocks::{
-    allocate_from, allocate_in, allocate_large, class_of, dealloc, pointer, span_of,
-};
-use super::cache::Cache;
+use super::blocks::{allocate_at, class_of, dangling, dealloc, pointer, span_of};
+use super::common::{self, Limit};
 use super::geometry::SLICE;
 use super::large::{self, Purpose};
+use super::numbers::{self, Number};
 use super::paths::{self, Path};
-use super::size_class::Place;
+use super::record::HOST;
 use super::span::Span;
-use super::{address, free_block, thread};
-use crate::engine::Kind;
+use super::{address, raw, thread};
+use crate::engine::HOST_KEY;
 use crate::error::Error;
+use crate::key::ExpertKey;
 use crate::sync::Ordering::Relaxed;
 
 /// Resizes a block for the owner that it has. Null where that fails; the block
@@ -51,7 +51,7 @@ pub unsafe fn realloc(block: *mut u8, layout: Layout, new_size: usize) -> *mut u
 ///
 /// # Errors
 ///
-/// As [`allocate_in`]; the block is then untouched.
+/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; the block is then untouched.
 pub unsafe fn resize(
     memory: NonNull<u8>,
     old: Layout,
@@ -64,27 +64,103 @@ pub unsafe fn resize(
         // SAFETY: S1.
         unsafe { span_of(memory) }
     };
+    let beside = |purpose| allocate_beside(span, memory, new, zeroed, purpose);
+    // SAFETY: S1.
+    let moved = match unsafe { resize_with(span, memory, old, new, zeroed, 0, beside) }? {
+        Resized::InPlace => return Ok(memory),
+        Resized::Slid(slid) => return Ok(slid),
+        Resized::Moved(moved) => moved,
+    };
+    if span.is_large() {
+        // SAFETY: S1 and S2.
+        unsafe { large::end(span, memory) };
+    } else {
+        // SAFETY: S1 and S2.
+        unsafe { dealloc(memory.as_ptr(), old) };
+    }
+    Ok(moved)
+}
+
+/// Resizes a raw block of the owner of `number`, which has `key`; what is new is zeroed.
+/// Where it has moved, the old block is still to be freed, and the new one has neither its
+/// first words nor a tag.
+///
+/// # Safety
+///
+/// - S1 `memory` is a live raw block with the layout `old`, the caller's alone.
+///
+/// # Errors
+///
+/// As [`resize`].
+pub unsafe fn resize_raw(
+    memory: NonNull<u8>,
+    number: Number,
+    key: ExpertKey,
+    old: Layout,
+    new: Layout,
+) -> Result<Resized, Error> {
+    // SAFETY: S1.
+    let span = unsafe { span_of(memory) };
+    let beside = |purpose| raw::obtain(number, key, new, true, purpose);
+    // SAFETY: S1.
+    unsafe { resize_with(span, memory, old, new, true, raw::PREFIX, beside) }
+}
+
+/// What has become of a block that was resized.
+#[derive(Clone, Copy, Debug)]
+pub enum Resized {
+    /// It is where it was.
+    InPlace,
+    /// It is elsewhere in its mapping.
+    Slid(NonNull<u8>),
+    /// Its content was copied to this block.
+    Moved(NonNull<u8>),
+}
+
+/// Resizes a block of `span` where it is, or copies all but its first `skipped` bytes to
+/// one that `beside` allocates.
+///
+/// # Safety
+///
+/// - S1 `memory` is a live block of `span` with the layout `old`, the caller's alone.
+unsafe fn resize_with(
+    span: &'static Span,
+    memory: NonNull<u8>,
+    old: Layout,
+    new: Layout,
+    zeroed: bool,
+    skipped: usize,
+    beside: impl Fn(Purpose) -> Result<NonNull<u8>, Error>,
+) -> Result<Resized, Error> {
     let is_aligned = memory.addr().get() % new.align() == 0;
     // Huge blocks aligned beyond a slice are found in another way, by their layout.
     let is_found = (new.align() > SLICE) == (old.align() > SLICE) || span.is_in_chunk();
     let stays = is_aligned && is_found;
+    // One whose alignment is lowered has to be found by its address from now on.
+    let slides = !is_found && old.align() > SLICE && new.size() <= span.block_size();
     if stays {
         // SAFETY: S1: the live block of this span.
         if let Some(done) = unsafe { resize_in_place(span, memory, old, new, zeroed) } {
-            return done.map(|()| memory);
+            return done.map(|()| Resized::InPlace);
         }
+    }
+    if slides && large::is_huge(new.size()) {
+        // SAFETY: S1: the live block of this span, which has room for that.
+        return unsafe { slide(span, old, new, zeroed) }.map(Resized::Slid);
     }
     if span.is_large() || class_of(new).is_none() {
         // A block that grows wants room behind it for the next time.
         large::give_spares(span);
     }
-    let fits = stays && new.size() <= span.block_size();
+    let fits = slides || stays && new.size() <= span.block_size();
     let purpose = match fits {
         true => Purpose::Fit,
         false if new.size() > old.size() => Purpose::Growth,
         false => Purpose::New,
     };
-    let moved = match allocate_beside(span, new, zeroed, purpose) {
+    let moved = match beside(purpose) {
+        // SAFETY: S1: as above.
+        Err(_) if slides => return unsafe { slide(span, old, new, zeroed) }.map(Resized::Slid),
         // What has room where it is never fails: it stays there.
         Err(_) if fits => {
             paths::entered(Path::Stayed);
@@ -96,69 +172,136 @@ pub unsafe fn resize(
                 // SAFETY: S1.
                 unsafe { large::shrink(span, new.size()) };
             }
-            return Ok(memory);
+            return Ok(Resized::InPlace);
         }
         moved => moved?,
     };
-    // The words in front of a raw block are not copied: they are made anew, and
-    // somebody with a stale address may be looking at them.
-    let is_raw = span.heap().is_some_and(|heap| heap.is_kind(Kind::Raw));
-    let skipped = if is_raw { free_block::WORDS } else { 0 };
     let kept = old.size().min(new.size()).saturating_sub(skipped);
-    // SAFETY: every block has two words.
+    // SAFETY: every block is longer than what is skipped.
     let from = unsafe { memory.add(skipped) };
     // SAFETY: as above.
     let to = unsafe { moved.add(skipped) };
     // SAFETY: both blocks have at least that many bytes more and are distinct.
     unsafe { from.copy_to_nonoverlapping(to, kept) };
-    if span.is_large() {
-        // SAFETY: S1 and S2.
-        unsafe { large::end(span, memory) };
-    } else {
-        // SAFETY: S1 and S2.
-        unsafe { dealloc(memory.as_ptr(), old) };
-    }
-    Ok(moved)
+    Ok(Resized::Moved(moved))
 }
 
-/// Allocates for the owner of `span`, which the host may be adopting.
+/// Allocates for the owner of the block at `memory`, of `span`, which the host may be
+/// adopting.
 fn allocate_beside(
     span: &'static Span,
+    memory: NonNull<u8>,
     layout: Layout,
     zeroed: bool,
     purpose: Purpose,
 ) -> Result<NonNull<u8>, Error> {
-    if span.thread.load(Relaxed) == thread::token() {
-        // S3 of the span: the cache is this thread's, for the same owner.
-        if let (Some(cache), Some(class)) = (span.cache(), class_of(layout)) {
-            return match purpose {
-                Purpose::Fit => allocate_within(cache, class, layout, zeroed),
-                _ => allocate_from(cache, Place::of_class(class), layout, zeroed),
-            };
+    loop {
+        let done = match owner_of(span, memory) {
+            Some((number, key)) => allocate_for(number, key, layout, zeroed, purpose),
+            None => allocate_for_host(layout, zeroed, purpose),
+        };
+        // The owner has ended: the block is the host's now, or will be at once.
+        if done != Err(Error::InvalidKey) {
+            return done;
         }
+        paths::entered(Path::HeapMoved);
+        crate::sync::delay();
+    }
+}
+
+/// Whose the live block at `memory` is; `None`: the host's.
+///
+/// In a tagged span the block's number is its owner's while the block is in use (NUM3). In
+/// one without tags the heap is its owner's or, once and for all, the host's: where it is
+/// the same after the look as before, what was seen was its owner's.
+fn owner_of(span: &'static Span, memory: NonNull<u8>) -> Option<(Number, ExpertKey)> {
+    if span.is_tagged() {
+        let number = span.tag_word(memory.addr().get()).load().number()?;
+        let key = numbers::entry(number).key()?;
+        return (key != HOST_KEY).then_some((number, key));
     }
     loop {
-        let heap = span.heap().ok_or(Error::InvalidPointer)?;
-        let (key, kind) = (heap.key(), heap.kind());
-        // What moves to the host's heap does not come back: both were the
-        // owner's, and not those of the next who has the record.
-        if !span.heap().is_some_and(|now| ptr::eq(now, heap)) {
-            paths::entered(Path::HeapMoved);
-            continue;
-        }
-        let allocate = |key| match class_of(layout) {
-            Some(class) if purpose == Purpose::Fit => {
-                let own = thread::find(key, kind).map_or_else(|| thread::attach(heap, key), Ok);
-                allocate_within(own?, class, layout, zeroed)
-            }
-            Some(_) => allocate_in(heap, key, kind, layout, zeroed),
-            None => allocate_large(heap, key, layout, zeroed, purpose),
-        };
-        match key.map(allocate) {
-            None | Some(Err(Error::InvalidKey)) => core::hint::spin_loop(),
-            Some(done) => return done,
+        let heap = span.heap_seen()?;
+        crate::sync::delay();
+        let number = heap.number()?;
+        let key = numbers::entry(number).key();
+        if span.heap_seen().is_some_and(|now| core::ptr::eq(now, heap)) {
+            return key.filter(|&key| key != HOST_KEY).map(|key| (number, key));
         }
     }
+}
+
+/// Allocates a block with a layout for the owner of `number`, which has `key`.
+///
+/// # Errors
+///
+/// As [`resize`]; [`Error::InvalidKey`] where the owner has ended.
+pub fn allocate_for(
+    number: Number,
+    key: ExpertKey,
+    layout: Layout,
+    zeroed: bool,
+    purpose: Purpose,
+) -> Result<NonNull<u8>, Error> {
+    let Some(class) = class_of(layout) else {
+        return allocate_large_for(number, key, layout, zeroed, purpose);
+    };
+    let thread = thread::this().ok_or(Error::OutOfMemory)?;
+    let seat = thread.seat_guest(number, key)?;
+    // With the line open the number is no other owner's later: was it before?
+    if numbers::entry(number).key() != Some(key) {
+        return Err(Error::InvalidKey);
+    }
+    let limit = if purpose == Purpose::Fit { Limit::Strict } else { Limit::Usual };
+    let block = allocate_at(seat, class, limit)?;
+    if zeroed {
+        common::zero(block, layout.size());
+    }
+    Ok(block)
+}
+
+/// Allocates a block without a class for the owner of `number`, which has `key`.
+///
+/// # Errors
+///
+/// As [`allocate_for`].
+pub fn allocate_large_for(
+    number: Number,
+    key: ExpertKey,
+    layout: Layout,
+    zeroed: bool,
+    purpose: Purpose,
+) -> Result<NonNull<u8>, Error> {
+    if layout.size() == 0 {
+        return Ok(dangling(layout));
+    }
+    common::open_for_large(number, key);
+    let heap = numbers::entry(number).heap_or_open(number)?;
+    large::allocate(heap, key, layout, zeroed, purpose)
+}
+
+/// Allocates an ambient block of the host's.
+///
+/// # Errors
+///
+/// As [`resize`].
+pub fn allocate_for_host(
+    layout: Layout,
+    zeroed: bool,
+    purpose: Purpose,
+) -> Result<NonNull<u8>, Error> {
+    let Some(class) = class_of(layout) else {
+        if layout.size() == 0 {
+            return Ok(dangling(layout));
+        }
+        return large::allocate(&HOST, HOST_KEY, layout, zeroed, purpose);
+    };
+    let host = thread::host_cache().ok_or(Error::OutOfMemory)?;
+    let block = allocate_at(host, class, Limit::Usual)?;
+    if zeroed {
+        common::zero(block, layout.size());
+    }
+    Ok(block)
 }
 
 /// Resizes where the block lies, if there is room and not too much of it.
@@ -198,6 +341,29 @@ unsafe fn resize_in_place(
     Some(Ok(()))
 }
 
+/// Resizes a huge block, of which less is aligned from now on, in its own mapping.
+///
+/// # Safety
+///
+/// - S1 the live block of `span`, allocated for `old`, is the caller's, and has room
+///   for `new`.
+unsafe fn slide(
+    span: &'static Span,
+    old: Layout,
+    new: Layout,
+    zeroed: bool,
+) -> Result<NonNull<u8>, Error> {
+    let kept = old.size().min(new.size());
+    // SAFETY: S1.
+    let moved = unsafe { large::slide(span, kept, new.size()) }.ok_or(Error::InvalidPointer)?;
+    paths::entered(Path::Stayed);
+    if zeroed {
+        // SAFETY: S1.
+        unsafe { zero_tail(moved, old.size(), new.size()) };
+    }
+    Ok(moved)
+}
+
 /// Zeroes what a block has gained that had `old` bytes and has `new`.
 ///
 /// # Safety
@@ -210,25 +376,6 @@ unsafe fn zero_tail(memory: NonNull<u8>, old: usize, new: usize) {
         // SAFETY: S1.
         unsafe { tail.write_bytes(0, new - old) };
     }
-}
-
-/// As [`allocate_from`], by [`Cache::allocate_within`].
-///
-/// # Errors
-///
-/// As [`allocate_in`].
-fn allocate_within(
-    cache: &'static Cache,
-    class: usize,
-    layout: Layout,
-    zeroed: bool,
-) -> Result<NonNull<u8>, Error> {
-    let block = cache.allocate_within(class)?;
-    if zeroed {
-        // SAFETY: a fresh block of at least that many bytes.
-        unsafe { free_block::zero(block, layout.size()) };
-    }
-    Ok(block)
 }
 
 /// Whether a block of a span with a class is to stay where `size` bytes are asked

@@ -14,11 +14,15 @@
 //!   blocks in programs' hands and `|bin|` is 0 unless the span is current.
 //! - S2 `|local| == base - wait`; nothing counts the list itself.
 //! - S3 `thread` is the owner thread's token iff the span is in a queue of one of
-//!   that thread's caches; 0 in the headers of abandoned spans, of large blocks, of
-//!   free slices and of a span's inner slices.
+//!   that thread's caches, with the lowest bit set iff the span is tagged; 0 in the
+//!   headers of abandoned spans, of large blocks, of free slices and of a span's inner
+//!   slices.
 //! - S4 `charged` is the carved bytes rounded up to a page (for a large block
 //!   its bytes, rounded up), and is what its owner's account was charged.
 //! - S5 a span is on the list of exactly one heap, the one in `heap`.
+//! - S7 what moves free blocks from one list of a span to another, or to its cache's
+//!   bin, does so while `version` is odd; so who reads the counts between two equal even
+//!   versions reads of each block that it is in one place.
 //! - S6 while its span is in use, an inner slice's `back` is its distance from
 //!   the span's first slice.
 
@@ -32,8 +36,9 @@ use super::geometry::{HEADER, PAGE, SLICE};
 use super::record::{Heap, Lists};
 use super::remote::Remote;
 use super::size_class;
+use super::tags::{self, Tag, TagWord};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
-use crate::sync::{AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize};
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, fence};
 
 /// Where a span stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +79,11 @@ impl State {
     ];
 }
 
+/// How often who counts a span's blocks reads them again, while they move. The span's
+/// thread moves them within some ten instructions; where it was stopped there, a count
+/// may be off by what is on the move.
+const READ_TRIES: u32 = 1000;
+
 /// A `wait` that no number of frees brings to 0.
 pub const NEVER: u32 = 1 << 30;
 
@@ -103,6 +113,8 @@ pub struct Span {
     fresh: Cell<bool>,
     class: AtomicU8,
     state: AtomicU8,
+    /// Whether the blocks have tags (see `tags`).
+    is_tagged: AtomicBool,
 
     /// What other threads freed.
     pub remote: Remote,
@@ -115,6 +127,10 @@ pub struct Span {
     pub heap_next: Cell<Option<&'static Span>>,
     pub heap_prev: Cell<Option<&'static Span>>,
     charged: AtomicUsize,
+    /// The tag of a raw block with a span of its own; none of any other.
+    mark: TagWord,
+    /// See S7.
+    version: AtomicU32,
     /// What a bin still held when it was emptied and `local` was not empty:
     /// kept apart, because to join two lists one would have to be walked.
     leftover: Cell<FreeList>,
@@ -138,8 +154,10 @@ impl Span {
         start: usize,
         slices: u32,
         fresh: bool,
+        tagged: bool,
     ) {
         debug_assert_eq!(self.thread.load(Relaxed), 0);
+        self.is_tagged.store(tagged, Relaxed);
         self.local.set(FreeList::EMPTY);
         self.set_leftover(FreeList::EMPTY, 0);
         self.set_wait(0, NEVER);
@@ -159,6 +177,11 @@ impl Span {
     /// Ends the span: the header is as that of a free slice.
     pub fn end(&self) {
         self.thread.store(0, Relaxed);
+        if self.is_tagged() {
+            // TAG2: those of a reclaimed owner are still there.
+            self.tag_words().for_each(|word| word.store(Tag::NONE));
+        }
+        self.mark.store(Tag::NONE);
         self.heap.store(core::ptr::null_mut(), Relaxed);
         self.carved.store(0, Relaxed);
         self.charged.store(0, Relaxed);
@@ -261,6 +284,11 @@ impl Span {
         self.start.load(Relaxed)
     }
 
+    /// Moves the one block of a huge span.
+    pub fn set_start(&self, address: usize) {
+        self.start.store(address, Relaxed);
+    }
+
     pub fn charged(&self) -> usize {
         self.charged.load(Relaxed)
     }
@@ -276,6 +304,81 @@ impl Span {
     /// Notes that any part of the slices may have been written.
     pub fn set_used(&self) {
         self.fresh.set(false);
+    }
+
+    /// Whether the blocks have tags.
+    #[inline]
+    pub fn is_tagged(&self) -> bool {
+        self.is_tagged.load(Relaxed)
+    }
+
+    /// Whether blocks of many owners lie in the span.
+    pub fn is_common(&self) -> bool {
+        self.heap().is_some_and(|heap| core::ptr::eq(heap, &raw const super::record::COMMON))
+    }
+
+    /// The place of the tag of a raw block with this span to itself.
+    pub fn mark(&self) -> &TagWord {
+        &self.mark
+    }
+
+    /// The places of the tags of all carved blocks, of a tagged span.
+    pub fn tag_words(&self) -> impl Iterator<Item = &'static TagWord> + use<> {
+        let start = self.start();
+        // SAFETY: a tagged span lies in a chunk with tables, which is mapped while the
+        // span is in use.
+        (0..self.carved() as usize).map(move |index| unsafe { tags::word_at(start, index) })
+    }
+
+    /// The place of the tag of the block at `address`, of a tagged span.
+    #[inline(always)]
+    pub fn tag_word(&self, address: usize) -> &'static TagWord {
+        // SAFETY: as above; the block is one of this span.
+        unsafe { tags::word_of(self.start(), address, self.class()) }
+    }
+
+    /// Runs `f`, which moves free blocks from list to list (S7). By the span's thread, or
+    /// under its heap's lock where it has none. May be nested.
+    #[inline(always)]
+    pub fn moving<T>(&self, f: impl FnOnce() -> T) -> T {
+        if self.version.load(Relaxed) % 2 != 0 { f() } else { self.moving_alone(f) }
+    }
+
+    /// As [`moving`](Self::moving), where nothing else is on the move.
+    #[inline(always)]
+    pub fn moving_alone<T>(&self, f: impl FnOnce() -> T) -> T {
+        let version = self.version.load(Relaxed);
+        debug_assert!(version % 2 == 0);
+        self.version.store(version.wrapping_add(1), Relaxed);
+        // Release: the odd version before what moves (the fence in `used`).
+        fence(Release);
+        let done = f();
+        // Release: what has moved before the even version (the Acquire in `used`).
+        self.version.store(version.wrapping_add(2), Release);
+        done
+    }
+
+    /// How many blocks are in programs' hands, for one who does not own the span; its
+    /// cache stays what it is (the heap's lock is held). Exact where nobody allocates or
+    /// frees meanwhile; otherwise off by what is allocated and freed.
+    pub fn used(&self) -> u32 {
+        let mut used = 0;
+        for _ in 0..READ_TRIES {
+            // Acquire: what has moved (the Release in `moving`).
+            let version = self.version.load(Acquire);
+            let in_bin = match (self.state(), self.cache()) {
+                (State::Current, Some(cache)) => cache.bin_count(self.class()) as u32,
+                _ => 0,
+            };
+            let free = self.own_free().wrapping_add(self.remote.state().count());
+            used = self.carved().saturating_sub(free.saturating_add(in_bin));
+            fence(Acquire);
+            if version % 2 == 0 && self.version.load(Relaxed) == version {
+                break;
+            }
+            core::hint::spin_loop();
+        }
+        used
     }
 
     /// Whether the span is for one block.
@@ -312,14 +415,22 @@ impl Span {
 
     /// How many blocks are on the local list (S2).
     pub fn local_count(&self) -> u32 {
-        self.base.load(Relaxed).wrapping_sub(self.wait.load(Relaxed))
+        // Acquire: the blocks freed (the Release in `local::free_own`).
+        let wait = self.wait.load(Acquire);
+        self.base.load(Relaxed).wrapping_sub(wait)
     }
 
     /// From now on, with `local` blocks on the local list, `wait` more local
     /// frees bring the span back to its cache's attention.
     pub fn set_wait(&self, local: u32, wait: u32) {
+        self.moving(|| self.set_wait_moving(local, wait));
+    }
+
+    /// As [`set_wait`](Self::set_wait), within [`moving`](Self::moving).
+    #[inline(always)]
+    pub fn set_wait_moving(&self, local: u32, wait: u32) {
         self.wait.store(wait, Relaxed);
-        self.base.store(local + wait, Relaxed);
+        self.base.store(local.wrapping_add(wait), Relaxed);
     }
 
     /// How many blocks are left over.
@@ -365,21 +476,35 @@ impl Span {
         self.set_leftover(all, self.leftover_count() + count);
     }
 
+    /// Brings home what other threads freed. By the span's thread.
+    pub fn bring_home(&'static self) {
+        self.moving(|| {
+            let taken = self.remote.take();
+            let Some(first) = taken.first() else { return };
+            // SAFETY: the first of the remote list just taken.
+            let list = unsafe { FreeBlock::listed(self.block(first)) };
+            self.take_back(list.into(), taken.count());
+        });
+    }
+
     /// How many free blocks this thread has of the span, those of other
     /// threads and of the bin not counted.
     pub fn own_free(&self) -> u32 {
-        self.local_count() + self.leftover_count()
+        self.local_count().wrapping_add(self.leftover_count())
     }
 
     /// Carved blocks that are on no list of the span: in use, or in the bin.
     pub fn outstanding(&self) -> u32 {
         // Racing with frees, the counts may not fit each other.
-        self.carved().saturating_sub(self.own_free() + self.remote.state().count())
+        self.carved().saturating_sub(self.own_free().wrapping_add(self.remote.state().count()))
     }
 
-    /// Whether every carved block carries its guard: nothing that a program
-    /// still uses is taken for free because something else was freed twice.
+    /// Whether every carved block carries its guard, or has no tag: nothing that a
+    /// program still uses is taken for free because something else was freed twice.
     pub fn is_all_free(&self) -> bool {
+        if self.is_tagged() {
+            return self.tag_words().all(|word| word.load() == Tag::NONE);
+        }
         let (size, start) = (self.block_size(), self.start());
         let mut address = start + self.carved() as usize * size;
         while address > start {

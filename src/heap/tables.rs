@@ -12,13 +12,17 @@ use core::ptr::NonNull;
 use allocator_api2::alloc::{AllocError, Allocator};
 
 use super::size_class::{self, CLASSES};
+use crate::lock::Lock;
 use crate::source;
-use crate::sync::Lock;
 #[cfg(feature = "testing")]
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-/// How much is mapped at a time, in bytes.
+/// How much is mapped at a time, in bytes; less where the system has no more.
 const REGION: usize = 1 << 20;
+/// The least that is mapped at a time.
+const SHORTEST: usize = 64 << 10;
+/// Of the addresses that a limited process may have, a region takes one in so many.
+const SHARE: usize = 128;
 
 struct Tables {
     /// Freed records by size class, each holding a link to the next.
@@ -26,6 +30,14 @@ struct Tables {
     /// The unused part of the newest region.
     unused: usize,
     region: Option<NonNull<u8>>,
+    /// Mappings of large tables that were freed, and that the system did not take.
+    refused: Option<NonNull<Refused>>,
+}
+
+/// What such a mapping begins with.
+struct Refused {
+    bytes: usize,
+    next: Option<NonNull<Refused>>,
 }
 
 struct Link(Option<NonNull<Link>>);
@@ -34,12 +46,12 @@ struct Link(Option<NonNull<Link>>);
 unsafe impl Send for Tables {}
 
 static TABLES: Lock<Tables> =
-    Lock::new(Tables { free: [const { None }; CLASSES], unused: 0, region: None });
+    Lock::new(Tables { free: [const { None }; CLASSES], unused: 0, region: None, refused: None });
 
 /// Runs `f` while no other thread is in the tables: for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {
-    core::mem::forget(TABLES.lock());
+    TABLES.lock_forever();
 }
 
 /// Undoes [`lock_forever`].
@@ -75,6 +87,8 @@ fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
 pub fn allocate(layout: Layout) -> Option<NonNull<u8>> {
     let Some(class) = size_class::of_layout(layout) else {
         let bytes = layout.size().checked_next_multiple_of(super::geometry::SLICE)?;
+        // One that was used before would not read as zero.
+        TABLES.lock().unmap_refused();
         return map(bytes, layout.align().max(super::geometry::PAGE));
     };
     let mut tables = TABLES.lock();
@@ -106,10 +120,10 @@ pub fn allocate_zeroed(layout: Layout) -> Option<NonNull<u8>> {
 pub unsafe fn free(memory: NonNull<u8>, layout: Layout) {
     let Some(class) = size_class::of_layout(layout) else {
         let bytes = layout.size().next_multiple_of(super::geometry::SLICE);
-        #[cfg(feature = "testing")]
-        MAPPED.fetch_sub(bytes, Relaxed);
+        let mut tables = TABLES.lock();
+        tables.unmap_refused();
         // SAFETY: S1: a mapping of its own; S2.
-        return unsafe { source::unmap(memory, bytes, bytes) };
+        return unsafe { tables.unmap(memory, bytes) };
     };
     let mut tables = TABLES.lock();
     let link: NonNull<Link> = memory.cast();
@@ -131,8 +145,7 @@ impl Tables {
     fn bump(&mut self, bytes: usize, align: usize) -> Option<NonNull<u8>> {
         let padding = self.region.map_or(0, |at| at.addr().get().wrapping_neg() & (align - 1));
         if self.region.is_none() || self.unused < bytes + padding {
-            self.region = Some(map(REGION, REGION)?);
-            self.unused = REGION;
+            self.begin_region(bytes + align)?;
             return self.bump(bytes, align);
         }
         let region = self.region?;
@@ -143,15 +156,69 @@ impl Tables {
         self.unused -= bytes + padding;
         Some(record)
     }
+
+    /// Maps a region of `least` bytes or more. What is left of the one before is lost.
+    #[cold]
+    fn begin_region(&mut self, least: usize) -> Option<()> {
+        let share = source::address_limit() / SHARE;
+        let least = least.max(SHORTEST).next_multiple_of(super::geometry::PAGE);
+        let mut bytes = REGION.min(share).max(least).next_multiple_of(super::geometry::PAGE);
+        loop {
+            if let Some(region) = map(bytes, super::geometry::PAGE) {
+                (self.region, self.unused) = (Some(region), bytes);
+                return Some(());
+            }
+            let shorter = (bytes / 2).max(least).next_multiple_of(super::geometry::PAGE);
+            if shorter >= bytes {
+                return None;
+            }
+            bytes = shorter;
+        }
+    }
+
+    /// Unmaps a mapping, now or later.
+    ///
+    /// # Safety
+    ///
+    /// - S1 the mapping is whole, of so many bytes, and not used any more.
+    unsafe fn unmap(&mut self, mapping: NonNull<u8>, bytes: usize) {
+        // SAFETY: S1.
+        if unsafe { source::unmap(mapping, bytes, bytes) } {
+            #[cfg(feature = "testing")]
+            MAPPED.fetch_sub(bytes, Relaxed);
+            return;
+        }
+        // SAFETY: S1. If this fails too, the physical pages wait with the mapping.
+        unsafe { source::purge(mapping, bytes) };
+        let refused: NonNull<Refused> = mapping.cast();
+        // SAFETY: S1: writable, at least a page long, nobody else's.
+        unsafe { refused.write(Refused { bytes, next: self.refused }) };
+        self.refused = Some(refused);
+    }
+
+    /// Tries again to unmap what the system did not take.
+    fn unmap_refused(&mut self) {
+        let mut next = self.refused.take();
+        while let Some(refused) = next {
+            // SAFETY: written by `unmap`, and this table's alone.
+            let before = unsafe { refused.read() };
+            next = before.next;
+            // SAFETY: S1 of `unmap`, when it was refused.
+            unsafe { self.unmap(refused.cast(), before.bytes) };
+        }
+    }
 }
 
 /// A record that a [`Pool`] can keep.
-pub trait Pooled: Sized + 'static {
-    /// A record as it is when it is first made.
-    fn new() -> Self;
-
+pub trait Linked: Sized + 'static {
     /// The link to the next unused record; under the pool's lock.
     fn next_unused(&self) -> &Cell<Option<&'static Self>>;
+}
+
+/// A record that all begin as.
+pub trait Pooled: Linked {
+    /// A record as it is when it is first made.
+    fn new() -> Self;
 }
 
 /// Records of one type that are used again and again (T1).
@@ -164,6 +231,13 @@ struct Unused<T: 'static>(Cell<Option<&'static T>>);
 unsafe impl<T: Sync> Send for Unused<T> {}
 
 impl<T: Pooled + Sync> Pool<T> {
+    /// As [`take_or`](Self::take_or), a new one as all begin.
+    pub fn take(&self, enrol: impl FnOnce(&'static T)) -> Option<&'static T> {
+        self.take_or(T::new, enrol)
+    }
+}
+
+impl<T: Linked + Sync> Pool<T> {
     /// An empty pool.
     pub const fn new() -> Self {
         Self(Lock::new(Unused(Cell::new(None))))
@@ -171,13 +245,17 @@ impl<T: Pooled + Sync> Pool<T> {
 
     /// A record: one given back earlier, as it was then, or a new one, which
     /// `enrol` is told of under the lock. `None` where there is no memory.
-    pub fn take(&self, enrol: impl FnOnce(&'static T)) -> Option<&'static T> {
+    pub fn take_or(
+        &self,
+        fresh: impl FnOnce() -> T,
+        enrol: impl FnOnce(&'static T),
+    ) -> Option<&'static T> {
         let unused = self.0.lock();
         if let Some(record) = unused.0.get() {
             unused.0.set(record.next_unused().take());
             return Some(record);
         }
-        let record = make(T::new())?;
+        let record = make(fresh())?;
         enrol(record);
         Some(record)
     }
@@ -191,7 +269,7 @@ impl<T: Pooled + Sync> Pool<T> {
     /// Keeps others out for good: for `fork`.
     #[cfg(unix)]
     pub fn lock_forever(&self) {
-        core::mem::forget(self.0.lock());
+        self.0.lock_forever();
     }
 
     /// Undoes [`lock_forever`](Self::lock_forever).

@@ -1,16 +1,25 @@
-//! Threads: which caches each has, and which is current.
+//! Threads: which caches each has, for whom it allocates, and what it keeps for
+//! owners without a cache.
 //!
 //! The fast paths read two thread-local words, the token and the current
 //! cache; both have values that lead to the slow path until the thread is
 //! known. Thread records live in the tables and are recycled, never freed.
 //!
+//! An owner is *seated* at a cache: its own, or a *desk*, a cache without spans that
+//! serves no class, so that each request takes the way of `common`. A thread has a desk
+//! for each kind of blocks, and one for *guests*: owners of blocks that are resized, in
+//! whatever scope. Whoever was there last is found there.
+//!
 //! Invariants
 //!
 //! - T1 a token tells a living thread from all others; when the thread has
 //!   ended, no span and no cache has it any more.
-//! - T2 a thread's list of caches and its hash table hold the same caches, the
-//!   empty one excepted; what is in `recent` is in the table, at its place.
+//! - T2 a thread's list of caches holds all its caches but the desks; its table those of
+//!   owners, by number; what is in `recent` is in the table, at its place.
 //! - T3 while the thread has pins, P1 and P2 hold (see `pins.rs`).
+//! - T4 what an owner's cache or desk says of its line is so: the line is open.
+//! - T5 the current cache is where the current scope's owner is seated, or the empty one,
+//!   or, where that owner has ended, what it was until the thread tends.
 
 use core::cell::{Cell, RefCell};
 use core::ptr;
@@ -20,26 +29,45 @@ use hashbrown::HashMap;
 use super::cache::{Cache, EMPTY, Fate};
 use super::id_hash::IdHasher;
 use super::idle::IdleSlices;
+use super::ledger::{Ledger, Line};
+use super::numbers::{self, LineCounts, Number, Standing};
 use super::paths::{self, Path};
 use super::pins::Pins;
-use super::record::{HOST, Heap};
-use super::tables::{Pool, Pooled, TableAllocator};
+use super::record::{COMMON, HOST, Heap};
+use super::scopes::Scopes;
+use super::tables::{Linked, Pool, Pooled, TableAllocator};
 pub use super::tls::{current, set_current, token};
 use super::tls::{found, set_found};
 use super::{exit, fork};
 use crate::engine::{HOST_KEY, Kind, Pass};
 use crate::error::Error;
 use crate::key::ExpertKey;
-use crate::sync::{AtomicPtr, Ordering, Ordering::Relaxed};
+use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
 
 type Table = HashMap<usize, &'static Cache, IdHasher, TableAllocator>;
 
 /// How many caches a thread finds without a search.
 const RECENT: usize = 64;
 
+/// A desk for each kind of blocks, and the guests'.
+const DESKS: usize = 4;
+
+/// The guests' desk.
+const GUESTS: usize = 3;
+
+/// A thread looks for lines of owners that have ended once so many have.
+const ENDED_PER_LOOK: usize = 64;
+
 /// A thread's record. The `Cell`s belong to the thread.
 pub struct Thread {
     caches: Cell<Option<&'static Cache>>,
+    host: Cell<Option<&'static Cache>>,
+    common: Cell<Option<&'static Cache>>,
+    desks: [Cell<Option<&'static Cache>>; DESKS],
+    ledger: Ledger,
+    /// How many lines are open.
+    lines: Cell<usize>,
+    scopes: Scopes,
     table: RefCell<Table>,
     /// Some of what is in the table, found without a search.
     recent: [Cell<Option<&'static Cache>>; RECENT],
@@ -47,6 +75,16 @@ pub struct Thread {
     inbox: AtomicPtr<Cache>,
     pins: Pins,
     idle: IdleSlices,
+    /// How often the common cache was refilled.
+    refills: Cell<u32>,
+    /// Owners for which all classes are served, however small they are.
+    busy: Cell<u32>,
+    /// What `numbers::ended` was when lines were looked through last.
+    seen_ended: Cell<usize>,
+    /// Which of all records this is.
+    index: AtomicUsize,
+    /// Which of all threads has it. Never the same twice.
+    life: Cell<u64>,
     next_made: AtomicPtr<Thread>,
     next_unused: Cell<Option<&'static Thread>>,
 }
@@ -57,6 +95,9 @@ unsafe impl Sync for Thread {}
 static MADE: AtomicPtr<Thread> = AtomicPtr::new(ptr::null_mut());
 static POOL: Pool<Thread> = Pool::new();
 static CACHES: Pool<Cache> = Pool::new();
+/// How many threads there were so far.
+static LIVES: AtomicU64 = AtomicU64::new(0);
+
 struct Local {
     thread: Cell<Option<&'static Thread>>,
 }
@@ -72,6 +113,7 @@ thread_local! {
 }
 
 /// This thread's record, if it has one.
+#[inline]
 pub fn known() -> Option<&'static Thread> {
     LOCAL.with(|local| local.thread.get())
 }
@@ -82,18 +124,8 @@ pub fn owns(cache: &Cache) -> bool {
     mine.is_some_and(|mine| cache.thread().is_some_and(|thread| ptr::eq(thread, mine)))
 }
 
-/// What a cache is looked up by: the owner and the kind.
-#[inline(always)]
-pub fn id(key: ExpertKey, kind: Kind) -> usize {
-    // Keys are unique, and those of the living differ in their slots; the kind
-    // is in the topmost bits, which are the generation's. So no two living
-    // caches share an id, and a dead one that does is told by its fate. Bound
-    // blocks, which are in the greatest hurry, have the key itself.
-    key.into_raw() ^ (kind as usize ^ Kind::Bound as usize) << (usize::BITS - 2)
-}
-
-/// This thread's cache for the bound blocks of the expert of `pass`, if it was
-/// the last one found and the expert may be given memory.
+/// Where the owner of `pass` is seated in this thread for its bound blocks, if it was
+/// found last and may be given memory.
 #[inline(always)]
 pub fn passed(pass: Pass) -> Option<&'static Cache> {
     let cache = found();
@@ -102,57 +134,29 @@ pub fn passed(pass: Pass) -> Option<&'static Cache> {
     (cache.id() == pass.word()).then_some(cache)
 }
 
-/// This thread's cache for the bound blocks of `key`, if it was the last one
-/// found.
+/// Where the owner of `key` is seated in this thread for its bound blocks, if it was
+/// found last.
 #[inline(always)]
 pub fn remembered(key: ExpertKey) -> Option<&'static Cache> {
     let cache = found();
-    // What was found last is for bound blocks, and its id the whole key: no
-    // other expert ever has it. Nor has the empty cache a key.
+    // What was found last is for bound blocks, and its id the whole key, which no
+    // other expert ever has. Nor has the empty cache a key.
     (cache.id() == key.into_raw()).then_some(cache)
 }
 
-/// This thread's cache for `key`, if it has one. Remembers it.
-#[inline]
-pub fn find(key: ExpertKey, kind: Kind) -> Option<&'static Cache> {
-    let thread = known()?;
-    let id = id(key, kind);
-    let recent = thread.recent[recent_place(id)].get();
-    let cache = match recent.filter(|cache| cache.id() == id) {
-        Some(cache) => cache,
-        None => thread.search(id)?,
-    };
-    // A cache that was reclaimed or adopted waits in the inbox.
-    (cache.fate() == Fate::Alive).then(|| remember(kind, cache))
+/// Where a cache of this number is kept when it was found.
+fn recent_place(number: Number) -> usize {
+    number.index() % RECENT
 }
 
-/// Where a cache of this id is kept when it was found: neighbouring slots in
-/// neighbouring places, the kinds of one expert apart.
-fn recent_place(id: usize) -> usize {
-    (id ^ id >> (usize::BITS - 5)) % RECENT
-}
-
-/// Remembers a cache for the next call by a handle; ambient ones are current
-/// instead.
-fn remember(kind: Kind, cache: &'static Cache) -> &'static Cache {
-    if kind == Kind::Bound {
-        set_found(cache);
-    }
-    cache
-}
-
-/// Makes this thread's cache for `heap` of `key`, which it has none for.
-///
-/// # Errors
-///
-/// [`Error::OutOfMemory`]; [`Error::InvalidKey`] where the heap is not that of
-/// `key` any more.
-pub fn attach(heap: &'static Heap, key: ExpertKey) -> Result<&'static Cache, Error> {
-    let thread = this().ok_or(Error::OutOfMemory)?;
-    let id = id(key, heap.kind());
-    thread.table.borrow_mut().try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+/// A cache of this thread for `heap` of `key`.
+fn attach(
+    thread: &'static Thread,
+    heap: &'static Heap,
+    key: ExpertKey,
+) -> Result<&'static Cache, Error> {
     let cache = CACHES.take(|_| ()).ok_or(Error::OutOfMemory)?;
-    cache.open(id, thread, heap);
+    cache.open(thread, heap);
     let is_open = heap.with(|lists| {
         let is_open = heap.is_of(key);
         if is_open {
@@ -166,15 +170,17 @@ pub fn attach(heap: &'static Heap, key: ExpertKey) -> Result<&'static Cache, Err
         CACHES.give(cache);
         return Err(Error::InvalidKey);
     }
-    thread.table.borrow_mut().insert(id, cache);
     thread.add(cache);
-    remember(heap.kind(), cache);
     Ok(cache)
 }
 
 /// This thread's cache for what belongs to the host.
 pub fn host_cache() -> Option<&'static Cache> {
-    find(HOST_KEY, Kind::Ambient).or_else(|| attach(&HOST, HOST_KEY).ok())
+    let thread = this()?;
+    if thread.host.get().is_none() {
+        thread.host.set(attach(thread, &HOST, HOST_KEY).ok());
+    }
+    thread.host.get()
 }
 
 /// This thread's record, made and set up for the thread's end if need be.
@@ -184,10 +190,16 @@ pub fn this() -> Option<&'static Thread> {
     }
     let thread = POOL.take(|thread| {
         // Records are only ever added, under the pool's lock.
-        thread.next_made.store(MADE.load(Relaxed), Relaxed);
+        let before = MADE.load(Relaxed);
+        // SAFETY: null or a record, which is never freed.
+        let index = unsafe { before.as_ref() }.map_or(0, |last| last.index.load(Relaxed) + 1);
+        thread.index.store(index, Relaxed);
+        thread.next_made.store(before, Relaxed);
         // Release: the record (the Acquire in `made`).
         MADE.store(ptr::from_ref(thread).cast_mut(), Ordering::Release);
     })?;
+    thread.life.set(LIVES.fetch_add(1, Relaxed) + 1);
+    thread.seen_ended.set(numbers::ended());
     LOCAL.with(|local| local.thread.set(Some(thread)));
     fork::prepare();
     exit::call_at_thread_end();
@@ -221,7 +233,17 @@ pub fn drop_dead(cache: &'static Cache) {
     }
 }
 
-/// Sees to what others did to this thread's caches.
+/// Closes this thread's line of an owner that has ended, unless a scope stands for it.
+pub fn forget(number: Number) {
+    let Some(thread) = known() else { return };
+    if let Some(line) = thread.ledger.opened(number) {
+        if !line.is_held() && !line.has_cache() {
+            thread.close(number, line);
+        }
+    }
+}
+
+/// Sees to what others did to this thread's caches, and to owners that have ended.
 #[inline]
 pub fn tend() {
     if let Some(thread) = known() {
@@ -229,13 +251,19 @@ pub fn tend() {
         if !thread.inbox.load(Relaxed).is_null() {
             thread.open_inbox();
         }
+        let ended = numbers::ended().wrapping_sub(thread.seen_ended.get());
+        if ended >= ENDED_PER_LOOK.max(thread.lines.get() / 8) {
+            thread.close_ended();
+        }
     }
 }
 
 /// Hands over all that this thread has, and forgets the thread.
 pub fn end() {
     let Some(thread) = known() else { return };
+    thread.scopes.clear();
     set_current(&EMPTY);
+    set_found(&EMPTY);
     loop {
         thread.open_inbox();
         let mut cache = thread.caches.get();
@@ -249,6 +277,13 @@ pub fn end() {
             }
         }
     }
+    for desk in &thread.desks {
+        if let Some(desk) = desk.take() {
+            desk.close();
+            CACHES.give(desk);
+        }
+    }
+    thread.ledger.open_lines().for_each(|(number, line)| thread.close(number, line));
     LOCAL.with(|local| local.thread.set(None));
     POOL.give(thread);
 }
@@ -269,13 +304,223 @@ impl Thread {
         &self.idle
     }
 
-    /// The cache with this id, from the table.
+    /// What the thread keeps for owners without a cache.
+    #[inline]
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The thread's scopes.
+    pub fn scopes(&self) -> &Scopes {
+        &self.scopes
+    }
+
+    /// Which of all threads it is. Never the same twice.
+    pub fn life(&self) -> u64 {
+        self.life.get()
+    }
+
+    /// Whether it may have a line of an entry with these threads.
+    pub fn is_among(&self, threads: u64) -> bool {
+        threads >> (self.index.load(Relaxed) % 64) & 1 != 0
+    }
+
+    /// Counts a refill of the common cache; the number of the window it is in.
+    pub fn count_refill(&self) -> u8 {
+        let refills = self.refills.get().wrapping_add(1);
+        self.refills.set(refills);
+        (refills >> REFILLS_PER_WINDOW.ilog2()) as u8
+    }
+
+    /// The cache of an owner's number, if it has one here and that is in use.
+    #[inline]
+    pub fn cache_of(&self, number: Number) -> Option<&'static Cache> {
+        let recent = self.recent[recent_place(number)].get();
+        let cache = match recent.filter(|cache| cache.number() == Some(number)) {
+            Some(cache) => cache,
+            None => self.search(number)?,
+        };
+        // A cache that was reclaimed or adopted waits in the inbox.
+        (cache.fate() == Fate::Alive).then_some(cache)
+    }
+
+    /// The cache of this number, from the table.
     #[cold]
     #[inline(never)]
-    fn search(&self, id: usize) -> Option<&'static Cache> {
-        let cache = *self.table.borrow().get(&id)?;
-        self.recent[recent_place(id)].set(Some(cache));
+    fn search(&self, number: Number) -> Option<&'static Cache> {
+        let cache = *self.table.borrow().get(&(number.into_raw() as usize))?;
+        self.recent[recent_place(number)].set(Some(cache));
         Some(cache)
+    }
+
+    /// The thread's common cache.
+    pub fn common(&'static self) -> Option<&'static Cache> {
+        if self.common.get().is_none() {
+            self.common.set(attach(self, &COMMON, HOST_KEY).ok());
+        }
+        self.common.get()
+    }
+
+    /// The thread's common cache, if it has one.
+    pub fn common_if_any(&self) -> Option<&'static Cache> {
+        self.common.get()
+    }
+
+    /// The thread's line for `number`, open.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`]; [`Error::InvalidKey`] where its owner has ended.
+    #[inline]
+    pub fn open_line(&self, number: Number) -> Result<&'static Line, Error> {
+        match self.ledger.opened(number) {
+            Some(line) => Ok(line),
+            None => self.open_line_slow(number),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn open_line_slow(&self, number: Number) -> Result<&'static Line, Error> {
+        if !numbers::entry(number).open_line(number, self.index.load(Relaxed)) {
+            return Err(Error::InvalidKey);
+        }
+        let Some(line) = self.ledger.open(number) else {
+            let none = LineCounts { allocations: 0, frees: 0, credit: 0 };
+            numbers::entry(number).close_line(number, || none);
+            return Err(Error::OutOfMemory);
+        };
+        self.lines.set(self.lines.get() + 1);
+        Ok(line)
+    }
+
+    /// Where the owner of `number` is seated: at its cache, or at the desk `desk`, which
+    /// is its from now on. `key` is the owner's.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_line`](Self::open_line).
+    #[inline]
+    pub fn seat(
+        &'static self,
+        number: Number,
+        key: ExpertKey,
+        desk: usize,
+    ) -> Result<&'static Cache, Error> {
+        let line = self.open_line(number)?;
+        let own = if line.has_cache() { self.cache_of(number) } else { None };
+        let cache = match own {
+            Some(cache) => cache,
+            None => self.desk_for(number, line, key, desk)?,
+        };
+        if number.kind() == Kind::Bound {
+            set_found(cache);
+        }
+        Ok(cache)
+    }
+
+    /// As [`seat`](Self::seat), for a request that says nothing of the thread's scope.
+    ///
+    /// # Errors
+    ///
+    /// As [`open_line`](Self::open_line).
+    #[inline]
+    pub fn seat_guest(
+        &'static self,
+        number: Number,
+        key: ExpertKey,
+    ) -> Result<&'static Cache, Error> {
+        // The desk for ambient blocks is that of the current scope's owner.
+        let kind = number.kind();
+        self.seat(number, key, if kind == Kind::Ambient { GUESTS } else { kind as usize })
+    }
+
+    #[inline]
+    fn desk_for(
+        &'static self,
+        number: Number,
+        line: &'static Line,
+        key: ExpertKey,
+        place: usize,
+    ) -> Result<&'static Cache, Error> {
+        let desk = match self.desks[place].get() {
+            Some(desk) => desk,
+            None => self.make_desk(place).ok_or(Error::OutOfMemory)?,
+        };
+        if desk.number() != Some(number) {
+            let common = self.common().ok_or(Error::OutOfMemory)?;
+            desk.serve(number, line, common, id_of(number, key));
+        }
+        Ok(desk)
+    }
+
+    #[cold]
+    fn make_desk(&'static self, place: usize) -> Option<&'static Cache> {
+        let desk = CACHES.take(|_| ())?;
+        desk.open(self, &COMMON);
+        self.desks[place].set(Some(desk));
+        Some(desk)
+    }
+
+    /// Those of the thread's desks at which the owner of `number` is seated.
+    fn desks_of(&self, number: Number) -> impl Iterator<Item = &'static Cache> + '_ {
+        let desks = self.desks.iter().filter_map(Cell::get);
+        desks.filter(move |desk| desk.number() == Some(number))
+    }
+
+    /// Gives the owner of `number`, who has none here, a cache with spans of its own. It
+    /// serves no class so far.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`]; [`Error::InvalidKey`] where the owner has ended.
+    pub fn open_cache(
+        &'static self,
+        number: Number,
+        line: &'static Line,
+    ) -> Result<&'static Cache, Error> {
+        let entry = numbers::entry(number);
+        let key = entry.key().filter(|_| entry.standing() == Standing::Live);
+        let key = key.ok_or(Error::InvalidKey)?;
+        self.table.borrow_mut().try_reserve(1).map_err(|_| Error::OutOfMemory)?;
+        let common = self.common().ok_or(Error::OutOfMemory)?;
+        let cache = attach(self, entry.heap_or_open(number)?, key)?;
+        cache.serve(number, line, common, id_of(number, key));
+        line.set_cache(true);
+        self.table.borrow_mut().insert(number.into_raw() as usize, cache);
+        // Whoever sits at the desk moves.
+        for desk in self.desks_of(number) {
+            desk.serve_nobody();
+            if ptr::eq(current(), desk) {
+                set_current(cache);
+            }
+            if ptr::eq(found(), desk) {
+                set_found(cache);
+            }
+        }
+        Ok(cache)
+    }
+
+    /// Makes the cache current where the current scope's owner is seated. By the
+    /// thread.
+    pub fn sit_down(&'static self) {
+        let seated = self.scopes.current().and_then(|number| {
+            let entry = numbers::entry(number);
+            // Who has ended has no seat any more: what follows is the host's.
+            let key = entry.key().filter(|_| entry.standing() == Standing::Live)?;
+            self.seat(number, key, Kind::Ambient as usize).ok()
+        });
+        set_current(seated.unwrap_or(&EMPTY));
+    }
+
+    /// Whether one more owner may be served as a busy one.
+    pub fn may_be_busy(&self) -> bool {
+        self.busy.get() < BUSY_OWNERS
+    }
+
+    /// Counts an owner that is busy from now on.
+    pub fn count_busy(&self) {
+        self.busy.set(self.busy.get() + 1);
     }
 
     fn send(&self, cache: &'static Cache) {
@@ -308,6 +553,37 @@ impl Thread {
         }
     }
 
+    /// Closes the lines of owners that have ended, but those that scopes stand for.
+    #[cold]
+    pub fn close_ended(&'static self) {
+        self.seen_ended.set(numbers::ended());
+        for (number, line) in self.ledger.open_lines() {
+            let has_ended = numbers::entry(number).standing() != Standing::Live;
+            if has_ended && !line.is_held() && !line.has_cache() {
+                self.close(number, line);
+            }
+        }
+    }
+
+    /// Closes a line that no scope stands for, of an owner without a cache here.
+    fn close(&self, number: Number, line: &'static Line) {
+        for desk in self.desks_of(number) {
+            if ptr::eq(current(), desk) {
+                set_current(&EMPTY);
+            }
+            if ptr::eq(found(), desk) {
+                set_found(&EMPTY);
+            }
+            desk.serve_nobody();
+        }
+        numbers::entry(number).close_line(number, || {
+            let counts = line.counts();
+            self.ledger.close(number, line);
+            counts
+        });
+        self.lines.set(self.lines.get() - 1);
+    }
+
     fn add(&self, cache: &'static Cache) {
         let first = self.caches.replace(Some(cache));
         cache.thread_prev.set(None);
@@ -330,8 +606,19 @@ impl Thread {
 
     /// Forgets a cache that has no spans any more.
     fn drop_cache(&self, cache: &'static Cache) {
-        self.table.borrow_mut().remove(&cache.id());
-        self.recent[recent_place(cache.id())].set(None);
+        if let Some(number) = cache.number() {
+            self.table.borrow_mut().remove(&(number.into_raw() as usize));
+            self.recent[recent_place(number)].set(None);
+            cache.line().inspect(|line| line.set_cache(false));
+            if cache.is_busy() {
+                self.busy.set(self.busy.get() - 1);
+            }
+        }
+        for kept in [&self.host, &self.common] {
+            if kept.get().is_some_and(|kept| ptr::eq(kept, cache)) {
+                kept.set(None);
+            }
+        }
         self.remove(cache);
         if ptr::eq(current(), cache) {
             set_current(&EMPTY);
@@ -346,6 +633,18 @@ impl Thread {
     }
 }
 
+/// What a handle knows an owner's cache by.
+fn id_of(number: Number, key: ExpertKey) -> usize {
+    if number.kind() == Kind::Bound { key.into_raw() } else { 0 }
+}
+
+/// How many owners of a thread are served as busy ones at the same time.
+const BUSY_OWNERS: u32 = 16;
+
+/// Whether an owner is busy is told by how many refills of the common cache in a row
+/// are its.
+const REFILLS_PER_WINDOW: u32 = 256;
+
 /// For the walker: the thread's own structures, while it is quiet.
 #[cfg(feature = "testing")]
 impl Thread {
@@ -353,12 +652,16 @@ impl Thread {
         self.pins.are_any()
     }
 
-    pub fn lookup(&self, id: usize) -> Option<&'static Cache> {
-        self.table.borrow().get(&id).copied()
+    pub fn lookup(&self, number: Number) -> Option<&'static Cache> {
+        self.table.borrow().get(&(number.into_raw() as usize)).copied()
     }
 
     pub fn lookups(&self) -> usize {
         self.table.borrow().len()
+    }
+
+    pub fn lines(&self) -> usize {
+        self.lines.get()
     }
 }
 
@@ -376,16 +679,29 @@ impl Pooled for Thread {
     fn new() -> Self {
         Self {
             caches: Cell::new(None),
+            host: Cell::new(None),
+            common: Cell::new(None),
+            desks: [const { Cell::new(None) }; DESKS],
+            ledger: Ledger::new(),
+            lines: Cell::new(0),
+            scopes: Scopes::new(),
             table: RefCell::new(HashMap::with_hasher_in(IdHasher, TableAllocator)),
             recent: [const { Cell::new(None) }; RECENT],
             inbox: AtomicPtr::new(ptr::null_mut()),
             pins: Pins::new(),
             idle: IdleSlices::new(),
+            refills: Cell::new(0),
+            busy: Cell::new(0),
+            seen_ended: Cell::new(0),
+            index: AtomicUsize::new(0),
+            life: Cell::new(0),
             next_made: AtomicPtr::new(ptr::null_mut()),
             next_unused: Cell::new(None),
         }
     }
+}
 
+impl Linked for Thread {
     fn next_unused(&self) -> &Cell<Option<&'static Self>> {
         &self.next_unused
     }
@@ -399,6 +715,11 @@ pub fn caches() -> impl Iterator<Item = &'static Cache> {
 /// Gives back what is empty in this thread's caches.
 pub fn end_empty_spans() {
     tend();
+    if let Some(thread) = known() {
+        thread.close_ended();
+        let lines = thread.ledger.open_lines();
+        lines.for_each(|(number, line)| super::common::settle(number, line, 0));
+    }
     caches().for_each(Cache::purge);
 }
 

@@ -10,6 +10,7 @@ use super::pins::{ANYTHING, Pins, Taken};
 use super::thread::{Thread, known, made, this};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering, Ordering::Relaxed, fence};
+use crate::wait::Backoff;
 
 /// Pins of threads for which no record could be made.
 static PINS_WITHOUT_RECORD: AtomicUsize = AtomicUsize::new(0);
@@ -73,13 +74,15 @@ pub fn drain(key: ExpertKey) {
     fence(Ordering::SeqCst);
     let mine = known();
     let is_mine = |thread: &Thread| mine.is_some_and(|mine| ptr::eq(mine, thread));
+    let mut backoff = Backoff::new();
     while PINS_WITHOUT_RECORD.load(Ordering::Acquire) != 0 {
-        std::thread::yield_now();
+        backoff.pause();
     }
     for thread in made().filter(|thread| !is_mine(thread)) {
         let seen = thread.pins().seen();
+        let mut backoff = Backoff::new();
         while !thread.pins().are_past(key.into_raw(), seen) {
-            std::thread::yield_now();
+            backoff.pause();
         }
     }
 }
@@ -90,6 +93,7 @@ pub fn drain(key: ExpertKey) {
 pub fn unpin_others() {
     let mine = known();
     let others = made().filter(|thread| !mine.is_some_and(|mine| ptr::eq(mine, *thread)));
-    others.for_each(|thread| thread.pins().clear());
+    // What is not pinned is not written: that would copy the page for the child.
+    others.filter(|thread| thread.pins().are_any()).for_each(|thread| thread.pins().clear());
     PINS_WITHOUT_RECORD.store(0, Relaxed);
 }

@@ -1,9 +1,11 @@
 //! Page sources: where whole pages come from and go back to.
 //!
 //! A page source maps, purges and unmaps; it knows nothing of blocks and
-//! nothing of owners. Every call is counted, and tests can make it fail (see
-//! [`testing`]).
+//! nothing of owners. Every call is counted, and each may fail: tests can make it
+//! (see [`testing`]). What a call that failed was about is as it was before.
 
+mod leftovers;
+mod limit;
 #[cfg(unix)]
 #[path = "unix.rs"]
 mod system;
@@ -17,7 +19,10 @@ use core::ptr::NonNull;
 
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-pub use system::coarse_millis;
+use leftovers::Reserved;
+pub use leftovers::retry as give_back_leftovers;
+pub use limit::system_limit;
+pub use system::{address_limit, coarse_millis};
 
 /// Bytes mapped now. A statistic: orders nothing.
 static MAPPED_BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -31,8 +36,9 @@ pub fn mapped_bytes() -> usize {
 /// to `align` (a power of two). Physical memory comes with the first touch.
 /// `None` where the system has no more, or a test wants it so.
 pub fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
+    give_back_leftovers();
     #[cfg(feature = "testing")]
-    if testing::must_fail() {
+    if testing::must_fail_to_map(bytes) {
         return None;
     }
     let start = system::map(bytes, align)?;
@@ -41,15 +47,54 @@ pub fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
     Some(start)
 }
 
+/// Maps `front` bytes at a multiple of `align`, and `back` bytes so many bytes behind
+/// their start as `offset` says, at least `front`; all multiples of 64 KiB. What lies
+/// between is not mapped, or not by this call. `None` as for [`map`], and where the
+/// addresses behind cannot be had.
+pub fn map_pair(front: usize, offset: usize, back: usize, align: usize) -> Option<NonNull<u8>> {
+    give_back_leftovers();
+    #[cfg(feature = "testing")]
+    if testing::must_fail_to_map(front.max(back)) {
+        return None;
+    }
+    let start = system::map_pair(front, offset, back, align)?;
+    debug_assert_eq!(start.addr().get() % align, 0);
+    MAPPED_BYTES.fetch_add(front + back, Relaxed);
+    Some(start)
+}
+
+/// Gives back what [`map_pair`] has mapped. Returns whether the system has taken it, as
+/// [`unmap`] does.
+///
+/// # Safety
+///
+/// - S1 the arguments are those of a call of [`map_pair`], and its result.
+/// - S2 nothing refers to the memory any more.
+#[must_use = "what the system has not taken is lost if the caller does not keep it"]
+pub unsafe fn unmap_pair(start: NonNull<u8>, front: usize, offset: usize, back: usize) -> bool {
+    let Some(place) = Reserved::new() else { return false };
+    let behind = start.as_ptr().wrapping_add(offset);
+    let Some(behind) = NonNull::new(behind) else { return false };
+    // SAFETY: S1 and S2.
+    if !unsafe { take_back(behind, back) } {
+        return false;
+    }
+    MAPPED_BYTES.fetch_sub(front + back, Relaxed);
+    // SAFETY: S1 and S2.
+    unsafe { place.give_back(start, front) };
+    true
+}
+
 /// As [`map`], with addresses reserved behind it: `reserved` bytes in all, a
 /// multiple of the page size. What is reserved costs no memory, and nothing that
 /// the system counts as such. `None` also where addresses are short.
 pub fn map_with_room(bytes: usize, reserved: usize, align: usize) -> Option<NonNull<u8>> {
-    if system::addresses_are_short() {
+    if address_limit() != usize::MAX {
         return None;
     }
+    give_back_leftovers();
     #[cfg(feature = "testing")]
-    if testing::must_fail() {
+    if testing::must_fail_to_map(bytes) {
         return None;
     }
     let start = system::map_with_room(bytes, reserved, align)?;
@@ -67,30 +112,38 @@ pub fn map_with_room(bytes: usize, reserved: usize, align: usize) -> Option<NonN
 ///   multiple of the page size, are together at most what is reserved.
 pub unsafe fn extend(start: NonNull<u8>, bytes: usize, more: usize) -> bool {
     #[cfg(feature = "testing")]
-    if testing::must_fail() {
+    if testing::must_fail(testing::Call::Map) {
         return false;
     }
     // SAFETY: S1: inside the reservation.
     let end = unsafe { start.add(bytes) };
     // SAFETY: S1: reserved, and nothing refers to it yet.
-    let done = unsafe { system::open(end, more) };
+    let done = unsafe { open(end, more) };
     if done {
         MAPPED_BYTES.fetch_add(more, Relaxed);
     }
     done
 }
 
-/// Gives a mapping back, with what is reserved behind it.
+/// Gives a mapping back, with what is reserved behind it. Returns whether the system
+/// has taken it: one that is at its limit of mappings may have no room to cut this one
+/// out of its neighbours. Then all of it is as it was, and the caller's.
 ///
 /// # Safety
 ///
 /// - S1 `start`, `bytes` and `reserved` are those of one whole mapping; without
 ///   room `bytes` and `reserved` are the same.
 /// - S2 nothing refers to the memory any more.
-pub unsafe fn unmap(start: NonNull<u8>, bytes: usize, reserved: usize) {
-    MAPPED_BYTES.fetch_sub(bytes, Relaxed);
+#[must_use = "what the system has not taken is lost if the caller does not keep it"]
+pub unsafe fn unmap(start: NonNull<u8>, bytes: usize, reserved: usize) -> bool {
     // SAFETY: S1 and S2 are handed on.
-    unsafe { system::unmap(start, reserved) };
+    let done = unsafe { take_back(start, reserved) };
+    if done {
+        MAPPED_BYTES.fetch_sub(bytes, Relaxed);
+        // What there was no room for may have some now.
+        give_back_leftovers();
+    }
+    done
 }
 
 /// Gives the physical pages back and keeps the addresses. Returns whether the
@@ -101,6 +154,38 @@ pub unsafe fn unmap(start: NonNull<u8>, bytes: usize, reserved: usize) {
 /// - S1 the range lies in one mapping and is aligned to 64 KiB.
 /// - S2 nothing uses its content any more.
 pub unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
+    #[cfg(feature = "testing")]
+    if testing::must_fail(testing::Call::Purge) {
+        return false;
+    }
     // SAFETY: S1 and S2 are handed on.
     unsafe { system::purge(start, bytes) }
+}
+
+/// Has the system unmap a mapping, or a part of one. Returns whether it did.
+///
+/// # Safety
+///
+/// - S1 nothing refers to the memory any more, and nobody else will unmap it.
+unsafe fn take_back(start: NonNull<u8>, bytes: usize) -> bool {
+    #[cfg(feature = "testing")]
+    if testing::must_fail(testing::Call::Unmap) {
+        return false;
+    }
+    // SAFETY: S1.
+    unsafe { system::unmap(start, bytes) }
+}
+
+/// Has the system make reserved addresses usable. Returns whether it has the memory.
+///
+/// # Safety
+///
+/// - S1 the range is part of a reservation, and nothing refers to it yet.
+unsafe fn open(start: NonNull<u8>, bytes: usize) -> bool {
+    #[cfg(feature = "testing")]
+    if testing::must_fail(testing::Call::Protect) {
+        return false;
+    }
+    // SAFETY: S1.
+    unsafe { system::open(start, bytes) }
 }

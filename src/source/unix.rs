@@ -2,16 +2,22 @@
 
 use core::ptr::{self, NonNull};
 
+use super::leftovers::Reserved;
+use super::open as open_reserved;
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
+
 const READ_AND_WRITE: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
 
-/// The mapping that `mmap` gives for `bytes`, wherever it lies.
-fn map_anywhere(bytes: usize, access: libc::c_int) -> Option<NonNull<u8>> {
+/// The mapping that `mmap` gives for `bytes`: at `address`, if that is not null and
+/// nothing is there; otherwise wherever the system likes.
+fn map_near(address: usize, bytes: usize, access: libc::c_int) -> Option<NonNull<u8>> {
     // Not `MAP_NORESERVE`: what is beyond all memory is to be refused now, not to
     // end the process when it is used.
     let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
-    // SAFETY: an anonymous mapping at an address of the system's choice
-    // touches nothing that exists.
-    let start = unsafe { libc::mmap(ptr::null_mut(), bytes, access, flags, -1, 0) };
+    let wish = ptr::without_provenance_mut(address);
+    // SAFETY: an anonymous mapping of which the address is a wish only touches nothing
+    // that exists.
+    let start = unsafe { libc::mmap(wish, bytes, access, flags, -1, 0) };
     if start == libc::MAP_FAILED { None } else { NonNull::new(start.cast()) }
 }
 
@@ -22,13 +28,14 @@ pub(super) fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
 /// Reserves addresses by a mapping that cannot be used, and is not counted as
 /// memory, and opens the first part of it.
 pub(super) fn map_with_room(bytes: usize, reserved: usize, align: usize) -> Option<NonNull<u8>> {
+    let place = Reserved::new()?;
     let start = map_aligned(reserved, align, libc::PROT_NONE)?;
     // SAFETY: the first part of the mapping just made, unused.
-    if unsafe { open(start, bytes) } {
+    if unsafe { open_reserved(start, bytes) } {
         return Some(start);
     }
     // SAFETY: the mapping just made, whole and unused.
-    unsafe { unmap(start, reserved) };
+    unsafe { place.give_back(start, reserved) };
     None
 }
 
@@ -38,51 +45,141 @@ pub(super) unsafe fn open(start: NonNull<u8>, bytes: usize) -> bool {
     unsafe { libc::mprotect(start.as_ptr().cast(), bytes, READ_AND_WRITE) == 0 }
 }
 
-/// Whether the process may have only so many addresses.
-pub(super) fn addresses_are_short() -> bool {
-    if usize::BITS == 32 {
-        return true;
+/// What a resource may be used to, in bytes; `usize::MAX` for any. (The type of a
+/// resource's name is another in each C library.)
+macro_rules! soft_limit {
+    ($resource:ident) => {{
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: `limit` is ours to be written.
+        let failed = unsafe { libc::getrlimit(libc::$resource, &raw mut limit) };
+        match failed == 0 && limit.rlim_cur != libc::RLIM_INFINITY {
+            true => usize::try_from(limit.rlim_cur).unwrap_or(usize::MAX),
+            false => usize::MAX,
+        }
+    }};
+}
+
+/// How many bytes of addresses the process may have; `usize::MAX` where nothing
+/// limits them but their number.
+pub fn address_limit() -> usize {
+    let most = if usize::BITS == 32 { 1 << 31 } else { usize::MAX };
+    soft_limit!(RLIMIT_AS).min(most)
+}
+
+/// How many bytes the resource limits leave to the process; `usize::MAX` for any.
+pub(super) fn resource_limit() -> usize {
+    soft_limit!(RLIMIT_AS).min(soft_limit!(RLIMIT_DATA))
+}
+
+/// The machine's memory in bytes; `usize::MAX` where that is not known.
+pub(super) fn physical() -> usize {
+    // SAFETY: no preconditions.
+    let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
+    // SAFETY: no preconditions.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    match (usize::try_from(pages), usize::try_from(page)) {
+        (Ok(pages), Ok(page)) if pages > 0 => pages.saturating_mul(page),
+        _ => usize::MAX,
     }
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is ours to be written.
-    let failed = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
-    failed != 0 || limit.rlim_cur != libc::RLIM_INFINITY
 }
 
 fn map_aligned(bytes: usize, align: usize, access: libc::c_int) -> Option<NonNull<u8>> {
-    let start = map_anywhere(bytes, access)?;
+    let place = Reserved::new()?;
+    let start = map_near(0, bytes, access)?;
     if start.addr().get() % align == 0 {
         return Some(start);
     }
     // SAFETY: the mapping just made, whole and unused.
-    unsafe { unmap(start, bytes) };
-    map_with_margin(bytes, align, access)
+    unsafe { place.give_back(start, bytes) };
+    let found = wishes(start.addr().get(), align)
+        .into_iter()
+        .find_map(|wish| map_exactly(wish, bytes, access));
+    found.or_else(|| map_with_margin(bytes, align, access))
+}
+
+/// Multiples of `align` near `start`, where the system had room: it lies at the end of
+/// what is mapped, mostly below it.
+fn wishes(start: usize, align: usize) -> [usize; 4] {
+    let below = start & !(align - 1);
+    [
+        below,
+        below.saturating_sub(align),
+        below.saturating_add(align),
+        below.saturating_sub(align.saturating_mul(2)),
+    ]
+}
+
+/// A mapping at `address`, if nothing is there.
+fn map_exactly(address: usize, bytes: usize, access: libc::c_int) -> Option<NonNull<u8>> {
+    let place = Reserved::new().filter(|_| address > 0)?;
+    let start = map_near(address, bytes, access)?;
+    if start.addr().get() == address {
+        return Some(start);
+    }
+    // SAFETY: the mapping just made, whole and unused.
+    unsafe { place.give_back(start, bytes) };
+    None
+}
+
+/// Maps `front` bytes at a multiple of `align`, and `back` bytes `offset` bytes behind
+/// their start.
+pub(super) fn map_pair(
+    front: usize,
+    offset: usize,
+    back: usize,
+    align: usize,
+) -> Option<NonNull<u8>> {
+    /// Where the last one lies. A hint: orders nothing.
+    static LAST: AtomicUsize = AtomicUsize::new(0);
+    /// How many places below the last one are tried.
+    const TRIES: usize = 16;
+
+    let place = Reserved::new()?;
+    // Shows where the system has room.
+    let probe = map_near(0, front, READ_AND_WRITE)?;
+    // SAFETY: the mapping just made, whole and unused.
+    unsafe { place.give_back(probe, front) };
+    let last = LAST.load(Relaxed);
+    let below = (1..=TRIES).filter_map(|times| last.checked_sub(align.checked_mul(times)?));
+    let near = wishes(probe.addr().get(), align);
+    let start = near.into_iter().chain(below).find_map(|wish| {
+        let place = Reserved::new()?;
+        let start = map_exactly(wish, front, READ_AND_WRITE)?;
+        if map_exactly(wish.checked_add(offset)?, back, READ_AND_WRITE).is_some() {
+            return Some(start);
+        }
+        // SAFETY: the mapping just made, whole and unused.
+        unsafe { place.give_back(start, front) };
+        None
+    })?;
+    LAST.store(start.addr().get(), Relaxed);
+    Some(start)
 }
 
 /// Maps so much that an aligned part lies inside, and gives the rest back.
 fn map_with_margin(bytes: usize, align: usize, access: libc::c_int) -> Option<NonNull<u8>> {
+    let (front, back) = (Reserved::new()?, Reserved::new()?);
     let whole = bytes.checked_add(align)?;
-    let start = map_anywhere(whole, access)?;
+    let start = map_near(0, whole, access)?;
     let before = start.addr().get().next_multiple_of(align) - start.addr().get();
     // SAFETY: `before < align`, so it lies inside the mapping.
     let aligned = unsafe { start.add(before) };
     if before > 0 {
         // SAFETY: the part in front of what is handed out, unused.
-        unsafe { unmap(start, before) };
+        unsafe { front.give_back(start, before) };
     }
     // SAFETY: `before + bytes <= whole`: at most one past the end.
     let end = unsafe { aligned.add(bytes) };
     if before < align {
         // SAFETY: the part behind what is handed out, unused.
-        unsafe { unmap(end, align - before) };
+        unsafe { back.give_back(end, align - before) };
     }
     Some(aligned)
 }
 
-pub(super) unsafe fn unmap(start: NonNull<u8>, bytes: usize) {
+pub(super) unsafe fn unmap(start: NonNull<u8>, bytes: usize) -> bool {
     // SAFETY: the caller gives up a mapping, or a part of one, that nothing uses.
-    let failed = unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
-    debug_assert_eq!(failed, 0);
+    unsafe { libc::munmap(start.as_ptr().cast(), bytes) == 0 }
 }
 
 pub(super) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
@@ -100,8 +197,33 @@ pub fn coarse_millis() -> u64 {
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is ours to be written.
-    let failed = unsafe { libc::clock_gettime(CLOCK, &raw mut now) };
-    debug_assert_eq!(failed, 0);
+    // SAFETY: `now` is ours to be written. Nobody could be told of a failure; the
+    // clock stands still then.
+    unsafe { libc::clock_gettime(CLOCK, &raw mut now) };
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::testing::{Call, fail_calls_after, heal, leftovers};
+
+    const MIB: usize = 1 << 20;
+
+    #[test]
+    fn what_cannot_be_trimmed_is_given_back_later() {
+        // One more than a page, so that something is left in front or behind.
+        let align = 4 * MIB;
+        fail_calls_after(Call::Unmap, 0);
+        let start = map_with_margin(MIB, align, READ_AND_WRITE).unwrap();
+        assert!((1..=2).contains(&leftovers()), "{} wait", leftovers());
+        heal();
+        super::super::give_back_leftovers();
+        assert_eq!(leftovers(), 0);
+        assert_eq!(start.addr().get() % align, 0);
+        // SAFETY: the mapping is writable, and nobody else's.
+        unsafe { start.write_bytes(1, MIB) };
+        // SAFETY: it is whole, and not used any more.
+        assert!(unsafe { unmap(start, MIB) });
+    }
 }

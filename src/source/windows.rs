@@ -9,7 +9,12 @@ use core::ptr::{self, NonNull};
 use windows_sys::Win32::System::Memory::{
     MEM_COMMIT, MEM_RELEASE, MEM_RESERVE, MEM_RESET, PAGE_READWRITE, VirtualAlloc, VirtualFree,
 };
-use windows_sys::Win32::System::SystemInformation::GetTickCount64;
+use windows_sys::Win32::System::SystemInformation::{
+    GetTickCount64, GlobalMemoryStatusEx, MEMORYSTATUSEX,
+};
+
+use super::leftovers::Reserved;
+use super::open as open_reserved;
 
 /// How often another thread may take the address between our two calls.
 const ATTEMPTS: usize = 8;
@@ -25,13 +30,14 @@ pub(super) fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
 
 /// Reserves addresses and commits the first part of them.
 pub(super) fn map_with_room(bytes: usize, reserved: usize, align: usize) -> Option<NonNull<u8>> {
+    let place = Reserved::new()?;
     let start = map_aligned(reserved, align, MEM_RESERVE)?;
     // SAFETY: the first part of the reservation just made, unused.
-    if unsafe { open(start, bytes) } {
+    if unsafe { open_reserved(start, bytes) } {
         return Some(start);
     }
     // SAFETY: the reservation just made, unused.
-    unsafe { unmap(start, reserved) };
+    unsafe { place.give_back(start, reserved) };
     None
 }
 
@@ -40,32 +46,57 @@ pub(super) unsafe fn open(start: NonNull<u8>, bytes: usize) -> bool {
     reserve(start.as_ptr(), bytes, MEM_COMMIT).is_some()
 }
 
-/// Whether the process may have only so many addresses.
-pub(super) fn addresses_are_short() -> bool {
-    usize::BITS == 32
+/// How many bytes of addresses the process may have; `usize::MAX` where nothing
+/// limits them but their number.
+pub fn address_limit() -> usize {
+    if usize::BITS == 32 { 1 << 31 } else { usize::MAX }
+}
+
+/// There are no resource limits.
+pub(super) fn resource_limit() -> usize {
+    usize::MAX
+}
+
+/// The machine's memory in bytes; `usize::MAX` where that is not known.
+pub(super) fn physical() -> usize {
+    // SAFETY: zero is a value of every field.
+    let mut memory: MEMORYSTATUSEX = unsafe { core::mem::zeroed() };
+    memory.dwLength = size_of::<MEMORYSTATUSEX>() as u32;
+    // SAFETY: `memory` is ours to be written, and says how long it is.
+    let done = unsafe { GlobalMemoryStatusEx(&raw mut memory) };
+    match done != 0 {
+        true => usize::try_from(memory.ullTotalPhys).unwrap_or(usize::MAX),
+        false => usize::MAX,
+    }
+}
+
+/// Nothing limits the addresses of a process here, so there is no need for it.
+pub(super) fn map_pair(_: usize, _: usize, _: usize, _: usize) -> Option<NonNull<u8>> {
+    None
 }
 
 fn map_aligned(bytes: usize, align: usize, how: u32) -> Option<NonNull<u8>> {
+    let place = Reserved::new()?;
     let start = reserve(ptr::null_mut(), bytes, how)?;
     if start.addr().get() % align == 0 {
         return Some(start);
     }
     // SAFETY: the reservation just made, unused.
-    unsafe { unmap(start, bytes) };
+    unsafe { place.give_back(start, bytes) };
     let whole = bytes.checked_add(align)?;
     (0..ATTEMPTS).find_map(|_| {
+        let place = Reserved::new()?;
         let start = reserve(ptr::null_mut(), whole, MEM_RESERVE)?;
         let aligned = start.as_ptr().map_addr(|address| address.next_multiple_of(align));
         // SAFETY: the reservation just made, unused.
-        unsafe { unmap(start, whole) };
+        unsafe { place.give_back(start, whole) };
         reserve(aligned, bytes, how)
     })
 }
 
-pub(super) unsafe fn unmap(start: NonNull<u8>, _bytes: usize) {
+pub(super) unsafe fn unmap(start: NonNull<u8>, _bytes: usize) -> bool {
     // SAFETY: the caller gives up one whole reservation (the size must be 0).
-    let done = unsafe { VirtualFree(start.as_ptr().cast(), 0, MEM_RELEASE) };
-    debug_assert_ne!(done, 0);
+    unsafe { VirtualFree(start.as_ptr().cast(), 0, MEM_RELEASE) != 0 }
 }
 
 pub(super) unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {

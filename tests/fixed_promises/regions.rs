@@ -47,3 +47,35 @@ fn the_smallest_region_has_a_block() {
     }
     assert_eq!(least, smallest);
 }
+
+/// Small boards have memory at address 0. Where this program may map it, it is used;
+/// elsewhere it is refused by the system, not by the heap.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_region_may_begin_at_address_0() {
+    const LEN: usize = 64 << 10;
+    let how = libc::MAP_PRIVATE | libc::MAP_ANON | libc::MAP_FIXED_NOREPLACE;
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: it takes the place of no other mapping.
+    let zero = unsafe { libc::mmap(std::ptr::null_mut(), LEN, access, how, -1, 0) };
+    if !zero.is_null() {
+        println!("not run: this user may not map address 0");
+        return;
+    }
+    let heap: ExpertHeap = ExpertHeap::empty();
+    // SAFETY: nothing else uses the mapping.
+    let usable = unsafe { heap.add_region(zero.cast(), LEN) };
+    assert!(usable <= LEN && usable + LOST + 32 >= LEN, "{usable}");
+    let expert = heap.expert("at the bottom").register().unwrap();
+    let first = expert.alloc(40).unwrap();
+    assert!(first.addr().get() < LEN);
+    assert_eq!(heap.owner_of(first.as_ptr()), Some(expert.key()));
+    assert_eq!(heap.owner_of(std::ptr::null::<u8>()), None);
+    let all = std::iter::from_fn(|| expert.alloc(1000).ok()).count();
+    assert!(all * 1000 > LEN * 9 / 10);
+    heap.check().unwrap();
+    assert_eq!(expert.finish().blocks, all + 1);
+    heap.check().unwrap();
+    // SAFETY: the heap is not used any more.
+    assert_eq!(unsafe { libc::munmap(zero, LEN) }, 0);
+}

@@ -7,7 +7,8 @@ use std::sync::RwLockReadGuard;
 use std::sync::atomic::Ordering::SeqCst;
 
 use allocator_api2::alloc::Allocator;
-use expert_alloc::{ExpertKey, Scope, State, testing};
+use expert_alloc::testing::{self, Call};
+use expert_alloc::{ExpertKey, Scope, State};
 
 use super::dice::Dice;
 use super::op::Op;
@@ -18,6 +19,8 @@ use super::world::{ALLOC, Seated, World};
 pub const STALE: usize = 64;
 /// Scopes that last, at most, on one thread.
 const SCOPES: usize = 8;
+/// Scopes that were forgotten, at most, on one thread: they last.
+const FORGOTTEN: usize = 8;
 
 /// Who is meant to own what a thread allocates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,12 +43,30 @@ pub struct Actor<'w> {
     pub ops: usize,
 }
 
-/// What of an actor stays on its thread.
-pub struct Scopes(Vec<(Scope<'static>, Current)>, Current);
+/// What of an actor stays on its thread: the scopes that stand, the innermost last. Of
+/// one that was forgotten nothing is left but that it stands.
+pub struct Scopes(Vec<(Option<Scope<'static>>, Current)>);
 
 impl Scopes {
     pub fn new() -> Self {
-        Self(Vec::with_capacity(SCOPES), Current::Host)
+        Self(Vec::with_capacity(SCOPES + FORGOTTEN))
+    }
+
+    /// Who is meant to own what the thread allocates.
+    fn current(&self, world: &World) -> Current {
+        match self.0.last() {
+            None => Current::Host,
+            Some((_, Current::Expert { seat, incarnation, .. }))
+                if world.config.exact && world.has_ended(*seat, *incarnation) =>
+            {
+                Current::Host
+            }
+            Some((_, current)) => *current,
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.0.iter().filter(|(scope, _)| scope.is_some()).count()
     }
 }
 
@@ -63,7 +84,9 @@ impl<'w> Actor<'w> {
         self.ops += 1;
         match op {
             Op::AllocInScope { seat, layout, zeroed } => self.alloc_in_scope(seat, layout, zeroed),
-            Op::AllocAmbient { layout, zeroed } => self.alloc_ambient(scopes.1, layout, zeroed),
+            Op::AllocAmbient { layout, zeroed } => {
+                self.alloc_ambient(scopes.current(self.world), layout, zeroed)
+            }
             Op::AllocBound { seat, layout, zeroed } => self.alloc_bound(seat, layout, zeroed),
             Op::Burst { seat, size, count } => {
                 let layout = Layout::from_size_align(size, 8).unwrap();
@@ -100,7 +123,16 @@ impl<'w> Actor<'w> {
             Op::Finish { seat, all } => self.world.finish(seat, all),
             Op::Terminate { seat } => self.with_seat(seat, |seated| seated.expert.terminate()),
             Op::Stats { seat } => self.stats(seat),
-            Op::FailPages { grants } if self.world.config.failures => testing::fail_after(grants),
+            Op::FailPages { way, grants } if self.world.config.failures => match way {
+                0 | 1 => testing::fail_after(grants),
+                // With something to give back.
+                2 | 3 => {
+                    testing::fail_calls_after([Call::Unmap, Call::Purge][way - 2], grants);
+                    ALLOC.purge();
+                }
+                4 => testing::fail_calls_after(Call::Protect, grants),
+                _ => testing::fail_beyond(1 << (17 + 2 * grants)),
+            },
             Op::FailPages { .. } | Op::Heal => testing::heal(),
             Op::Purge => ALLOC.purge(),
         }
@@ -389,7 +421,7 @@ impl<'w> Actor<'w> {
     }
 
     fn enter(&mut self, seat: usize, scopes: &mut Scopes) {
-        if scopes.0.len() == SCOPES || self.world.is_guarded(seat) {
+        if scopes.held() == SCOPES || self.world.is_guarded(seat) {
             return;
         }
         let Ok(place) = self.world.seats[seat].expert.try_read() else { return };
@@ -400,29 +432,22 @@ impl<'w> Actor<'w> {
         // and then the expert may end. This one is remembered for longer.
         let scope = unsafe { core::mem::transmute::<Scope<'_>, Scope<'static>>(scope) };
         let Seated { incarnation, ref expert, .. } = *seated;
-        scopes.0.push((scope, scopes.1));
-        scopes.1 = match testing::failures() == failures {
+        let current = match testing::failures() == failures {
             true => Current::Expert { seat, incarnation, key: expert.key() },
             false => Current::Unknown,
         };
+        scopes.0.push((Some(scope), current));
     }
 
     fn leave(&mut self, which: usize, forget: bool, scopes: &mut Scopes) {
-        let Some(at) = which.checked_rem(scopes.0.len()) else { return };
+        let Some(which) = which.checked_rem(scopes.held()) else { return };
         // Not only the last one: scopes may end out of order.
-        let (scope, before) = scopes.0.remove(at);
-        if forget {
-            return core::mem::forget(scope);
+        let held = scopes.0.iter().enumerate().filter(|(_, (scope, _))| scope.is_some());
+        let at = held.map(|(at, _)| at).nth(which).unwrap();
+        if forget && scopes.0.len() - scopes.held() < FORGOTTEN {
+            return core::mem::forget(scopes.0[at].0.take());
         }
-        drop(scope);
-        scopes.1 = match before {
-            Current::Expert { seat, incarnation, .. }
-                if self.world.has_ended(seat, incarnation) =>
-            {
-                Current::Host
-            }
-            before => before,
-        };
+        scopes.0.remove(at);
     }
 
     fn stats(&self, seat: usize) {

@@ -50,8 +50,8 @@ pub enum Op {
     Terminate { seat: usize },
     /// Compares figures.
     Stats { seat: usize },
-    /// Makes the page source fail after so many mappings.
-    FailPages { grants: usize },
+    /// Makes the page source fail, in one of some ways, after so many calls.
+    FailPages { way: usize, grants: usize },
     /// Makes it work again.
     Heal,
     /// Gives free memory back.
@@ -104,7 +104,7 @@ impl Op {
             974..=983 => Self::Finish { seat, all: dice.once_in(2) },
             984..=985 => Self::Terminate { seat },
             986..=990 => Self::Stats { seat },
-            991..=992 => Self::FailPages { grants: dice.below(3) },
+            991..=992 => Self::FailPages { way: dice.below(6), grants: dice.below(3) },
             993..=998 => Self::Heal,
             _ => Self::Purge,
         }

@@ -10,6 +10,9 @@ use super::dice::Dice;
 use super::shadow::Face;
 use super::world::{ALLOC, Config, World};
 
+/// The longest that a chunk is with more than one block, in bytes.
+const CHUNK: usize = 32 << 20;
+
 /// Walks the heap. No other thread is in it.
 pub fn walk() -> Checked {
     // SAFETY: S1: as said.
@@ -56,8 +59,12 @@ pub fn run(config: Config, seed: u64, ops: usize, round: usize) {
     let after = walk();
     walk_zero();
     assert_eq!(after.blocks, before.blocks, "blocks in use, before and after");
-    assert!(after.heaps <= 2, "ambient and raw, both the host's: {after:?}");
+    assert!(after.heaps <= 3, "the common one, and ambient and raw of the host: {after:?}");
     assert!(after.chunks <= before.chunks.max(1), "{after:?} {before:?}");
+    // What could not be given back at the time was kept, and has gone by now.
+    assert_eq!((after.kept_chunks, testing::leftovers()), (0, 0));
+    let in_chunks = testing::mapped_bytes() - testing::table_bytes();
+    assert!(in_chunks <= after.chunks * CHUNK, "{in_chunks} bytes mapped: {after:?}");
 }
 
 /// Waits until threads have ended altogether, their thread-locals as well: the

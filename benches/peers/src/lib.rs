@@ -56,6 +56,19 @@ mod peer {
     }
 }
 
+#[cfg(feature = "mimalloc36")]
+mod peer {
+    pub const NAME: &str = "mimalloc 3.6";
+
+    #[global_allocator]
+    static ALLOC: mimalloc_safe::MiMalloc = mimalloc_safe::MiMalloc;
+
+    pub fn purge() {
+        // SAFETY: takes no pointer and may be called at any time.
+        unsafe { libmimalloc_sys2::mi_collect(true) };
+    }
+}
+
 #[cfg(feature = "jemalloc")]
 mod peer {
     use std::ptr::null_mut;
@@ -75,6 +88,18 @@ mod peer {
             };
             assert_eq!(code, 0, "jemalloc refused to purge");
         }
+    }
+}
+
+#[cfg(feature = "stoolap")]
+mod peer {
+    pub const NAME: &str = "stoolap-jemalloc";
+
+    #[global_allocator]
+    static ALLOC: stoolap_jemalloc::Jemalloc = stoolap_jemalloc::Jemalloc::new();
+
+    pub fn purge() {
+        stoolap_jemalloc::purge();
     }
 }
 

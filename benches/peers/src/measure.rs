@@ -46,12 +46,13 @@ pub struct Run {
     operations: u64,
     elapsed: Duration,
     extra: Vec<(&'static str, f64)>,
+    curve: Vec<(f64, f64)>,
 }
 
 impl Run {
     pub fn start(arguments: Arguments) -> Self {
-        let extra = Vec::with_capacity(16);
-        Self { arguments, operations: 0, elapsed: Duration::ZERO, extra }
+        let extra = Vec::with_capacity(32);
+        Self { arguments, operations: 0, elapsed: Duration::ZERO, extra, curve: Vec::new() }
     }
 
     /// Measures `work` of this thread, which does `operations` operations.
@@ -88,9 +89,21 @@ impl Run {
         self.operations += operations as u64;
     }
 
+    /// Forgets what was measured so far.
+    pub fn forget(&mut self) {
+        self.elapsed = Duration::ZERO;
+        self.operations = 0;
+        self.extra.clear();
+    }
+
     /// Notes another figure of this row.
     pub fn note(&mut self, name: &'static str, value: f64) {
         self.extra.push((name, value));
+    }
+
+    /// Records how a figure changed over time: seconds, and the figure.
+    pub fn record_curve(&mut self, curve: Vec<(f64, f64)>) {
+        self.curve = curve;
     }
 
     /// Ends the run: everything that the workload allocated has been freed.
@@ -142,7 +155,12 @@ impl Report {
             let comma = if index == 0 { "" } else { "," };
             write!(json, r#"{comma}"{name}":{value}"#).expect("a string takes all");
         }
-        json.push_str("}}");
+        json.push_str(r#"},"curve":["#);
+        for (index, (seconds, value)) in self.run.curve.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(json, "{comma}[{seconds:.3},{value:.3}]").expect("a string takes all");
+        }
+        json.push_str("]}");
         json
     }
 }
@@ -158,17 +176,29 @@ pub struct Resident {
 
 impl Resident {
     pub fn now() -> Self {
-        let mut text = [0; 4096];
-        let mut file = File::open("/proc/self/status").expect("Linux has /proc");
-        let length = file.read(&mut text).expect("the status can be read");
-        let text = std::str::from_utf8(&text[..length]).expect("the status is text");
-        let field = |name: &str| -> usize {
-            let line = text.lines().find_map(|line| line.strip_prefix(name));
-            let number = line.and_then(|line| line.split_whitespace().next());
-            let kib = number.and_then(|number| number.parse::<usize>().ok());
-            kib.expect("the kernel reports this field") << 10
-        };
-        let files = field("RssFile:") + field("RssShmem:");
-        Self { anonymous: field("RssAnon:"), peak: field("VmHWM:").saturating_sub(files) }
+        with_fields("/proc/self/status", |field| {
+            let files = field("RssFile:") + field("RssShmem:");
+            Self { anonymous: field("RssAnon:"), peak: field("VmHWM:").saturating_sub(files) }
+        })
     }
+
+    /// Anonymous memory now, to the page: the kernel walks all page tables for
+    /// it, where its counters lag behind by some hundred KiB.
+    pub fn exact() -> usize {
+        with_fields("/proc/self/smaps_rollup", |field| field("Anonymous:"))
+    }
+}
+
+/// Calls `read` with a function that looks up a field of `file`, in bytes.
+fn with_fields<T>(file: &str, read: impl FnOnce(&dyn Fn(&str) -> usize) -> T) -> T {
+    let mut text = [0; 4096];
+    let mut file = File::open(file).expect("Linux has /proc");
+    let length = file.read(&mut text).expect("the file can be read");
+    let text = std::str::from_utf8(&text[..length]).expect("the file is text");
+    read(&|name| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        let kib = number.and_then(|number| number.parse::<usize>().ok());
+        kib.expect("the kernel reports this field") << 10
+    })
 }

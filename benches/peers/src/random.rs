@@ -44,6 +44,11 @@ impl Sizes {
         Self::draw(|random| 16 + random.below(241))
     }
 
+    /// From half of `bytes` to half as much again, evenly.
+    pub fn around(bytes: usize) -> Self {
+        Self::draw(|random| bytes / 2 + random.below(bytes + 1))
+    }
+
     /// Every size `bytes`.
     pub fn fixed(bytes: u16) -> Self {
         Self::draw(|_| usize::from(bytes))

@@ -2,6 +2,8 @@
 //! the live bytes of each group. It does the least that answers the question
 //! "who owns how much": one relaxed addition per allocation and per free.
 
+pub use tracking_allocator;
+
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tracking_allocator::{
@@ -9,7 +11,7 @@ use tracking_allocator::{
 };
 
 /// Groups beyond this share the last counter.
-const GROUPS: usize = 1 << 11;
+const GROUPS: usize = 1 << 18;
 
 static LIVE_BYTES: [AtomicUsize; GROUPS] = [const { AtomicUsize::new(0) }; GROUPS];
 

@@ -1,6 +1,7 @@
-//! The one-thread rows once more, with owners: every hundred allocations the
-//! next of 1, 10 or 1,000 owners becomes current. `experts=0` is the same
-//! work without any.
+//! The one-thread rows once more, with owners: after every turn of a hundred
+//! allocations (or of `turn`) the next of 1 to 10,000 owners becomes current.
+//! `experts=0` is the same work without any. With `warm=1` the work is done
+//! once before it is measured, so that every owner has had its turns.
 
 use crate::Row;
 use crate::memory::{Global, Memory};
@@ -15,13 +16,21 @@ macro_rules! work {
             run: |run| {
                 let experts = run.arguments.get("experts", 0);
                 if experts == 0 {
-                    $run(run, &mut Global);
+                    measured(run, &mut Global, $run);
                 } else {
-                    $run(run, &mut $memory::register(experts));
+                    measured(run, &mut $memory::register(experts), $run);
                 }
             },
         }
     };
+}
+
+fn measured<M: Memory>(run: &mut Run, memory: &mut M, work: fn(&mut Run, &mut M)) {
+    if run.arguments.get("warm", 0) == 1 {
+        work(run, memory);
+        run.forget();
+    }
+    work(run, memory);
 }
 
 fn churn_10k(run: &mut Run, memory: &mut impl Memory) {
@@ -147,8 +156,22 @@ mod expert {
     }
 }
 
+/// The rows through the global allocator, whose turns `Scopes` makes.
+#[cfg(not(feature = "expert"))]
+pub const ROWS: &[Row] = &[
+    work!(Scopes, "pair", single::pair),
+    work!(Scopes, "LIFO batch", single::lifo_batch),
+    work!(Scopes, "shuffled batch", single::shuffled_batch),
+    work!(Scopes, "churn 10k", churn_10k),
+    work!(Scopes, "churn 300k", churn_300k),
+    work!(Scopes, "growing vectors", real::growing),
+    work!(Scopes, "maps of strings", real::maps),
+    work!(Scopes, "JSON", real::json),
+    work!(Scopes, "regex compile", real::regexes),
+];
+
 #[cfg(any(feature = "tracking", feature = "tracking-mimalloc"))]
-pub use groups::ROWS;
+use groups::Scopes;
 
 #[cfg(any(feature = "tracking", feature = "tracking-mimalloc"))]
 mod groups {
@@ -159,23 +182,11 @@ mod groups {
     use super::*;
     use crate::memory::Block;
 
-    pub const ROWS: &[Row] = &[
-        work!(Scopes, "pair", single::pair),
-        work!(Scopes, "LIFO batch", single::lifo_batch),
-        work!(Scopes, "shuffled batch", single::shuffled_batch),
-        work!(Scopes, "churn 10k", churn_10k),
-        work!(Scopes, "churn 300k", churn_300k),
-        work!(Scopes, "growing vectors", real::growing),
-        work!(Scopes, "maps of strings", real::maps),
-        work!(Scopes, "JSON", real::json),
-        work!(Scopes, "regex compile", real::regexes),
-    ];
-
     /// The global allocator, in the current group.
-    struct Scopes(Groups);
+    pub struct Scopes(Groups);
 
     impl Scopes {
-        fn register(count: usize) -> Self {
+        pub fn register(count: usize) -> Self {
             let mut groups = Groups::register(count);
             groups.switch();
             Self(groups)
@@ -198,5 +209,16 @@ mod groups {
         fn switch(&mut self) {
             self.0.switch();
         }
+    }
+}
+
+/// An allocator that knows no owners: the same work without any.
+#[cfg(not(any(feature = "expert", feature = "tracking", feature = "tracking-mimalloc")))]
+struct Scopes;
+
+#[cfg(not(any(feature = "expert", feature = "tracking", feature = "tracking-mimalloc")))]
+impl Scopes {
+    fn register(_: usize) -> Global {
+        Global
     }
 }

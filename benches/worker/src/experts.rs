@@ -1,13 +1,14 @@
 //! What an expert costs, and quotas.
 
 use std::alloc::Layout;
+use std::ptr::NonNull;
 
 use allocator_api2::alloc::Allocator;
 use bench_peers::ALLOC;
 use bench_peers::expert_alloc::Expert;
 
 use crate::Row;
-use crate::memory::layout;
+use crate::memory::{layout, write_ends};
 use bench_peers::measure::{Resident, Run, thread_time};
 use bench_peers::random::{Random, Sizes};
 
@@ -23,11 +24,15 @@ fn register() -> Expert {
 }
 
 fn take(expert: &Expert, layout: Layout) -> *mut u8 {
-    let block = expert.allocator().allocate(layout).expect("memory is left");
-    let address = block.as_ptr().cast::<u8>();
-    // SAFETY: a block of at least one byte that nothing else uses.
-    unsafe { address.write_volatile(1) };
-    address
+    try_take(expert, layout).expect("memory is left").as_ptr()
+}
+
+/// A block of `expert`, written to at both ends.
+fn try_take(expert: &Expert, layout: Layout) -> Option<NonNull<u8>> {
+    let block = expert.allocator().allocate(layout).ok()?.cast::<u8>();
+    // SAFETY: S1, a block of at least one byte that nothing else uses.
+    unsafe { write_ends(block.as_ptr(), layout.size()) };
+    Some(block)
 }
 
 fn end(expert: Option<Expert>) {
@@ -133,15 +138,15 @@ fn quota_churn(run: &mut Run) {
     run.time(operations, || {
         for _ in 0..operations {
             let slot = random.below(SLOTS);
-            if let Some(address) = std::ptr::NonNull::new(slots[slot]) {
+            if let Some(address) = NonNull::new(slots[slot]) {
                 // SAFETY: the slot's block is live, and of this size.
                 unsafe { handle.deallocate(address, layout(held[slot].into())) };
             }
             // A block as large as another slot's, so that the sum stays.
             let size = sizes.get(slot + random.below(16) * SLOTS);
-            match handle.allocate(layout(size)) {
-                Ok(block) => slots[slot] = block.as_ptr().cast(),
-                Err(_) => {
+            match try_take(&expert, layout(size)) {
+                Some(block) => slots[slot] = block.as_ptr(),
+                None => {
                     slots[slot] = std::ptr::null_mut();
                     refused += 1;
                 }
@@ -161,16 +166,16 @@ fn refusal(run: &mut Run) {
     let mut random = Random::new(29);
     let expert = ALLOC.expert("benchmark").quota(quota).register().expect("slots are left");
     let handle = expert.allocator();
-    let mut blocks: Vec<(std::ptr::NonNull<u8>, Layout)> = Vec::new();
+    let mut blocks: Vec<(NonNull<u8>, Layout)> = Vec::new();
     let mut asked = 0;
     let mut index = 0;
     run.time(1, || {
         loop {
             let layout = layout(sizes.get(index));
             index += 1;
-            let Ok(block) = handle.allocate(layout) else { break };
+            let Some(block) = try_take(&expert, layout) else { break };
             asked += layout.size();
-            blocks.push((block.cast(), layout));
+            blocks.push((block, layout));
         }
     });
     let share = |bytes: usize| bytes as f64 / quota as f64;
@@ -185,8 +190,8 @@ fn refusal(run: &mut Run) {
         loop {
             let layout = layout(sizes.get(index));
             index += 1;
-            let Ok(block) = handle.allocate(layout) else { break };
-            blocks.push((block.cast(), layout));
+            let Some(block) = try_take(&expert, layout) else { break };
+            blocks.push((block, layout));
         }
     }
     run.note("live_after_churn", share(expert.stats().live_bytes));

@@ -7,16 +7,20 @@
 //!     bench-worker ROW [NAME=NUMBER...]
 //!     bench-worker --list
 
-#[cfg(any(feature = "expert", feature = "tracking", feature = "tracking-mimalloc"))]
 mod attribution;
 #[cfg(feature = "expert")]
 mod experts;
+mod fork;
+mod giving_back;
 mod memory;
+mod owners;
+mod queries;
 mod real;
 mod reclaim;
 mod single;
 #[cfg(feature = "small")]
 mod small;
+mod small_owners;
 #[path = "../../../tests/fast_path/src/stepper.rs"]
 mod stepper;
 mod threads;
@@ -36,8 +40,10 @@ const ROWS: &[&[Row]] = &[
     real::ROWS,
     threads::ROWS,
     reclaim::ROWS,
-    #[cfg(any(feature = "expert", feature = "tracking", feature = "tracking-mimalloc"))]
     attribution::ROWS,
+    small_owners::ROWS,
+    giving_back::ROWS,
+    fork::ROWS,
     #[cfg(feature = "expert")]
     experts::ROWS,
     #[cfg(feature = "small")]

@@ -1,5 +1,5 @@
-//! Where a workload gets its blocks from, and what it does every hundred
-//! allocations. The same code is compiled once for each: the global allocator
+//! Where a workload gets its blocks from, and what it does after each turn of
+//! a hundred allocations. The same code is compiled once for each: the global allocator
 //! alone, the global allocator with a switch of owner, explicit handles.
 
 use std::alloc::{Layout, alloc, dealloc};
@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 /// Blocks, and a switch of owner.
 pub trait Memory {
-    /// A block of `layout`, its first byte written.
+    /// A block of `layout`, written to at both ends.
     fn take(&mut self, layout: Layout) -> Block;
 
     /// Gives `block` back.
@@ -17,7 +17,7 @@ pub trait Memory {
     /// - S1 `block` came from this memory's [`take`](Self::take) and is live.
     unsafe fn give(&mut self, block: Block);
 
-    /// What is done after every hundred allocations.
+    /// What is done after every turn: a hundred allocations, or `turn`.
     fn switch(&mut self);
 }
 
@@ -38,8 +38,8 @@ impl Block {
     /// No block: the address is null.
     pub const NONE: Self = Self { address: std::ptr::null_mut(), size: 0, owner: 0 };
 
-    /// Takes note of a block that was just handed out, and writes its first
-    /// byte, as every program does with its memory.
+    /// Takes note of a block that was just handed out, and writes to it at
+    /// both ends.
     ///
     /// # Safety
     ///
@@ -50,7 +50,7 @@ impl Block {
         let address = black_box(address);
         assert!(!address.is_null(), "out of memory");
         // SAFETY: S1, and it is not null.
-        unsafe { address.write_volatile(1) };
+        unsafe { write_ends(address, layout.size()) };
         Self { address, size: layout.size() as u32, owner }
     }
 
@@ -62,6 +62,22 @@ impl Block {
     pub fn layout(self) -> Layout {
         layout(self.size as usize)
     }
+}
+
+/// Writes the first and the last byte of a block: programs fill what they
+/// allocate, and an allocator whose next call waits for such a write shows it.
+///
+/// # Safety
+///
+/// - S1 `address` may be written for `size` bytes, which are at least one.
+#[inline(always)]
+pub unsafe fn write_ends(address: *mut u8, size: usize) {
+    // SAFETY: S1, the first byte.
+    unsafe { address.write_volatile(1) };
+    // SAFETY: S1, the last byte is inside the block.
+    let last = unsafe { address.add(size - 1) };
+    // SAFETY: S1, the last byte.
+    unsafe { last.write_volatile(1) };
 }
 
 /// The layout of a block of `size` bytes.

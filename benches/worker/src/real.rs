@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::Row;
 use crate::memory::{Global, Memory};
+use crate::single::TURN;
 use bench_peers::measure::Run;
 use bench_peers::random::Random;
 
@@ -49,6 +50,9 @@ type Map = HashMap<String, String, BuildHasherDefault<DefaultHasher>>;
 /// An operation is one insertion or removal.
 pub fn maps(run: &mut Run, memory: &mut impl Memory) {
     const ENTRIES: usize = 10_000;
+    let turn = run.arguments.get("turn", TURN);
+    // An insertion of both allocates about four blocks, a later change about two.
+    let (inserting, changing) = ((turn / 4).max(1), (turn / 2).max(1));
     let rounds = run.arguments.get("rounds", 8);
     // Per entry: two insertions, one replacement, one removal.
     run.time(rounds * ENTRIES * 4, || {
@@ -62,7 +66,7 @@ pub fn maps(run: &mut Run, memory: &mut impl Memory) {
                 let value = "v".repeat((bits % 50) as usize + 1);
                 hashed.insert(key.clone(), value);
                 sorted.insert(key, entry.to_string());
-                if entry % 25 == 24 {
+                if entry % inserting == inserting - 1 {
                     memory.switch();
                 }
             }
@@ -76,7 +80,7 @@ pub fn maps(run: &mut Run, memory: &mut impl Memory) {
                     hashed.remove(&key);
                     sorted.insert(key, "another value".to_owned());
                 }
-                if entry % 50 == 49 {
+                if entry % changing == changing - 1 {
                     memory.switch();
                 }
             }

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Row;
-use crate::memory::layout;
+use crate::memory::{layout, write_ends};
 use bench_peers::measure::Run;
 use bench_peers::random::Sizes;
 
@@ -69,10 +69,11 @@ fn timed<B: Bulk>(bulk: B) -> Duration {
 fn filled<B: Bulk>(blocks: usize, sizes: &Sizes) -> B {
     let mut bulk = B::new();
     for index in 0..blocks {
-        let address = bulk.take(layout(sizes.get(index)));
+        let size = sizes.get(index);
+        let address = bulk.take(layout(size));
         assert!(!address.is_null(), "out of memory");
-        // SAFETY: a block of at least one byte that nothing else uses.
-        unsafe { address.write_volatile(1) };
+        // SAFETY: S1, a block of at least one byte that nothing else uses.
+        unsafe { write_ends(address, size) };
     }
     bulk
 }

@@ -20,15 +20,16 @@ pub const ROWS: &[Row] = &[
     Row { name: "stepped pair", run: stepped_pair },
 ];
 
-/// Allocations between two switches of owner.
-pub const BETWEEN: usize = 100;
+/// Allocations between two switches of owner, unless `turn` says otherwise.
+pub const TURN: usize = 100;
 
 /// One block of 64 bytes at a time, freed at once.
 pub fn pair(run: &mut Run, memory: &mut impl Memory) {
-    let rounds = run.arguments.get("rounds", 120_000);
-    run.time(rounds * BETWEEN, || {
-        for _ in 0..rounds {
-            for _ in 0..BETWEEN {
+    let turn = run.arguments.get("turn", TURN);
+    let turns = run.arguments.get("operations", 12_000_000) / turn;
+    run.time(turns * turn, || {
+        for _ in 0..turns {
+            for _ in 0..turn {
                 let block = memory.take(layout(black_box(64)));
                 // SAFETY: S1, taken on the line above.
                 unsafe { memory.give(block) };
@@ -38,15 +39,25 @@ pub fn pair(run: &mut Run, memory: &mut impl Memory) {
     });
 }
 
-/// A hundred blocks of 16 to 256 bytes, freed in reverse order.
+/// A hundred blocks of 16 to 256 bytes, freed in reverse order by whose turn
+/// it then is.
 pub fn lifo_batch(run: &mut Run, memory: &mut impl Memory) {
-    let rounds = run.arguments.get("rounds", 80_000);
+    const BATCH: usize = 100;
+    let turn = run.arguments.get("turn", TURN);
+    let rounds = run.arguments.get("operations", 8_000_000) / BATCH;
     let sizes = Sizes::small();
-    let mut blocks = [Block::NONE; BETWEEN];
-    run.time(rounds * BETWEEN, || {
+    let mut blocks = [Block::NONE; BATCH];
+    run.time(rounds * BATCH, || {
         for round in 0..rounds {
-            for (index, slot) in blocks.iter_mut().enumerate() {
-                *slot = memory.take(layout(sizes.get(round * BETWEEN + index)));
+            let mut number = round * BATCH;
+            for (index, slots) in blocks.chunks_mut(turn).enumerate() {
+                if index > 0 {
+                    memory.switch();
+                }
+                for slot in slots {
+                    *slot = memory.take(layout(sizes.get(number)));
+                    number += 1;
+                }
             }
             for &block in blocks.iter().rev() {
                 // SAFETY: S1, taken in the loop above and freed once.
@@ -60,7 +71,8 @@ pub fn lifo_batch(run: &mut Run, memory: &mut impl Memory) {
 /// Ten thousand blocks of 16 to 256 bytes, freed in a random order.
 pub fn shuffled_batch(run: &mut Run, memory: &mut impl Memory) {
     const BATCH: usize = 10_000;
-    let rounds = run.arguments.get("rounds", 300);
+    let turn = run.arguments.get("turn", TURN);
+    let rounds = run.arguments.get("operations", 3_000_000) / BATCH;
     let sizes = Sizes::small();
     let mut random = Random::new(7);
     let mut order: Vec<u32> = (0..BATCH as u32).collect();
@@ -70,9 +82,11 @@ pub fn shuffled_batch(run: &mut Run, memory: &mut impl Memory) {
     let mut blocks = vec![Block::NONE; BATCH];
     run.time(rounds * BATCH, || {
         for round in 0..rounds {
-            for (hundred, slots) in blocks.chunks_mut(BETWEEN).enumerate() {
-                for (index, slot) in slots.iter_mut().enumerate() {
-                    *slot = memory.take(layout(sizes.get(round * 31 + hundred * BETWEEN + index)));
+            let mut number = round * 31;
+            for slots in blocks.chunks_mut(turn) {
+                for slot in slots {
+                    *slot = memory.take(layout(sizes.get(number)));
+                    number += 1;
                 }
                 memory.switch();
             }
@@ -86,19 +100,20 @@ pub fn shuffled_batch(run: &mut Run, memory: &mut impl Memory) {
 
 /// Slots at random: free what is there, allocate a block of the skewed mix.
 pub fn churn(run: &mut Run, memory: &mut impl Memory, slots: usize, operations: usize) {
-    let rounds = run.arguments.get("operations", operations) / BETWEEN;
+    let turn = run.arguments.get("turn", TURN);
+    let turns = run.arguments.get("operations", operations) / turn;
     let sizes = Sizes::skewed();
     let mut random = Random::new(11);
     let mut blocks = Vec::with_capacity(slots);
     for index in 0..slots {
         blocks.push(memory.take(layout(sizes.get(index))));
-        if index % BETWEEN == BETWEEN - 1 {
+        if index % turn == turn - 1 {
             memory.switch();
         }
     }
-    run.time(rounds * BETWEEN, || {
-        for _ in 0..rounds {
-            for _ in 0..BETWEEN {
+    run.time(turns * turn, || {
+        for _ in 0..turns {
+            for _ in 0..turn {
                 let bits = random.next();
                 let slot = ((bits >> 32) * slots as u64 >> 32) as usize;
                 // SAFETY: S1, every slot holds a live block, this one's copy

@@ -10,6 +10,7 @@ mod heaps;
 use std::alloc::{GlobalAlloc, Layout};
 
 use crate::Row;
+use crate::memory::write_ends;
 use crate::stepper::Stepper;
 use bench_peers::measure::Run;
 use bench_peers::random::Random;
@@ -58,8 +59,8 @@ impl<'h> Live<'h> {
         if block.is_null() {
             return false;
         }
-        // SAFETY: a block of at least one byte that nothing else uses.
-        unsafe { block.write_volatile(1) };
+        // SAFETY: S1, a block of at least one byte that nothing else uses.
+        unsafe { write_ends(block, layout.size()) };
         self.bytes += layout.size();
         self.blocks.push((block, layout));
         true
@@ -92,6 +93,8 @@ impl<'h> Live<'h> {
         let (block, layout, fits) = if moved.is_null() {
             (block, layout, false)
         } else {
+            // SAFETY: S1, a block of `size` bytes that nothing else uses.
+            unsafe { write_ends(moved, size) };
             (moved, Layout::from_size_align(size, layout.align()).expect("sizes are small"), true)
         };
         self.bytes += layout.size();

@@ -27,7 +27,7 @@ unsafe impl Send for Slots {}
 
 impl Slots {
     /// Frees all of them.
-    fn free(self) {
+    pub fn free(self) {
         for block in self.0 {
             // SAFETY: S1, each is live and freed once.
             unsafe { Global.give(block) };
@@ -149,11 +149,16 @@ fn producer_consumer(run: &mut Run) {
             });
             scope.spawn(|| {
                 ring.consume(count, |index, address| {
-                    // SAFETY: the producer wrote this block's first byte.
-                    let seen = unsafe { address.read_volatile() };
-                    assert_eq!(seen, 1, "another block's content");
+                    let layout = layout(sizes.get(index));
+                    for offset in [0, layout.size() - 1] {
+                        // SAFETY: inside the block.
+                        let end = unsafe { address.add(offset) };
+                        // SAFETY: the producer wrote both ends of this block.
+                        let seen = unsafe { end.read_volatile() };
+                        assert_eq!(seen, 1, "another block's content");
+                    }
                     // SAFETY: S1, the producer gave it away with this layout.
-                    unsafe { std::alloc::dealloc(address, layout(sizes.get(index))) };
+                    unsafe { std::alloc::dealloc(address, layout) };
                 });
             });
         });

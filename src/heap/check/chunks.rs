@@ -5,16 +5,17 @@ use crate::heap::address;
 use crate::heap::arena;
 use crate::heap::chunk::Chunk;
 use crate::heap::chunk_map;
-use crate::heap::geometry::{CHUNK, SLICE, SLICES};
+use crate::heap::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, SLICE, SLICES, TABLE};
 use crate::heap::span::State;
+use crate::heap::tags::{self, Tag, TagWord};
 use crate::sync::Ordering::Relaxed;
 
-/// Reads every free slice that is not dirty, sixteen words of each page.
-/// Takes a millisecond for each chunk.
+/// Reads every free slice that is not dirty, sixteen words of each page, and its tags.
+/// Takes milliseconds for each chunk.
 ///
 /// # Errors
 ///
-/// [`Broken`](super::Broken) under C2 where one does not read as zero.
+/// [`Broken`](super::Broken) under C2 or TAG2 where one does not read as zero.
 ///
 /// # Safety
 ///
@@ -23,8 +24,9 @@ pub unsafe fn check_zero() -> Verdict {
     const STRIDE: usize = 256;
     chunk_map::for_each_unit(|_, chunk| {
         let (free, dirty) = (chunk.free.get(), chunk.dirty.get());
-        for slice in (1..SLICES).filter(|&s| free.has_all(s, 1) && !dirty.has_any(s, 1)) {
+        for slice in (FIRST_SLICE..SLICES).filter(|&s| free.has_all(s, 1) && !dirty.has_any(s, 1)) {
             let start = chunk.base() + slice * SLICE;
+            check_no_tags(start)?;
             for at in (start..start + SLICE).step_by(STRIDE) {
                 // SAFETY: inside a mapped chunk.
                 let word = unsafe { address::block_at(at) }.cast::<usize>();
@@ -64,8 +66,19 @@ pub(super) fn check_chunks(seen: &mut Checked) -> Verdict {
     });
     equal("kept N2", "bytes kept", 0, bytes, counted)?;
     seen.kept_chunks = kept;
-    equal("arena A1", "chunks mapped", 0, arena::chunks(), seen.chunks + kept)?;
+    let unseen = kept + arena::stranded();
+    equal("arena A1", "chunks mapped", 0, arena::chunks(), seen.chunks + unseen)?;
     order
+}
+
+/// TAG2, of a slice at which no tagged span begins.
+fn check_no_tags(slice: usize) -> Verdict {
+    for index in 0..TABLE / size_of::<TagWord>() {
+        // SAFETY: a slice for blocks of a mapped chunk.
+        let tag = unsafe { tags::word_at(slice, index) }.load();
+        is("tags TAG2", "a tag of no block", slice, tag == Tag::NONE)?;
+    }
+    Ok(())
 }
 
 fn check_huge_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
@@ -83,16 +96,20 @@ fn check_huge_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
 fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
     let (free, dirty, aged) = (chunk.free.get(), chunk.dirty.get(), chunk.aged.get());
     let at = chunk.base();
-    equal("chunk C5", "length of a chunk", at, chunk.reserved(), CHUNK)?;
-    is("chunk C1", "slice 0 is free", at, !free.has_any(0, 1))?;
+    let slices = chunk.slices();
+    equal("chunk C5", "length of a chunk", at, chunk.reserved(), slices * SLICE)?;
+    is("chunk C5", "length at most a whole chunk's", at, slices > FIRST_SLICE && slices <= SLICES)?;
+    let end = chunk.end_slice();
+    is("chunk C6", "slices beyond the mapping are free", at, !free.has_any(end, SLICES - end))?;
+    is("chunk C1", "slices of headers and tags are free", at, !free.has_any(0, FIRST_SLICE))?;
     is("chunk C2", "dirty is a part of free", at, dirty.and(&free) == dirty)?;
     is("chunk C3", "aged is a part of dirty", at, aged.and(&dirty) == aged)?;
     is("arena A1", "listed iff slices are free", at, chunk.is_listed.get() != free.is_empty())?;
     let longest = free.runs().map(|(_, count)| count).max().unwrap_or(0);
     is("chunk", "bound of the longest run", at, chunk.longest.get() >= longest)?;
     seen.free_slices += free.len();
-    let mut slice = 1;
-    while slice < SLICES {
+    let mut slice = FIRST_SLICE;
+    while slice < end {
         let header = chunk.header(slice);
         let begins = chunk.start_before(slice) == Some(slice);
         let at = at + slice * SLICE;
@@ -105,7 +122,7 @@ fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
         }
         is("chunk C4", "a span begins behind the last one", at, begins)?;
         let count = header.slices();
-        is("chunk C1", "span in its chunk", at, count > 0 && slice + count <= SLICES)?;
+        is("chunk C1", "span in its chunk", at, count > 0 && slice + count <= slices)?;
         is("chunk C1", "slices of a span are taken", at, !free.has_any(slice, count))?;
         equal("span S6", "back of the first slice", at, header.back(), 0)?;
         equal("span", "start", at, header.start(), at)?;

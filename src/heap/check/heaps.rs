@@ -1,14 +1,15 @@
 //! Heaps: their spans and caches, and every block.
 
 use super::{Broken, Checked, Verdict, equal, is, place};
-use crate::engine::Kind;
 use crate::heap::cache::{Cache, Fate};
 use crate::heap::free_block::{self, FreeBlock, FreeList};
 use crate::heap::geometry::SLICE;
-use crate::heap::raw;
+use crate::heap::local::TAGGED;
+use crate::heap::numbers::{self, Standing};
 use crate::heap::record::{Heap, Lists};
 use crate::heap::size_class::{self, CLASSES};
 use crate::heap::span::{Span, SpanList, State};
+use crate::heap::tags::Tag;
 use crate::sync::Ordering::Relaxed;
 
 pub(super) fn check_heap(heap: &'static Heap, lists: &Lists, seen: &mut Checked) -> Verdict {
@@ -125,7 +126,7 @@ fn check_span(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict {
     equal("span S1", "leftover count", at, span.leftover_count() as usize, leftover)?;
     let free = local + leftover + remote + bin;
     is("span S1", "free blocks are carved ones", at, free <= carved)?;
-    check_used(heap, span, &marks)?;
+    check_used(span, &marks)?;
     seen.spans += 1;
     seen.blocks += carved - free;
     seen.bytes += (carved - free) * size;
@@ -134,17 +135,36 @@ fn check_span(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict {
     Ok(())
 }
 
-/// Blocks on no list are in use: they have no guard, and raw ones their mark.
-fn check_used(heap: &Heap, span: &Span, marks: &Marks) -> Verdict {
-    for index in (0..span.carved() as usize).filter(|&index| !marks.has(index)) {
+/// Blocks on no list are in use: they have no guard, and those of tagged spans a tag.
+fn check_used(span: &'static Span, marks: &Marks) -> Verdict {
+    for index in 0..span.carved() as usize {
         let block = span.block(index * span.block_size());
-        // SAFETY: the start of a carved block.
-        let word = unsafe { free_block::second_word(block) }.load(Relaxed);
         let address = block.addr().get();
-        let guard = free_block::guard_of(address);
-        is("span S1", "no free block is lost", address, word != guard)?;
-        if let Some(key) = heap.key().filter(|_| heap.is_kind(Kind::Raw)) {
-            equal("raw W1", "mark of a live block", address, word, raw::mark_of(block, key))?;
+        if !marks.has(index) {
+            // SAFETY: the start of a carved block.
+            let word = unsafe { free_block::second_word(block) }.load(Relaxed);
+            is("span S1", "no free block is lost", address, word != free_block::guard_of(address))?;
+        }
+        if span.is_tagged() {
+            let tag = span.tag_word(address).load();
+            is(
+                "tags TAG1",
+                "a block in use has a tag",
+                address,
+                (tag == Tag::NONE) == marks.has(index),
+            )?;
+            if let Some(number) = tag.number() {
+                let is_known = numbers::entry(number).standing() != Standing::Unused;
+                is("numbers NUM3", "number of a tag", address, is_known)?;
+                equal(
+                    "tags TAG1",
+                    "class of a tag",
+                    address,
+                    tag.class().unwrap_or(CLASSES),
+                    span.class(),
+                )?;
+                is("tags TAG4", "a raw call at work", address, !tag.is_in_work())?;
+            }
         }
     }
     Ok(())
@@ -163,7 +183,10 @@ fn check_owner(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict 
     let queued = [State::Current, State::Available, State::Waiting, State::Idle];
     let is_queued = queued.contains(&span.state());
     is("span S3", "state of an owned span", at, is_queued)?;
-    is("span S3", "thread of an owned span", at, span.thread.load(Relaxed) != 0)?;
+    let thread = span.thread.load(Relaxed);
+    is("span S3", "thread of an owned span", at, thread & !TAGGED != 0)?;
+    is("span S3", "mark of a tagged span", at, (thread & TAGGED != 0) == span.is_tagged())?;
+    is("record", "tags of a span", at, heap.is_tagged() == span.is_tagged())?;
     let owner = span.cache().map_or(0, |cache| place(cache.heap()));
     equal("cache Q3", "heap of the span's cache", at, owner, place(heap))
 }

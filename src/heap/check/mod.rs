@@ -9,10 +9,13 @@
 use core::fmt;
 
 use super::cache::Fate;
-use super::record::{HOST_ACCOUNT, Heap};
+use super::numbers::{self, Entry, Number, Standing};
+use super::record::{COMMON, HOST_ACCOUNT, Heap};
 use super::span::Span;
-use super::thread;
+use super::tags::TagWord;
+use super::{thread, usage};
 use crate::account::Account;
+use crate::engine::Kind;
 
 mod chunks;
 mod heaps;
@@ -118,28 +121,83 @@ pub unsafe fn check() -> Result<Checked, Broken> {
     equal("record H1", "spans on heaps' lists", 0, seen.spans, in_chunks.0)?;
     equal("record H1", "large blocks on heaps' lists", 0, seen.large_blocks, in_chunks.1)?;
     check_accounts()?;
+    check_numbers()?;
     let on_threads = check_threads()?;
     equal("record H2", "caches on heaps' lists", 0, seen.caches, on_threads)?;
     Ok(seen)
 }
 
-/// H4, and A2 of the account: what each was charged is what the spans say, its
-/// own and its children's. Time in the square of the heaps in use.
+/// H4, NUM2, and A2 of the account: what each was charged is what the spans and the
+/// numbers say, its own and its children's. Time in the square of the owners.
 fn check_accounts() -> Verdict {
     for heap in Heap::made().filter(|heap| heap.key().is_some()) {
         check_account(heap.account())?;
     }
+    for (_, entry) in entries().filter(|(_, entry)| entry.standing() == Standing::Live) {
+        check_account(entry.account())?;
+    }
     check_account(&HOST_ACCOUNT)
 }
 
+/// The numbers of all owners.
+fn entries() -> impl Iterator<Item = (Number, &'static Entry)> {
+    let made = Kind::ALL.into_iter().flat_map(numbers::made);
+    made.filter(|(_, entry)| entry.standing() != Standing::Unused)
+}
+
 fn check_account(account: &Account) -> Verdict {
-    let is_charged = |heap: &&Heap| {
-        let chain = core::iter::successors(Some(heap.account()), |account| account.parent());
-        heap.key().is_some() && chain.into_iter().any(|above| core::ptr::eq(above, account))
+    let is_in_chain = |of: &Account| {
+        let mut chain = core::iter::successors(Some(of), |account| account.parent());
+        chain.any(|above| core::ptr::eq(above, account))
     };
+    let is_charged = |heap: &&Heap| heap.key().is_some() && is_in_chain(heap.account());
     let sum = |heap: &Heap| heap.with(|lists| lists.spans().map(Span::charged).sum::<usize>());
-    let charged = Heap::made().filter(|heap| is_charged(heap)).map(sum).sum();
+    let of_heaps: usize = Heap::made().filter(|heap| is_charged(heap)).map(sum).sum();
+    let of_numbers = entries().filter(|(_, entry)| is_in_chain(entry.account()));
+    let charged = of_heaps + of_numbers.map(|(_, entry)| entry.charged()).sum::<usize>();
     equal("record H4", "account", place(account), account.charged(), charged)
+}
+
+/// LED1, LED2: what the lines of all threads say of each number.
+fn check_numbers() -> Verdict {
+    let mut lines = 0;
+    thread::for_each(|thread| {
+        let open = thread.ledger().open_lines().count();
+        lines += open;
+        equal("ledger LED1", "open lines", place(thread), thread.lines(), open)
+    })?;
+    let mut counted = 0;
+    for (number, entry) in entries() {
+        let at = number.into_raw() as usize;
+        counted += entry.lines();
+        let usage = usage::in_common(number, entry);
+        let (blocks, bytes) = tagged(number);
+        equal("ledger LED2", "blocks in use", at, usage.live_blocks, blocks)?;
+        if entry.standing() == Standing::Live {
+            equal("ledger LED2", "bytes in use", at, usage.live_bytes, bytes)?;
+        }
+        let is_bare = blocks == 0 && entry.lines() == 0;
+        is(
+            "numbers NUM3",
+            "an ended owner's number is kept for something",
+            at,
+            entry.standing() == Standing::Live || !is_bare,
+        )?;
+    }
+    equal("ledger LED1", "lines that entries count", 0, counted, lines)
+}
+
+/// How many blocks of common spans have tags of `number`, and their bytes.
+fn tagged(number: Number) -> (usize, usize) {
+    COMMON.with(|lists| {
+        let of_span = |span: &'static Span| {
+            let is_its = |word: &&TagWord| word.load().number() == Some(number);
+            let count = span.tag_words().filter(is_its).count();
+            (count, count * span.block_size())
+        };
+        let spans = lists.spans().map(of_span);
+        spans.fold((0, 0), |sum, found| (sum.0 + found.0, sum.1 + found.1))
+    })
 }
 
 /// T2, and how many caches threads have that are on heaps' lists.
@@ -148,17 +206,20 @@ fn check_threads() -> Result<usize, Broken> {
     thread::for_each(|thread| {
         let at = place(thread);
         is("thread T3", "a quiet thread is not pinned", at, !thread.is_pinned())?;
-        let mut idle = 0;
+        let (mut idle, mut of_owners) = (0, 0);
         for cache in thread.caches() {
             idle += cache.idle_slices();
-            let found = thread.lookup(cache.id()).map_or(0, place);
-            equal("thread T2", "cache in the table", at, found, place(cache))?;
+            if let Some(number) = cache.number() {
+                let found = thread.lookup(number).map_or(0, place);
+                equal("thread T2", "cache in the table", at, found, place(cache))?;
+                of_owners += 1;
+            }
             let owner = cache.thread().map_or(0, place);
             equal("thread T2", "thread of the cache", at, owner, at)?;
             caches += usize::from(cache.fate() != Fate::Dead);
         }
         equal("idle I2", "slices a thread keeps", at, thread.idle().slices(), idle)?;
-        equal("thread T2", "caches in the table", at, thread.lookups(), thread.caches().count())
+        equal("thread T2", "caches in the table", at, thread.lookups(), of_owners)
     })?;
     Ok(caches)
 }

@@ -6,6 +6,8 @@
 use core::mem::MaybeUninit;
 use core::panic::PanicInfo;
 
+use expert_alloc::ExpertHeap;
+
 #[path = "../../tour.rs"]
 mod tour;
 
@@ -21,6 +23,44 @@ pub extern "C" fn run() -> u64 {
         None => 0,
         Some(what) => text(what),
     }
+}
+
+/// A heap in the last `len` addresses of a memory that has all of them: 0 where all is
+/// well, as above.
+#[unsafe(no_mangle)]
+pub extern "C" fn run_at_the_top(len: usize) -> u64 {
+    static HEAP: ExpertHeap = ExpertHeap::empty();
+    let start = core::ptr::with_exposed_provenance_mut(0usize.wrapping_sub(len));
+    // SAFETY: the pages did not exist before, so nothing else refers to them.
+    let usable = unsafe { HEAP.add_region(start, len) };
+    if usable > len || usable + 64 < len {
+        return text("a region at the top is not used");
+    }
+    at_the_top(&HEAP).err().map_or(0, text)
+}
+
+fn at_the_top(heap: &'static ExpertHeap) -> Result<(), &'static str> {
+    let expert = heap.expert("top").register().map_err(|_| "no expert")?;
+    let mut all = 0;
+    while expert.alloc(100).is_ok() {
+        all += 1;
+    }
+    if all == 0 {
+        return Err("no memory");
+    }
+    let last = expert.alloc(1).or_else(|_| Err("none is left"));
+    if let Ok(block) = last {
+        let grown = expert.realloc(block.as_ptr(), 2).map_err(|_| "no realloc")?;
+        all += 1;
+        if heap.owner_of(grown.as_ptr()) != Some(expert.key()) {
+            return Err("whose?");
+        }
+    }
+    heap.check().map_err(|_| "a rule is broken")?;
+    if heap.owner_of(core::ptr::without_provenance::<u8>(usize::MAX)).is_some() {
+        return Err("the last address is a block's");
+    }
+    if expert.finish().blocks != all { Err("the blocks did not come back") } else { Ok(()) }
 }
 
 /// New pages at the end of the memory, which are nobody else's.

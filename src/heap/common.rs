@@ -1,0 +1,344 @@
+//! Common spans: memory that owners share who have too little for spans of their own.
+//!
+//! All owners that are seated at a desk in a thread allocate from the thread's *common
+//! cache*. A block gets its owner's tag when it is handed out and loses it when it is
+//! freed, so the blocks of an ended request are the next one's, still warm.
+//!
+//! ```text
+//!  desk --> line   pays for the block: credit, or a charge of 512 to 4,096 bytes
+//!    `----> common cache --> bin --> block --> tag: the owner's number and the class
+//! ```
+//!
+//! An owner leaves the desk for a cache of its own
+//!
+//! - for classes that have grown by 16 KiB, once it was charged more than 64 KiB: its
+//!   blocks then fill pages, and are reclaimed by the page;
+//! - for all classes, when it is busy: 16 of the last 256 refills of the common cache
+//!   were its. At most 16 owners of a thread are busy at the same time.
+//!
+//! The policy, and its numbers, are those that did best in a sketch of eight; see
+//! `docs/laboratory.md`.
+
+use core::ptr::NonNull;
+
+use super::cache::Cache;
+use super::free_block;
+use super::geometry::SLICE;
+use super::ledger::Line;
+use super::numbers::{self, Entry, Number, Standing};
+use super::paths::{self, Path};
+use super::size_class::{self, Place, SMALL_MAX};
+use super::span::Span;
+use super::tags::{self, Tag, TagWord};
+use super::{blocks, pressure, sweep, thread};
+use crate::engine::Kind;
+use crate::error::Error;
+use crate::key::ExpertKey;
+
+/// An owner that was charged more than this is no longer small, in bytes.
+const SMALL_OWNER: usize = 64 << 10;
+
+/// Of so many refills of the common cache within a window a busy owner has made all.
+const BUSY_HITS: u8 = 16;
+
+/// Charges are a multiple of this, in bytes.
+const STEP: usize = 512;
+
+/// What an owner is charged at a time that has more than that already, in bytes.
+const LARGE_STEP: usize = 4096;
+
+/// Credit beyond this goes back to the account, in bytes; a quarter of it is kept.
+const MOST_CREDIT: i32 = 8192;
+
+/// How a request stands to the quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// What the quota refuses may be granted all the same, or counts as a refusal.
+    Usual,
+    /// Within the quota or not at all; a refusal is not counted.
+    Strict,
+}
+
+/// The place of the tag of the block of `class` at `block`.
+#[inline(always)]
+fn tag_word(block: NonNull<u8>, class: usize) -> &'static TagWord {
+    let address = block.addr().get();
+    if size_class::size_of(class) <= SMALL_MAX {
+        // SAFETY: a carved block of a tagged span of one slice.
+        return unsafe { tags::word_of(address & !(SLICE - 1), address, class) };
+    }
+    // SAFETY: a block of this heap, of a span that is in use.
+    (unsafe { blocks::span_of(block) }).tag_word(address)
+}
+
+/// A block of the class at `place` for whoever is seated at `desk`, tagged, if one is at
+/// hand and paid for. The fast path of small owners.
+#[inline(always)]
+pub fn hand_out_at_once(desk: &'static Cache, place: Place) -> Option<NonNull<u8>> {
+    let (line, number, common) = (desk.line()?, desk.number()?, desk.common()?);
+    let class = place.class();
+    let bytes = size_class::size_of(class) as i32;
+    if line.credit() < bytes {
+        return None;
+    }
+    let block = common.pop(place)?;
+    line.count_allocation(bytes);
+    tag_word(block, class).store(Tag::new(number, class));
+    Some(block)
+}
+
+/// A block of `class` for whoever is seated at `desk`. `tag` says whether it gets its
+/// tag now; a raw block gets it when there is something in it.
+///
+/// # Errors
+///
+/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`] where the owner
+/// has ended.
+#[cold]
+#[inline(never)]
+pub fn allocate(
+    desk: &'static Cache,
+    class: usize,
+    tag: bool,
+    limit: Limit,
+) -> Result<NonNull<u8>, Error> {
+    let none = Error::InvalidKey;
+    let (number, line) = (desk.number().ok_or(none)?, desk.line().ok_or(none)?);
+    let common = desk.common().ok_or(none)?;
+    let bytes = size_class::size_of(class);
+    if line.credit() < bytes as i32 {
+        if let Some(own) = charge(number, line, class, limit)? {
+            return blocks::allocate_at(own, class, limit);
+        }
+    }
+    let block = match common.pop(Place::of_class(class)) {
+        Some(block) => block,
+        None => {
+            if let Some(own) = busy_cache(number, line) {
+                return blocks::allocate_at(own, class, limit);
+            }
+            sweep::sweep_if_worth_it();
+            common.allocate_slow(class)?
+        }
+    };
+    line.count_allocation(bytes as i32);
+    if tag {
+        tag_word(block, class).store(Tag::new(number, class));
+    }
+    Ok(block)
+}
+
+/// A block of `class` for the owner of `cache`, to which the quota gave no page more: a
+/// single block may have room. `None` where it has not, or the cache is not an owner's.
+#[cold]
+pub fn allocate_instead(cache: &'static Cache, class: usize) -> Option<NonNull<u8>> {
+    let (number, line, common) = (cache.number()?, cache.line()?, cache.common()?);
+    let bytes = size_class::size_of(class);
+    charge_once(numbers::entry(number), number, line, bytes).ok()?;
+    let place = Place::of_class(class);
+    let block = common.pop(place).or_else(|| common.allocate_slow(class).ok())?;
+    line.count_allocation(bytes as i32);
+    if number.kind() != Kind::Raw {
+        tag_word(block, class).store(Tag::new(number, class));
+    }
+    Some(block)
+}
+
+/// The cache of its own that the owner gets if it is busy: it serves all classes.
+fn busy_cache(number: Number, line: &'static Line) -> Option<&'static Cache> {
+    let thread = thread::known()?;
+    let hits = line.hit(thread.count_refill());
+    if hits < BUSY_HITS || !thread.may_be_busy() {
+        return None;
+    }
+    let cache = own_cache(thread, number, line)?;
+    paths::entered(Path::BusyOwner);
+    cache.serve_all();
+    thread.count_busy();
+    Some(cache)
+}
+
+/// An owner that allocates a large block is not small: it gets a cache of its own, which
+/// keeps the spans of such blocks for the next (see `idle`).
+pub fn open_for_large(number: Number, key: ExpertKey) {
+    let Some(thread) = thread::this() else { return };
+    let line = thread.open_line(number);
+    if let Ok(line) = line {
+        if numbers::entry(number).key() == Some(key) {
+            own_cache(thread, number, line);
+        }
+    }
+}
+
+/// The owner's cache in this thread, opened if need be and memory is there.
+fn own_cache(
+    thread: &'static thread::Thread,
+    number: Number,
+    line: &'static Line,
+) -> Option<&'static Cache> {
+    if line.has_cache() {
+        return thread.cache_of(number);
+    }
+    thread.open_cache(number, line).ok()
+}
+
+/// Charges the owner for a block of `class`. Returns the owner's cache where that serves
+/// the class from now on, and nothing was charged for this block but by it.
+///
+/// # Errors
+///
+/// As [`allocate`].
+#[cold]
+#[inline(never)]
+fn charge(
+    number: Number,
+    line: &'static Line,
+    class: usize,
+    limit: Limit,
+) -> Result<Option<&'static Cache>, Error> {
+    let entry = numbers::entry(number);
+    let bytes = size_class::size_of(class);
+    thread::tend();
+    let mut done = charge_once(entry, number, line, bytes);
+    if done == Err(Error::QuotaExceeded) {
+        paths::entered(Path::Pressure);
+        pressure::relieve_owner(entry.lock(number, || entry.account()));
+        done = charge_once(entry, number, line, bytes);
+    }
+    if done == Err(Error::QuotaExceeded) && limit == Limit::Usual {
+        done = charge_beyond(entry, number, line, bytes);
+    }
+    let charged = done?;
+    if entry.charged() <= SMALL_OWNER {
+        return Ok(None);
+    }
+    let Some(thread) = thread::known() else { return Ok(None) };
+    let Some(cache) = own_cache(thread, number, line) else { return Ok(None) };
+    if charged == 0 || !cache.grow(class, charged) || !cache.serves(class) {
+        return Ok(None);
+    }
+    paths::entered(Path::ClassGrown);
+    settle(number, line, 0);
+    Ok(Some(cache))
+}
+
+/// Makes the credit of `line` enough for `bytes`. Returns what was charged.
+fn charge_once(entry: &Entry, number: Number, line: &Line, bytes: usize) -> Result<usize, Error> {
+    entry.lock(number, || {
+        if entry.standing() != Standing::Live {
+            return Err(Error::InvalidKey);
+        }
+        fold(entry, line);
+        // What others freed of it comes first.
+        line.add_credit(entry.take_returned() as i32);
+        let Some(need) = bytes.checked_sub(usize::try_from(line.credit()).unwrap_or(0)) else {
+            return Ok(0);
+        };
+        if need == 0 {
+            return Ok(0);
+        }
+        let step = if entry.charged() < LARGE_STEP { STEP } else { LARGE_STEP };
+        let wanted = need.next_multiple_of(step);
+        // Near the quota what is needed has to do.
+        let charged = [wanted, need].into_iter().find(|&more| entry.account().charge(more).is_ok());
+        let charged = charged.ok_or(Error::QuotaExceeded)?;
+        entry.add_charge(charged);
+        line.add_credit(charged as i32);
+        Ok(charged)
+    })
+}
+
+/// What follows when the quota has no room: an overdraft where that is allowed, a counted
+/// refusal where not.
+fn charge_beyond(entry: &Entry, number: Number, line: &Line, bytes: usize) -> Result<usize, Error> {
+    entry.lock(number, || {
+        if entry.standing() != Standing::Live {
+            return Err(Error::InvalidKey);
+        }
+        let need = bytes.saturating_sub(usize::try_from(line.credit()).unwrap_or(0));
+        if !entry.may_overdraw(number) {
+            paths::entered(Path::Refused);
+            entry.account().count_refusal();
+            return Err(Error::QuotaExceeded);
+        }
+        paths::entered(Path::Overdrawn);
+        entry.account().overdraw(need);
+        entry.add_charge(need);
+        line.add_credit(need as i32);
+        Ok(need)
+    })
+}
+
+/// Gives credit beyond `kept` bytes back to the account.
+#[cold]
+#[inline(never)]
+pub fn settle(number: Number, line: &Line, kept: i32) {
+    let entry = numbers::entry(number);
+    entry.lock(number, || {
+        if line.credit() > kept {
+            let back = line.credit() - kept;
+            line.add_credit(-back);
+            entry.give_back(back as usize);
+        }
+    });
+}
+
+/// A scope was left: what its owner has no use for goes back.
+#[inline]
+pub fn settle_after_scope(number: Number, line: &Line) {
+    if line.credit() > MOST_CREDIT {
+        settle(number, line, MOST_CREDIT / 4);
+    }
+}
+
+/// Keeps the counts of a line from running over. Under the entry's lock.
+fn fold(entry: &Entry, line: &Line) {
+    const MANY: u32 = 1 << 30;
+    if line.allocations() > MANY || line.frees() > MANY {
+        let counts = line.counts();
+        entry.add(numbers::LineCounts { credit: 0, ..counts });
+        line.reset_counts();
+    }
+}
+
+/// Counts a block of `class` of the owner of `number` that this thread has freed, its
+/// tag taken off.
+#[inline(always)]
+pub fn count_free(number: Number, class: usize) {
+    let bytes = size_class::size_of(class);
+    let line = thread::known().and_then(|thread| thread.ledger().opened(number));
+    match line {
+        Some(line) => {
+            line.count_free(bytes as i32);
+            if line.credit() > MOST_CREDIT {
+                settle(number, line, MOST_CREDIT / 4);
+            }
+        }
+        None => numbers::entry(number).count_free(number, bytes),
+    }
+}
+
+/// Takes the tag of a block that its owner, or the host, frees in the thread that owns
+/// the span. `None` where the block is free already, or raw.
+#[inline(always)]
+pub fn take_own_tag(span: &Span, address: usize) -> Option<Number> {
+    let word = span.tag_word(address);
+    let number = word.load().number().filter(|number| number.kind() != Kind::Raw)?;
+    word.store(Tag::NONE);
+    Some(number)
+}
+
+/// As [`take_own_tag`], in any other thread.
+pub fn take_tag(span: &Span, address: usize) -> Option<Number> {
+    let word = span.tag_word(address);
+    let tag = word.load();
+    let number = tag.number().filter(|number| number.kind() != Kind::Raw)?;
+    // The span's own thread may make another owner of it meanwhile: see `sweep`.
+    if word.exchange(tag, Tag::NONE) { Some(number) } else { word.take().number() }
+}
+
+/// Zeroes a block that was just handed out.
+pub fn zero(block: NonNull<u8>, bytes: usize) {
+    // SAFETY: a fresh block of at least that many bytes.
+    unsafe { free_block::zero(block, bytes) };
+}

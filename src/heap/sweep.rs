@@ -1,0 +1,155 @@
+//! Sweeps: what is left in common spans of owners that have ended.
+//!
+//! Ending an owner marks its number and gives the charge back; its blocks stay where
+//! they are, with a tag that nobody's is. A sweep walks over the tags of the common spans
+//! and frees them, once they are an eighth of that memory, or when somebody purges. So
+//! a block is freed in amortised constant time, by whoever allocates next.
+//!
+//! Ambient blocks that the host has adopted stay in use. A sweep gives those that lie in
+//! spans of its own thread the host's number, so that the number of the owner that has
+//! ended is free for the next.
+//!
+//! Why it may do that while others allocate and free (TAG3): a dead block is nobody's to
+//! free but a sweep's, and of two sweeps one wins the exchange. An adopted block may be
+//! freed by any thread: by the span's own, which is the sweeping one, or by another, which
+//! takes whatever tag is there by an exchange.
+
+use super::cache::Cache;
+use super::local;
+use super::numbers::{self, Number, Standing};
+use super::paths::{self, Path};
+use super::record::{COMMON, COMMON_ACCOUNT};
+use super::size_class;
+use super::span::{Span, State};
+use super::tags::Tag;
+use super::thread;
+use crate::lock::Lock;
+use crate::sync::Ordering::Relaxed;
+
+/// Dead blocks of fewer bytes are not worth a sweep.
+const LEAST_DEAD: usize = 64 << 10;
+
+/// The common heap's lock is given up after so many spans.
+const SPANS_PER_LOCK: usize = 16;
+
+/// One sweep at a time: the walk has one cursor.
+static SWEEPING: Lock<()> = Lock::new(());
+
+/// Sweeps where dead blocks are more than an eighth of the common memory.
+#[inline]
+pub fn sweep_if_worth_it() {
+    let dead = numbers::dead_bytes();
+    if dead > LEAST_DEAD && dead > COMMON_ACCOUNT.charged() / 8 {
+        sweep();
+    }
+}
+
+/// Frees the blocks of all owners that have ended, if nobody else does it now. Time in
+/// the blocks of the common spans.
+#[cold]
+#[inline(never)]
+pub fn sweep() {
+    let Some(_alone) = SWEEPING.try_lock() else { return };
+    paths::entered(Path::Swept);
+    COMMON.with(super::record::Lists::begin_walk);
+    loop {
+        let goes_on = COMMON.with(|lists| {
+            for _ in 0..SPANS_PER_LOCK {
+                let Some(span) = lists.walk_on() else { return false };
+                sweep_span(span);
+                if span.state() == State::Abandoned && span.outstanding() == 0 {
+                    COMMON.remove_abandoned(lists, span);
+                    if !COMMON.end_span(lists, span) {
+                        COMMON.add_abandoned(lists, span);
+                    }
+                }
+            }
+            true
+        });
+        if !goes_on {
+            break;
+        }
+    }
+    if let Some(thread) = thread::known() {
+        thread.common_if_any().inspect(|common| common.collect());
+    }
+}
+
+/// Frees the dead blocks of a common span. Under the common heap's lock, so that the
+/// span stays one.
+fn sweep_span(span: &'static Span) {
+    let class = span.class();
+    let bytes = size_class::size_of(class);
+    let is_own = span.thread.load(Relaxed) == thread::token() | 1;
+    let mut last: Option<(Number, Standing)> = None;
+    for (index, word) in span.tag_words().enumerate() {
+        let tag = word.load();
+        let Some(number) = tag.number() else { continue };
+        let standing = match last {
+            Some((same, standing)) if same == number => standing,
+            _ => numbers::entry(number).standing(),
+        };
+        last = Some((number, standing));
+        match standing {
+            Standing::Dead if word.exchange(tag, Tag::NONE) => {
+                numbers::bury(bytes);
+                numbers::entry(number).count_free(number, bytes);
+                // SAFETY: a block of this span, nobody's but this sweep's now.
+                unsafe { local::push_swept(span, span.block(index * bytes)) };
+            }
+            Standing::Adopted if is_own => pass_to_host(number, word, tag, class),
+            _ => {}
+        }
+    }
+}
+
+/// Gives a block of this thread's span that the host has adopted the host's number.
+fn pass_to_host(number: Number, word: &super::tags::TagWord, tag: Tag, class: usize) {
+    let Some((host, _)) = numbers::host() else { return };
+    if word.exchange(tag, Tag::new(host, class)) {
+        numbers::entry(number).pass_to_host(number, size_class::size_of(class));
+    }
+}
+
+/// Keeps sweeps from beginning: for `fork`.
+#[cfg(unix)]
+pub fn lock_forever() {
+    SWEEPING.lock_forever();
+}
+
+/// Undoes [`lock_forever`].
+///
+/// # Safety
+///
+/// - S1 as for `tables::unlock`.
+#[cfg(unix)]
+pub unsafe fn unlock() {
+    // SAFETY: S1.
+    unsafe { SWEEPING.force_unlock() };
+}
+
+impl Cache {
+    /// Brings home what others have freed in the spans of this cache: they can be
+    /// allocated from, or end. Time in the spans.
+    pub fn collect(&'static self) {
+        for class in self.used_classes() {
+            let queue = self.queue(class);
+            for list in [&queue.waiting, &queue.available] {
+                let mut next = list.first();
+                while let Some(span) = next {
+                    next = span.next.get();
+                    if span.remote.state().count() == 0 {
+                        continue;
+                    }
+                    self.dequeue(span);
+                    span.bring_home();
+                    if span.outstanding() == 0 {
+                        self.rest(span);
+                    } else {
+                        self.enlist(span);
+                    }
+                }
+            }
+        }
+    }
+}

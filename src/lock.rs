@@ -1,0 +1,198 @@
+//! The lock of the host engine's cold paths. Never held while calling out.
+//!
+//! One exchange takes it and one gives it back, if nobody waits. Who finds it held
+//! looks again for a moment and then waits for the word to change (see `wait`), so a
+//! holder of a lower real-time priority gets the core.
+//!
+//! `fork` holds all locks for a while, in which handlers of other libraries run, and
+//! may allocate. To the thread that forks they are open then.
+//!
+//! Invariants
+//!
+//! - L1 the word is `FREE` iff nobody holds the lock, and `AWAITED` if a thread may
+//!   be waiting for it.
+//! - L2 the value is used by the holder alone; a thread never takes a lock that it
+//!   holds, but for what `fork` holds, which uses no value meanwhile.
+
+use core::cell::UnsafeCell;
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+
+use crate::sync::{AtomicU32, Ordering};
+use crate::wait::{Waiters, look_for};
+
+const FREE: u32 = 0;
+const HELD: u32 = 1;
+const AWAITED: u32 = 2;
+
+/// A value that one thread at a time uses. See the module.
+pub struct Lock<T> {
+    word: AtomicU32,
+    waiters: Waiters,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the value goes from thread to thread with the lock (L2).
+unsafe impl<T: Send> Sync for Lock<T> {}
+
+/// The right to use the value of a lock. Dropped by the thread that has it.
+#[must_use = "the lock is given back when this is dropped"]
+pub struct Guard<'a, T> {
+    lock: &'a Lock<T>,
+    /// Whether the lock is one that this thread holds for `fork`, and goes on to.
+    is_passed: bool,
+    not_send: PhantomData<*const ()>,
+}
+
+impl<T> Lock<T> {
+    /// A lock that nobody holds.
+    #[cfg(not(loom))]
+    pub const fn new(value: T) -> Self {
+        let (word, waiters) = (AtomicU32::new(FREE), Waiters::new());
+        Self { word, waiters, value: UnsafeCell::new(value) }
+    }
+
+    /// A lock that nobody holds.
+    #[cfg(loom)]
+    pub fn new(value: T) -> Self {
+        let (word, waiters) = (AtomicU32::new(FREE), Waiters::new());
+        Self { word, waiters, value: UnsafeCell::new(value) }
+    }
+
+    /// Waits until nobody holds the lock, and takes it.
+    #[inline]
+    pub fn lock(&self) -> Guard<'_, T> {
+        let is_passed = !self.try_take() && self.take_slow();
+        Guard { lock: self, is_passed, not_send: PhantomData }
+    }
+
+    /// Takes the lock if nobody holds it.
+    #[inline]
+    pub fn try_lock(&self) -> Option<Guard<'_, T>> {
+        let is_taken = self.try_take();
+        is_taken.then_some(Guard { lock: self, is_passed: false, not_send: PhantomData })
+    }
+
+    /// Takes the lock for good.
+    #[cfg(any(unix, loom))]
+    pub fn lock_forever(&self) {
+        core::mem::forget(self.lock());
+    }
+
+    /// Gives back a lock that was taken for good.
+    ///
+    /// # Safety
+    ///
+    /// - S1 this thread, or the parent process's thread it is the copy of, called
+    ///   [`lock_forever`](Self::lock_forever) and has not undone it.
+    #[cfg(any(unix, loom))]
+    pub unsafe fn force_unlock(&self) {
+        self.give();
+    }
+
+    #[inline]
+    fn try_take(&self) -> bool {
+        // Acquire: what the last holder did (the Release in `give`).
+        self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// Takes the lock, and returns false; or returns true where this thread holds it
+    /// already, for `fork`.
+    #[cold]
+    #[inline(never)]
+    fn take_slow(&self) -> bool {
+        if forking::is_this_thread() {
+            return true;
+        }
+        if look_for(FREE, &self.word) && self.try_take() {
+            return false;
+        }
+        // Others may be waiting, seen or not: who takes it from here on says so (L1).
+        // Acquire: as in `try_take`.
+        while self.word.swap(AWAITED, Ordering::Acquire) != FREE {
+            self.waiters.wait(&self.word, AWAITED);
+        }
+        false
+    }
+
+    #[inline]
+    fn give(&self) {
+        // Release: what this holder did (the Acquires above).
+        if self.word.swap(FREE, Ordering::Release) == AWAITED {
+            self.wake();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake(&self) {
+        self.waiters.wake_one(&self.word);
+    }
+}
+
+impl<T> Deref for Guard<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: L2: this thread's while the guard lives.
+        unsafe { &*self.lock.value.get() }
+    }
+}
+
+impl<T> DerefMut for Guard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as above; there is one guard (L2).
+        unsafe { &mut *self.lock.value.get() }
+    }
+}
+
+impl<T> Drop for Guard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.is_passed {
+            self.lock.give();
+        }
+    }
+}
+
+#[cfg(all(unix, not(loom)))]
+pub use forking::{begin_fork, end_fork};
+
+/// Which thread holds all locks, because it forks.
+#[cfg(all(unix, not(loom)))]
+mod forking {
+    use crate::sync::{AtomicUsize, Ordering::Relaxed};
+
+    /// That thread, or 0. Relaxed: of interest to the thread that wrote it alone, and
+    /// to its copy in the child.
+    static THREAD: AtomicUsize = AtomicUsize::new(0);
+
+    fn here() -> usize {
+        // SAFETY: no preconditions.
+        (unsafe { libc::pthread_self() }) as usize
+    }
+
+    /// Opens all locks to this thread, which has taken each of them for good.
+    pub fn begin_fork() {
+        THREAD.store(here(), Relaxed);
+    }
+
+    /// Undoes [`begin_fork`], before the first lock is given back.
+    pub fn end_fork() {
+        THREAD.store(0, Relaxed);
+    }
+
+    pub fn is_this_thread() -> bool {
+        THREAD.load(Relaxed) == here()
+    }
+}
+
+#[cfg(not(all(unix, not(loom))))]
+mod forking {
+    /// There is no `fork`.
+    pub fn is_this_thread() -> bool {
+        false
+    }
+}
