@@ -1,8 +1,11 @@
-//! Finds out whether the toolchain has the standard `Allocator` trait, by
-//! compiling a use of it: sets the cfg `expert_alloc_nightly` where it has.
+//! Finds out how the toolchain has the standard `Allocator` trait, by compiling
+//! a use of it, first as it is and then behind its feature:
+//!
+//! - `expert_alloc_allocator`: the trait is there,
+//! - `expert_alloc_allocator_gate`: it is there, behind `feature(allocator_api)`.
 //!
 //! A version number would not do: the trait's shape changes between nightlies,
-//! and a stable compiler has it where `RUSTC_BOOTSTRAP` allows this crate to.
+//! and a stable compiler has the feature where `RUSTC_BOOTSTRAP` allows it.
 
 use std::env;
 use std::ffi::OsString;
@@ -10,10 +13,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// Uses what `src/api/handle.rs` uses.
+/// Uses what `src/api/allocator.rs` uses.
 const PROBE: &str = "
-#![no_std]
-#![feature(allocator_api)]
 use core::alloc::{AllocError, Allocator, Layout};
 use core::ptr::NonNull;
 pub struct Probe;
@@ -30,12 +31,19 @@ unsafe impl Allocator for Probe {
 }
 ";
 
+/// What puts the trait within reach where it is not stable.
+const GATE: &str = "#![feature(allocator_api)]";
+
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-env-changed=RUSTC_BOOTSTRAP");
-    println!("cargo:rustc-check-cfg=cfg(expert_alloc_nightly)");
-    if probe().unwrap_or(false) {
-        println!("cargo:rustc-cfg=expert_alloc_nightly");
+    println!("cargo:rustc-check-cfg=cfg(expert_alloc_allocator)");
+    println!("cargo:rustc-check-cfg=cfg(expert_alloc_allocator_gate)");
+    if compiles("").unwrap_or(false) {
+        println!("cargo:rustc-cfg=expert_alloc_allocator");
+    } else if compiles(GATE).unwrap_or(false) {
+        println!("cargo:rustc-cfg=expert_alloc_allocator");
+        println!("cargo:rustc-cfg=expert_alloc_allocator_gate");
     }
     // A thread that has allocated calls the shared object at its end, so the object
     // stays in memory when it is closed before.
@@ -47,9 +55,9 @@ fn main() {
     }
 }
 
-/// Whether the probe compiles, the way the crate will be compiled; `None`
-/// where that cannot be found out.
-fn probe() -> Option<bool> {
+/// Whether the probe compiles below this line, the way the crate will be
+/// compiled; `None` where that cannot be found out.
+fn compiles(gate: &str) -> Option<bool> {
     // Clippy and the like come as a wrapper, which is given the compiler.
     let wrappers = ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"];
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
@@ -65,7 +73,8 @@ fn probe() -> Option<bool> {
     compiler.args(flags.split('\x1f').filter(|flag| !flag.is_empty()));
     let quiet = compiler.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
     let mut running = quiet.spawn().ok()?;
-    let written = running.stdin.take()?.write_all(PROBE.as_bytes());
+    let source = format!("#![no_std]\n{gate}\n{PROBE}");
+    let written = running.stdin.take()?.write_all(source.as_bytes());
     let status = running.wait().ok()?;
     Some(written.is_ok() && status.success())
 }

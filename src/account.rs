@@ -1,18 +1,18 @@
-//! Accounts: how many bytes an expert has been charged, and how many it may be.
+//! Accounts: the bytes that an expert is charged, and the limits of that.
 //!
-//! An account counts; it knows neither who the expert is nor where its memory
-//! lies. Charges go up the chain of parents, so a child never escapes its
+//! An account counts; it knows neither the expert nor the addresses of its memory.
+//! Charges go up the chain of parents, so a child never escapes its
 //! parent's quota.
 //!
 //! Invariants
 //!
-//! - A1 `charged <= quota` except for what [`overdraw`](Account::overdraw)
+//! - ACCOUNT1 `charged <= quota` except for what [`overdraw`](Account::overdraw)
 //!   granted.
-//! - A2 an account's `charged` is the sum of what was charged to it and its
+//! - ACCOUNT2 an account's `charged` is the sum of what was charged to it and its
 //!   children and not yet refunded.
-//! - A3 the parent is set before the account is first charged and does not
+//! - ACCOUNT3 the parent is set before the account is first charged and does not
 //!   change while anything is charged; it outlives its children.
-//! - A4 the marks are sticky until the account is opened again; `INHERITS` is
+//! - ACCOUNT4 the marks are sticky until the account is opened again; `INHERITS` is
 //!   set iff there is a parent; `MARKED` is set iff any mark is.
 
 use core::ptr::NonNull;
@@ -25,13 +25,13 @@ const MARKED: usize = 1 << Half::BITS;
 const OVERDRAWN: usize = MARKED | 1;
 /// Mark: the account may not be charged any more.
 const SEALED: usize = MARKED | 2;
-/// Mark: there is a parent whose marks count here too.
+/// Mark: there is a parent, whose marks count here, too.
 const INHERITS: usize = MARKED | 4;
 
 /// In the address of an account's parent: the account is a parent itself, or was.
 const IS_PARENT: usize = 1;
 
-/// No room: the quota of this account, or of a parent, would be passed.
+/// No room: the charge would pass the quota of this account or of a parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
 
@@ -156,8 +156,8 @@ impl Account {
 
     /// A word that is 0 while the account is open and has no parent, and
     /// otherwise differs from 0 in the lowest bit of its upper half. There a
-    /// key has the lowest bit of its generation, which is 1 in all valid keys:
-    /// a key xor this word is no valid key then, and two questions are one.
+    /// key has the lowest bit of its generation, which is 1 in all valid keys. So a key
+    /// xor this word is no valid key then, and one test answers both questions.
     #[inline(always)]
     pub fn marks(&self) -> usize {
         self.marks.load(Relaxed)
@@ -200,8 +200,8 @@ impl Account {
     ///
     /// [`Refused`] where a quota in the chain has no room.
     pub fn charge(&self, bytes: usize) -> Result<(), Refused> {
-        // Asked first, so that what a parent refuses is not in the peaks below it
-        // (but where another charge comes in between).
+        // Asked first, so that a charge that a parent refuses is not in the peaks below
+        // it (except where another charge comes in between).
         if self.is_marked(INHERITS) && !self.has_room(bytes) {
             return Err(Refused);
         }
@@ -230,9 +230,9 @@ impl Account {
         self.chain().for_each(|account| account.refund_alone(bytes));
     }
 
-    /// As [`charge`](Self::charge), for an engine that changes the accounts of
-    /// a heap under one lock only: needs no atomic read-modify-write, which
-    /// some targets do not have and others are slow at.
+    /// As [`charge`](Self::charge), for an engine that changes the accounts of a heap
+    /// under one lock only. It needs no atomic read-modify-write, which some targets
+    /// lack and others are slow at.
     ///
     /// # Errors
     ///
@@ -248,13 +248,13 @@ impl Account {
         }
     }
 
-    /// As [`charge_locked`](Self::charge_locked), where it takes no look at
-    /// the quota: what was granted once is within it, unless the account was
-    /// overdrawn, which is marked.
+    /// As [`charge_locked`](Self::charge_locked), if that does not have to look at the
+    /// quota: a charge within the peak is within the quota, unless the account is
+    /// marked.
     ///
     /// # Errors
     ///
-    /// [`Refused`] where a look has to be taken, too.
+    /// [`Refused`] also where the quota must be looked at.
     #[inline]
     pub fn charge_again_locked(&self, bytes: usize) -> Result<(), Refused> {
         let sum = self.charged.load(Relaxed).wrapping_add(bytes);
@@ -309,13 +309,13 @@ impl Account {
     #[inline]
     fn refund_alone_locked(&self, bytes: usize) {
         let before = self.charged.load(Relaxed);
-        debug_assert!(before >= bytes, "A2: refunded {bytes} of {before} bytes charged");
+        debug_assert!(before >= bytes, "ACCOUNT2: refunded {bytes} of {before} bytes charged");
         self.charged.store(before.wrapping_sub(bytes), Relaxed);
     }
 
     /// Moves a charge of `bytes` to the account `to`, under the lock of
-    /// [`charge_locked`](Self::charge_locked). A parent of both is not asked
-    /// for room that it has already given.
+    /// [`charge_locked`](Self::charge_locked). The charge of a parent of both does not
+    /// change.
     ///
     /// # Errors
     ///
@@ -400,7 +400,7 @@ impl Account {
 
     fn refund_alone(&self, bytes: usize) {
         let before = self.charged.fetch_sub(bytes, Relaxed);
-        debug_assert!(before >= bytes, "A2: refunded {bytes} of {before} bytes charged");
+        debug_assert!(before >= bytes, "ACCOUNT2: refunded {bytes} of {before} bytes charged");
     }
 }
 
@@ -409,94 +409,5 @@ fn zero_if_none(limit: usize) -> usize {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    fn opened(quota: usize, parent: Option<&Account>) -> Account {
-        let account = Account::new();
-        // SAFETY: nothing is charged yet, and the tests keep parents on the stack below.
-        unsafe { account.open(quota, 0, parent.map(NonNull::from)) };
-        account
-    }
-
-    #[test]
-    fn never_passes_the_quota() {
-        let account = opened(100, None);
-        assert_eq!(account.charge(60), Ok(()));
-        assert_eq!(account.charge(41), Err(Refused));
-        assert_eq!(account.charge(usize::MAX), Err(Refused));
-        assert_eq!(account.charge(40), Ok(()));
-        account.refund(100);
-        assert_eq!((account.charged(), account.peak()), (0, 100));
-    }
-
-    #[test]
-    fn a_refusal_by_a_parent_leaves_no_charge_below() {
-        let parent = opened(100, None);
-        let child = opened(0, Some(&parent));
-        assert_eq!(child.charge(80), Ok(()));
-        assert_eq!(child.charge(80), Err(Refused));
-        assert_eq!((child.charged(), parent.charged()), (80, 80));
-        assert_eq!((child.peak(), parent.peak()), (80, 80));
-        child.refund(80);
-        assert_eq!((child.charged(), parent.charged()), (0, 0));
-    }
-
-    #[test]
-    fn under_a_lock_the_rules_are_the_same() {
-        let parent = opened(100, None);
-        let (one, other) = (opened(0, Some(&parent)), opened(90, Some(&parent)));
-        assert_eq!(one.charge_locked(100), Ok(()));
-        assert_eq!(other.charge_locked(1), Err(Refused));
-        assert_eq!(one.charge_locked(usize::MAX), Err(Refused));
-        assert_eq!(one.shift_locked(&other, 90), Ok(()));
-        assert_eq!(one.shift_locked(&other, 1), Err(Refused));
-        assert_eq!((one.charged(), other.charged(), parent.charged()), (10, 90, 100));
-        other.overdraw_locked(5);
-        assert!(other.is_overdrawn() && !one.is_overdrawn());
-        assert_eq!((other.peak(), parent.peak()), (95, 105));
-        other.refund_locked(95);
-        one.refund_locked(10);
-        assert_eq!(parent.charged(), 0);
-    }
-
-    #[test]
-    fn an_overdraft_is_charged_and_marked() {
-        let account = opened(10, None);
-        account.overdraw(30);
-        assert!(account.is_overdrawn());
-        assert_eq!(account.charged(), 30);
-        account.refund(30);
-    }
-
-    #[test]
-    fn a_sealed_account_refuses_for_its_children_too() {
-        let parent = opened(0, None);
-        let child = opened(0, Some(&parent));
-        assert_eq!(child.charge(8), Ok(()));
-        parent.seal();
-        assert_eq!((child.is_open(), child.is_sealed()), (false, false));
-        assert_eq!((child.charge(8), parent.charge(8)), (Err(Refused), Err(Refused)));
-        child.refund(8);
-        assert_eq!((child.charged(), parent.charged()), (0, 0));
-    }
-
-    #[test]
-    fn threads_together_never_overshoot() {
-        let account = opened(1000, None);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..1000 {
-                        if account.charge(7).is_ok() {
-                            assert!(account.charged() <= 1000);
-                            account.refund(7);
-                        }
-                    }
-                });
-            }
-        });
-        assert!(account.peak() <= 1000);
-        assert_eq!(account.charged(), 0);
-    }
-}
+#[path = "../tests/inside/account.rs"]
+mod tests;

@@ -29,16 +29,16 @@ impl Pass {
     }
 }
 
-/// Which of an owner's heaps a block is in. They differ in what may still
+/// Which of an owner's heaps a block is in. They differ in which code may still
 /// refer to their blocks when the owner ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// What the global allocator handed out in a scope: anything may refer to it.
+    /// Blocks of the global allocator in a scope: any code may refer to them.
     Ambient = 0,
-    /// What handles handed out: nothing safe refers to it once the expert is gone.
+    /// Blocks of handles: no safe code refers to them once the expert is gone.
     Bound = 1,
-    /// What the raw calls handed out: raw pointers; the exact size is kept.
+    /// Blocks of the raw calls: raw pointers; the exact size is kept.
     Raw = 2,
 }
 
@@ -51,7 +51,7 @@ impl Kind {
 pub struct Who<'a, O> {
     /// The tag that the blocks carry.
     pub key: ExpertKey,
-    /// What the memory is charged to. Stays in place while `owner` is open.
+    /// The account that is charged. Stays in place while `owner` is open.
     pub account: &'a Account,
     /// The engine's own state for this owner.
     pub owner: &'a O,
@@ -71,7 +71,7 @@ impl<O> Copy for Who<'_, O> {}
 /// The host's own key: slot 0, generation 1.
 pub const HOST_KEY: ExpertKey = ExpertKey::new(0, 1).unwrap();
 
-/// What an owner holds at the moment, over all of its heaps.
+/// The blocks of an owner at the moment, over all of its heaps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Blocks handed out and not freed.
@@ -98,7 +98,7 @@ pub struct Taken {
 ///
 /// No method unwinds, and none calls back into the expert layer.
 pub trait Engine: Copy + Send + Sync {
-    /// What the engine keeps for one owner, inside the expert's slot.
+    /// The engine's part of one owner, inside the expert's slot.
     /// A fresh one (`NEW`) owns nothing.
     type Owner: Send + Sync;
 
@@ -108,7 +108,7 @@ pub trait Engine: Copy + Send + Sync {
     /// Owners have slots below this.
     const SLOTS: usize = MAX_SLOTS;
 
-    /// The host: the owner of what belongs to no expert. Its key is
+    /// The host: the owner of blocks that belong to no expert. Its key is
     /// [`HOST_KEY`], its account has no quota, and it is never closed.
     fn host<'a>(self) -> Who<'a, Self::Owner>
     where
@@ -151,7 +151,7 @@ pub trait Engine: Copy + Send + Sync {
     unsafe fn deallocate(self, block: NonNull<u8>, layout: Layout);
 
     /// Moves or resizes a block, its content kept up to the smaller size, for
-    /// the owner `who` that it already has. `zeroed` fills what is new with 0.
+    /// the owner `who` that it already has. `zeroed` fills new bytes with 0.
     ///
     /// # Safety
     ///
@@ -162,8 +162,8 @@ pub trait Engine: Copy + Send + Sync {
     /// A size that is not larger, with an alignment that is not either, never
     /// fails: `shrink_to_fit` aborts the process otherwise, and an expert may
     /// be at its quota. The block then stays where it is, or moves to where there
-    /// is room. (The host engine's huge blocks have to move where they were aligned
-    /// beyond a slice and are not to be any more, which may fail.)
+    /// is room. (A huge block of the host engine that was aligned beyond a slice, and
+    /// no longer has to be, must move, which may fail.)
     ///
     /// # Errors
     ///
@@ -208,7 +208,7 @@ pub trait Engine: Copy + Send + Sync {
     /// As [`raw_size`](Self::raw_size).
     fn raw_free(self, key: ExpertKey, address: *mut u8) -> Result<(), Error>;
 
-    /// Resizes `who`'s live raw block at `address`, what is new zero-filled.
+    /// Resizes `who`'s live raw block at `address`; new bytes are zero.
     ///
     /// # Errors
     ///
@@ -239,7 +239,7 @@ pub trait Engine: Copy + Send + Sync {
     /// the expert's state, which the caller has changed before.
     fn drain(self, key: ExpertKey);
 
-    /// What `who` holds now. Exact while no other thread allocates or frees.
+    /// The blocks of `who` now. Exact while no other thread allocates or frees.
     fn usage(self, who: Who<'_, Self::Owner>) -> Usage;
 
     /// Takes back every block of one kind that `who` owns, and refunds it.
@@ -257,6 +257,6 @@ pub trait Engine: Copy + Send + Sync {
 
     /// Ends an owner whose heaps are empty after
     /// [`reclaim`](Self::reclaim) and [`adopt`](Self::adopt): afterwards it is
-    /// as [`NEW`](Self::NEW), and what threads remember of it no longer matches.
+    /// as [`NEW`](Self::NEW), and entries in the caches of threads no longer match it.
     fn close(self, who: Who<'_, Self::Owner>);
 }

@@ -1,4 +1,4 @@
-//! What can go wrong, as values: nothing here allocates or panics.
+//! Errors, as values: nothing here allocates or panics.
 
 use core::fmt;
 
@@ -31,7 +31,7 @@ pub enum Error {
     InvalidPointer,
     /// The host has told this expert to stop; it may free, but not allocate.
     Terminated,
-    /// The key is nobody's: zero, forged, or of an expert that has ended.
+    /// No live expert has the key: it is zero, forged, or of an expert that has ended.
     InvalidKey,
     /// No slot is left for another expert.
     TooManyExperts,

@@ -13,8 +13,8 @@
 //!
 //! Invariants
 //!
-//! - K1 the low half is never 0, so neither is the key.
-//! - K2 a slot's generation is odd iff the slot is taken, and only grows; a
+//! - KEY1 the low half is never 0, so neither is the key.
+//! - KEY2 a slot's generation is odd iff the slot is taken, and only grows; a
 //!   slot whose generation would wrap is retired, so no key is given out twice.
 
 use core::fmt;
@@ -67,7 +67,15 @@ impl ExpertKey {
 
     /// Takes the word that [`into_raw`](Self::into_raw) gave, or anything
     /// else: a word that is no key of a live expert is refused by the calls
-    /// that take it. `None` for 0, which is nobody.
+    /// that take it. `None` for 0, which is no key.
+    ///
+    /// ```
+    /// use expert_alloc::{ExpertAlloc, ExpertKey};
+    ///
+    /// assert_eq!(ExpertKey::from_raw(0), None);
+    /// let forged = ExpertKey::from_raw(0x5EED).unwrap();
+    /// assert!(ExpertAlloc::new().get(forged).is_none());
+    /// ```
     #[must_use]
     pub const fn from_raw(word: usize) -> Option<Self> {
         match NonZeroUsize::new(word) {
@@ -77,13 +85,22 @@ impl ExpertKey {
     }
 
     /// The key as a word, for example to pass through C as `HEXPERTKEY`.
+    ///
+    /// ```
+    /// use expert_alloc::{ExpertAlloc, ExpertKey};
+    ///
+    /// let expert = ExpertAlloc::new().expert("one").register()?;
+    /// let word = expert.key().into_raw();
+    /// assert_eq!(ExpertKey::from_raw(word), Some(expert.key()));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub const fn into_raw(self) -> usize {
         self.0.get()
     }
 
     /// The slot that the key names; `None` where the low half is 0, which no
-    /// key of ours has (K1).
+    /// key of ours has (KEY1).
     pub(crate) const fn slot(self) -> Option<usize> {
         (self.0.get() & LOW_HALF).checked_sub(1)
     }

@@ -4,7 +4,10 @@
     doc = "Memory for firmware that runs modules of different origin: every block carries its owner. See the README."
 )]
 #![cfg_attr(not(feature = "std"), no_std)]
-#![cfg_attr(expert_alloc_nightly, feature(allocator_api))]
+#![cfg_attr(expert_alloc_allocator_gate, feature(allocator_api))]
+// docs.rs says at each item which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+#![cfg_attr(docsrs, doc(auto_cfg(hide(expert_alloc_allocator))))]
 
 mod account;
 mod api;
@@ -12,6 +15,8 @@ mod engine;
 mod error;
 mod expert;
 pub mod fixed;
+#[cfg(all(doc, feature = "std"))]
+pub mod guide;
 #[cfg(feature = "std")]
 mod heap;
 mod key;
@@ -35,8 +40,9 @@ pub use error::Error;
 pub use expert::home::{Ambient, Home};
 #[cfg(feature = "std")]
 pub use expert::owned_name::NameCopy;
-pub use expert::report::{ExpertSnapshot, Report};
+pub use expert::report::ExpertSnapshot;
 pub use expert::stats::{Reclaimed, Stats};
+pub use expert::table::Report;
 pub use expert::visit::State;
 #[cfg(feature = "std")]
 pub use heap::HeapStats;

@@ -199,7 +199,7 @@ fn target() -> Option<String> {
     env::var("CROSS_TARGET").ok()
 }
 
-/// Runs a program that was built here: by what runs the target's programs.
+/// Runs a program that was built here, with the target's runner if it has one.
 fn program(path: &Path) -> Command {
     let runner = env::var("CROSS_RUNNER").unwrap_or_default();
     let mut words = runner.split_whitespace().map(OsStr::new).chain([path.as_os_str()]);
@@ -211,7 +211,7 @@ fn program(path: &Path) -> Command {
     command
 }
 
-/// Links what the command compiles with the shared object.
+/// Links the output of the compiler command with the shared object.
 fn link(compiler: &mut Command) {
     let libraries = shared_object();
     compiler.arg("-L").arg(libraries).arg("-lexpert_alloc");

@@ -3,7 +3,7 @@
 //! toolchain has it. (That none of them outlives its expert is shown where
 //! `Expert` is documented, by code that does not compile.)
 
-#![cfg_attr(expert_alloc_nightly, feature(allocator_api))]
+#![cfg_attr(expert_alloc_allocator_gate, feature(allocator_api))]
 
 use std::alloc::Layout;
 
@@ -56,6 +56,7 @@ fn vectors_and_boxes_of_allocator_api2_0_2() {
 }
 
 #[test]
+#[cfg(feature = "allocator-api2-04")]
 fn vectors_and_boxes_of_allocator_api2_0_4() {
     let expert = expert("0.4");
     let mut numbers = allocator_api2_04::vec::Vec::new_in(expert.allocator());
@@ -69,6 +70,7 @@ fn vectors_and_boxes_of_allocator_api2_0_4() {
 }
 
 #[test]
+#[cfg(feature = "allocator-api2-04")]
 fn a_bump_arena_over_a_handle() {
     let expert = expert("bump");
     let memory = blink_alloc::BlinkAlloc::new_in(expert.allocator());
@@ -85,7 +87,7 @@ fn a_bump_arena_over_a_handle() {
 }
 
 #[test]
-#[cfg(expert_alloc_nightly)]
+#[cfg(expert_alloc_allocator)]
 fn vectors_and_boxes_of_the_standard_library() {
     let expert = expert("std");
     let mut numbers = Vec::new_in(expert.allocator());
@@ -212,4 +214,40 @@ fn empty_blocks_are_no_blocks() {
     // SAFETY: the block of this layout.
     unsafe { expert.allocator().deallocate(block.cast(), layout) };
     assert_eq!(expert.stats(), before);
+}
+
+/// Whether a type is an `Allocator`, and whether it is a `GlobalAlloc`.
+macro_rules! roles {
+    ($type:ty) => {{
+        use std::marker::PhantomData;
+
+        struct Asked<T: ?Sized>(PhantomData<T>);
+        /// The answers where none of the inherent ones below applies.
+        #[allow(dead_code, reason = "depends on the type")]
+        trait Neither {
+            const ALLOCATOR: bool = false;
+            const GLOBAL: bool = false;
+        }
+        impl<T: ?Sized> Neither for Asked<T> {}
+        #[allow(dead_code, reason = "depends on the type")]
+        impl<T: Allocator + ?Sized> Asked<T> {
+            const ALLOCATOR: bool = true;
+        }
+        #[allow(dead_code, reason = "depends on the type")]
+        impl<T: std::alloc::GlobalAlloc + ?Sized> Asked<T> {
+            const GLOBAL: bool = true;
+        }
+        (<Asked<$type>>::ALLOCATOR, <Asked<$type>>::GLOBAL)
+    }};
+}
+
+/// The traits have methods of the same names, and a later standard library may
+/// implement one for every type that has the other.
+#[test]
+fn no_type_is_an_allocator_and_a_global_allocator() {
+    assert_eq!(roles!(ExpertAlloc), (false, true));
+    assert_eq!(roles!(expert_alloc::ExpertHeap), (false, true));
+    assert_eq!(roles!(&'static expert_alloc::ExpertHeap), (false, false));
+    assert_eq!(roles!(expert_alloc::ExpertHandle<'static>), (true, false));
+    assert_eq!(roles!(Expert), (false, false));
 }

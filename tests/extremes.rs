@@ -222,7 +222,7 @@ fn a_realloc_that_fits_is_not_refused_near_the_limit() {
     }
     let smaller = expert.realloc(large.as_ptr(), 200 << 10).unwrap();
     assert_eq!(smaller, large, "a large block shrinks in place");
-    // What it gave back has room for the growth.
+    // The memory that it gave back has room for the growth.
     let larger = expert.realloc(large.as_ptr(), 290 << 10).unwrap();
     assert_eq!(expert.size(larger.as_ptr()), 290 << 10);
     assert_eq!(expert.realloc(larger.as_ptr(), 400 << 10).err(), Some(Error::QuotaExceeded));

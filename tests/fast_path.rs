@@ -46,7 +46,7 @@ static PROBE: LazyLock<PathBuf> = LazyLock::new(|| {
     let mut cargo = Command::new(env!("CARGO"));
     cargo.args(["build", "--quiet", "--release", "--locked", "--manifest-path"]).arg(manifest);
     cargo.arg("--target-dir").arg(&built);
-    // What these ask for is not what is pinned.
+    // The flags of this build would change the pinned code.
     for flags in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
         cargo.env_remove(flags);
     }
@@ -54,7 +54,7 @@ static PROBE: LazyLock<PathBuf> = LazyLock::new(|| {
     built.join("release/fast_path")
 });
 
-/// What a program prints; panics with its errors when it fails.
+/// The output of a program; panics with its errors when it fails.
 fn output(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -138,7 +138,7 @@ fn kept<'t>(text: &'t str, name: &str) -> Vec<&'t str> {
     lines.skip(1).take_while(|line| !line.is_empty()).map(str::trim_start).collect()
 }
 
-/// What instructions do, without what they do it to.
+/// Instructions without their operands.
 fn operations<T: AsRef<str>>(code: &[T]) -> Vec<&str> {
     code.iter().filter_map(|line| line.as_ref().split_whitespace().next()).collect()
 }
@@ -149,7 +149,7 @@ fn compiler() -> String {
     format!("Compiler:   {}", rustc.trim_end())
 }
 
-/// What the text begins with.
+/// The first lines of the text.
 fn header() -> String {
     let commit = output(Command::new("git").args(["describe", "--always", "--dirty"]));
     format!(

@@ -16,7 +16,7 @@ const WORKLOAD: &str = "FIXED_WORKLOAD";
 
 static HEAP: ExpertHeap = ExpertHeap::empty();
 
-/// What Valgrind counts: this function and all that it calls.
+/// The function that Valgrind counts, with everything that it calls.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn fixed_bounded_measured() {

@@ -77,7 +77,7 @@ fn what_shrinks_much_moves_into_a_hole() {
     // SAFETY: a live block of 100 bytes.
     let content = unsafe { std::slice::from_raw_parts(small, 100) };
     assert!(content.iter().all(|&byte| byte == 7));
-    // What it left is one hole.
+    // It left one hole.
     assert_eq!(take(heap, 3_900), large);
     // There is no hole smaller than it is: it stays.
     assert_eq!(resize(heap, large, 3_900, 1_000), large);

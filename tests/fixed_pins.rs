@@ -54,7 +54,7 @@ fn until(flag: &AtomicBool) {
     }
 }
 
-/// Long enough for whoever does not wait.
+/// Long enough for a thread that does not wait.
 fn a_while() {
     sleep(Duration::from_millis(200));
 }

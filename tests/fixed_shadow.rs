@@ -46,8 +46,8 @@ fn no_rule_is_ever_broken() {
     ];
     assert!(entered.iter().all(|&count| count > 100), "a path was not entered: {sum:#?}");
     assert!(sum.regions > 3);
-    // What looks like a header passes the check once in 2,048 times, and
-    // what looks like two of them once in four million times.
+    // Words that look like a header pass the check once in 2,048 times, and
+    // words that look like two of them once in four million times.
     assert!(sum.forged > 1_000 && sum.doubtful > 1_000, "nothing looked like headers: {sum:#?}");
     assert!(sum.forged_passed <= 5 + sum.forged / 20_000, "forged headers pass: {sum:#?}");
     assert!(sum.doubtful_passed <= 20 + sum.doubtful / 1_024, "anything passes: {sum:#?}");

@@ -43,7 +43,7 @@ mod unix {
         }
     }
 
-    /// What a child must be able to do. It ends without running destructors.
+    /// The calls that a child must be able to make. It ends without running destructors.
     fn child(shared: &Expert) {
         // SAFETY: the child's copy; the child never drops the other.
         let shared = unsafe { std::ptr::read(shared) };
@@ -101,7 +101,7 @@ mod unix {
                     }
                 };
                 std::thread::spawn(free).join().unwrap();
-                // What it frees waits for a thread that is no more.
+                // The frees wait for a thread that is no more.
                 let code = i32::from(spans() + 10 < before);
                 // SAFETY: no preconditions.
                 unsafe { libc::_exit(code) };

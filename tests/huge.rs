@@ -18,7 +18,7 @@ use expert_alloc::{Error, testing, testing::Path};
 const HUGE: usize = if usize::BITS == 64 { 40 << 20 } else { 6 << 20 };
 /// The bytes of a chunk.
 const CHUNK: usize = if usize::BITS == 64 { 32 << 20 } else { 4 << 20 };
-/// What is kept at most.
+/// The most bytes that are kept.
 const KEPT: usize = if usize::BITS == 64 { 128 << 20 } else { 16 << 20 };
 
 fn layout(size: usize) -> Layout {
@@ -101,7 +101,7 @@ fn a_block_is_resized_where_its_mapping_has_room() {
     assert_eq!(expert.realloc(block.as_ptr(), less), Ok(block));
     assert!((less..less + (64 << 10)).contains(&expert.stats().charged_bytes));
     check();
-    // What is new reads as zero, whatever was there.
+    // New bytes read as zero, whatever was there before.
     assert_eq!(expert.realloc(block.as_ptr(), HUGE), Ok(block));
     // SAFETY: the block's own bytes.
     assert!(is_zero(unsafe { block.as_ptr().add(less) }, HUGE - less));
@@ -143,7 +143,7 @@ fn byte(block: NonNull<u8>, offset: usize) -> u8 {
     unsafe { byte.read() }
 }
 
-/// Reserves addresses for what has grown once: after that its mapping grows.
+/// Reserves addresses for a block that has grown once: after that its mapping grows.
 #[cfg(target_pointer_width = "64")]
 fn what_grows_again_and_again_stays_where_it_is() {
     ALLOC.purge();
@@ -169,7 +169,7 @@ fn what_grows_again_and_again_stays_where_it_is() {
         check();
         size = larger;
     }
-    // Smaller and larger once more: what lies there is zero again.
+    // Smaller and larger once more: the bytes there are zero again.
     assert_eq!(expert.realloc(block.as_ptr(), LARGE), Ok(block));
     assert_eq!(expert.realloc(block.as_ptr(), size), Ok(block));
     // SAFETY: the block's own bytes.
@@ -301,7 +301,7 @@ fn empty_chunks_go_one_by_one() {
     }
 }
 
-/// What another thread might be looking at when it is freed is unmapped later.
+/// A mapping that another thread may be looking at when it is freed is unmapped later.
 fn a_mapping_that_was_looked_at_goes_as_well() {
     let size = KEPT + CHUNK;
     ALLOC.purge();

@@ -107,7 +107,7 @@ fn a_large_block_is_allocated_where_one_was_freed() {
     unsafe { block.write_bytes(0xEE, size) };
     give(handle, block, size);
     assert_eq!(expert.stats().live_blocks, 0);
-    assert_eq!(ALLOC.owner_of(block.as_ptr()), None, "nobody's block");
+    assert_eq!(ALLOC.owner_of(block.as_ptr()), None, "no block");
     let used = count(Path::SpareUsed);
     let again: NonNull<u8> = handle.allocate_zeroed(layout(smaller)).unwrap().cast();
     assert_eq!((again, count(Path::SpareUsed)), (block, used + 1));
@@ -200,7 +200,7 @@ fn it_goes_by_itself() {
     let ended = count(Path::IdleSpansEnded);
     let began = Instant::now();
     let other = ALLOC.expert("other").register().unwrap();
-    // What it allocated from last stays, as the next block may come at once.
+    // The span of the last allocation stays, as the next block may come at once.
     while charged(&expert) > SPAN {
         assert!(began.elapsed() < Duration::from_secs(20), "still kept");
         std::thread::sleep(Duration::from_millis(1));
@@ -218,7 +218,7 @@ fn an_expert_that_ends_takes_it_along() {
     let scope = second.enter();
     drop((0..250).map(|_| vec![1_u8; 4000]).collect::<Vec<_>>());
     drop(scope);
-    // The host adopts what the thread kept for it.
+    // The host adopts the spans that the thread kept for it.
     assert_eq!(second.finish().blocks, 0);
     check();
     ALLOC.purge();

@@ -23,8 +23,8 @@ fn register() -> usize {
     unsafe { ExpertRegisterKey(c"racing".as_ptr(), 0, null_mut()) }
 }
 
-/// A block that some thread was given: whose, and where. The two may not fit each
-/// other, and by now it may be anybody's, or nobody's.
+/// A block that some thread was given: owner and address. The two may not fit each
+/// other, and by now the block may have another owner, or be free.
 #[derive(Default)]
 struct Known {
     owner: AtomicUsize,
@@ -102,7 +102,7 @@ fn call(keys: &[AtomicUsize; KEYS], known: &[Known], seed: u64) -> usize {
 fn keys_are_reclaimed_under_calls() {
     walk();
     let keys: [AtomicUsize; KEYS] = core::array::from_fn(|_| AtomicUsize::new(register()));
-    // Half of the threads share what they know, so calls meet at one block.
+    // Half of the threads share their blocks, so calls meet at one block.
     let known: [[Known; 64]; 3] =
         core::array::from_fn(|_| core::array::from_fn(|_| Known::default()));
     let rounds = if cfg!(debug_assertions) { 500 } else { 3000 };

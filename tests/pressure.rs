@@ -1,4 +1,4 @@
-//! What a quota has room for once something was freed.
+//! The room that a quota has once something was freed.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -106,7 +106,7 @@ fn what_was_freed_has_room_for_a_large_block() {
     unsafe { expert.allocator().deallocate(block.cast(), layout) };
 }
 
-/// Of a quota that children share, one gets what another has no use for.
+/// Of a quota that children share, one child gets the memory that another does not use.
 #[test]
 fn what_one_child_freed_has_room_for_another() {
     const QUOTA: usize = 2 << 20;
@@ -162,7 +162,7 @@ fn what_a_refusal_put_aside_is_free() {
     has_room_for_a_large_block(&expert);
 }
 
-/// So does what was freed while its span belonged to no thread.
+/// So do blocks that were freed while their span belonged to no thread.
 #[test]
 fn what_was_freed_into_an_abandoned_span_is_found() {
     let expert = ALLOC.expert("abandoned").quota(1 << 20).register().unwrap();
@@ -183,7 +183,7 @@ fn what_was_freed_into_an_abandoned_span_is_found() {
     has_room_for_a_large_block(&expert);
 }
 
-/// What a child keeps in vain, its parent gets.
+/// A parent gets the memory that its child keeps in vain.
 #[test]
 fn what_a_child_freed_has_room_for_its_parent() {
     let parent = ALLOC.expert("parent").quota(1 << 20).register().unwrap();

@@ -25,7 +25,7 @@ fn package(key: &str) -> String {
     line.unwrap_or_else(|| panic!("no {key}")).trim().trim_matches('"').to_string()
 }
 
-/// The features of the manifest, and what each turns on.
+/// The features of the manifest, and the features that each turns on.
 fn features() -> BTreeMap<String, String> {
     let manifest = read("Cargo.toml");
     let (_, table) = manifest.split_once("\n[features]\n").unwrap();
@@ -37,7 +37,7 @@ fn features() -> BTreeMap<String, String> {
     lines.filter_map(feature).collect()
 }
 
-/// What stands between backticks.
+/// The texts between backticks.
 fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
@@ -50,17 +50,17 @@ fn table<'t>(text: &'t str, heading: &str) -> Vec<Vec<&'t str>> {
     rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
 }
 
-/// The files below a folder whose name ends in `.rs`.
-fn rust_files(folder: &str) -> Vec<PathBuf> {
+/// The files below a folder whose names have this extension.
+fn files(folder: &str, wanted: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root().join(folder)];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                // What was built there is not ours.
+                // Build output is not ours.
                 folders.extend((!path.ends_with("target")).then_some(path));
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
+            } else if path.extension().is_some_and(|extension| extension == wanted) {
                 found.push(path);
             }
         }
@@ -68,29 +68,34 @@ fn rust_files(folder: &str) -> Vec<PathBuf> {
     found
 }
 
+/// A screen has about 70 lines.
 #[test]
-fn the_first_commands_are_the_main_job_and_the_tests() {
+fn the_readme_is_one_screen_with_the_main_job_and_the_tests() {
     let readme = read("README.md");
-    let first = readme.split("```").nth(1).unwrap();
-    assert_eq!(first, "sh\ncargo run --release --example expert_host\ncargo test\n");
+    assert!(readme.lines().count() <= 75, "{} lines", readme.lines().count());
+    let mut commands = readme.split("\n```sh\n").skip(1).flat_map(|block| block.lines());
+    assert!(commands.next().unwrap().starts_with("cargo run --release --example expert_host"));
+    assert_eq!(commands.next(), Some("cargo test"));
 }
 
 #[test]
 fn the_readme_names_the_versions_of_the_manifest() {
     let readme = read("README.md");
     let rust = package("rust-version");
-    assert!(readme.contains(&format!("minimum supported Rust version is {rust}.")));
+    for page in ["README.md", "docs/guide/features.md"] {
+        assert!(read(page).contains(&format!("minimum supported Rust version is {rust}.")));
+    }
     let version = package("version");
     let (compatible, _) = version.rsplit_once('.').unwrap();
     assert!(readme.contains(&format!("expert-alloc = \"{compatible}\"")));
 }
 
 #[test]
-fn the_readme_lists_every_feature() {
-    let readme = read("README.md");
+fn the_guide_lists_every_feature() {
+    let page = read("docs/guide/features.md");
     let mut features = features();
     let default = features.remove("default").unwrap();
-    let listed: BTreeMap<String, bool> = table(&readme, "\n## Features\n")
+    let listed: BTreeMap<String, bool> = table(&page, "\n## Features\n")
         .iter()
         .map(|row| (row[0].trim_matches('`').to_string(), row[1] == "yes"))
         .collect();
@@ -126,11 +131,13 @@ fn the_licences_are_here() {
 
 #[test]
 fn files_that_the_documents_name_exist() {
-    for document in ["README.md", "DESIGN.md"] {
-        let text = read(document);
+    let others = ["README.md", "DESIGN.md", "CONTRIBUTING.md", "SECURITY.md", "tests/README.md"];
+    let others = others.map(PathBuf::from);
+    for document in files("docs", "md").into_iter().chain(others) {
+        let (text, document) = (read(&document), document.display());
         let names: BTreeSet<&str> = quoted(&text)
             .filter(|name| {
-                ["src/", "tests/", "examples/", "benches/", "include/", "loom/", ".ci/"]
+                ["src/", "tests/", "examples/", "benches/", "docs/", "include/", "loom/", ".ci/"]
                     .iter()
                     .any(|folder| name.starts_with(folder))
             })
@@ -139,6 +146,141 @@ fn files_that_the_documents_name_exist() {
         for name in names {
             assert!(root().join(name).exists(), "{document} names {name}, which is not here");
         }
+    }
+}
+
+/// SECURITY names the tests that show its promises.
+#[test]
+fn every_promise_of_security_has_its_test() {
+    let text = read("SECURITY.md");
+    let tests: Vec<String> = files("tests", "rs").into_iter().map(read).collect();
+    let exists = |name: &str| tests.iter().any(|test| test.contains(&format!("fn {name}(")));
+    let promises = table(&text, "\n## What a plug-in can and cannot do\n");
+    assert!(promises.len() > 8);
+    for promise in promises {
+        let shown: Vec<&str> = quoted(promise[1]).collect();
+        assert!(!shown.is_empty(), "nothing shows: {}", promise[0]);
+        for name in shown {
+            assert!(exists(name), "SECURITY.md names the test {name}, which is not here");
+        }
+    }
+}
+
+/// Every program of tests/ has its place on the map, and the map shows no other.
+#[test]
+fn the_map_of_the_tests_is_complete() {
+    let map = read("tests/README.md");
+    let rows = map.lines().filter(|line| line.starts_with("| `"));
+    let names = rows.flat_map(|row| quoted(row.split(" | ").next().unwrap()));
+    let shown: BTreeSet<String> = names.map(String::from).collect();
+    let mut here = BTreeSet::new();
+    for entry in fs::read_dir(root().join("tests")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "rs")
+            || path.join("main.rs").exists()
+        {
+            here.insert(path.file_stem().unwrap().to_str().unwrap().to_string());
+        }
+    }
+    assert_eq!(shown, here);
+}
+
+/// One idea each, or two files.
+#[test]
+fn no_file_is_longer_than_450_lines() {
+    for path in ["src", "tests", "examples", "loom"].iter().flat_map(|folder| files(folder, "rs")) {
+        let is_exempt = LONG.iter().any(|long| path.starts_with(root().join(long)));
+        let lines = read(&path).lines().count();
+        assert!(lines <= 450 || is_exempt, "{} has {lines} lines", path.display());
+    }
+}
+
+/// Folders and files that may be longer for now.
+const LONG: [&str; 2] = ["src/heap", "tests/model/actor.rs"];
+
+/// Folders whose invariants have no prefixes of their own yet.
+const SHORT_PREFIXES: [&str; 1] = ["src/heap"];
+
+/// A word in a comment or a message that names an invariant: `SLOT2`.
+fn invariants(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let parts = words.filter_map(|word| {
+        let digits = word.find(|c: char| c.is_ascii_digit())?;
+        Some(word.split_at(digits))
+    });
+    parts.filter(|(prefix, number)| {
+        prefix.len() >= 3
+            && prefix.bytes().all(|byte| byte.is_ascii_uppercase())
+            && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// An invariant is known by its name alone: a prefix belongs to one file, which
+/// numbers from 1 on, and every cited invariant exists. (S1 and the like are
+/// duties of one function's caller.)
+#[test]
+fn invariants_have_prefixes_that_are_unique_in_the_crate() {
+    let mut owners = BTreeMap::<String, PathBuf>::new();
+    let mut known = BTreeSet::<String>::new();
+    let mut cited = BTreeMap::<String, PathBuf>::new();
+    let is_exempt =
+        |path: &Path| SHORT_PREFIXES.iter().any(|folder| path.starts_with(root().join(folder)));
+    for path in files("src", "rs").into_iter().filter(|path| !is_exempt(path)) {
+        let text = read(&path);
+        let name = path.display();
+        let mut numbers = BTreeMap::<String, usize>::new();
+        for line in text.lines().map(str::trim_start) {
+            let item =
+                ["//! - ", "/// - ", "// - "].iter().find_map(|mark| line.strip_prefix(mark));
+            let Some((word, _)) = item.and_then(|item| item.split_once(' ')) else { continue };
+            let is_short = word.len() == 2 && !word.starts_with('S');
+            let is_letter = word.starts_with(|c: char| c.is_ascii_uppercase());
+            assert!(
+                !(is_short && is_letter && word.ends_with(|c: char| c.is_ascii_digit())),
+                "{name}: {word} has no prefix of its own"
+            );
+            let Some((prefix, number)) = invariants(word).next() else { continue };
+            let next = numbers.entry(prefix.to_string()).or_insert(0);
+            *next += 1;
+            assert_eq!(number.parse(), Ok(*next), "{name}: {word} is out of order");
+            let owner = owners.entry(prefix.to_string()).or_insert_with(|| path.clone());
+            assert_eq!(owner, &path, "{prefix} is the prefix of two files");
+            known.insert(word.to_string());
+        }
+    }
+    assert!(owners.len() > 10, "{owners:?}");
+    for path in ["src", "tests", "loom/src"].iter().flat_map(|folder| files(folder, "rs")) {
+        for (prefix, number) in invariants(&read(&path)) {
+            if owners.contains_key(prefix) {
+                cited.insert(format!("{prefix}{number}"), path.clone());
+            }
+        }
+    }
+    for (word, path) in cited {
+        assert!(known.contains(&word), "{} cites {word}, which is nowhere", path.display());
+    }
+}
+
+/// Each page is a part of the documentation, or is named where a reader finds it.
+#[test]
+fn every_page_can_be_reached() {
+    let guide = read("src/guide.rs");
+    let readers = ["README.md", "DESIGN.md", "CONTRIBUTING.md", "SECURITY.md"].map(read).concat();
+    for page in files("docs", "md") {
+        let name = page.strip_prefix(root()).unwrap().to_str().unwrap().to_string();
+        let is_included = guide.contains(&format!("include_str!(\"../{name}\")"));
+        assert!(is_included || readers.contains(&name), "no one is led to {name}");
+    }
+}
+
+/// `benches` is not in the package, and the documentation shows its pictures.
+#[test]
+fn the_pictures_are_those_of_the_benchmarks() {
+    let pictures = files("docs/pictures", "svg");
+    assert!(pictures.len() >= 4);
+    for picture in pictures {
+        let drawn = Path::new("benches/results").join(picture.file_name().unwrap());
+        assert!(read(&picture) == read(&drawn), "copy {} to docs/pictures", drawn.display());
     }
 }
 
@@ -167,7 +309,7 @@ fn every_file_says_what_it_is_and_none_is_a_stub() {
     let stubs = ["todo", "unimplemented", "dbg"].map(|name| format!("{name}!("));
     let skipped = ["[ig", "nore"].concat();
     for folder in ["src", "tests", "examples"] {
-        for path in rust_files(folder) {
+        for path in files(folder, "rs") {
             let text = fs::read_to_string(&path).unwrap();
             let name = path.display();
             assert!(text.starts_with("//!") || text.starts_with("#!["), "{name} has no module doc");

@@ -58,8 +58,9 @@ fn a_block_is_freed_or_given_away() {
     assert_eq!(giver.stats().live_blocks + taker.stats().live_blocks, 0);
 }
 
-/// What an ended expert had is freed by another, which is being given memory
-/// there: a block is live, and found, from the moment that it is handed out.
+/// A thread frees stale pointers of an ended expert while another expert is given
+/// memory at the same addresses: a block is live, and found, from the moment that it is
+/// handed out.
 #[test]
 fn stale_pointers_are_freed_while_their_addresses_are_given_out() {
     const BLOCKS: usize = 100;

@@ -1,4 +1,4 @@
-//! What experts leave behind: nothing. A process of its own, because it
+//! Experts leave nothing behind. A process of its own, because it
 //! measures the resident memory of the whole.
 #![cfg(target_os = "linux")]
 

@@ -49,7 +49,7 @@ fn free() {
     run(config, seed(), ops, (ops / 200).clamp(1000, 10_000));
 }
 
-/// What was never entered was not tested.
+/// A path that was never entered was not tested.
 fn every_slow_path_was_entered() {
     for path in Path::ALL {
         println!("  {:>9} {path:?}", count(path));

@@ -64,7 +64,7 @@ fn two_million_experts() {
     assert_eq!(mapped_after, mapped, "mapped");
 }
 
-/// From another thread each: what a thread leaves is taken over, too.
+/// From another thread each: the spans of a thread that ends are taken over, too.
 fn experts_on_threads_of_their_own() {
     let round = |number| std::thread::spawn(move || one(number)).join().unwrap();
     (0..200).for_each(round);

@@ -1,4 +1,4 @@
-//! Threads that end: what they had is taken over, and destructors of
+//! Threads that end: their memory is taken over, and destructors of
 //! thread-locals may allocate and free to the last.
 
 mod common;
@@ -11,7 +11,7 @@ use common::ALLOC;
 use expert_alloc::testing::{Path, count};
 use model::run::walk;
 
-/// Frees what it has, and allocates again, while its thread ends.
+/// Frees its blocks, and allocates again, while its thread ends.
 #[expect(clippy::vec_box, reason = "many blocks")]
 struct Late(Vec<Box<[u8; 100]>>);
 
@@ -125,11 +125,11 @@ fn an_expert_ends_under_a_scope() {
     assert_eq!(walk().blocks, before.blocks);
 }
 
-/// What ended threads left is used again, and not only kept.
+/// Memory that ended threads left is used again, and not only kept.
 fn spans_are_adopted() {
     const THREADS: usize = 20;
     let adopted = count(Path::AdoptedSpan);
-    // All at once: those that came later would use what the first had left.
+    // All at once: later threads would use the memory that the first ones left.
     let (send, receive) = mpsc::channel();
     let all = Arc::new(Barrier::new(THREADS));
     let leave = |number: usize| {
@@ -148,7 +148,7 @@ fn spans_are_adopted() {
     let threads: Vec<_> = (0..THREADS).map(leave).collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     let left: Vec<_> = receive.try_iter().collect();
-    // What this thread keeps would be given up meanwhile.
+    // Meanwhile the spans that this thread keeps would be given up.
     ALLOC.purge();
     let (charged, more) = (walk().charged, (0..9000).map(|_| Box::new([2u8; 200])));
     let more: Vec<_> = more.collect();

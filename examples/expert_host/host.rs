@@ -125,7 +125,7 @@ impl<F: Fn(Name) -> Option<Fault>> Feeder<F> {
         Ok(true)
     }
 
-    /// Half-way: tells those to stop who are to stop, and the others that it
+    /// Half-way: tells the experts to stop that `--terminate` names, and the others that it
     /// is time to misbehave.
     fn go_wrong(&mut self) {
         self.half_way = true;

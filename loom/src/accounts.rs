@@ -46,7 +46,7 @@ fn children_together_never_pass_their_parents_quota() {
         }
         other.join().unwrap();
         let left = [&family.parent, &family.children[0], &family.children[1]];
-        assert!(left.iter().all(|account| account.charged() == 0), "A2");
+        assert!(left.iter().all(|account| account.charged() == 0), "ACCOUNT2");
         assert!(family.parent.peak() <= 100);
     });
 }

@@ -66,7 +66,7 @@ impl<H: Home> ExpertHandle<'_, H> {
         unsafe { self.resize(block, old, new, zeroed) }
     }
 
-    /// Also serves an expert that is to stop: it gives memory back.
+    /// Also serves an expert that must stop, because it gives memory back.
     ///
     /// # Safety
     ///
@@ -103,7 +103,7 @@ impl<H: Home> ExpertHandle<'_, H> {
     }
 }
 
-/// An aligned address that is no block's.
+/// An aligned address outside of all blocks.
 #[inline]
 fn dangling(layout: Layout) -> NonNull<u8> {
     let address = core::ptr::without_provenance_mut(layout.align());
@@ -116,16 +116,17 @@ fn sized(block: NonNull<u8>, size: usize) -> NonNull<[u8]> {
     NonNull::slice_from_raw_parts(block, size)
 }
 
-/// Implements one of the `Allocator` traits, found in the module given.
+/// Implements one of the `Allocator` traits, found in the module given, under
+/// the bounds given.
 macro_rules! implement_allocator {
-    ($($module:ident)::+) => {
+    ($($module:ident)::+ $(, $($bounds:tt)+)?) => {
         const _: () = {
             use $($module)::+::{AllocError, Allocator};
 
             // SAFETY: blocks stay valid until they are freed or the expert ends,
             // which the borrow of the handle rules out; copies of a handle refer
             // to the same expert; a block moves in `grow` and `shrink` only.
-            unsafe impl<H: Home> Allocator for ExpertHandle<'_, H> {
+            unsafe impl<H: Home> Allocator for ExpertHandle<'_, H> $(where $($bounds)+)? {
                 #[inline]
                 fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
                     self.obtain(layout, false).ok_or(AllocError)
@@ -179,9 +180,62 @@ macro_rules! implement_allocator {
     };
 }
 
-#[cfg(feature = "allocator-api2")]
-implement_allocator!(allocator_api2::alloc);
 #[cfg(feature = "allocator-api2-04")]
 implement_allocator!(allocator_api2_04::alloc);
-#[cfg(expert_alloc_nightly)]
+
+// Where two of them may be one, each has a bound, which need not be seen in the
+// documentation.
+#[cfg(all(feature = "allocator-api2", any(not(expert_alloc_allocator), docsrs)))]
+implement_allocator!(allocator_api2::alloc);
+#[cfg(all(expert_alloc_allocator, any(not(feature = "allocator-api2"), docsrs)))]
 implement_allocator!(core::alloc);
+#[cfg(all(feature = "allocator-api2", expert_alloc_allocator, not(docsrs)))]
+implement_allocator!(allocator_api2::alloc, same::Witness<H>: same::Answer<Is = same::Bool<false>>);
+#[cfg(all(feature = "allocator-api2", expert_alloc_allocator, not(docsrs)))]
+implement_allocator!(core::alloc, same::Witness<H>: same::Answer<Is = same::Bool<{ same::SAME }>>);
+
+/// Whether the trait of allocator-api2 0.2 is the standard one: the crate
+/// re-exports that with its feature `nightly`, which any crate of a build may
+/// turn on. Then the implementation for the standard trait has to be the only one.
+///
+/// Rust has no bound that says "these types differ". So a constant finds out, an
+/// associated type carries the answer, and both implementations have a bound on
+/// it: the standard one asks for whatever the answer is, the other for "no". If
+/// the answer is "yes", the other's bound cannot hold, and they do not overlap.
+#[cfg(all(feature = "allocator-api2", expert_alloc_allocator, not(docsrs)))]
+mod same {
+    use core::marker::PhantomData;
+
+    /// The traits are the same where their errors are.
+    pub const SAME: bool = <IsStandard<allocator_api2::alloc::AllocError>>::YES;
+
+    struct IsStandard<E>(PhantomData<E>);
+
+    /// The compiler prefers an inherent constant to a trait's.
+    impl IsStandard<core::alloc::AllocError> {
+        #[allow(dead_code, reason = "used where the traits are the same")]
+        const YES: bool = true;
+    }
+
+    /// The answer for every other error.
+    #[allow(dead_code, reason = "used where the traits differ")]
+    trait Otherwise {
+        const YES: bool = false;
+    }
+
+    impl<E> Otherwise for IsStandard<E> {}
+
+    /// Makes the bound depend on a parameter of the implementation; a bound on
+    /// known types that does not hold is an error.
+    pub struct Witness<H>(PhantomData<H>);
+
+    pub trait Answer {
+        type Is;
+    }
+
+    impl<H> Answer for Witness<H> {
+        type Is = Bool<SAME>;
+    }
+
+    pub struct Bool<const B: bool>;
+}

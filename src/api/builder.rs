@@ -1,4 +1,4 @@
-//! What is said of an expert before it is registered.
+//! The builder of an expert.
 
 use core::fmt;
 
@@ -35,7 +35,7 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
         Self { home, name, quota: 0, soft_quota: 0, parent: None, overdraft: true }
     }
 
-    /// Limits what may be charged to the expert, in bytes; 0 for no limit.
+    /// Limits the bytes that may be charged to the expert; 0 for no limit.
     /// Memory is charged by the page as it is put to use, so a little more
     /// than the blocks themselves.
     ///
@@ -71,7 +71,7 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
     }
 
     /// Makes the expert a child: its memory is charged to `parent` as well,
-    /// whose quota it cannot escape, and it is to stop when the parent is told
+    /// whose quota it cannot escape, and it must stop when the parent is told
     /// to stop or ends. Its memory stays its own.
     ///
     /// ```
@@ -115,10 +115,21 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
 
     /// Makes the expert. It costs no memory until it allocates.
     ///
+    /// ```
+    /// use expert_alloc::{Error, ExpertAlloc};
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let plugin = heap.expert("plug-in").register()?;
+    /// plugin.terminate();
+    /// let query = heap.expert("query").parent(&plugin).register();
+    /// assert_eq!(query.unwrap_err(), Error::Terminated);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// - [`Error::TooManyExperts`], [`Error::OutOfMemory`]: no slot is left.
-    /// - [`Error::Terminated`]: the parent is to stop.
+    /// - [`Error::Terminated`]: the parent must stop.
     /// - [`Error::InvalidKey`]: the parent lives in another heap.
     pub fn register(self) -> Result<Expert<H>, Error> {
         if self.parent.is_some_and(|parent| !parent.home().is_same(self.home)) {

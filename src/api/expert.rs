@@ -2,9 +2,9 @@
 //!
 //! Invariants
 //!
-//! - E1 an `Expert` owns its slot: while it exists, and is not being ended by
+//! - EXPERT1 an `Expert` owns its slot: while it exists, and is not being ended by
 //!   value, the slot's generation is that of `key`.
-//! - E2 what is obtained through a handle borrows the `Expert`.
+//! - EXPERT2 everything that is obtained through a handle borrows the `Expert`.
 
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::expert::home::{Home, OwnerOf, SlotOf};
 use crate::expert::life::{self, Fate};
 use crate::expert::name::Name;
-use crate::expert::report::{self, Row};
+use crate::expert::report::{self, ExpertSnapshot};
 use crate::expert::stats::{Reclaimed, Stats};
 use crate::expert::visit::State;
 use crate::key::ExpertKey;
@@ -54,8 +54,8 @@ unsafe impl<H: Home> Send for Expert<H> {}
 // SAFETY: as above.
 unsafe impl<H: Home> Sync for Expert<H> {}
 
-// A panic leaves no call of an expert half done, so who catches one may go on
-// using the expert: that is what hosts do.
+// A panic leaves no call of an expert half done, so a host that catches one may go
+// on using the expert.
 impl<H: Home> UnwindSafe for Expert<H> {}
 impl<H: Home> RefUnwindSafe for Expert<H> {}
 
@@ -90,7 +90,7 @@ impl<H: Home> Expert<H> {
     /// ```
     #[must_use]
     pub fn name(&self) -> &str {
-        // SAFETY: S1: E1 keeps the slot's generation odd, so T5 keeps the name.
+        // SAFETY: S1: EXPERT1 keeps the slot's generation odd, so SLOT5 keeps the name.
         unsafe { self.slot().name().get() }
     }
 
@@ -113,7 +113,7 @@ impl<H: Home> Expert<H> {
         ExpertHandle::new(self)
     }
 
-    /// Registers what to do when the expert ends, before its memory goes: to
+    /// Registers a closure to run when the expert ends, before its memory goes: to
     /// close a file, to take a callback out of somebody's list. The last one
     /// registered runs first, and a panic in one is caught (with `std`) and
     /// counted in [`Reclaimed`].
@@ -144,8 +144,8 @@ impl<H: Home> Expert<H> {
 
     /// Tells the expert to stop, for good: it may free, but raw calls,
     /// handles and its children's are refused with [`Error::Terminated`].
-    /// What the global allocator hands out in a scope is not refused, because
-    /// that would abort the process, unless the expert was made with
+    /// Requests of the global allocator in a scope are not refused, because that
+    /// would abort the process, unless the expert was made with
     /// [`refuse_overdraft`](crate::ExpertBuilder::refuse_overdraft).
     ///
     /// ```
@@ -180,7 +180,7 @@ impl<H: Home> Expert<H> {
         State::of(self.slot().word(), self.slot().account())
     }
 
-    /// What it holds.
+    /// Its figures: live blocks and bytes, charges, counts.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -211,13 +211,13 @@ impl<H: Home> Expert<H> {
     /// # Ok::<(), expert_alloc::Error>(())
     /// ```
     #[must_use]
-    pub fn snapshot(&self) -> Row<H> {
-        report::row(self.home, self.key).expect("E1: a borrowed expert has not ended")
+    pub fn snapshot(&self) -> ExpertSnapshot<H::Text> {
+        report::row(self.home, self.key).expect("EXPERT1: a borrowed expert has not ended")
     }
 
     /// Ends the expert: runs its clean-ups, takes back every block of its
-    /// handles and raw calls, and lets the host adopt what the global
-    /// allocator handed out in its scopes. Dropping it does the same.
+    /// handles and raw calls, and lets the host adopt the blocks
+    /// that the global allocator handed out in its scopes. Dropping it does the same.
     ///
     /// The cost grows with the expert's pages, not with its blocks.
     ///
@@ -278,7 +278,7 @@ impl<H: Home> Expert<H> {
     /// - S1 for [`Fate::Reclaim`], as [`reclaim_all`](Self::reclaim_all).
     /// - S2 the expert is not used afterwards.
     unsafe fn end(&self, fate: Fate) -> Reclaimed {
-        // SAFETY: S1: by E2 and S2 no handle is left, and nobody is in a call by
+        // SAFETY: S1: by EXPERT2 and S2 no handle is left, and nobody is in a call by
         // reference; raw blocks are raw pointers, which only unsafe code follows.
         // S2: is our S1.
         let ended = unsafe { life::finish(self.home, self.key, self.slot(), 0, fate) };
@@ -308,15 +308,15 @@ impl<H: Home> Expert<H> {
         life::borrowed::<H>(self.slot(), self.key)
     }
 
-    /// The key, if nobody has told the expert to stop, it has not overdrawn and
+    /// The key, if the expert was not told to stop, it has not overdrawn and
     /// it has no parent to be asked; otherwise no valid key.
-    #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_nightly))]
+    #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_allocator))]
     #[inline(always)]
     pub(crate) fn pass(&self) -> crate::engine::Pass {
         crate::engine::Pass::new(self.key, self.slot().account())
     }
 
-    /// Refuses, and counts it, where the expert is to stop.
+    /// Refuses, and counts the refusal, if the expert must stop.
     #[inline]
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         let account = self.slot().account();

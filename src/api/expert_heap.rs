@@ -15,8 +15,9 @@ use crate::expert::home::{Home, SlotOf, sealed::Sealed};
 use crate::expert::life;
 use crate::expert::name::StaticName;
 use crate::expert::registry::Registry;
-use crate::expert::report::{self, ExpertSnapshot, Report};
+use crate::expert::report::{self, ExpertSnapshot};
 use crate::expert::stats::Stats;
+use crate::expert::table::Report;
 use crate::expert::visit::Visit;
 use crate::fixed::{Directory, Entry, FixedEngine, Owner, Pin, SpinLock};
 use crate::key::ExpertKey;
@@ -55,7 +56,7 @@ pub struct ExpertHeap<R = SpinLock> {
     engine: FixedEngine<R, Slots>,
 }
 
-/// What a heap takes before it is given any memory, and what an expert costs.
+/// The sizes of a heap without memory, and of an expert's slot.
 const _: () = {
     assert!(size_of::<ExpertHeap>() <= 1024);
     assert!(usize::BITS != 32 || size_of::<SlotOf<&ExpertHeap>>() <= 64);
@@ -66,6 +67,13 @@ const _: () = assert!(size_of::<ExpertHeap<crate::fixed::CriticalSectionLock>>()
 
 impl<R: RawMutex> ExpertHeap<R> {
     /// A heap without memory: every request is refused until a region is added.
+    ///
+    /// ```
+    /// use expert_alloc::{Error, ExpertHeap};
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// assert_eq!(HEAP.host().alloc(16), Err(Error::OutOfMemory));
+    /// ```
     #[must_use]
     pub const fn empty() -> Self {
         Self { engine: FixedEngine::empty(Registry::new()) }
@@ -81,8 +89,24 @@ impl<R: RawMutex> ExpertHeap<R> {
     /// costs up to 32 bytes (8) more.
     ///
     /// Memory that a heap was in before this program started (after a reset that
-    /// leaves the RAM as it was) is to be filled with 0 before: its old headers
-    /// may pass for new ones when a raw call is given a pointer from then.
+    /// leaves the RAM as it was) must be filled with 0 before: its old headers may
+    /// pass for new ones when a raw call gets a pointer from then.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// static mut FAST: [u64; 1024] = [0; 1024];
+    /// static mut SLOW: [u64; 4096] = [0; 4096];
+    ///
+    /// // SAFETY: nothing else uses this memory.
+    /// let fast = unsafe { HEAP.add_region((&raw mut FAST).cast(), 8 << 10) };
+    /// // SAFETY: nothing else uses this memory.
+    /// let slow = unsafe { HEAP.add_region((&raw mut SLOW).cast(), 32 << 10) };
+    /// assert!(fast > 7000 && slow > 31 << 10);
+    /// HEAP.host().alloc(20 << 10)?;                           // in the larger one
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     ///
     /// # Safety
     ///
@@ -97,30 +121,84 @@ impl<R: RawMutex> ExpertHeap<R> {
 impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
     /// Begins to make an expert. Its name is for reports, and need not be
     /// unique: the key identifies.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// # let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+    /// # // SAFETY: leaked memory is nobody else's.
+    /// # unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+    /// let radio = HEAP.expert("radio").quota(4 << 10).register()?;
+    /// assert_eq!((radio.name(), radio.stats().quota), ("radio", 4096));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub fn expert<'b, 'h: 'b>(&'h self, name: &'static str) -> ExpertBuilder<'b, &'h Self> {
         ExpertBuilder::new(self, name)
     }
 
     /// The host: its raw calls and its figures.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// # let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+    /// # // SAFETY: leaked memory is nobody else's.
+    /// # unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+    /// let radio = HEAP.expert("radio").register()?;
+    /// let settings = radio.transfer(radio.alloc(64)?.as_ptr(), &HEAP.host())?;
+    /// let _ = radio.finish();
+    /// assert_eq!(HEAP.host().size(settings.as_ptr()), 64, "it outlives the expert");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub const fn host(&self) -> Host<&Self> {
         Host::new(self)
     }
 
-    /// Whose live block `address` points to or into; the host's key for what
-    /// belongs to no expert; `None` for what is not a block of this heap. Any
+    /// The owner of the live block that `address` points to or into: an expert's key or
+    /// the host's. `None` for everything that is not a block of this heap. Any
     /// address may be given, and nothing is read there.
     ///
     /// Walks over the blocks of the region up to the address, with the heap
     /// locked.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// # let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+    /// # // SAFETY: leaked memory is nobody else's.
+    /// # unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+    /// let radio = HEAP.expert("radio").register()?;
+    /// let frame = radio.alloc(100)?.as_ptr();
+    /// assert_eq!(HEAP.owner_of(frame.wrapping_add(99)), Some(radio.key()));
+    /// assert_eq!(HEAP.owner_of(0x5EED as *const u8), None);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn owner_of<T: ?Sized>(&self, address: *const T) -> Option<ExpertKey> {
         (&self.engine).owner_of(address.cast())
     }
 
-    /// What the host and all experts hold together. Charges and peaks are
-    /// summed over those without a parent, in whose figures their children's
-    /// are; the sum of peaks is at least the peak of the sum.
+    /// The sum of the figures of the host and all experts. Charges and peaks are summed
+    /// over experts without a parent, whose figures include their children's; the sum of
+    /// peaks is at least the peak of the sum.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// # let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+    /// # // SAFETY: leaked memory is nobody else's.
+    /// # unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+    /// let radio = HEAP.expert("radio").register()?;
+    /// radio.alloc(100)?;
+    /// HEAP.host().alloc(100)?;
+    /// assert_eq!(HEAP.stats().live_blocks, 2);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         report::total(self)
@@ -128,18 +206,60 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
 
     /// A table with a row for each expert, made when it is printed. Printing
     /// allocates nothing.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// # let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+    /// # // SAFETY: leaked memory is nobody else's.
+    /// # unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+    /// let radio = HEAP.expert("radio").register()?;
+    /// let table = HEAP.report().to_string();                  // hprintln! on a board
+    /// assert_eq!(table.lines().count(), 4, "a heading, the host, the radio, the sum");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn report(&self) -> Report<&Self> {
         Report(self)
     }
 
     /// The figures of the host and of every expert, one by one.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// # let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+    /// # // SAFETY: leaked memory is nobody else's.
+    /// # unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+    /// let radio = HEAP.expert("radio").register()?;
+    /// radio.alloc(100)?;
+    /// let most = HEAP.experts().max_by_key(|row| row.stats.live_bytes);
+    /// assert_eq!(most.unwrap().name, "radio");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub fn experts(&self) -> impl Iterator<Item = ExpertSnapshot<&'static str>> {
         report::rows(self)
     }
 
-    /// The figures of one expert, or of the host; `None` for a key that is
-    /// nobody's.
+    /// The figures of one expert, or of the host; `None` for a key of no
+    /// live expert.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// # let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+    /// # // SAFETY: leaked memory is nobody else's.
+    /// # unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+    /// let radio = HEAP.expert("radio").register()?;
+    /// let key = radio.key();
+    /// assert_eq!(HEAP.get(key).unwrap().name, "radio");
+    /// let _ = radio.finish();
+    /// assert!(HEAP.get(key).is_none());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn get(&self, key: ExpertKey) -> Option<ExpertSnapshot<&'static str>> {
         report::row(self, key).ok()
@@ -149,9 +269,24 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
     /// [`Expert::terminate`](crate::Expert::terminate) does, from wherever
     /// only its key is known.
     ///
+    /// ```
+    /// use expert_alloc::ExpertHeap;
+    ///
+    /// static HEAP: ExpertHeap = ExpertHeap::empty();
+    /// # let memory = Box::leak(Box::new([0_u8; 16 << 10]));
+    /// # // SAFETY: leaked memory is nobody else's.
+    /// # unsafe { HEAP.add_region(memory.as_mut_ptr(), memory.len()) };
+    /// use expert_alloc::Error;
+    ///
+    /// let radio = HEAP.expert("radio").register()?;
+    /// HEAP.terminate(radio.key())?;
+    /// assert_eq!(radio.alloc(1), Err(Error::Terminated));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`Error::InvalidKey`] for a key that is nobody's,
+    /// [`Error::InvalidKey`] for a key of no live expert,
     /// [`Error::AccessDenied`] for the host's.
     pub fn terminate(&self, key: ExpertKey) -> Result<(), Error> {
         let visit = Visit::new(self, key)?;
@@ -215,6 +350,7 @@ impl<R> Sealed for &ExpertHeap<R> {}
 // S2: there is one of each in a heap. S3: as `FixedEngine::pin` says.
 unsafe impl<'h, R: RawMutex + Send + Sync> Home for &'h ExpertHeap<R> {
     type Engine = &'h FixedEngine<R, Slots>;
+    type Text = &'static str;
     type Name = StaticName;
     type Pin = Pin<'h>;
 

@@ -11,15 +11,16 @@ use crate::expert::home::{Ambient, Home, SlotOf, sealed::Sealed};
 use crate::expert::life;
 use crate::expert::owned_name::{NameCopy, OwnedName};
 use crate::expert::registry::Registry;
-use crate::expert::report::{self, ExpertSnapshot, Report};
+use crate::expert::report::{self, ExpertSnapshot};
 use crate::expert::stats::Stats;
+use crate::expert::table::Report;
 use crate::expert::visit::Visit;
 use crate::heap::{self, HeapStats, HostEngine};
 use crate::key::ExpertKey;
 
 static REGISTRY: Registry<<HostEngine as Engine>::Owner, OwnedName> = Registry::new();
 
-/// What an expert costs that has allocated nothing.
+/// The size of an expert that has allocated nothing.
 const _: () = assert!(size_of::<SlotOf<ExpertAlloc>>() <= 256);
 
 /// The process-wide heap. It has no state of its own: every `ExpertAlloc` is
@@ -47,6 +48,17 @@ pub struct ExpertAlloc;
 
 impl ExpertAlloc {
     /// The process-wide heap.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// // Another name for the same heap.
+    /// let text = String::from("the host's");
+    /// assert!(ExpertAlloc::new().owner_of(text.as_ptr()).is_some());
+    /// ```
     #[must_use]
     pub const fn new() -> Self {
         Self
@@ -86,11 +98,11 @@ impl ExpertAlloc {
         Host::new(self)
     }
 
-    /// Whose block `address` points to or into; the host's key for what belongs to
-    /// no expert; `None` for what is not a block of this heap. Any address may be
-    /// given, and nothing is read there. That is why a block that was freed may
-    /// still be said to be its owner's: of raw blocks the answer is `None` then, of
-    /// others `None` once their page was given up.
+    /// The owner of the block that `address` points to or into: an expert's key or the
+    /// host's. `None` for everything that is not a block of this heap. Any address may
+    /// be given, and nothing is read there. That is why the answer for a freed block may
+    /// still be its owner: for raw blocks it is `None` then, for others it is `None` once
+    /// their page was given up.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -108,9 +120,9 @@ impl ExpertAlloc {
         HostEngine.owner_of(address.cast())
     }
 
-    /// What the host and all experts hold together. Charges and peaks are
-    /// summed over those without a parent, in whose figures their children's
-    /// are; the sum of peaks is at least the peak of the sum.
+    /// The sum of the figures of the host and all experts. Charges and peaks are summed
+    /// over experts without a parent, whose figures include their children's; the sum of
+    /// peaks is at least the peak of the sum.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -157,12 +169,12 @@ impl ExpertAlloc {
     /// ```
     #[must_use]
     pub fn snapshot(self) -> Snapshot {
-        // What is kept for the reader is not to be charged to an expert.
+        // The snapshot's memory must not be charged to an expert.
         self.as_host(|| Snapshot { experts: report::rows(self).collect() })
     }
 
-    /// The figures of one expert, or of the host; `None` for a key that is
-    /// nobody's.
+    /// The figures of one expert, or of the host; `None` for a key of no
+    /// live expert.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -195,7 +207,7 @@ impl ExpertAlloc {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidKey`] for a key that is nobody's,
+    /// [`Error::InvalidKey`] for a key of no live expert,
     /// [`Error::AccessDenied`] for the host's.
     pub fn terminate(self, key: ExpertKey) -> Result<(), Error> {
         let visit = Visit::new(self, key)?;
@@ -203,7 +215,7 @@ impl ExpertAlloc {
         Ok(())
     }
 
-    /// What the heap has mapped, for all owners together.
+    /// The memory that the heap has mapped, for all owners together.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -240,13 +252,13 @@ impl ExpertAlloc {
         heap::system_limit()
     }
 
-    /// Gives free physical memory back to the system at once: what is empty in
-    /// this thread's caches (each thread keeps 1 to 16 MiB), every free slice, and the mappings of freed blocks
-    /// of more than 16 MiB, of which up to 128 MiB are kept (2 MiB and 16 MiB on
-    /// 32-bit targets).
+    /// Gives free physical memory back to the system at once: empty spans in this
+    /// thread's caches (each thread keeps 1 to 16 MiB), every free slice, and the mappings
+    /// of freed blocks of more than 16 MiB, of which up to 128 MiB are kept (2 MiB and 16
+    /// MiB on 32-bit targets).
     ///
-    /// Without it, what nobody wanted for half a second to a second goes back in
-    /// the course of later calls. Time in the chunks and in the thread's caches.
+    /// Without it, memory that was unused for half a second to a second goes back in the
+    /// course of later calls. Takes time in the chunks and in the thread's caches.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -295,12 +307,33 @@ impl serde::Serialize for Snapshot {
 
 impl Snapshot {
     /// The host's row.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let snapshot = heap.snapshot();
+    /// let host = snapshot.host().unwrap();
+    /// assert_eq!((host.key, host.parent), (heap.host().key(), None));
+    /// ```
     #[must_use]
     pub fn host(&self) -> Option<&ExpertSnapshot<NameCopy>> {
         self.get(HOST_KEY)
     }
 
-    /// The row of `key`.
+    /// The row of `key`; `None` if no live expert had it.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let early = heap.expert("early").register()?;
+    /// let snapshot = heap.snapshot();
+    /// let late = heap.expert("late").register()?;
+    /// assert_eq!(snapshot.get(early.key()).unwrap().name.as_str(), "early");
+    /// assert!(snapshot.get(late.key()).is_none());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn get(&self, key: ExpertKey) -> Option<&ExpertSnapshot<NameCopy>> {
         self.experts.iter().find(|expert| expert.key == key)
@@ -338,6 +371,7 @@ impl Sealed for ExpertAlloc {}
 // S3: is the heap's promise.
 unsafe impl Home for ExpertAlloc {
     type Engine = HostEngine;
+    type Text = NameCopy;
     type Name = OwnedName;
     type Pin = heap::Pin;
 

@@ -6,8 +6,8 @@ use crate::api::expert::Expert;
 use crate::api::home::DefaultHome;
 use crate::expert::home::Home;
 
-/// An allocator whose memory is an expert's: a reference to the expert, small
-/// and freely copied, to be given to `new_in` of a collection.
+/// An allocator for an expert's memory: a reference to the expert, small and freely
+/// copied, for `new_in` of a collection.
 ///
 /// It implements `Allocator` of allocator-api2 0.2 (feature `allocator-api2`),
 /// of allocator-api2 0.4 (feature `allocator-api2-04`), and of the standard
@@ -35,25 +35,6 @@ use crate::expert::home::Home;
 /// # Ok::<(), expert_alloc::Error>(())
 /// ```
 ///
-/// ```compile_fail,E0505
-/// # use expert_alloc::ExpertAlloc;
-/// let expert = ExpertAlloc::new().expert("0.4").register()?;
-/// let mut numbers = allocator_api2_04::vec::Vec::new_in(expert.allocator());
-/// numbers.push(1);
-/// drop(expert);
-/// numbers.push(2);
-/// # Ok::<(), expert_alloc::Error>(())
-/// ```
-///
-/// ```compile_fail,E0597
-/// # use expert_alloc::ExpertAlloc;
-/// let arena = {
-///     let expert = ExpertAlloc::new().expert("bump").register().unwrap();
-///     blink_alloc::Blink::new_in(blink_alloc::BlinkAlloc::new_in(expert.allocator()))
-/// };
-/// drop(arena);
-/// ```
-///
 /// ```compile_fail,E0597
 /// # use expert_alloc::ExpertAlloc;
 /// let sender = {
@@ -63,12 +44,35 @@ use crate::expert::home::Home;
 /// };
 /// ```
 #[cfg_attr(
-    expert_alloc_nightly,
-    doc = "
+    feature = "allocator-api2-04",
+    doc = r#"
 ```compile_fail,E0505
-#![feature(allocator_api)]
 # use expert_alloc::ExpertAlloc;
-let expert = ExpertAlloc::new().expert(\"std\").register().unwrap();
+let expert = ExpertAlloc::new().expert("0.4").register()?;
+let mut numbers = allocator_api2_04::vec::Vec::new_in(expert.allocator());
+numbers.push(1);
+drop(expert);
+numbers.push(2);
+# Ok::<(), expert_alloc::Error>(())
+```
+
+```compile_fail,E0597
+# use expert_alloc::ExpertAlloc;
+let arena = {
+    let expert = ExpertAlloc::new().expert("bump").register().unwrap();
+    blink_alloc::Blink::new_in(blink_alloc::BlinkAlloc::new_in(expert.allocator()))
+};
+drop(arena);
+```
+"#
+)]
+#[cfg_attr(
+    expert_alloc_allocator,
+    doc = r#"
+```compile_fail,E0505
+# #![cfg_attr(expert_alloc_allocator_gate, feature(allocator_api))]
+# use expert_alloc::ExpertAlloc;
+let expert = ExpertAlloc::new().expert("std").register().unwrap();
 let mut numbers = Vec::new_in(expert.allocator());
 numbers.push(1);
 drop(expert);
@@ -76,14 +80,14 @@ numbers.push(2);
 ```
 
 ```compile_fail,E0505
-#![feature(allocator_api)]
+# #![cfg_attr(expert_alloc_allocator_gate, feature(allocator_api))]
 # use expert_alloc::ExpertAlloc;
-let expert = ExpertAlloc::new().expert(\"std\").register().unwrap();
+let expert = ExpertAlloc::new().expert("std").register().unwrap();
 let number = Box::new_in(1, expert.allocator());
 let _ = expert.finish();
 drop(number);
 ```
-"
+"#
 )]
 pub struct ExpertHandle<'e, H: Home = DefaultHome> {
     expert: &'e Expert<H>,

@@ -1,4 +1,4 @@
-//! The host: the owner of what belongs to no expert.
+//! The host: the owner of all blocks that belong to no expert.
 
 use core::fmt;
 
@@ -7,7 +7,7 @@ use crate::expert::home::{Home, OwnerOf};
 use crate::expert::stats::Stats;
 use crate::key::ExpertKey;
 
-/// The host's raw calls, and its figures: what must outlive an expert is
+/// The host's raw calls, and its figures. A block that must outlive its expert is
 /// transferred to the host, and from the host to the next expert.
 ///
 /// The host has a key like any expert, no quota, and never ends.
@@ -32,13 +32,31 @@ impl<H: Home> Host<H> {
         Self { home }
     }
 
-    /// Its key.
+    /// Its key, the same in every program.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let host = ExpertAlloc::new().host();
+    /// assert_eq!(host.key().to_string(), "0.1");
+    /// ```
     #[must_use]
     pub fn key(&self) -> ExpertKey {
         HOST_KEY
     }
 
-    /// What it holds.
+    /// Its figures: live blocks and bytes, charges, counts.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let host = ExpertAlloc::new().host();
+    /// let before = host.stats();
+    /// host.alloc(100)?;
+    /// assert_eq!(host.stats().live_blocks, before.live_blocks + 1);
+    /// assert_eq!(host.stats().quota, 0, "it has none");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats::of(self.home.engine(), self.who())

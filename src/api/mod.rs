@@ -1,18 +1,18 @@
-//! The faces: argument checks and types over the expert layer; no policy.
+//! The public interface: argument checks and types over the expert layer; no policy.
 //!
 //! ```text
 //!  global   the process-wide heap: GlobalAlloc, reports, look-ups
 //!  expert_heap   the same for a heap in memory that the program gives
 //!  builder  how an expert is registered   expert  Expert itself
-//!  handle   what collections are given    scope   ambient attribution
-//!  host     what belongs to no expert
+//!  handle   allocators for collections    scope   ambient attribution
+//!  host     the owner of all other blocks
 //!  allocator  the Allocator traits on it
 //!  raw      (expert, size) in, pointer or error out
 //!  netmon   (key, size) in, pointer or error out
 //!  capi     that in C                      foreign   what C++ may throw
 //! ```
 
-#[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_nightly))]
+#[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_allocator))]
 mod allocator;
 mod builder;
 #[cfg(feature = "capi")]
@@ -32,6 +32,7 @@ mod raw;
 #[cfg(feature = "std")]
 mod scope;
 #[cfg(all(test, feature = "std"))]
+#[path = "../../tests/inside/api.rs"]
 mod tests;
 
 pub use builder::ExpertBuilder;

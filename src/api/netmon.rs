@@ -1,4 +1,4 @@
-//! Calls by key: what a plug-in does that knows its expert by nothing else.
+//! Calls by key, for plug-ins that know nothing else of their expert.
 //! The four Netmon calls, and the host's side of them.
 //!
 //! Key and pointer may come from a plug-in that is broken. A key is looked up
@@ -23,14 +23,14 @@ use crate::expert::stats::{Reclaimed, Stats};
 use crate::expert::visit::{State, Visit};
 use crate::key::ExpertKey;
 
-/// A key as it comes in: `None` is nobody's.
+/// A key as it comes in: `None` for zero.
 pub(crate) type Key = Option<ExpertKey>;
 
 fn visit<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error> {
     Visit::new(home, key.ok_or(Error::InvalidKey)?)
 }
 
-/// As [`visit`], and only for those who may get memory.
+/// As [`visit`], and only for experts that may get memory.
 fn visit_live<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error> {
     let visit = visit(home, key)?;
     if visit.state() != State::Live {
@@ -71,7 +71,7 @@ pub(crate) fn realloc<H: Home>(
     or_told_to_stop(&visit, result)
 }
 
-/// Frees a raw block of the key's. One who is to stop is told so afterwards.
+/// Frees a raw block of the key's, and then tells an expert that must stop.
 pub(crate) fn free<H: Home>(home: H, key: Key, block: *mut u8) -> Result<(), Error> {
     let visit = visit(home, key)?;
     if block.is_null() {
@@ -87,7 +87,8 @@ pub(crate) fn size<H: Home>(home: H, key: Key, block: *const u8) -> usize {
     visit(home, key).and_then(size).unwrap_or(0)
 }
 
-/// Gives a raw block to another. The giver may be to stop, the taker may not.
+/// Gives a raw block to another key. The giver may have been told to stop, the taker
+/// may not.
 pub(crate) fn transfer<H: Home>(
     home: H,
     from: Key,
@@ -116,7 +117,7 @@ pub(crate) fn terminate<H: Home>(home: H, key: Key) -> Result<(), Error> {
 pub(crate) fn reclaim<H: Home>(home: H, key: Key) -> Result<Reclaimed, Error> {
     let valid = visit(home, key)?;
     let (key, slot) = (valid.key(), valid.slot().ok_or(Error::AccessDenied)?);
-    // The end waits for visitors, so it is not to be one.
+    // The end waits for visitors, so it must not be one.
     drop(valid);
     let word = slot.word();
     if word.is_of(key) && !word.has(CLOSING) && !word.has(DETACHED) {
@@ -141,7 +142,7 @@ pub(crate) fn on_reclaim<H: Home>(
     slot.cleanups().push(home.engine(), cleanup)
 }
 
-/// What the key holds.
+/// The figures of the key.
 pub(crate) fn stats<H: Home>(home: H, key: Key) -> Result<Stats, Error> {
     let visit = visit(home, key)?;
     Ok(Stats::of(home.engine(), visit.who()))

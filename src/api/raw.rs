@@ -1,4 +1,4 @@
-//! The raw face, as in the Netmon calls: a size in, a pointer or an error out.
+//! Raw blocks, as in the Netmon calls: a size in, a pointer or an error out.
 //!
 //! These are safe functions. A block is reached through a raw pointer, and to
 //! follow one after it was freed takes `unsafe` at that place; the calls here
@@ -40,7 +40,7 @@ impl<H: Home> Holder<H> for Host<H> {}
 pub(crate) mod sealed {
     use super::{Error, Home, OwnerOf, Who};
 
-    /// What the raw calls need of their holder.
+    /// The part of a holder that the raw calls use.
     pub trait Holder<H: Home> {
         /// Where its memory comes from.
         fn home(&self) -> H;
@@ -167,7 +167,7 @@ macro_rules! raw_calls {
             }
 
             /// Resizes a raw block of this holder, keeps its content, and fills
-            /// what is new with 0. Null is answered by a new block.
+            /// new bytes with 0. Null gives a new block.
             ///
             /// ```
             /// use expert_alloc::ExpertAlloc;
@@ -188,7 +188,7 @@ macro_rules! raw_calls {
                 realloc(self, block, size)
             }
 
-            /// Frees a raw block of this holder, also when it is to stop. Null
+            /// Frees a raw block of this holder, also when the holder must stop. Null
             /// is no block, and fine.
             ///
             /// ```
@@ -207,7 +207,7 @@ macro_rules! raw_calls {
             /// # Errors
             ///
             /// [`Error::InvalidPointer`] where no live raw block starts there,
-            /// [`Error::AccessDenied`] where it is somebody else's.
+            /// [`Error::AccessDenied`] where it is another owner's.
             pub fn free(&self, block: *mut u8) -> Result<(), Error> {
                 free(self, block)
             }
@@ -247,7 +247,7 @@ macro_rules! raw_calls {
             /// # Errors
             ///
             /// As [`free`](Self::free); as [`alloc`](Self::alloc) for the one
-            /// who gets it; [`Error::InvalidKey`] where that is of another heap.
+            /// receiver; [`Error::InvalidKey`] where that is of another heap.
             /// The block is then untouched.
             pub fn transfer(
                 &self,

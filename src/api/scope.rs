@@ -1,5 +1,5 @@
-//! Scopes: what a thread allocates through the global allocator belongs to an
-//! expert until the scope ends.
+//! Scopes: until a scope ends, a thread's allocations through the global allocator
+//! belong to an expert.
 //!
 //! A block keeps its owner wherever it travels and whoever frees it; a scope
 //! matters to allocation only.
@@ -17,9 +17,9 @@ use crate::expert::home::{Ambient, OwnerOf};
 use crate::expert::slot::OVERDRAFT;
 use crate::expert::visit;
 
-/// Until this is dropped, what this thread allocates through the global
-/// allocator is the expert's. Scopes nest; dropped out of order, each restores
-/// what was current when it began.
+/// Until this is dropped, this thread's allocations through the global allocator are
+/// the expert's. Scopes nest; dropped out of order, each restores the owner that was
+/// current when it began.
 ///
 /// It belongs to its thread:
 ///
@@ -48,8 +48,8 @@ pub struct Scope<'e, H: Ambient = DefaultHome> {
 }
 
 impl<H: Ambient> Expert<H> {
-    /// Makes this expert the owner of what this thread allocates through the
-    /// global allocator, until the result is dropped.
+    /// Makes this expert the owner of this thread's allocations through the global
+    /// allocator, until the result is dropped.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -114,6 +114,15 @@ impl<H: Ambient> fmt::Debug for Scope<'_, H> {
 }
 
 /// A future that is polled in a scope of an expert. See [`Expert::in_scope`].
+///
+/// ```
+/// use expert_alloc::{Expert, InScope};
+///
+/// /// Names the type, for example to keep it in a struct.
+/// fn wrap<F: Future>(expert: &Expert, future: F) -> InScope<'_, F> {
+///     expert.in_scope(future)
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct InScope<'e, F, H: Ambient = DefaultHome> {
@@ -187,6 +196,17 @@ mod run {
 
     impl Failure {
         /// The panic's message, where it is text, as it nearly always is.
+        ///
+        /// ```
+        /// use expert_alloc::ExpertAlloc;
+        ///
+        /// let expert = ExpertAlloc::new().expert("careless").register()?;
+        /// let failure = expert.run(|| panic!("frame {} is odd", 7)).unwrap_err();
+        /// assert_eq!(failure.message(), Some("frame 7 is odd"));
+        /// let failure = expert.run(|| std::panic::panic_any(7)).unwrap_err();
+        /// assert_eq!(failure.message(), None);
+        /// # Ok::<(), expert_alloc::Error>(())
+        /// ```
         #[must_use]
         pub fn message(&self) -> Option<&str> {
             let text = self.0.downcast_ref::<&str>().copied();
@@ -194,6 +214,15 @@ mod run {
         }
 
         /// What the panic carried, for example to resume it.
+        ///
+        /// ```
+        /// use expert_alloc::ExpertAlloc;
+        ///
+        /// let expert = ExpertAlloc::new().expert("careless").register()?;
+        /// let failure = expert.run(|| std::panic::panic_any(7)).unwrap_err();
+        /// assert_eq!(failure.into_payload().downcast_ref(), Some(&7));
+        /// # Ok::<(), expert_alloc::Error>(())
+        /// ```
         #[must_use]
         pub fn into_payload(self) -> Box<dyn Any + Send> {
             self.0

@@ -1,14 +1,14 @@
-//! Clean-ups: what to do when an expert ends, before its memory goes. They
-//! release what memory cannot: files, sockets, registrations with others.
+//! Clean-ups: closures that run when an expert ends, before its memory goes. They
+//! release everything that is not memory: files, sockets, registrations with others.
 //!
-//! A clean-up lies in a block of the host's, so that it is not among what it
-//! cleans up after, and counts against nobody's quota.
+//! A clean-up lies in a block of the host, so that it is not among the blocks that
+//! are reclaimed, and counts against no quota.
 //!
 //! Invariants
 //!
-//! - C1 each node in the list came from [`Cleanups::push`], is owned by the
+//! - CLEANUP1 each node in the list came from [`Cleanups::push`], is owned by the
 //!   list, and its closure has not been called.
-//! - C2 each node is a `Holding<F>` with the `F` that its `call` is for.
+//! - CLEANUP2 each node is a `Holding<F>` with the `F` that its `call` is for.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -81,7 +81,7 @@ impl Cleanups {
 
     /// Whether there is nothing to run.
     pub(crate) fn is_empty(&self) -> bool {
-        // Relaxed: a null is a null; `run` orders what is read behind anything else.
+        // Relaxed: nothing is read behind the pointer here; `run` orders its own reads.
         self.0.load(Relaxed).is_null()
     }
 
@@ -92,11 +92,11 @@ impl Cleanups {
         // Acquire: pairs with the Release in `link`.
         let mut next = self.0.swap(core::ptr::null_mut(), Acquire);
         while let Some(node) = NonNull::new(next) {
-            // SAFETY: C1: the list was taken whole, so the node is this thread's.
+            // SAFETY: CLEANUP1: the list was taken whole, so the node is this thread's.
             let Node { next: following, layout, call } = unsafe { node.read() };
             next = following;
             outcome.run += 1;
-            // SAFETY: C1 and C2 are the duties of `call`; the node is not used again.
+            // SAFETY: CLEANUP1 and CLEANUP2 are the duties of `call`; the node is not used again.
             outcome.failed += usize::from(!returns(|| unsafe { call(node) }));
             // SAFETY: S1: from `allocate` with this layout, and its closure is gone.
             unsafe { engine.deallocate(node.cast(), layout) };
@@ -123,12 +123,12 @@ unsafe fn call<F: FnOnce()>(node: NonNull<Node>) {
 #[cfg(feature = "std")]
 fn returns(f: impl FnOnce()) -> bool {
     use std::panic::{AssertUnwindSafe, catch_unwind};
-    // A closure that is seen again after its panic by nobody cannot show a
-    // broken invariant to anyone.
+    // The closure is gone after its panic, so no one can see an invariant that it
+    // left broken.
     let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else {
         return true;
     };
-    // The payload is anything at all, and may panic once more when dropped.
+    // The payload may be of any type, and may panic once more when it is dropped.
     if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
         core::mem::forget(another);
     }

@@ -6,7 +6,7 @@ use crate::expert::registry::Registry;
 use crate::expert::slot::Slot;
 use crate::key::ExpertKey;
 
-/// What the engine of a home keeps for each owner.
+/// The engine's part of each owner of a home.
 pub type OwnerOf<H> = <<H as Home>::Engine as Engine>::Owner;
 
 /// A slot of a home.
@@ -20,6 +20,22 @@ pub type RegistryOf<H> = Registry<OwnerOf<H>, <H as Home>::Name>;
 ///
 /// Sealed: the homes are those of this crate.
 ///
+/// ```
+/// use allocator_api2::vec::Vec;
+/// use expert_alloc::{Expert, ExpertAlloc, ExpertHandle, Home};
+///
+/// /// For experts of any heap.
+/// fn squares<H: Home>(expert: &Expert<H>, count: u64) -> Vec<u64, ExpertHandle<'_, H>> {
+///     let mut squares = Vec::new_in(expert.allocator());
+///     squares.extend((0..count).map(|number| number * number));
+///     squares
+/// }
+///
+/// let expert = ExpertAlloc::new().expert("squares").register()?;
+/// assert_eq!(squares(&expert, 4), [0, 1, 4, 9]);
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+///
 /// # Safety
 ///
 /// - S1 [`registry`](Self::registry) always gives the same registry, used with
@@ -32,9 +48,13 @@ pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
     #[doc(hidden)]
     type Engine: Engine;
 
+    /// A name by value: `NameCopy` on hosts, `&'static str`
+    /// elsewhere.
+    type Text: Copy + AsRef<str> + Send + Sync + 'static;
+
     /// How names are kept.
     #[doc(hidden)]
-    type Name: Name;
+    type Name: Name<Copied = Self::Text>;
 
     /// Holds an expert in place: see [`pin`](Self::pin).
     #[doc(hidden)]
@@ -50,18 +70,17 @@ pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
     where
         Self: 'a;
 
-    /// Until the result is dropped, [`Engine::drain`] of `key` on another
-    /// thread waits. What is read of the expert's state after this call is
-    /// either from after the change that `drain` follows, or waited for: a
-    /// sequentially consistent fence on both sides. Pins of different keys on
-    /// one thread may overlap.
+    /// Until the result is dropped, [`Engine::drain`] of `key` on another thread waits.
+    /// Reads of the expert's state after this call either see the change that `drain`
+    /// follows, or `drain` waits for them: a sequentially consistent fence on both
+    /// sides. Pins of different keys on one thread may overlap.
     ///
     /// A home that is never used from two threads needs none of this.
     #[doc(hidden)]
     fn pin(self, key: ExpertKey) -> Self::Pin;
 
-    /// Calls `f` while what this thread allocates from the global allocator is
-    /// the host's. A home without scopes just calls it.
+    /// Calls `f` with the host as owner of this thread's allocations from the global
+    /// allocator. A home without scopes just calls `f`.
     #[doc(hidden)]
     fn as_host<T>(self, f: impl FnOnce() -> T) -> T {
         f()
@@ -72,23 +91,37 @@ pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
     fn is_same(self, other: Self) -> bool;
 }
 
-/// A home with scopes: what a thread allocates from the global allocator can
-/// be attributed to an expert.
+/// A home with scopes: a thread's allocations from the global allocator can be
+/// attributed to an expert.
+///
+/// ```
+/// use expert_alloc::{Ambient, Expert, ExpertAlloc};
+///
+/// /// For experts of any heap that has scopes.
+/// fn greeting<H: Ambient>(expert: &Expert<H>) -> String {
+///     let _scope = expert.enter();
+///     String::from("hello")
+/// }
+///
+/// let expert = ExpertAlloc::new().expert("polite").register()?;
+/// assert_eq!(greeting(&expert), "hello");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 ///
 /// # Safety
 ///
 /// - S1 an ambient owner that ends while it is current is replaced by the
 ///   host: [`enter`](Self::enter) keeps no reference that outlives its expert.
 pub unsafe trait Ambient: Home {
-    /// What was current before.
+    /// The owner that was current before.
     #[doc(hidden)]
     type Entered: Copy;
 
-    /// Makes `who` the owner of what this thread allocates.
+    /// Makes `who` the owner of this thread's allocations.
     #[doc(hidden)]
     fn enter(self, who: Who<'_, OwnerOf<Self>>) -> Self::Entered;
 
-    /// Makes current what was so before; the host, where that has ended.
+    /// Makes the previous owner current again, or the host, if that one has ended.
     #[doc(hidden)]
     fn leave(self, previous: Self::Entered);
 }

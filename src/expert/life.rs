@@ -30,7 +30,7 @@ use crate::expert::visit::who;
 use crate::key::ExpertKey;
 use crate::sync::delay;
 
-/// What to register.
+/// The expert to register.
 pub(crate) struct Request<'n, 'p, H: Home + 'p> {
     pub(crate) name: <H::Name as Name>::Given<'n>,
     /// Bytes; 0 for none.
@@ -42,7 +42,7 @@ pub(crate) struct Request<'n, 'p, H: Home + 'p> {
     pub(crate) flags: usize,
 }
 
-/// What becomes of an ended expert's ambient blocks.
+/// The fate of an ended expert's ambient blocks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// They become the host's.
@@ -56,7 +56,7 @@ pub(crate) enum Fate {
 /// # Errors
 ///
 /// [`Error::TooManyExperts`], [`Error::OutOfMemory`]; [`Error::Terminated`]
-/// where the parent is to stop.
+/// where the parent must stop.
 pub(crate) fn register<'a, H: Home + 'a>(
     home: H,
     request: &Request<'_, '_, H>,
@@ -73,14 +73,14 @@ pub(crate) fn register<'a, H: Home + 'a>(
         return Err(Error::TooManyExperts);
     }
     let parent_number = parent.and_then(|(key, _)| key.slot()).unwrap_or(0);
-    // A child is not granted what its parent is to be refused.
+    // A child is not granted an overdraft that its parent is refused.
     let refuses = parent.is_some_and(|(_, parent)| !parent.word().has(OVERDRAFT));
     let flags = if refuses { request.flags & !OVERDRAFT } else { request.flags };
     let generation = slot.open(flags, parent_number, |slot| {
         slot.name().set(request.name);
         let parent = parent.map(|(_, parent)| NonNull::from(parent.account()));
         // SAFETY: S1: the slot was free, so all was refunded. S2: slots never
-        // move, and the parent's account is not opened anew while held (T3).
+        // move, and the parent's account is not opened anew while held (SLOT3).
         unsafe { slot.account().open(request.quota, request.soft_quota, parent) };
     });
     let key = ExpertKey::new(number, generation).ok_or(Error::TooManyExperts)?;
@@ -88,12 +88,12 @@ pub(crate) fn register<'a, H: Home + 'a>(
 }
 
 /// Tells an expert to stop, for good: it may free, but not allocate. Its
-/// children are to stop too.
+/// children must stop, too.
 pub(crate) fn terminate<H: Home>(slot: &SlotOf<H>) {
     slot.account().seal();
 }
 
-/// An expert that this thread has begun to end: nobody else will.
+/// An expert that this thread, and no other, is ending.
 pub(crate) struct Closing<'a, H: Home + 'a> {
     home: H,
     key: ExpertKey,
@@ -140,7 +140,7 @@ pub(crate) unsafe fn finish<'a, H: Home + 'a>(
 
 impl<'a, H: Home + 'a> Closing<'a, H> {
     /// Makes this thread the one that ends the expert. From here on it gets no
-    /// memory, and no new clean-ups: visitors who saw it before have left.
+    /// memory and no new clean-ups: visitors that saw it before have left.
     fn begin(home: H, key: ExpertKey, slot: &'a SlotOf<H>, required: usize) -> Result<Self, Error> {
         let before = slot.begin_closing(key, required).ok_or(Error::InvalidKey)?;
         delay();
@@ -150,8 +150,8 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         Ok(closing)
     }
 
-    /// Runs the clean-ups. What they allocate is the host's, so that none
-    /// fails for want of quota; the key still serves to free.
+    /// Runs the clean-ups. They allocate for the host, so that no quota makes them
+    /// fail; the key can still free.
     fn clean_up(&mut self) {
         if self.slot.cleanups().is_empty() {
             return;
@@ -161,7 +161,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         self.reclaimed.count_cleanups(outcome);
     }
 
-    /// Makes the key invalid, and waits for those who came in before.
+    /// Makes the key invalid, and waits for visitors that came in before.
     fn shut(&self) -> Word {
         let before = self.slot.shut();
         delay();
@@ -170,8 +170,8 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
     }
 
     fn wait_for_visitors(&self, word: Word) {
-        // An expert whose key was never used by itself has no visitors, and
-        // most have none: waiting would cost more than all the rest.
+        // Most experts were never reached by their key alone and have no visitors:
+        // the wait would cost more than all other steps.
         if word.has(KEYED) {
             self.home.engine().drain(self.key);
         }
@@ -200,7 +200,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         engine.close(who);
     }
 
-    /// Lets go of the slot, and of those of ended parents that lingered for it.
+    /// Releases the slot, and those of ended parents that lingered for it.
     fn release(self) -> Reclaimed {
         let registry = self.home.registry();
         let mut number = self.key.slot().unwrap_or(0);
@@ -211,7 +211,11 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
             if !slot.unhold() {
                 break;
             }
-            debug_assert_eq!(slot.account().charged(), 0, "A2: an ended expert is still charged");
+            debug_assert_eq!(
+                slot.account().charged(),
+                0,
+                "ACCOUNT2: an ended expert is still charged"
+            );
             registry.give_back(number);
             number = parent;
         }

@@ -6,7 +6,8 @@
 //!  home      what a heap brings along to be a home of experts
 //!  life      register, terminate, finish: one function per step
 //!  visit     from a key alone to an expert that cannot end meanwhile
-//!  stats     what one expert holds        report   all of them as a table
+//!  stats     figures of one expert         report   rows of all of them
+//!  table     the rows as text
 //!  cleanup   what to run before the memory goes
 //!  registry  slots by number, free slots, look-up by key
 //!  slot      one expert's account, engine state, name, clean-ups
@@ -18,6 +19,7 @@ pub(crate) mod cleanup;
 pub(crate) mod home;
 pub(crate) mod life;
 #[cfg(all(test, feature = "std"))]
+#[path = "../../tests/inside/mock.rs"]
 pub(crate) mod mock;
 pub(crate) mod name;
 #[cfg(feature = "std")]
@@ -28,4 +30,5 @@ pub(crate) mod report;
 mod serialize;
 pub(crate) mod slot;
 pub(crate) mod stats;
+pub(crate) mod table;
 pub(crate) mod visit;

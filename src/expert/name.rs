@@ -1,5 +1,4 @@
-//! Names: what a report calls an expert. A key identifies, a name need not be
-//! unique.
+//! Names of experts in reports. The key identifies; names do not have to be unique.
 //!
 //! A slot is recycled while others may be reading its name for a report, so a
 //! name is kept in atomic words and read like this: words, then the slot's
@@ -11,10 +10,10 @@ use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 ///
 /// # Safety
 ///
-/// - S1 [`get`](Self::get) and [`read`](Self::read) give what was last given
-///   to [`set`](Self::set), as far as their own duties are met.
+/// - S1 [`get`](Self::get) and [`read`](Self::read) give the text that was last given
+///   to [`set`](Self::set), if their own duties are met.
 pub unsafe trait Name: Send + Sync + 'static {
-    /// What a caller gives at registration.
+    /// The type that a caller gives at registration.
     type Given<'n>: Copy;
     /// The name as words, perhaps of two names.
     type Words: Copy;

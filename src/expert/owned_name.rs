@@ -86,6 +86,15 @@ impl NameCopy {
     }
 
     /// The name.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let long = heap.expert(&"x".repeat(100)).register()?;
+    /// assert_eq!(long.snapshot().name.as_str().len(), 63);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn as_str(&self) -> &str {
         text(&self.bytes)

@@ -14,9 +14,9 @@
 //!
 //! Invariants
 //!
-//! - R1 slots `1..=carved` lie in segments that exist, zero-filled when made.
-//! - R2 a slot is in the free list iff it was taken, nobody holds it (T3) and
-//!   it is not retired; the high half of `free` grows with each removal, so a
+//! - REGISTRY1 slots `1..=carved` lie in segments that exist, zero-filled when made.
+//! - REGISTRY2 a slot is in the free list iff it was taken, has no holds (SLOT3) and
+//!   is not retired; the high half of `free` grows with each removal, so a
 //!   removal that was overtaken by others fails.
 
 use core::alloc::Layout;
@@ -30,7 +30,7 @@ use crate::key::{ExpertKey, MAX_SLOTS};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::{AtomicPtr, AtomicUsize, Half, delay};
 
-/// Slots in the first segment: what a small system needs.
+/// Slots in the first segment: enough for a small system.
 const FIRST: usize = 4;
 
 /// Log2 of how many times larger each segment is than the one before.
@@ -55,7 +55,7 @@ pub struct Registry<O, N> {
     free: AtomicUsize,
 }
 
-/// Where a slot lies: segment, place in it.
+/// The place of a slot: segment, index in it.
 fn locate(slot: usize) -> (usize, usize) {
     let position = slot - 1;
     let segment = ((position * ((1 << STEP) - 1)) / FIRST + 1).ilog2() / STEP;
@@ -89,8 +89,8 @@ impl<O, N: Name> Registry<O, N> {
     /// Slot `slot`, where it was ever taken.
     pub(crate) fn reachable(&self, slot: usize) -> Option<&Slot<O, N>> {
         let found = self.place(slot);
-        // T1: a generation other than 0 tells that the body is written. (A
-        // retired slot reads as 0 again; nobody has business there.)
+        // SLOT1: a generation other than 0 tells that the body is written. (A
+        // retired slot reads as 0 again, and is never used.)
         (found.word().generation() != 0).then_some(found)
     }
 
@@ -104,15 +104,15 @@ impl<O, N: Name> Registry<O, N> {
         let (segment, place) = locate(slot);
         // Acquire: pairs with the Release in `ensure_segment`.
         let start = NonNull::new(self.segments.get(segment)?.load(Acquire))?;
-        // SAFETY: R1: the segment exists and has this place.
+        // SAFETY: REGISTRY1: the segment exists and has this place.
         let found = unsafe { start.add(place) };
-        // SAFETY: R1: zero-filled when made, which is a slot; it never moves, and
+        // SAFETY: REGISTRY1: zero-filled when made, which is a slot; it never moves, and
         // only its atomics and cells change.
         let found = unsafe { found.as_ref() };
         (found.word().generation() != 0).then_some(found)
     }
 
-    /// A free slot and its number: one given back, or one never taken.
+    /// A free slot and its number: one that was given back, or a new one.
     ///
     /// # Errors
     ///
@@ -127,7 +127,7 @@ impl<O, N: Name> Registry<O, N> {
         }
     }
 
-    /// Gives back a slot that nobody holds, unless it is retired.
+    /// Gives back a slot that has no holds, unless it is retired.
     pub(crate) fn give_back(&self, slot: usize) {
         let given = self.place(slot);
         if given.is_retired() {
@@ -137,8 +137,8 @@ impl<O, N: Name> Registry<O, N> {
             given.set_link(head & SLOT);
             Some(head & !SLOT | slot)
         };
-        // Release: publishes the link, and all that was done with the slot, to
-        // the one who removes it.
+        // Release: publishes the link, and everything that was done with the slot, to
+        // the thread that removes it.
         self.free.fetch_update(Release, Relaxed, push).ok();
     }
 
@@ -151,7 +151,7 @@ impl<O, N: Name> Registry<O, N> {
                 return None;
             }
             let found = self.place(slot);
-            // The link may be a parent by now, but then `free` has changed (R2).
+            // The link may be a parent by now, but then `free` has changed (REGISTRY2).
             let changes = (head & !SLOT).wrapping_add(SLOT + 1);
             let next = changes | found.link();
             delay();
@@ -175,19 +175,20 @@ impl<O, N: Name> Registry<O, N> {
             }
             self.ensure_segment(engine, locate(slot).0)?;
             delay();
-            // Release: publishes the segment (R1) to `carved`.
+            // Release: publishes the segment (REGISTRY1) to `carved`.
             if self.carved.compare_exchange(carved, slot, AcqRel, Relaxed).is_ok() {
                 let found = self.place(slot);
-                // SAFETY: S1: fresh from the table (R1), and no one else was given this number.
+                // SAFETY: S1: fresh from the table (REGISTRY1), and no one else was given
+                // this number.
                 unsafe { found.write_body(E::NEW) };
                 return Ok((slot, found));
             }
         }
     }
 
-    /// Makes a segment where there is none. When several threads find that at
-    /// the same time, all but one table is lost: a lock would let an interrupt
-    /// handler wait for what it has interrupted, and there are few segments.
+    /// Makes a missing segment. If several threads do so at the same time, all tables
+    /// except one are lost. With a lock, an interrupt handler could wait for the code
+    /// that it interrupted; and there are few segments.
     fn ensure_segment<E: Engine>(&self, engine: E, segment: usize) -> Result<(), Error> {
         let place = self.segments.get(segment).ok_or(Error::TooManyExperts)?;
         if !place.load(Acquire).is_null() {
@@ -210,13 +211,13 @@ impl<O, N: Name> Registry<O, N> {
     /// Slot `slot`, which is one of `1..=carved` and was taken.
     pub(crate) fn place(&self, slot: usize) -> &Slot<O, N> {
         let (segment, place) = locate(slot);
-        debug_assert!(segment < SEGMENTS, "R1");
+        debug_assert!(segment < SEGMENTS, "REGISTRY1");
         // SAFETY: slots are below `MAX_SLOTS`, for which there are segments enough.
         let start = unsafe { self.segments.get_unchecked(segment) }.load(Acquire);
-        debug_assert!(!start.is_null() && slot <= self.carved.load(Relaxed), "R1");
-        // SAFETY: R1: the segment exists and has this place.
+        debug_assert!(!start.is_null() && slot <= self.carved.load(Relaxed), "REGISTRY1");
+        // SAFETY: REGISTRY1: the segment exists and has this place.
         let found = unsafe { start.add(place) };
-        // SAFETY: R1: zero-filled when made, which is a slot; it never moves, and
+        // SAFETY: REGISTRY1: zero-filled when made, which is a slot; it never moves, and
         // only its atomics and cells change.
         unsafe { &*found }
     }

@@ -1,9 +1,9 @@
-//! Slots: where the state of one expert lies, at an address that never moves.
+//! Slots: the state of one expert, at an address that never moves.
 //!
-//! A slot is taken by one expert after another. Its *word* says by which: the
-//! generation is compared with the one in a key, so that a stale key finds
-//! nothing. The table hands out zero-filled memory, and zero is a slot that
-//! was never taken; only then is the body written, once.
+//! A slot is taken by one expert after another. Its *word* has the generation, which
+//! is compared with the one in a key, so that a stale key finds nothing. The table
+//! hands out zero-filled memory, and zero is a slot that was never taken; its first
+//! taker writes the body, once.
 //!
 //! ```text
 //!  word       high half: generation      low half: flags
@@ -14,17 +14,17 @@
 //!
 //! Invariants
 //!
-//! - T1 the body is written before the generation first leaves 0, and a
+//! - SLOT1 the body is written before the generation first leaves 0, and a
 //!   reference to a slot leaves the registry only after that.
-//! - T2 the generation is odd iff the slot's key is valid (K2). While it is
+//! - SLOT2 the generation is odd iff the slot's key is valid (KEY2). While it is
 //!   even the slot is free, being taken, or lingers for its children.
-//! - T3 `holds` is 1 for the expert itself, while it has not ended, plus one
-//!   for each child that has not been released. Who gives up the last one
-//!   releases the slot.
-//! - T4 `link` is the parent's slot from when the slot is opened until it is
+//! - SLOT3 `holds` is 1 for the expert itself, while it has not ended, plus one
+//!   for each child that has not been released. The thread that gives up the last
+//!   one releases the slot.
+//! - SLOT4 `link` is the parent's slot from when the slot is opened until it is
 //!   released, and the next free slot while this one is free; 0 is none.
-//! - T5 the name is written only while the generation is even.
-//! - T6 `CLOSING` is set by the one who ends the expert, and once.
+//! - SLOT5 the name is written only while the generation is even.
+//! - SLOT6 `CLOSING` is set once, by the thread that ends the expert.
 
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
@@ -38,8 +38,8 @@ use crate::sync::{AtomicHalf, AtomicUsize, Half, fence};
 
 /// The expert is being ended.
 pub(crate) const CLOSING: usize = 1;
-/// Someone has reached the expert by its key alone: ending it has to wait for
-/// such visitors to leave.
+/// A thread has reached the expert by its key alone: the end must wait until such
+/// visitors have left.
 pub(crate) const KEYED: usize = 2;
 /// No `Expert` value owns the slot: it may be ended by its key.
 #[cfg(any(test, feature = "capi"))]
@@ -58,7 +58,7 @@ pub struct Slot<O, N> {
     body: UnsafeCell<MaybeUninit<Body<O, N>>>,
 }
 
-/// What is in a slot besides its word and links.
+/// The part of a slot besides its word and links.
 struct Body<O, N> {
     account: Account,
     owner: O,
@@ -66,15 +66,15 @@ struct Body<O, N> {
     name: N,
 }
 
-// SAFETY: all fields are atomic or, in the body, only shared after T1.
+// SAFETY: all fields are atomic or, in the body, only shared after SLOT1.
 unsafe impl<O: Sync, N: Sync> Sync for Slot<O, N> {}
 
-/// How a slot's word read.
+/// A slot's word, as it was read.
 #[derive(Clone, Copy)]
 pub(crate) struct Word(usize);
 
 impl Word {
-    /// As the host's would read, if it had a slot.
+    /// The host's, as if it had a slot.
     pub(crate) const HOST: Self = Self(1 << Half::BITS);
 
     pub(crate) fn generation(self) -> usize {
@@ -103,15 +103,15 @@ impl<O, N: Name> Slot<O, N> {
     /// - S1 the slot is zero-filled, and this is the only call for it.
     pub(crate) unsafe fn write_body(&self, owner: O) {
         let body = Body { account: Account::new(), owner, cleanups: Cleanups::new(), name: N::NEW };
-        // SAFETY: S1 and T1: no one else reads or writes the body yet.
+        // SAFETY: S1 and SLOT1: no one else reads or writes the body yet.
         unsafe { (*self.body.get()).write(body) };
     }
 
     fn body(&self) -> &Body<O, N> {
         let body = self.body.get();
-        // SAFETY: the pointer is of a field of `self`, and after T1 no one writes there.
+        // SAFETY: the pointer is of a field of `self`, and after SLOT1 no one writes there.
         let body = unsafe { &*body };
-        // SAFETY: T1: written before `self` could be reached.
+        // SAFETY: SLOT1: written before `self` could be reached.
         unsafe { body.assume_init_ref() }
     }
 
@@ -131,8 +131,8 @@ impl<O, N: Name> Slot<O, N> {
         &self.body().name
     }
 
-    /// The word. Acquire: pairs with the Release in [`open`](Self::open), so
-    /// that who sees a generation sees the account and the name that go with it.
+    /// The word. Acquire: pairs with the Release in [`open`](Self::open), so that a
+    /// thread that sees a generation also sees its account and name.
     pub(crate) fn word(&self) -> Word {
         Word(self.word.load(Acquire))
     }
@@ -141,9 +141,9 @@ impl<O, N: Name> Slot<O, N> {
     /// `prepare` writes name and account.
     pub(crate) fn open(&self, flags: usize, parent: usize, prepare: impl FnOnce(&Self)) -> usize {
         let generation = self.word().generation() + 1;
-        debug_assert!(generation % 2 == 1 && generation <= LAST_GENERATION, "T2");
-        // Who reads a word of the new name and then, behind an Acquire fence,
-        // the slot's word again, sees that the old generation is over.
+        debug_assert!(generation % 2 == 1 && generation <= LAST_GENERATION, "SLOT2");
+        // A thread that reads a word of the new name and then, behind an Acquire
+        // fence, the slot's word again, sees that the old generation is over.
         fence(Release);
         self.link.store(parent as Half, Relaxed);
         self.holds.store(1, Relaxed);
@@ -154,17 +154,17 @@ impl<O, N: Name> Slot<O, N> {
     }
 
     /// Marks the expert of `key` as being ended; the flags before, or `None`
-    /// where it has ended or another ends it (T6).
+    /// where it has ended or another thread ends it (SLOT6).
     pub(crate) fn begin_closing(&self, key: ExpertKey, required: usize) -> Option<Word> {
         self.set_flag(key, |word| {
             (!word.has(CLOSING) && (required == 0 || word.has(required))).then_some(CLOSING)
         })
     }
 
-    /// Notes that someone reaches the expert by its key alone. The word
+    /// Notes that a thread reaches the expert by its key alone. The word
     /// before, or `None` where the expert has ended.
     ///
-    /// With the order of all changes to one word, whoever ends the expert
+    /// All changes to one word have an order, so the thread that ends the expert
     /// either sees this flag or is seen by the caller.
     pub(crate) fn mark_keyed(&self, key: ExpertKey) -> Option<Word> {
         let word = Word(self.word.load(SeqCst));
@@ -201,23 +201,23 @@ impl<O, N: Name> Slot<O, N> {
         self.word().0 & !FLAGS == 0
     }
 
-    /// Keeps the slot in place for one child more; `false` where there are
-    /// as many as can be counted.
+    /// Keeps the slot in place for one more child; `false` where the count of
+    /// children is at its limit.
     pub(crate) fn hold(&self) -> bool {
         self.holds.fetch_update(Relaxed, Relaxed, |holds| holds.checked_add(1)).is_ok()
     }
 
-    /// Gives up one hold; whether it was the last (T3).
+    /// Gives up one hold; whether it was the last (SLOT3).
     ///
-    /// Release, and Acquire for the last one: whoever releases the slot sees
-    /// all that the other holders did with it.
+    /// Release, and Acquire for the last one: the thread that releases the slot sees
+    /// everything that the other holders did with it.
     pub(crate) fn unhold(&self) -> bool {
-        // The expert has ended, so no child comes any more: a single hold is the
-        // caller's, and need not be counted down.
+        // The expert has ended, so it gets no more children: a single hold is the
+        // caller's, and does not have to be counted down.
         self.holds.load(Acquire) == 1 || self.holds.fetch_sub(1, AcqRel) == 1
     }
 
-    /// The parent's slot, or the next free one (T4).
+    /// The parent's slot, or the next free one (SLOT4).
     pub(crate) fn link(&self) -> usize {
         self.link.load(Relaxed) as usize
     }

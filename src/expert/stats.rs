@@ -1,4 +1,4 @@
-//! Figures: what one expert holds now, and what ending it brought back.
+//! Figures: the memory of one expert, and the memory that its end brought back.
 
 use core::fmt;
 #[cfg(feature = "std")]
@@ -7,7 +7,7 @@ use core::time::Duration;
 use crate::engine::{Engine, Taken, Who};
 use crate::expert::cleanup::Outcome;
 
-/// What an expert holds and held, in bytes and blocks.
+/// The memory of an expert, in bytes and blocks.
 ///
 /// Exact while no other thread allocates or frees for the expert; otherwise
 /// each figure is from some moment during the call.
@@ -29,24 +29,23 @@ use crate::expert::cleanup::Outcome;
 #[non_exhaustive]
 pub struct Stats {
     /// Bytes in blocks handed out and not freed: their usable sizes, which
-    /// may be a little more than was asked for. Of raw blocks of the process-wide
-    /// heap the 16 bytes in front are counted, too.
+    /// may be a little larger than the requests. For raw blocks of the process-wide
+    /// heap this includes the 16 bytes in front.
     pub live_bytes: usize,
     /// Blocks handed out and not freed.
     pub live_blocks: usize,
-    /// The most that `charged_bytes` ever was: the quota that would have done.
+    /// The most that `charged_bytes` ever was: the quota that would have been enough.
     pub peak_bytes: usize,
-    /// Bytes that count against the quota: whole pages and whatever else is
+    /// Bytes that count against the quota: whole pages and everything else that is
     /// set aside for the expert and its children.
     pub charged_bytes: usize,
     /// The hard limit of `charged_bytes`; 0 for none.
     pub quota: usize,
     /// Blocks handed out so far.
     pub allocations: u64,
-    /// Blocks freed so far. The host frees what it has adopted; the expert that
-    /// had allocated it, and so that count, is gone.
+    /// Blocks freed so far. The host counts the frees of blocks that it adopted.
     pub frees: u64,
-    /// Requests refused for want of quota, or because the expert is to stop.
+    /// Requests refused because the quota had no room or the expert must stop.
     pub refusals: u64,
 }
 
@@ -66,10 +65,10 @@ impl Stats {
         }
     }
 
-    /// Adds figure to figure, except for the quota. A child's charge is in its
-    /// parent's already, so charges and peaks are added for experts that have
-    /// no parent only. Peaks were not reached together: their sum may be more
-    /// than there is.
+    /// Adds figure to figure, except for the quota. A parent's charge includes its
+    /// children's, so charges and peaks are added only for experts without a parent.
+    /// Peaks were not reached at the same time: their sum may be more memory than there
+    /// is.
     pub(crate) fn add(&mut self, other: &Self, has_parent: bool) {
         self.live_bytes += other.live_bytes;
         self.live_blocks += other.live_blocks;
@@ -98,7 +97,7 @@ impl fmt::Display for Stats {
     }
 }
 
-/// What the end of an expert brought back.
+/// The blocks and bytes that the end of an expert brought back.
 ///
 /// ```
 /// use expert_alloc::ExpertAlloc;
@@ -113,20 +112,19 @@ impl fmt::Display for Stats {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-#[must_use = "it tells what the expert had not freed, and whether a clean-up failed"]
+#[must_use = "it tells which blocks the expert had not freed, and whether a clean-up failed"]
 pub struct Reclaimed {
-    /// Blocks that were still live and were taken back.
+    /// Live blocks that were taken back.
     pub blocks: usize,
     /// Their bytes, as in [`Stats::live_bytes`].
     pub bytes: usize,
-    /// Blocks of the global allocator that were still live. They stay valid
-    /// and are the host's now.
+    /// Live blocks of the global allocator. They stay valid and are the host's now.
     pub adopted_blocks: usize,
     /// Their bytes.
     pub adopted_bytes: usize,
     /// Clean-ups that were run.
     pub cleanups_run: usize,
-    /// Those of them that panicked.
+    /// Clean-ups that panicked.
     pub cleanups_failed: usize,
     /// From the beginning of the first clean-up until the slot was free again.
     #[cfg(feature = "std")]

@@ -1,9 +1,9 @@
 //! Visits: from a key alone to an expert that cannot end meanwhile.
 //!
-//! Whoever has an `Expert` by reference needs no visit: the borrow keeps it
-//! alive. A key, however, may come from anywhere and at any time. A visitor
-//! first pins the key, then looks whether it is valid; whoever ends the expert
-//! first makes the key invalid, then waits for pins. So one sees the other.
+//! Code with a reference to an `Expert` needs no visit: the borrow keeps it alive. A
+//! key, however, may come from anywhere and at any time. A visitor first pins the key,
+//! then checks that it is valid; the thread that ends the expert first makes the key
+//! invalid, then waits for pins. So one of the two sees the other.
 
 use crate::account::Account;
 use crate::engine::{Engine, HOST_KEY, Who};
@@ -13,7 +13,7 @@ use crate::expert::slot::{CLOSING, OVERDRAFT, Word};
 use crate::key::ExpertKey;
 use crate::sync::delay;
 
-/// How an expert stands.
+/// Whether an expert may allocate, and if not, why.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, State};
@@ -33,16 +33,20 @@ pub enum State {
     Live,
     /// The host has told it to stop: it may free only.
     Terminated,
-    /// It was granted more than its quota, and is to stop for that reason.
+    /// It was granted more than its quota, and must stop for that reason.
     Overdrawn,
-    /// Its parent, or a parent of that, has ended or is to stop, and so is it.
+    /// Its parent, or one above that, has ended or must stop, and so must it.
     ParentStopped,
-    /// It is being ended: its clean-ups run.
+    /// It is ending: its clean-ups run.
     Closing,
 }
 
 impl State {
     /// The state in one or two words.
+    ///
+    /// ```
+    /// assert_eq!(expert_alloc::State::ParentStopped.as_str(), "parent stopped");
+    /// ```
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -84,8 +88,7 @@ pub(crate) fn who<'a, H: Home + 'a>(
     Who { key, account: slot.account(), owner: slot.owner(), overdraft }
 }
 
-/// Someone who was let in by a key: the expert, or the host, stays until this
-/// is dropped.
+/// A visit to the expert, or the host, of a key, which stays until this is dropped.
 pub(crate) struct Visit<'a, H: Home + 'a> {
     home: H,
     key: ExpertKey,
@@ -96,17 +99,17 @@ pub(crate) struct Visit<'a, H: Home + 'a> {
 }
 
 impl<'a, H: Home + 'a> Visit<'a, H> {
-    /// Visits whoever has this key.
+    /// Visits the expert, or the host, that has this key.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidKey`] for a key that is nobody's.
+    /// [`Error::InvalidKey`] for a key of no live expert.
     pub(crate) fn new(home: H, key: ExpertKey) -> Result<Self, Error> {
         if key == HOST_KEY {
             return Ok(Self { home, key, slot: None, word: Word::HOST, _pin: None });
         }
         let slot = home.registry().slot_of(key).ok_or(Error::InvalidKey)?;
-        // A stale key is not to keep anyone waiting.
+        // A stale key must not prolong a wait.
         if !slot.word().is_of(key) {
             return Err(Error::InvalidKey);
         }

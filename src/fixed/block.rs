@@ -14,12 +14,12 @@
 //!  | extent of the next |  p = 0      | extent of the next, p = 1 |
 //! ```
 //!
-//! - B1 a `Block` is the address of a header in a region, as tiled by the
-//!   store (F1): header, payload and the header behind it are memory of the
+//! - BLOCK1 a `Block` is the address of a header in a region, as tiled by the
+//!   store (STORE1): header, payload and the header behind it are memory of the
 //!   heap, aligned to 8, as are all headers, and no region is ever taken away.
-//! - B2 whoever holds a `Block` holds the store's lock, so no one else reads
+//! - BLOCK2 whoever holds a `Block` holds the store's lock, so no one else reads
 //!   or writes headers, links and footers meanwhile.
-//! - B3 the footer is initialised iff the block is free, the links iff it is
+//! - BLOCK3 the footer is initialised iff the block is free, the links iff it is
 //!   in a list.
 //!
 //! Each region's pointer is exposed when the region is added, and every block
@@ -33,7 +33,7 @@ use super::header::{Extent, HEADER, Label, MIN_BLOCK, Salt, Tag};
 use super::link::Link;
 use crate::engine::Kind;
 
-/// Where the links of a free block are: its label is none.
+/// The offset of the links of a free block, which has no label.
 const BACK: usize = size_of::<Extent>();
 const NEXT: usize = BACK + size_of::<Link>();
 const LABEL: usize = size_of::<Extent>();
@@ -49,9 +49,9 @@ impl Block {
     ///
     /// # Safety
     ///
-    /// - S1 `address` is one that B1 allows, or is about to become one before
+    /// - S1 `address` is one that BLOCK1 allows, or is about to become one before
     ///   the block is followed anywhere.
-    /// - S2 the caller holds the store's lock (B2).
+    /// - S2 the caller holds the store's lock (BLOCK2).
     #[inline]
     pub unsafe fn at(address: usize) -> Self {
         // SAFETY: S1 and S2 are the caller's.
@@ -86,17 +86,17 @@ impl Block {
         self.0.as_ptr().addr()
     }
 
-    /// What the caller of an allocation gets.
+    /// The payload: the pointer that the caller of an allocation gets.
     #[inline]
     pub fn payload(self) -> NonNull<u8> {
-        // SAFETY: B1, a header is followed by memory of the heap.
+        // SAFETY: BLOCK1, a header is followed by memory of the heap.
         unsafe { self.0.byte_add(HEADER) }
     }
 
     /// The header's first word.
     #[inline]
     pub fn extent(self) -> Extent {
-        // SAFETY: B1 and B2; extents are always initialised (F1).
+        // SAFETY: BLOCK1 and BLOCK2; extents are always initialised (STORE1).
         unsafe { self.0.cast::<Extent>().read() }
     }
 
@@ -106,13 +106,13 @@ impl Block {
         self.extent().size()
     }
 
-    /// Whether nobody uses the block.
+    /// Whether the block is free.
     #[inline]
     pub fn is_free(self) -> bool {
         self.extent().is_free()
     }
 
-    /// What the header's second word says. Of a free block it means nothing.
+    /// The header's second word, which means nothing in a free block.
     #[inline]
     pub fn label(self, salt: Salt) -> Label {
         self.stored_label().veiled(self.address(), self.extent(), salt)
@@ -120,9 +120,9 @@ impl Block {
 
     #[inline]
     fn stored_label(self) -> Label {
-        // SAFETY: B1 puts the word in the heap, aligned.
+        // SAFETY: BLOCK1 puts the word in the heap, aligned.
         let label = unsafe { self.0.byte_add(LABEL) };
-        // SAFETY: B1 and B2; every bit pattern is a label.
+        // SAFETY: BLOCK1 and BLOCK2; every bit pattern is a label.
         unsafe { label.cast::<Label>().read() }
     }
 
@@ -135,7 +135,7 @@ impl Block {
     /// The block that begins `bytes` behind this header.
     #[inline]
     pub fn skip(self, bytes: usize) -> Self {
-        // SAFETY: F1, the callers pass what is left or right of a split, or
+        // SAFETY: STORE1, the callers pass what is left or right of a split, or
         // the size, so the address is in the region.
         Self(unsafe { self.0.byte_add(bytes) })
     }
@@ -147,11 +147,11 @@ impl Block {
         if !self.extent().is_previous_free() {
             return None;
         }
-        // SAFETY: B1, a block lies before this one (F3).
+        // SAFETY: BLOCK1, a block lies before this one (STORE3).
         let footer = unsafe { self.0.byte_sub(FOOTER) };
-        // SAFETY: B2 and B3, the block before is free (F3), so it has a footer.
+        // SAFETY: BLOCK2 and BLOCK3, the block before is free (STORE3), so it has a footer.
         let size = unsafe { footer.cast::<u32>().read() } as usize;
-        // SAFETY: F3, the footer holds that block's size.
+        // SAFETY: STORE3, the footer holds that block's size.
         Some((Self(unsafe { self.0.byte_sub(size) }), size))
     }
 
@@ -175,9 +175,9 @@ impl Block {
     #[inline]
     pub fn set_free(self, size: usize) {
         self.set_extent(Extent::free(size));
-        // SAFETY: B1; a block is longer than its footer.
+        // SAFETY: BLOCK1; a block is longer than its footer.
         let footer = unsafe { self.skip(size).0.byte_sub(FOOTER) };
-        // SAFETY: B1 and B2; the last word of a free block is nobody's.
+        // SAFETY: BLOCK1 and BLOCK2; no one uses the last word of a free block.
         unsafe { footer.cast::<u32>().write(size as u32) };
     }
 
@@ -189,63 +189,63 @@ impl Block {
     #[inline]
     pub fn set_previous_free(self, free: bool) {
         let extent = self.extent().with_previous_free(free);
-        // SAFETY: B1 and B2.
+        // SAFETY: BLOCK1 and BLOCK2.
         unsafe { self.0.cast::<Extent>().write_volatile(extent) };
     }
 
-    /// Overwrites a header that is none any longer, so that no stale pointer
-    /// finds a live block here.
+    /// Overwrites the words of a former header, so that no stale pointer finds a live
+    /// block here.
     #[inline]
     pub fn erase(self) {
-        // SAFETY: B1 and B2; the caller has made the header part of a free block.
+        // SAFETY: BLOCK1 and BLOCK2; the caller has made the header part of a free block.
         unsafe { self.0.cast::<[u32; 2]>().write([0; 2]) };
     }
 
     #[inline]
     fn set_extent(self, extent: Extent) {
-        // SAFETY: B1 and B2.
+        // SAFETY: BLOCK1 and BLOCK2.
         unsafe { self.0.cast::<Extent>().write(extent) };
     }
 
     #[inline]
     fn set_label(self, label: Label) {
-        // SAFETY: B1 puts the word in the heap, aligned.
+        // SAFETY: BLOCK1 puts the word in the heap, aligned.
         let at = unsafe { self.0.byte_add(LABEL) };
-        // SAFETY: B1 and B2.
+        // SAFETY: BLOCK1 and BLOCK2.
         unsafe { at.cast::<Label>().write(label) };
     }
 
-    /// The link of a block in a list to what is before it.
+    /// The link of a block in a list to its predecessor: a block, or the list.
     #[inline(always)]
     pub fn back(self) -> Link {
-        // SAFETY: B2 and B3; it is in a list.
+        // SAFETY: BLOCK2 and BLOCK3; it is in a list.
         unsafe { back_at(self.0.as_ptr()).read() }
     }
 
     /// The link of a block in a list to the one behind it.
     #[inline(always)]
     pub fn next_link(self) -> Link {
-        // SAFETY: B2 and B3; it is in a list.
+        // SAFETY: BLOCK2 and BLOCK3; it is in a list.
         unsafe { next_link_at(self.0.as_ptr()).read() }
     }
 
     /// Writes both links of a free block that is no crumb.
     #[inline(always)]
     pub fn set_links(self, back: Link, next: Link) {
-        // SAFETY: B1 and B2; [`MIN_BLOCK`] leaves room.
+        // SAFETY: BLOCK1 and BLOCK2; [`MIN_BLOCK`] leaves room.
         unsafe { back_at(self.0.as_ptr()).write(back) };
-        // SAFETY: B1 and B2; [`MIN_BLOCK`] leaves room.
+        // SAFETY: BLOCK1 and BLOCK2; [`MIN_BLOCK`] leaves room.
         unsafe { next_link_at(self.0.as_ptr()).write(next) };
     }
 }
 
-/// Where the back link of a block is whose header `header` points to.
+/// The place of the back link of the block whose header `header` points to.
 #[inline(always)]
 pub fn back_at(header: *mut u8) -> *mut Link {
     header.wrapping_byte_add(BACK).cast()
 }
 
-/// Where the link of such a block to the one behind it is.
+/// The place of its link to the next block.
 #[inline(always)]
 pub fn next_link_at(header: *mut u8) -> *mut Link {
     header.wrapping_byte_add(NEXT).cast()
@@ -264,10 +264,10 @@ impl Block {
         self.extent().kind() == Some(kind) && self.label(salt).tag() == tag
     }
 
-    /// The header's first word, once: of memory that may be anybody's payload,
-    /// and may change under the look.
+    /// Reads the header's first word once, from memory that may be a payload and may
+    /// change at the same time.
     pub fn seen_extent(self) -> Extent {
-        // SAFETY: B1 puts the word in the heap, aligned; every bit pattern is
+        // SAFETY: BLOCK1 puts the word in the heap, aligned; every bit pattern is
         // an extent.
         unsafe { self.0.cast::<Extent>().read_volatile() }
     }
@@ -284,9 +284,9 @@ impl Block {
 
     /// Whether this is the header behind a free block of `size` bytes.
     pub fn ends_free(self, size: usize) -> bool {
-        // SAFETY: B1, the caller's free block, if it is one, is in the region.
+        // SAFETY: BLOCK1, the caller's free block, if it is one, is in the region.
         let footer = unsafe { self.0.byte_sub(FOOTER) };
-        // SAFETY: B1 puts the word in the heap, aligned; every bit pattern is a number.
+        // SAFETY: BLOCK1 puts the word in the heap, aligned; every bit pattern is a number.
         let footer = unsafe { footer.cast::<u32>().read_volatile() } as usize;
         self.seen_extent().is_previous_free() && footer == size
     }

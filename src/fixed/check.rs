@@ -7,7 +7,7 @@ use super::heap::FixedEngine;
 use super::owner::{Directory, Owner};
 use super::region::Span;
 
-/// What a walk over a sound heap has seen.
+/// The counts of a walk over a sound heap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
     /// Regions of the heap.
@@ -42,7 +42,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
             check_region(span, store.salt, &mut seen)?;
         }
         if store.free.check(&store.regions)? != seen.free_blocks - seen.crumbs {
-            return Err("X2: the lists do not hold all free blocks");
+            return Err("INDEX2: the lists do not hold all free blocks");
         }
         let (mut blocks, mut bytes) = (0, 0);
         let mut count = |owner: &Owner| {
@@ -53,7 +53,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         count(self.who().owner);
         self.directory().for_each(&mut count);
         if (blocks, bytes) != (seen.live_blocks, seen.live_bytes) {
-            return Err("W2: the owners' counts are not those of the blocks");
+            return Err("OWNER2: the owners' counts are not those of the blocks");
         }
         Ok(seen)
     }
@@ -66,17 +66,17 @@ fn check_region(span: Span, salt: Salt, seen: &mut Checked) -> Result<(), Broken
     while block != span.end {
         let extent = block.extent();
         if !extent.is_possible() || extent.size() > span.end.address() - block.address() {
-            return Err("F1: a size does not lead to the next block");
+            return Err("STORE1: a size does not lead to the next block");
         }
         if extent.is_previous_free() != previous_free {
-            return Err("F3: a mark does not say whether the block before is free");
+            return Err("STORE3: a mark does not say whether the block before is free");
         }
         if extent.is_free() {
             if previous_free {
-                return Err("F2: two neighbours are free");
+                return Err("STORE2: two neighbours are free");
             }
             if !block.next().ends_free(extent.size()) {
-                return Err("F3: what is behind a free block does not say so");
+                return Err("STORE3: what is behind a free block does not say so");
             }
             seen.free_blocks += 1;
             seen.crumbs += usize::from(extent.size() < MIN_BLOCK);
@@ -84,7 +84,7 @@ fn check_region(span: Span, salt: Salt, seen: &mut Checked) -> Result<(), Broken
             seen.largest_free = seen.largest_free.max(extent.size());
         } else {
             if !block.is_genuine(extent, salt) {
-                return Err("F5: a live header fails its check");
+                return Err("STORE5: a live header fails its check");
             }
             if block.label(salt).tag() != Tag::ENGINE {
                 seen.live_blocks += 1;
@@ -96,7 +96,7 @@ fn check_region(span: Span, salt: Salt, seen: &mut Checked) -> Result<(), Broken
     }
     let end = span.end.extent();
     if end.size() != 0 || end.is_free() || end.is_previous_free() != previous_free {
-        return Err("F1: the end mark is not as it was set");
+        return Err("STORE1: the end mark is not as it was set");
     }
     Ok(())
 }

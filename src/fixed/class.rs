@@ -2,11 +2,11 @@
 //!
 //! Up to 63 granules, just under 2 KiB (512 bytes on 32-bit targets), each size
 //! has a class; above, each power of two is cut into ranges of equal width:
-//! sixteen up to 1,024 granules, eight up to 32 times that. Beyond, where there
-//! is one for all, blocks are few.
+//! sixteen up to 1,024 granules, eight up to 32 times that. The few blocks beyond
+//! share one class.
 //!
-//! - C1 a class is less than [`CLASSES`], and not 0.
-//! - C2 the classes are in the order of their sizes.
+//! - CLASS1 a class is less than [`CLASSES`], and not 0.
+//! - CLASS2 the classes are in the order of their sizes.
 
 use core::num::NonZeroU32;
 
@@ -17,7 +17,7 @@ const EXACT: usize = 1 << FIRST;
 const FIRST: usize = 6;
 
 /// From this size on, in bytes, the blocks of a class differ by so much that
-/// one that may do is looked at before one that is known to.
+/// a search looks at a block that may be large enough before one that certainly is.
 pub const WIDE: usize = GRANULE << 10;
 
 /// Log2 of the largest size in granules.
@@ -33,8 +33,8 @@ const fn cuts(log2: usize) -> usize {
     }
 }
 
-/// For each power of two from `EXACT` granules on, what a size in granules is
-/// shifted by, and what is then to be added, modulo 256, to make a class.
+/// For each power of two from `EXACT` granules on: by how much a size in granules is
+/// shifted, and the number that is then added, modulo 256, to make a class.
 const STEPS: [(u8, u8); TOP + 1] = {
     let mut steps = [(0, 0); TOP + 1];
     let (mut log2, mut first) = (FIRST, EXACT);
@@ -52,19 +52,19 @@ pub const CLASSES: usize = Class::of(MAX_BLOCK).number() + 1;
 
 const _: () = assert!(CLASSES <= 256, "classes are computed in bytes");
 
-/// A range of sizes (C1).
+/// A range of sizes (CLASS1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Class(u32);
 
 impl Class {
-    /// The class of a block of `size` bytes, a size that H1 allows.
+    /// The class of a block of `size` bytes, a size that HEAD1 allows.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub const fn of(size: usize) -> Self {
         debug_assert!(size >= GRANULE && size <= MAX_BLOCK);
         Self(number((size / GRANULE) as u32))
     }
 
-    /// The number of the first class all of whose blocks have `size` bytes, a
+    /// The number of the first class whose blocks all have `size` bytes, a
     /// multiple of a granule; `None` where no block is that large.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub const fn enough_for(size: usize) -> Option<usize> {
@@ -97,20 +97,20 @@ impl Class {
     }
 }
 
-/// The number of the class of a block of so many granules, as many as H1 allows.
+/// The number of the class of a block of so many granules, as many as HEAD1 allows.
 ///
-/// On 64-bit targets without a branch: which sizes are freed, and left over, is
-/// as good as random. The small processors of other targets pay less for a
+/// On 64-bit targets there is no branch here, because the sizes that are freed and left
+/// over make it unpredictable. The small processors of other targets pay less for a
 /// branch, and some of them much for counting zeros.
 #[cfg_attr(target_pointer_width = "64", inline(always))]
 const fn number(granules: u32) -> u32 {
     if usize::BITS == 32 && granules < EXACT as u32 {
         return granules;
     }
-    // SAFETY: by H1, there is at least one.
+    // SAFETY: by HEAD1, there is at least one.
     let log2 = unsafe { NonZeroU32::new_unchecked(granules) }.ilog2() as usize;
     if log2 > TOP {
-        // SAFETY: by H1, there are at most as many as in `MAX_BLOCK`.
+        // SAFETY: by HEAD1, there are at most as many as in `MAX_BLOCK`.
         unsafe { core::hint::unreachable_unchecked() }
     }
     let (shift, add) = STEPS[log2];

@@ -13,7 +13,7 @@ use crate::engine::{Engine, Kind, Taken, Usage, Who};
 use crate::error::Error;
 use crate::key::{ExpertKey, MAX_SLOTS};
 
-/// What raw blocks are aligned to, in bytes.
+/// The alignment of raw blocks, in bytes.
 const RAW_ALIGN: usize = 16;
 
 impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
@@ -135,7 +135,7 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
         let resized = self.resize(request, block, old.min(size));
         match resized {
             Ok(resized) => {
-                // SAFETY: E3, the block is this call's, and now of `size` bytes.
+                // SAFETY: LOCKED3, the block is this call's, and now of `size` bytes.
                 unsafe { fill_with_zeros(resized, old, size) };
                 self.publish(resized, size);
             }
@@ -193,7 +193,7 @@ unsafe fn fill_with_zeros(start: NonNull<u8>, old: usize, new: usize) {
     }
 }
 
-/// An address of nothing, that [`Engine::deallocate`] is told to ignore.
+/// An address of no block, which [`Engine::deallocate`] ignores.
 fn dangling(align: usize) -> NonNull<u8> {
     NonNull::new(core::ptr::without_provenance_mut(align)).unwrap_or(NonNull::dangling())
 }

@@ -11,42 +11,42 @@
 //!  bit 31               16 15     11 10          0
 //! ```
 //!
-//! - H1 a size is a multiple of [`GRANULE`] and counts the header. A live block
+//! - HEAD1 a size is a multiple of [`GRANULE`] and counts the header. A live block
 //!   has at least [`MIN_BLOCK`] bytes, a free one at least a granule; only the
 //!   end mark of a region has size 0.
-//! - H2 of a live block, `size - HEADER - slack` is the size asked for.
-//! - H3 of a live block, `check` is the hash of its address, of its heap's
+//! - HEAD2 of a live block, `size - HEADER - slack` is the size asked for.
+//! - HEAD3 of a live block, `check` is the hash of its address, of its heap's
 //!   [`Salt`], and of all other bits but `p`, which the neighbour changes.
-//! - H4 of a raw block the tag is stored veiled, by another hash of what `check`
-//!   is made of. What looks like the header of a raw block of mine in the content of
-//!   a block has to guess both: 27 bits.
+//! - HEAD4 of a raw block the tag is stored veiled, by another hash of the input of
+//!   `check`. Whoever forges the header of a raw block in the content of a block must
+//!   guess both: 27 bits.
 
 use crate::engine::Kind;
 
 /// Bytes before each payload, on every target.
 pub const HEADER: usize = 8;
 
-/// What sizes and payload addresses are multiples of, in bytes. On 64-bit targets
-/// four words, as in other heaps of this kind: the fewer sizes there are, the more
-/// often what is asked for is what is free, with nothing to cut off and nothing to
-/// join later (with 16 bytes random actions took 4 to 9 % longer, and a heap of
-/// blocks to 1,000 bytes was filled to as much). On 32-bit targets memory is dearer.
+/// Sizes and payload addresses are multiples of this, in bytes. On 64-bit targets it is
+/// four words, as in other heaps of this kind: the fewer sizes there are, the more often
+/// a free block fits a request exactly, with nothing to cut off and nothing to join
+/// later. (With 16 bytes random actions took 4 to 9 % longer, and a heap of blocks to
+/// 1,000 bytes was filled just as much.) On 32-bit targets memory is scarcer.
 pub const GRANULE: usize = if usize::BITS > 32 { 32 } else { 8 };
 
 /// The smallest block that can be live, or free and in a list, in bytes: it has room
 /// for an extent, two links and a footer, of 32 bits each.
 pub const MIN_BLOCK: usize = if GRANULE > 16 { GRANULE } else { 16 };
 
-/// Whether what is free can be smaller than that. It is a *crumb* then: in no
-/// list, it waits for a neighbour to be freed.
+/// Whether a free block can be smaller than that. Such a block is a *crumb*: it is in no
+/// list and waits for a neighbour to be freed.
 pub const CRUMBS: bool = GRANULE < MIN_BLOCK;
 
-/// The largest block, in bytes, on every target: what `isize::MAX` allows on
+/// The largest block, in bytes, on every target: the most that `isize::MAX` allows on
 /// 32-bit ones.
 pub const MAX_BLOCK: usize = i32::MAX as usize & !(GRANULE - 1);
 
-/// No raw block has more bytes that nobody asked for: by rounding up, and where there
-/// are crumbs in the smallest block, and by one that was kept.
+/// The most bytes of a raw block that were not asked for: by rounding up, in the smallest
+/// block where there are crumbs, and by a crumb that the block keeps.
 pub const MAX_SLACK: usize =
     GRANULE - 1 + if CRUMBS { (MIN_BLOCK - HEADER) + (MIN_BLOCK - GRANULE) } else { 0 };
 
@@ -108,7 +108,7 @@ impl Extent {
         (self.0 & !FLAGS) as usize
     }
 
-    /// Whether nobody uses the block.
+    /// Whether the block is free.
     #[inline]
     pub const fn is_free(self) -> bool {
         self.0 & STATE == 0
@@ -137,7 +137,7 @@ impl Extent {
         }
     }
 
-    /// Whether a block can have this extent (H1).
+    /// Whether a block can have this extent (HEAD1).
     pub const fn is_possible(self) -> bool {
         let least = if self.is_free() { GRANULE } else { MIN_BLOCK };
         self.size() >= least && self.size() % GRANULE == 0
@@ -195,7 +195,7 @@ impl Label {
         Self(checked).veiled(address, extent, salt)
     }
 
-    /// Takes the veil off a label that was stored, or puts it on (H4).
+    /// Takes the veil off a label that was stored, or puts it on (HEAD4).
     #[inline]
     pub const fn veiled(self, address: usize, extent: Extent, salt: Salt) -> Self {
         if !extent.is_raw() {
@@ -206,7 +206,7 @@ impl Label {
     }
 
     /// Whether this, without its veil, is a label that [`new`](Self::new) made for
-    /// that address, extent and heap (H3). Of words that are no label one in 2,048
+    /// that address, extent and heap (HEAD3). Of words that are no label one in 2,048
     /// passes.
     #[inline]
     pub const fn matches(self, address: usize, extent: Extent, salt: Salt) -> bool {
@@ -226,7 +226,7 @@ impl Label {
     }
 }
 
-/// Hashes what a live header says with where it stands, so that a copy of a
+/// Hashes the content of a live header with its address, so that a copy of the
 /// header elsewhere does not pass for one. Multiplicative hashing (Knuth, The
 /// Art of Computer Programming 3, 6.4): the high bits of the product depend on
 /// all bits of the words. It finds mistakes, not attacks.
@@ -239,9 +239,8 @@ const fn check(label: u32, address: usize, extent: Extent, salt: Salt) -> u32 {
 /// 2^32 divided by the golden ratio.
 const GOLDEN: u32 = 0x9E37_79B1;
 
-/// What the checks of one heap's headers have in common, and those of another's
-/// have not: a heap may have its region in a block of another heap, or where
-/// one was before.
+/// A number that goes into the checks of one heap's headers and into no other's: a
+/// heap may have its region in a block of another heap, or where one was before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Salt(u32);
 
@@ -295,8 +294,8 @@ mod tests {
         assert!(counts.iter().all(|&count| count < 10), "{counts:?} of 999");
     }
 
-    /// What a plug-in writes that looks like a header of its own, somewhere in a
-    /// block: it has to guess the check and the veil.
+    /// A plug-in writes data that looks like a header of its own, somewhere in a
+    /// block: it must guess the check and the veil.
     #[test]
     fn a_header_in_a_payload_does_not_pass() {
         let salt = Salt::new(0x2000_0000, 3);

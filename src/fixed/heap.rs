@@ -1,13 +1,13 @@
 //! The heap behind its lock: each function here takes the lock once, or says
 //! why it takes it again.
 //!
-//! - E1 a block is read and written under the lock only, but for its payload,
+//! - LOCKED1 a block is read and written under the lock only, except for its payload,
 //!   which is its owner's from the moment a call returns it.
-//! - E2 nothing is called back, nothing filled, and no more than [`COPIED_LOCKED`] bytes
-//!   copied, while the lock is held; the exception is a block that has to move
-//!   although there is no room for two of it.
-//! - E3 a raw block is a bound one while a call fills or moves it, so that a
-//!   pointer that is freed at the wrong time finds no raw block there.
+//! - LOCKED2 while the lock is held, the heap calls nobody back, fills nothing, and
+//!   copies no more than [`COPIED_LOCKED`] bytes. The exception is a block that must
+//!   move although there is no room for a copy of it.
+//! - LOCKED3 a raw block is marked as a bound one while a call fills or moves it, so
+//!   that a free by a stale pointer finds no raw block there.
 
 use core::ptr::NonNull;
 
@@ -25,14 +25,14 @@ use crate::key::ExpertKey;
 use crate::sync::AtomicUsize;
 use crate::sync::Ordering::{Relaxed, Release, SeqCst};
 
-/// Whether code is dearer than the steps that more of it saves: each way to find a
-/// block has code of its own where it is not.
+/// Whether code size matters more than speed. Where it does not, each way to find a
+/// block has code of its own.
 const SMALL_CODE: bool = usize::BITS == 32;
 
-/// What is copied under the lock at most, in bytes, when a block of the host moves. To
-/// take the lock again costs more than it seems: that waits until what was copied has
-/// left the processor's store buffer. On small systems, where the lock is often a
-/// critical section, nothing is.
+/// How many bytes are copied under the lock at most, when a block of the host moves.
+/// Taking the lock again costs more than its instructions: it waits until the copied
+/// bytes have left the processor's store buffer. On small systems, where the lock is
+/// often a critical section, nothing is copied under it.
 const COPIED_LOCKED: usize = if usize::BITS > 32 { 16384 } else { 0 };
 
 /// A heap in memory that it is given, in bounded time, behind the lock `R`,
@@ -41,8 +41,8 @@ pub struct FixedEngine<R, D> {
     store: Mutex<R, Store>,
     account: Account,
     owner: Owner,
-    /// How many pins there are, of two kinds, and which kind new ones are: in the
-    /// low bits, in those above, and in the highest.
+    /// The numbers of pins of two kinds, in the low bits and in those above, and which
+    /// kind new pins are, in the highest bit.
     pins: AtomicUsize,
     pub(super) directory: D,
 }
@@ -60,7 +60,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         }
     }
 
-    /// Who has which slot.
+    /// The owners by their slots.
     #[inline]
     pub fn directory(&self) -> &D {
         &self.directory
@@ -68,18 +68,17 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
 
     /// Makes `Engine::drain` wait until the result is dropped.
     pub fn pin(&self) -> Pin<'_> {
-        // SeqCst: either `drain` sees the pin, or what is read from here on is
-        // from after what was written before `drain`.
+        // SeqCst: either `drain` sees the pin, or reads from here on see all writes
+        // from before `drain`.
         let is_other = self.pins.load(Relaxed) & NEW_PINS != 0;
         let one = if is_other { ONE_PIN[1] } else { ONE_PIN[0] };
         self.pins.fetch_add(one, SeqCst);
         Pin { pins: &self.pins, one }
     }
 
-    /// Waits for all pins that there are now: there are few, and they are short.
-    /// For each kind until there was a moment without any; new ones are of the
-    /// other kind meanwhile, so that those who pin again and again keep nobody
-    /// waiting.
+    /// Waits for all pins that exist now: they are few and short. Waits for each kind
+    /// until there was a moment without any. New pins are of the other kind meanwhile,
+    /// so that a thread that pins again and again does not prolong the wait.
     pub(super) fn wait_for_pins(&self) {
         // The constants are not indexed by a variable: nothing here may panic.
         self.pins.fetch_or(NEW_PINS, Relaxed);
@@ -112,7 +111,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         unsafe { self.lock().add_region(start, len) }
     }
 
-    /// The blocks, while nobody else has them.
+    /// The blocks, under the lock.
     #[inline]
     pub(super) fn lock(&self) -> MutexGuard<'_, R, Store> {
         self.store.lock()
@@ -124,7 +123,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         Who { key: HOST_KEY, account: &self.account, owner: &self.owner, overdraft: true }
     }
 
-    /// Allocates a block, if that is as simple as it mostly is.
+    /// Allocates a block in the common case; `None`, with nothing changed, otherwise.
     #[inline(always)]
     pub(super) fn obtain_fast(
         &self,
@@ -144,7 +143,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     #[inline(never)]
     pub(super) fn obtain(&self, request: Request<'_>) -> Result<NonNull<u8>, Error> {
         let mut store = self.lock();
-        // What is plain was tried before.
+        // The common case was tried before.
         let found = match Way::of(request.asked, request.align) {
             Way::Plain => None,
             way => store.allocate(way, request),
@@ -233,8 +232,8 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         room.payload().as_ptr()
     }
 
-    /// [`resize_for_host`](Self::resize_for_host), of a block that has to move to where
-    /// it takes more to find room.
+    /// [`resize_for_host`](Self::resize_for_host) of a block that must move, where
+    /// finding room takes a search.
     #[inline(never)]
     fn move_for_host(
         &self,
@@ -247,7 +246,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         let request = self.of_host(asked, align);
         let room = match Way::of(asked, align) {
             Way::Plain => None,
-            // Not from the end: what grew will grow again.
+            // Not from the end: a block that grew will grow again.
             _ => store.allocate(Way::Close, request),
         };
         let room = room.or_else(|| store.allocate_slow(request).ok());
@@ -323,7 +322,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         Ok(if to == from { from } else { self.move_to(from, to, kept) })
     }
 
-    /// Counts a request that was refused for want of quota.
+    /// Counts a request that the quota refused.
     fn counted(
         &self,
         request: Request<'_>,
@@ -335,7 +334,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         done.map(Block::payload)
     }
 
-    /// Makes a bound block of `asked` bytes a raw one (E3).
+    /// Makes a bound block of `asked` bytes a raw one (LOCKED3).
     pub(super) fn publish(&self, payload: NonNull<u8>, asked: usize) {
         let mut store = self.lock();
         // SAFETY: as in `free`.
@@ -343,7 +342,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         store.set_kind(block, Kind::Raw, asked);
     }
 
-    /// Makes a raw block a bound one (E3); its payload and the size asked for.
+    /// Makes a raw block a bound one (LOCKED3); its payload and the size asked for.
     pub(super) fn withdraw(
         &self,
         key: ExpertKey,
@@ -357,7 +356,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     }
 }
 
-/// Someone who reaches an expert by its key alone: see
+/// Keeps an expert in place that is reached by its key alone: see
 /// [`pin`](FixedEngine::pin).
 pub struct Pin<'h> {
     pins: &'h AtomicUsize,
@@ -368,7 +367,7 @@ pub struct Pin<'h> {
 /// One pin of either kind.
 const ONE_PIN: [usize; 2] = [1, 1 << (usize::BITS / 2 - 1)];
 
-/// The bit that says which kind new pins are.
+/// The bit that tells which kind new pins are.
 const NEW_PINS: usize = 1 << (usize::BITS - 1);
 
 impl Drop for Pin<'_> {

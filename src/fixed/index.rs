@@ -11,13 +11,13 @@
 //! *window*: 4 GiB of addresses whose high halves are the same. Regions in other
 //! windows bring an index of their own.
 //!
-//! - X1 the index's blocks, and only they, lie in its window.
-//! - X2 each free block of at least [`MIN_BLOCK`] bytes is in the list of its
+//! - INDEX1 the index's blocks, and only they, lie in its window.
+//! - INDEX2 each free block of at least [`MIN_BLOCK`] bytes is in the list of its
 //!   class, once, and nothing else is in a list.
-//! - X3 bit `c` of the bitmap is set iff list `c` is not empty.
-//! - X4 the last link of each list, and the head of each that is empty, leads to an
-//!   end mark in the window, whose second word takes what is written to the back
-//!   link of no block: no one asks whether there is a next block.
+//! - INDEX3 bit `c` of the bitmap is set iff list `c` is not empty.
+//! - INDEX4 the last link of each list, and the head of each that is empty, leads to an
+//!   end mark in the window. The end mark's second word takes the write of a back
+//!   link, so no code tests whether there is a next block.
 
 use core::ptr::NonNull;
 
@@ -33,13 +33,12 @@ const WORDS: usize = CLASSES / BITS + 1;
 const LOOKS: usize = 16;
 
 /// Memory is plenty for blocks of a size while there is a free one so many times
-/// as large. With half as many a heap is filled to 97.8 % that could be to 98.5 %.
+/// as large. With half as many, a heap is filled to 97.8 % instead of 98.5 %.
 const PLENTY: usize = 1 << 9;
 
-/// A block that is to be aligned to so many bytes at most, and to more than a granule,
-/// is cut from the end of a free one, with what is behind it up to the next such
-/// address: two lists change, not three. None is on 32-bit targets, where memory is
-/// dearer.
+/// The largest alignment, in bytes, for which a block is cut from the end of a free one,
+/// together with the bytes behind it up to the next such address: two lists change, not
+/// three. On 32-bit targets, where memory is scarcer, no block is cut like that.
 pub const KEPT: usize = if usize::BITS > 32 { 256 } else { GRANULE };
 
 /// A free block at the head of its list, and how a request is cut out of it.
@@ -47,12 +46,12 @@ pub const KEPT: usize = if usize::BITS > 32 { 256 } else { GRANULE };
 pub struct Found {
     /// The block.
     pub block: Block,
-    /// Bytes before what is cut out.
+    /// Bytes before the part that is cut out.
     pub gap: usize,
-    /// Bytes that are cut out: what was asked for, and behind it what would be
-    /// a crumb.
+    /// Bytes that are cut out: those asked for, and a rest behind them that would be a
+    /// crumb.
     pub size: usize,
-    /// Bytes behind what is cut out.
+    /// Bytes behind the part that is cut out.
     pub rest: usize,
     class: Class,
 }
@@ -75,8 +74,8 @@ impl Found {
         }
     }
 
-    /// As [`cut`](Self::cut), as near to the end as `align` allows, with all that is
-    /// behind: there is one rest, which begins where the free block did.
+    /// As [`cut`](Self::cut), as near to the end as `align` allows, together with all
+    /// bytes behind: one rest remains, at the start of the free block.
     #[inline(always)]
     fn cut_end(block: Block, class: Class, size: usize, align: usize) -> Option<Self> {
         let before = block.size().wrapping_sub(size);
@@ -86,7 +85,7 @@ impl Found {
         (gap as isize >= 0).then_some(Self { block, gap, size: size + behind, rest: 0, class })
     }
 
-    /// Cuts no more out than `size` bytes, though what is left be a crumb.
+    /// Cuts out no more than `size` bytes, even if that leaves a crumb.
     pub fn leave_crumb(&mut self, size: usize) {
         self.rest += self.size - size;
         self.size = size;
@@ -95,11 +94,11 @@ impl Found {
 
 /// The lists of free blocks of one window.
 ///
-/// Whether a block is the last of its list is as good as random, so what depends on it
-/// is a mask, not a branch. There is no list 0.
+/// Whether a block is the last of its list is unpredictable, so the code uses a mask
+/// instead of a branch there. There is no list 0.
 pub struct Index {
     window: Window,
-    /// To the end mark (X4).
+    /// To the end mark (INDEX4).
     nil: Link,
     bitmap: [usize; WORDS],
     heads: [Link; CLASSES],
@@ -119,9 +118,8 @@ impl Index {
         self.window
     }
 
-    /// A free block that holds `size` bytes, for alignments up to
-    /// [`GRANULE`], which every payload has: the first of the first list all of
-    /// whose blocks do.
+    /// A free block that holds `size` bytes, for alignments up to [`GRANULE`], which
+    /// every payload has: the first block of the first list whose blocks all do.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn find_fast(&self, size: usize) -> Option<Found> {
         let class = self.class_from(Class::enough_for(size)?)?;
@@ -132,8 +130,8 @@ impl Index {
     }
 
     /// A free block that holds `size` bytes with a payload at a multiple of `align`,
-    /// for alignments up to [`KEPT`]: the first of the first list all of whose blocks
-    /// do. `None` says nothing: ask [`find`](Self::find).
+    /// for alignments up to [`KEPT`]: the first block of the first list whose blocks all
+    /// do. After `None`, [`find`](Self::find) may still find one.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn find_aligned(&self, size: usize, align: usize) -> Option<Found> {
         let class = self.class_from(enough_for(size, align)?)?;
@@ -141,12 +139,13 @@ impl Index {
     }
 
     /// As [`find_aligned`](Self::find_aligned), whatever the alignment; for sizes from
-    /// [`WIDE`] on the first block of the size's own class, if it does, before any other.
+    /// [`WIDE`] on, the first block of the size's own class comes before all others, if
+    /// it is large enough.
     #[inline(never)]
     pub fn find_close(&self, size: usize, align: usize) -> Option<Found> {
         if size >= WIDE {
             let class = Class::of(size);
-            // SAFETY: C1.
+            // SAFETY: CLASS1.
             let head = unsafe { self.heads.get_unchecked(class.number()) };
             let found = self.block(*head).and_then(|block| Found::cut(block, class, size, align));
             if found.is_some() {
@@ -157,8 +156,8 @@ impl Index {
         Found::cut(self.first(class), class, size, align)
     }
 
-    /// As [`find_close`](Self::find_close), and at last one among the first few
-    /// blocks of the size's class, of which some may do, and of those above it.
+    /// As [`find_close`](Self::find_close), and finally one of the first few blocks of
+    /// the size's class, some of which may be large enough, and of the classes above.
     pub fn find(&mut self, size: usize, align: usize) -> Option<Found> {
         if let Some(found) = self.find_close(size, align) {
             return Some(found);
@@ -193,13 +192,13 @@ impl Index {
     /// The first block of a list that is not empty.
     #[inline(always)]
     fn first(&self, class: Class) -> Block {
-        // SAFETY: C1.
+        // SAFETY: CLASS1.
         let head = unsafe { self.heads.get_unchecked(class.number()) };
-        // SAFETY: X1 to X3; who has the index holds the store's lock.
+        // SAFETY: INDEX1 to INDEX3; who has the index holds the store's lock.
         unsafe { Block::of_header(head.pointer(self.window)) }
     }
 
-    /// Takes a block away that was found, and is still at the head of its list.
+    /// Removes a block that was found and is still at the head of its list.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn take(&mut self, found: &Found) {
         let next = found.block.next_link();
@@ -208,7 +207,7 @@ impl Index {
         self.unmark(found.class, next);
     }
 
-    /// Takes a free block of `size` bytes away.
+    /// Removes a free block of `size` bytes.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn remove(&mut self, block: Block, size: usize) {
         if !CRUMBS || size >= MIN_BLOCK {
@@ -244,13 +243,13 @@ impl Index {
         let (back, next) = (block.back(), block.next_link());
         self.set_back(next, back);
         if back.is_to_list() {
-            // SAFETY: X2, the number is that of the block's list.
+            // SAFETY: INDEX2, the number is that of the block's list.
             let class = unsafe { Class::new_unchecked(back.list_number()) };
             *self.head_mut(class) = next;
             self.unmark(class, next);
         } else {
             let link = next_link_at(back.pointer(self.window));
-            // SAFETY: X1 and X2, the link of a block in a list (B1 to B3).
+            // SAFETY: INDEX1 and INDEX2, the link of a block in a list (BLOCK1 to BLOCK3).
             unsafe { link.write(next) };
         }
     }
@@ -258,8 +257,8 @@ impl Index {
     /// Writes the back link of the block that `next` leads to, if it leads to one.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn set_back(&mut self, next: Link, back: Link) {
-        // SAFETY: the link of a block in a list (B1 to B3), or the second word of
-        // the end mark (X4).
+        // SAFETY: the link of a block in a list (BLOCK1 to BLOCK3), or the second word of
+        // the end mark (INDEX4).
         unsafe { back_at(next.pointer(self.window)).write(back) };
     }
 
@@ -267,14 +266,14 @@ impl Index {
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn class_from(&self, first: usize) -> Option<Class> {
         let mut word = first / BITS;
-        // SAFETY: C1, `first` is at most `CLASSES`, which is less than all bits.
+        // SAFETY: CLASS1, `first` is at most `CLASSES`, which is less than all bits.
         let bits = unsafe { *self.bitmap.get_unchecked(word) };
         let mut bits = bits & (usize::MAX << (first % BITS));
         while bits == 0 {
             word += 1;
             bits = *self.bitmap.get(word)?;
         }
-        // SAFETY: X3, only bits of classes are set.
+        // SAFETY: INDEX3, only bits of classes are set.
         Some(unsafe { Class::new_unchecked(word * BITS + bits.trailing_zeros() as usize) })
     }
 
@@ -291,25 +290,25 @@ impl Index {
         if link == self.nil {
             return None;
         }
-        // SAFETY: X1 and X2; who has the index holds the store's lock.
+        // SAFETY: INDEX1 and INDEX2; who has the index holds the store's lock.
         Some(unsafe { Block::of_header(link.pointer(self.window)) })
     }
 
     #[inline(always)]
     fn head_mut(&mut self, class: Class) -> &mut Link {
-        // SAFETY: C1.
+        // SAFETY: CLASS1.
         unsafe { self.heads.get_unchecked_mut(class.number()) }
     }
 
     #[inline(always)]
     fn word_mut(&mut self, class: Class) -> &mut usize {
-        // SAFETY: C1, and there are `CLASSES / BITS` words, rounded up.
+        // SAFETY: CLASS1, and there are `CLASSES / BITS` words, rounded up.
         unsafe { self.bitmap.get_unchecked_mut(class.number() / BITS) }
     }
 }
 
-/// The first class all of whose blocks hold `size` bytes behind the largest gap there
-/// can be before a multiple of `align`.
+/// The first class whose blocks all hold `size` bytes behind the largest possible gap
+/// before a multiple of `align`.
 #[inline(always)]
 fn enough_for(size: usize, align: usize) -> Option<usize> {
     // A size is at most 2^31, and so is an alignment on 32-bit targets: this does
@@ -322,12 +321,12 @@ use super::region::Regions;
 
 #[cfg(feature = "testing")]
 impl Index {
-    /// Walks all lists, testing X1 to X4; the number of blocks in them.
+    /// Walks all lists, testing INDEX1 to INDEX4; the number of blocks in them.
     pub fn check(&self, regions: &Regions) -> Result<usize, &'static str> {
         let is_end =
             |end: Block| Link::to(end) == self.nil && Window::of(end.address()) == self.window;
         if self.window != Window::NONE && !regions.iter().any(|span| is_end(span.end)) {
-            return Err("X4: the lists do not end at an end mark of the window");
+            return Err("INDEX4: the lists do not end at an end mark of the window");
         }
         let mut count = 0;
         for number in 1..CLASSES {
@@ -336,17 +335,17 @@ impl Index {
             let marked = self.bitmap[number / BITS] >> (number % BITS) & 1 != 0;
             let (mut link, mut previous) = (self.block(self.heads[number]), Link::list(number));
             if marked != link.is_some() {
-                return Err("X3: a bit and its list disagree");
+                return Err("INDEX3: a bit and its list disagree");
             }
             while let Some(block) = link {
                 if Window::of(block.address()) != self.window {
-                    return Err("X1: a list holds a block that is not in the window");
+                    return Err("INDEX1: a list holds a block that is not in the window");
                 }
                 if !block.is_free() || Class::of(block.size()) != class {
-                    return Err("X2: a list holds a block that is not of its class");
+                    return Err("INDEX2: a list holds a block that is not of its class");
                 }
                 if block.back() != previous {
-                    return Err("X2: a link back does not lead back");
+                    return Err("INDEX2: a link back does not lead back");
                 }
                 previous = Link::to(block);
                 (link, count) = (self.block(block.next_link()), count + 1);

@@ -1,7 +1,7 @@
 //! Links of the free lists: 32 bits on every target.
 //!
 //! On 64-bit targets a link is the low half of an address, and a *window*, 4
-//! GiB of addresses with one high half, says the rest. On 32-bit targets there
+//! GiB of addresses with one high half, supplies the rest. On 32-bit targets there
 //! is one window, and a link is an address.
 
 use core::ptr;
@@ -36,9 +36,9 @@ impl Window {
     }
 }
 
-/// A link: to a block, or, of the first block of a list back to the list, by
-/// an odd number that stands for it. So a block that is taken out of its list
-/// need not find out which one that is.
+/// A link to a block. The back link of the first block in a list leads to the list, by an
+/// odd number that stands for it. So the code that removes a block does not have to find
+/// out which list it is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Link(u32);
@@ -77,10 +77,10 @@ impl Link {
         (self.0 >> 1) as usize
     }
 
-    /// Where the block, or the end mark, in `window` is that this leads to.
+    /// The address of the block, or the end mark, in `window` that this leads to.
     #[inline(always)]
     pub fn pointer(self, window: Window) -> *mut u8 {
-        // Added, not or-ed: that is a part of the instruction that follows the link.
+        // Added, not or-ed: an addition is a part of the instruction that follows the link.
         let high = if WIDE { window.0 } else { 0 };
         ptr::with_exposed_provenance_mut(high.wrapping_add(self.0 as usize))
     }

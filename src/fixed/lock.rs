@@ -1,9 +1,15 @@
-//! The locks that a fixed heap comes with. Any other `lock_api::RawMutex` will
-//! do: the heap takes it for a bounded time and calls nobody while it holds it.
+//! The locks that a fixed heap comes with. Any other `lock_api::RawMutex` works, too:
+//! the heap holds it for a bounded time and calls no other code meanwhile.
 
 /// Spins until the lock is free: for threads on several cores.
 ///
-/// Not for interrupt handlers: one that interrupts the holder waits for ever.
+/// Not for interrupt handlers: a handler that interrupts the holder waits for ever.
+///
+/// ```
+/// use expert_alloc::{ExpertHeap, fixed::SpinLock};
+///
+/// static HEAP: ExpertHeap<SpinLock> = ExpertHeap::empty();        // the default
+/// ```
 pub type SpinLock = spin::mutex::SpinMutex<()>;
 
 #[cfg(feature = "critical-section")]
@@ -16,14 +22,20 @@ mod section {
     use critical_section::RestoreState;
 
     /// A critical section while the lock is held: for firmware whose interrupt
-    /// handlers allocate. What a critical section is, the program says, by the
+    /// handlers allocate. The program decides what a critical section is, by the
     /// implementation of the `critical-section` crate that it links.
+    ///
+    /// ```
+    /// use expert_alloc::{ExpertHeap, fixed::CriticalSectionLock};
+    ///
+    /// static HEAP: ExpertHeap<CriticalSectionLock> = ExpertHeap::empty();
+    /// ```
     pub struct CriticalSectionLock {
-        /// L1 read and written within a critical section only.
+        /// - SECTION1 this is read and written within a critical section only.
         held: Cell<Option<RestoreState>>,
     }
 
-    // SAFETY: L1.
+    // SAFETY: SECTION1.
     unsafe impl Sync for CriticalSectionLock {}
 
     // SAFETY: a critical section excludes every other one, and `held` tells
@@ -37,8 +49,8 @@ mod section {
         #[inline]
         fn lock(&self) {
             while !self.try_lock() {
-                // Only a caller who holds the lock already comes here, and
-                // the engine is none: it calls nobody while it holds it.
+                // Only a caller that already holds the lock comes here. The engine
+                // never does: it calls no other code while it holds the lock.
                 core::hint::spin_loop();
             }
         }

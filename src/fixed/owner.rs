@@ -1,13 +1,13 @@
-//! What the engine keeps of an owner, and how a block's tag leads back there.
+//! The engine's part of an owner, and the way from a block's tag to it.
 //!
-//! A tag is the slot of the owner's key. Who has which slot, the expert layer
-//! knows; it tells the engine through a [`Directory`], so that no table of
-//! owners has to be kept twice in little memory.
+//! A tag is the slot of the owner's key. The expert layer knows which owner has which
+//! slot and tells the engine through a [`Directory`], so that little memory does not
+//! have to hold the table of owners twice.
 //!
-//! - W1 an owner's counts are changed under the engine's lock only; they are
+//! - OWNER1 an owner's counts are changed under the engine's lock only; they are
 //!   atomic so that they can be, without being exclusive, `Relaxed` because the
 //!   lock orders them.
-//! - W2 `allocations - frees` is the number of the owner's live blocks, and
+//! - OWNER2 `allocations - frees` is the number of the owner's live blocks, and
 //!   `bytes` the sum of their sizes, headers included.
 
 use super::header::HEADER;
@@ -16,27 +16,27 @@ use crate::engine::Usage;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-/// Who has which slot.
+/// The owners by their slots.
 ///
 /// # Safety
 ///
 /// - S1 a slot that [`find`](Self::find) has found once is found, with the
 ///   same account and owner, for as long as blocks with its tag exist.
 pub unsafe trait Directory: Send + Sync {
-    /// Who has this slot, which is not the host's; `None` for one that nobody
-    /// ever had.
+    /// The owner with this slot, which is not the host's; `None` for a slot that was
+    /// never taken.
     fn find(&self, slot: usize) -> Option<Entry<'_>>;
 
-    /// Calls `f` for everyone in the directory.
+    /// Calls `f` for every owner in the directory.
     #[cfg(feature = "testing")]
     fn for_each(&self, f: &mut dyn FnMut(&Owner));
 }
 
-/// What a directory knows of an owner.
+/// An entry of a directory: one owner.
 pub struct Entry<'a> {
     /// The key; `None` once it is no longer valid.
     pub key: Option<ExpertKey>,
-    /// What the owner's blocks are charged to.
+    /// The account that the owner's blocks are charged to.
     pub account: &'a Account,
     /// The engine's own counts.
     pub owner: &'a Owner,

@@ -10,10 +10,10 @@
 //!
 //! The node in front links the regions to each other; the end mark is the
 //! header of a live block of size 0, so that no block ever merges past it. Its
-//! second word is no label: it takes what is written to no block (X4).
+//! second word is no label: it takes writes that are for no block (INDEX4).
 //!
-//! - R1 a node is written once and stays as it is; nothing else writes to it.
-//! - R2 `first < end`, and both are addresses of headers.
+//! - REGION1 a node is written once and stays as it is; nothing else writes to it.
+//! - REGION2 `first < end`, and both are addresses of headers.
 
 use core::ptr::NonNull;
 
@@ -29,8 +29,8 @@ pub struct Node {
 
 const NODE: usize = size_of::<Node>();
 
-/// What a region has that no block can use, in bytes at most: node and end mark, and
-/// what is before and behind them for the sake of alignment.
+/// The most bytes of a region that no block can use: node and end mark, and the bytes
+/// before and behind them that alignment costs.
 #[cfg(feature = "testing")]
 pub const LOST: usize = NODE + HEADER + 2 * (GRANULE - 1);
 
@@ -42,8 +42,8 @@ const _: () = {
     assert!(align_of::<Node>() <= HEADER);
 };
 
-/// Where a node, or an end mark, may stand so that the payload of a header
-/// behind it is a multiple of [`GRANULE`].
+/// The next address for a node, or an end mark, at which the payload of a header behind
+/// it is a multiple of [`GRANULE`].
 const fn round_up(address: usize) -> Option<usize> {
     match address.checked_add(HEADER + NODE + GRANULE - 1) {
         Some(payload) => Some((payload & !(GRANULE - 1)) - HEADER - NODE),
@@ -51,7 +51,7 @@ const fn round_up(address: usize) -> Option<usize> {
     }
 }
 
-/// Where the node of a region stands, and how many bytes its blocks have.
+/// The address of a region's node, and the number of bytes of its blocks.
 #[derive(Clone, Copy)]
 pub struct Place {
     node: usize,
@@ -59,7 +59,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Where the end mark stands.
+    /// The address of the end mark.
     pub const fn end(self) -> usize {
         self.node + NODE + self.size
     }
@@ -70,7 +70,7 @@ pub struct Regions {
     newest: Option<NonNull<Node>>,
 }
 
-// SAFETY: R1 makes nodes constant data, which any thread may read.
+// SAFETY: REGION1 makes nodes constant data, which any thread may read.
 unsafe impl Send for Regions {}
 
 /// A region as the blocks in it: from the first up to the end mark.
@@ -103,9 +103,8 @@ impl Regions {
         (skipped, if left > most { most } else { left })
     }
 
-    /// Where the node of a region in `len` bytes from `start` stands, and how many
-    /// bytes its blocks have, as many as one block can have at most; `None` where
-    /// there is no room for one.
+    /// The layout of a region in `len` bytes from `start`, with at most as many bytes for
+    /// blocks as one block can have; `None` where there is no room for a block.
     pub fn measure(start: usize, len: usize) -> Option<Place> {
         let node = round_up(start)?;
         let room = len.checked_sub(node.checked_sub(start)?)?;
@@ -153,10 +152,10 @@ impl Regions {
         let mut link = self.newest;
         core::iter::from_fn(move || {
             let node = link?;
-            // SAFETY: R1.
+            // SAFETY: REGION1.
             let Node { next, end } = unsafe { node.read() };
             link = next;
-            // SAFETY: R2; the iterators are used under the store's lock.
+            // SAFETY: REGION2; the iterators are used under the store's lock.
             let first = unsafe { Block::at(node.addr().get() + NODE) };
             Some(Span { first, end })
         })

@@ -1,8 +1,8 @@
 //! Requests: blocks and owners together, under the engine's lock. Every change
 //! of a block is charged, or refunded, in the same step.
 //!
-//! - Q1 the accounts of a heap, and all owners' counts, change here only.
-//! - Q2 a block's charge is its size with its header; a request that is
+//! - CHARGE1 the accounts of a heap, and all owners' counts, change here only.
+//! - CHARGE2 a block's charge is its size with its header; a request that is
 //!   refused has changed nothing but the count of refusals.
 
 use super::block::Block;
@@ -18,20 +18,20 @@ use crate::key::ExpertKey;
 /// A request for memory: for whom, and of which heap.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
-    /// Who pays.
+    /// The account that is charged.
     pub who: Who<'a, Owner>,
-    /// Which heap of theirs the block is in.
+    /// The kind of block.
     pub kind: Kind,
     /// The bytes asked for.
     pub asked: usize,
-    /// What the payload's address is a multiple of; a power of two.
+    /// The alignment of the payload's address: a power of two.
     pub align: usize,
 }
 
 /// How the block for a request is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// As most are: [`Index::find_fast`].
+    /// The common way: [`Index::find_fast`].
     Plain,
     /// With a multiple of more than [`GRANULE`]: [`Index::find_aligned`].
     Aligned,
@@ -71,8 +71,8 @@ impl Store {
         self.mark(block.label(self.salt).tag(), kind)
     }
 
-    /// Allocates a block in the way that its request goes mostly: nothing to search, or
-    /// to refuse. `None`, with nothing changed, for all others.
+    /// Allocates a block in the common case: nothing to search, nothing to refuse.
+    /// `None`, with nothing changed, in all other cases.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     #[cfg_attr(target_pointer_width = "32", inline(never))]
     pub fn allocate(&mut self, way: Way, request: Request<'_>) -> Option<Block> {
@@ -125,9 +125,9 @@ impl Store {
         self.release(block, size);
     }
 
-    /// Makes room for `asked` bytes of a live block of the host: where it
-    /// stands, or elsewhere, the content being the caller's to move. `None`,
-    /// with nothing changed, if that is not as simple as it mostly is.
+    /// Makes room for `asked` bytes of a live block of the host in the common case:
+    /// where it stands, or elsewhere, and then the caller moves the content. `None`,
+    /// with nothing changed, in all other cases.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn resize_for_host(
         &mut self,
@@ -162,10 +162,9 @@ impl Store {
         Some(block)
     }
 
-    /// Makes room for a live block that is to be resized: where it stands, or,
-    /// if it shrinks, in a [hole](Self::allocate_hole), the content being the
-    /// caller's to move. `None` if neither can be, and the block is untouched
-    /// then.
+    /// Makes room for a live block to be resized: where it stands, or, if it shrinks,
+    /// in a [hole](Self::allocate_hole), and then the caller moves the content. `None`,
+    /// with the block untouched, if neither is possible.
     #[inline(never)]
     pub fn resize_for(
         &mut self,
@@ -200,11 +199,11 @@ impl Store {
     /// Allocates out of a free block of fewer than `below` bytes, if one is at
     /// hand and the quota has room for it.
     ///
-    /// A block that shrinks much is moved there: small holes are put to use, and
-    /// large ones made. A heap whose blocks are resized at random is filled to
-    /// 98 instead of 92 % (measured), because what shrinks where it stands
-    /// breaks up memory, and nothing else mends it. Where there is
-    /// [plenty](Index::has_plenty) of memory in one piece, copies are saved.
+    /// A block that shrinks to half its size or less moves there: that uses small holes
+    /// and makes large ones. A heap whose blocks are resized at random is filled to 98
+    /// instead of 92 % (measured): a block that shrinks in place breaks up memory, and
+    /// nothing else joins it again. While there is [plenty](Index::has_plenty) of memory
+    /// in one piece, blocks stay, which saves the copies.
     #[inline(never)]
     fn allocate_hole(&mut self, request: Request<'_>, below: usize) -> Option<Block> {
         let Request { who, kind, asked, align } = request;
@@ -222,8 +221,8 @@ impl Store {
         Some(take(index, &found, mark))
     }
 
-    /// Moves a live block, with the first `kept` bytes of its content, to
-    /// where there is room for `request`, and charges the difference only.
+    /// Moves a live block, with the first `kept` bytes of its content, to a place with
+    /// room for `request`, and charges only the difference.
     pub fn relocate(
         &mut self,
         request: Request<'_>,
@@ -343,15 +342,15 @@ impl Store {
     }
 }
 
-/// Whether a block of `before` bytes stays as it is where `size` bytes are
-/// asked for: rather than that a crumb is made.
+/// Whether a block of `before` bytes stays as it is when `size` bytes are
+/// asked for, because the rest would be a crumb.
 #[inline(always)]
 fn is_close(size: usize, before: usize) -> bool {
     before.wrapping_sub(size) < MIN_BLOCK
 }
 
-/// Whether a block of `before` bytes that shrinks to `size` may move: what is
-/// copied is less than what becomes free.
+/// Whether a block of `before` bytes that shrinks to `size` may move: the move copies
+/// fewer bytes than it frees.
 #[inline(always)]
 fn is_hole_worth_it(size: usize, before: usize) -> bool {
     size <= before / 2
@@ -361,9 +360,8 @@ fn without_headers(taken: Taken) -> Taken {
     Taken { bytes: taken.bytes.wrapping_sub(taken.blocks.wrapping_mul(HEADER)), ..taken }
 }
 
-/// Why there is no free block for a request, of which `bytes` would have to be
-/// charged. Of two reasons the quota is the one that the expert can do
-/// something about.
+/// Why there is no free block for a request that would charge `bytes`. If both quota
+/// and memory are exhausted, the answer is the quota, which the expert can act on.
 fn why_not(request: Request<'_>, bytes: usize) -> Error {
     if has_room(request, bytes) { Error::OutOfMemory } else { Error::QuotaExceeded }
 }
@@ -376,7 +374,7 @@ fn has_room(request: Request<'_>, bytes: usize) -> bool {
 }
 
 /// The size of a block that had `before` bytes, needs `size`, and can have
-/// `whole`: with what would be a crumb, if the quota has room for that too.
+/// `whole`: with the rest that would be a crumb, if the quota has room for it too.
 fn affordable(request: Request<'_>, before: usize, size: usize, whole: usize) -> usize {
     let fitted = fitted(size, whole);
     if !CRUMBS || has_room(request, fitted.saturating_sub(before)) { fitted } else { size }
@@ -395,7 +393,7 @@ fn charge(request: Request<'_>, bytes: usize) -> Result<(), Error> {
     Err(Error::QuotaExceeded)
 }
 
-/// Charges, or refunds, what a block changes from `before` bytes to `after`.
+/// Charges, or refunds, the difference when a block goes from `before` bytes to `after`.
 fn recharge(request: Request<'_>, before: usize, after: usize) -> Result<(), Error> {
     if after > before {
         charge(request, after - before)?;

@@ -1,16 +1,16 @@
 //! The block store: a TLSF heap over any number of regions, in which every
-//! block says whose it is. It knows tags, no accounts and no locks.
+//! block carries its owner's tag. It knows tags, but no accounts and no locks.
 //!
 //! Allocating, freeing and resizing take a bounded number of steps, however
-//! many blocks there are. What walks over blocks is in `walk.rs`.
+//! many blocks there are. The functions that walk over blocks are in `walk.rs`.
 //!
-//! - F1 each region is tiled: from its first block to its end mark, each
+//! - STORE1 each region is tiled: from its first block to its end mark, each
 //!   block begins where the one before it ends, and has a valid header.
-//! - F2 no two neighbours are both free.
-//! - F3 a header has the mark "the block before is free" iff it is, and then
+//! - STORE2 no two neighbours are both free.
+//! - STORE3 a header has the mark "the block before is free" iff it is, and then
 //!   the last word before the header is that block's size.
-//! - F4 the indexes hold the free blocks (X2).
-//! - F5 the header of every live block passes its check (H3).
+//! - STORE4 the indexes hold the free blocks (INDEX2).
+//! - STORE5 the header of every live block passes its check (HEAD3).
 
 use core::ptr::NonNull;
 
@@ -23,12 +23,12 @@ use super::windows::Windows;
 use crate::engine::Kind;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-/// What a live block's header says besides its size.
+/// The part of a live block's header besides its size.
 #[derive(Clone, Copy)]
 pub struct Mark {
-    /// Whose it is.
+    /// The owner's tag.
     pub tag: Tag,
-    /// Which of the owner's heaps it is in.
+    /// The kind of block.
     pub kind: Kind,
     /// The heap's.
     pub salt: Salt,
@@ -42,7 +42,7 @@ pub struct Store {
     pub(super) salt: Salt,
 }
 
-// SAFETY: blocks are reached through the store only (B2), and the regions'
+// SAFETY: blocks are reached through the store only (BLOCK2), and the regions'
 // memory belongs to no thread.
 unsafe impl Send for Store {}
 
@@ -93,14 +93,14 @@ impl Store {
         unsafe { self.free.serve(start, Link::to_address(end)) };
         // SAFETY: S1, as before.
         let start = unsafe { start.add(cost) };
-        // SAFETY: S1; nobody else has what is left.
+        // SAFETY: S1; the rest of the memory is used by nothing else.
         let (block, size, used) = unsafe { self.regions.add(start, len - cost) }?;
         self.free.of(block).insert(block, size);
         Some((size, cost + used))
     }
 
-    /// Makes what was found live, and gives back what is left over before and
-    /// behind. Nothing may have changed since it was found.
+    /// Makes the block that was found a live one, and gives back the rests before and
+    /// behind it. Nothing may have changed since it was found.
     #[inline(never)]
     pub fn take(&mut self, found: &Found, mark: Mark) -> Block {
         take(self.free.of(found.block), found, mark)
@@ -162,7 +162,7 @@ impl Store {
         self.swallow(previous);
         block.erase();
         let (from, to) = (block.payload(), previous.payload());
-        // SAFETY: both are in one region (F1); `kept` bytes fit behind each,
+        // SAFETY: both are in one region (STORE1); `kept` bytes fit behind each,
         // since neither the old payload nor the new is shorter.
         unsafe { from.copy_to(to, kept) };
         settle(self.free.of(previous), previous, size, whole - size);
@@ -189,8 +189,9 @@ impl Store {
     }
 }
 
-/// How many heaps had memory before, about: two at a time may get one number, but
-/// have not the same memory. A load and a store, for every target has those.
+/// About how many heaps had memory before. Two heaps may get the same number at the same
+/// time, but they have different memory. A load and a store, because every target has
+/// these.
 fn count_heap() -> usize {
     static HEAPS: AtomicUsize = AtomicUsize::new(0);
     let count = HEAPS.load(Relaxed).wrapping_add(1);
@@ -253,9 +254,9 @@ pub fn take(index: &mut Index, found: &Found, mark: Mark) -> Block {
     taken
 }
 
-/// Makes the `rest` bytes behind a block of `size` bytes a free block, or tells
-/// the next block that there is none. Where there is one, the block behind it
-/// knows already that a free one ends there.
+/// Makes the `rest` bytes behind a block of `size` bytes a free block, or clears the
+/// mark of the next block if there is no rest. The block behind a rest already has the
+/// mark.
 #[cfg_attr(target_pointer_width = "64", inline(always))]
 fn settle(index: &mut Index, block: Block, size: usize, rest: usize) {
     let behind = block.skip(size);
@@ -267,8 +268,8 @@ fn settle(index: &mut Index, block: Block, size: usize, rest: usize) {
     }
 }
 
-/// The size of a block of which `size` bytes are needed and `whole` can be
-/// had: rather than leave a crumb, all.
+/// The size of a block of which `size` bytes are needed and `whole` are available: all
+/// of them, if the rest would be a crumb.
 #[inline(always)]
 pub fn fitted(size: usize, whole: usize) -> usize {
     if whole - size < MIN_BLOCK { whole } else { size }

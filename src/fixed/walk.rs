@@ -1,6 +1,6 @@
-//! From an address to its block, and from an owner to all of its blocks: the
-//! store has no lists of either, so an untrusted address is tested, and an
-//! owner's blocks are found by a walk in address order.
+//! From an address to its block, and from an owner to all of its blocks. The store
+//! keeps no list for either: it tests an untrusted address, and finds an owner's
+//! blocks by a walk in address order.
 
 use super::block::Block;
 use super::header::{GRANULE, HEADER, Tag};
@@ -8,9 +8,9 @@ use super::store::Store;
 use crate::engine::{Kind, Taken};
 
 impl Store {
-    /// The live block whose payload begins at `address`, whatever address is
-    /// passed: in bounded time, and without a look outside of the regions.
-    /// The block's own header has to pass its check, and so has the next.
+    /// The live block whose payload begins at `address`, for any address: in bounded
+    /// time, and without reading outside of the regions. The block's own header must
+    /// pass its check, and the next one too.
     pub fn at(&self, address: usize) -> Option<Block> {
         let header = address.checked_sub(HEADER)?;
         let span = self.regions.around(header)?;
@@ -35,9 +35,9 @@ impl Store {
         (fits && !after.is_previous_free()).then_some(block)
     }
 
-    /// The live block whose payload `address` points to or into, whatever
-    /// address is passed. Walks the region up to there, from header to header: no
-    /// content of a block is taken for one.
+    /// The live block whose payload `address` points to or into, for any address. Walks
+    /// the region up to there, from header to header, so that it never takes a block's
+    /// content for a header.
     pub fn around(&self, address: usize) -> Option<Block> {
         let span = self.regions.around(address)?;
         let mut block = span.first;
@@ -77,7 +77,7 @@ impl Store {
         loop {
             let block = first.skip(size);
             let more = block.size();
-            // The label of an end mark is none (X4).
+            // The label of an end mark is none (INDEX4).
             if block != end && block.is_of(tag, kind, self.salt) {
                 taken.blocks += 1;
                 taken.bytes += more;

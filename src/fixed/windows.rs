@@ -1,9 +1,9 @@
 //! The indexes of a heap, one for each window that it has regions in: nearly
 //! always one.
 //!
-//! - N1 no two indexes have the same window, and each region's window has one.
-//! - N2 all but the first lie in memory that a region gave up for them, and are
-//!   never taken away.
+//! - WINDOW1 no two indexes have the same window, and each region's window has one.
+//! - WINDOW2 all indexes except the first lie in memory that a region gave up for them,
+//!   and are never removed.
 
 use core::ptr::NonNull;
 
@@ -11,7 +11,7 @@ use super::block::Block;
 use super::index::{Found, Index};
 use super::link::{Link, WIDE, Window};
 
-/// What a region gives up for an index, as documented.
+/// How many bytes a region gives up for an index, as documented.
 const _: () = assert!(size_of::<Index>() + align_of::<Index>() <= 800);
 
 /// All free blocks of a heap.
@@ -43,8 +43,8 @@ impl Windows {
     fn others<'a>(&self, window: Window) -> Option<&'a mut Index> {
         let mut more = self.first.more;
         loop {
-            // SAFETY: N2; each index is referred to once at a time, because
-            // who refers to one has the store to itself.
+            // SAFETY: WINDOW2; each index is referred to once at a time, because
+            // a reference to one exists only under the store's lock.
             let index = unsafe { more?.as_mut() };
             if index.window() == window {
                 return Some(index);
@@ -113,7 +113,7 @@ impl Windows {
         let mut count = self.first.check(regions)?;
         let mut more = self.first.more;
         while let Some(index) = more {
-            // SAFETY: N2; the store is borrowed.
+            // SAFETY: WINDOW2; the store is borrowed.
             let index = unsafe { index.as_ref() };
             count += index.check(regions)?;
             more = index.more;

@@ -11,7 +11,7 @@ const READ_AND_WRITE: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
 /// The mapping that `mmap` gives for `bytes`: at `address`, if that is not null and
 /// nothing is there; otherwise wherever the system likes.
 fn map_near(address: usize, bytes: usize, access: libc::c_int) -> Option<NonNull<u8>> {
-    // Not `MAP_NORESERVE`: what is beyond all memory is to be refused now, not to
+    // Not `MAP_NORESERVE`: the system must refuse a size beyond all memory now, not
     // end the process when it is used.
     let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
     let wish = ptr::without_provenance_mut(address);

@@ -1,4 +1,4 @@
-//! What all test programs share: the heap under test is the global allocator.
+//! The part that all test programs share: the heap under test is the global allocator.
 
 use expert_alloc::ExpertAlloc;
 

@@ -1,4 +1,4 @@
-//! Edges of what the experts define, each with figures known by hand.
+//! Edge cases of the experts' definitions, each with figures known by hand.
 
 use serde_json::Value;
 
@@ -77,7 +77,7 @@ fn ends_and_ports_that_are_used_again() {
     figures(&report, "average-server-response-time", &[("responses", 2), ("mean_ns", 1_000)]);
 }
 
-/// Nobody acknowledges what is missing, so it is waited for, but not for ever.
+/// Nobody acknowledges the missing bytes, so the expert waits for them, but not for ever.
 #[test]
 fn a_gap_that_is_never_filled() {
     let send = |index: u32| segment(CLIENT, SERVER, index * 10, Some(1), "", b"ten bytes.");
@@ -212,7 +212,7 @@ fn lengths_left_to_the_network_card() {
     }
 }
 
-/// What was not captured is zero, also where the memory was used before.
+/// Bytes that were not captured are zero, also where the memory was used before.
 #[test]
 fn payload_that_was_not_captured() {
     let request = segment(CLIENT, SERVER, 100, Some(1), "", b"requested!");

@@ -1,4 +1,4 @@
-//! Experts that go wrong: what becomes of them, of their memory, and of the
+//! Experts that go wrong: the effects on them, on their memory, and on the
 //! others.
 
 use serde_json::Value;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::captures;
 use crate::program::{self, EXPERTS, expert, experts};
 
-/// The three ways to go wrong, and what the report calls each.
+/// The three ways to go wrong, and the word of the report for each.
 const FAULTS: [(&str, &str); 3] =
     [("--fail", "failed"), ("--overrun", "over-quota"), ("--terminate", "terminated")];
 
@@ -92,7 +92,7 @@ fn a_failed_expert_leaves_what_it_had_half_way() {
 }
 
 /// Every batch of frames costs an expert at least one allocation, so that it
-/// can notice that it is to stop.
+/// can notice that it must stop.
 #[test]
 fn who_goes_wrong_does_so_half_way() {
     let sound = program::json(&["--quota", "4", "--frames", "60000"]);

@@ -205,7 +205,7 @@ fn frames_cut_by_the_snap_length() {
     for name in ["property-distribution", "tcp-retransmit", "average-server-response-time"] {
         assert_eq!(expert(&report, name)["result"], expert(&whole, name)["result"], "{name}");
     }
-    // What was not captured is zero to Protocol Coalesce.
+    // Bytes that were not captured are zero to Protocol Coalesce.
     let mut blank = frames;
     for frame in &mut blank {
         let captured = frame.bytes.len().min(96);
@@ -259,7 +259,7 @@ fn damaged_frames_are_counted() {
         }
         frames.push(captures::Captured::whole(time, bytes));
     }
-    // What the oracle cannot read: extension headers, and tags within tags.
+    // Headers that the oracle cannot read: extension headers, and tags within tags.
     frames.retain(|frame| {
         let packet = packet::parse(frame);
         let extended =

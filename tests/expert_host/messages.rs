@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::packet::{FIN, Packet, RST};
 use crate::streams::{self, Dialogue, Event};
 
-/// What came of a capture's messages and datagrams.
+/// The outcome of a capture's messages and datagrams.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Coalesced {
     pub fragments: u64,
@@ -69,7 +69,7 @@ fn datagrams(packets: &[Packet], sum: &mut Coalesced) {
     sum.incomplete_datagrams += open.len() as u64;
 }
 
-/// One direction: what came, what was taken of it, the message under way.
+/// One direction: the bytes that came, those that were taken, the message under way.
 #[derive(Default)]
 struct Side<'a> {
     pile: Vec<&'a Event<'a>>,

@@ -1,4 +1,4 @@
-//! What the experts are to find, computed in the most straightforward way:
+//! The results that the experts must find, computed in the most straightforward way:
 //! sorted maps of plain counts, and a flag for every single byte of a stream.
 
 use std::cmp::Reverse;

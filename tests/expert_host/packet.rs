@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::captures::Captured;
 
-/// What the oracle knows of a frame.
+/// A frame, as the oracle reads it.
 #[derive(Clone, Debug, Default)]
 pub struct Packet {
     pub time: u64,
@@ -117,7 +117,7 @@ fn ipv4(bytes: &[u8], packet: &mut Packet) -> Option<()> {
         // Left to the network card.
         0 => transport(&bytes[header..], packet),
         total if total < header || total > bytes.len() => {
-            // What there is still names its protocols.
+            // The bytes that are there still name its protocols.
             let _ = transport(&bytes[header..], packet);
             None
         }
@@ -201,7 +201,7 @@ fn transport(bytes: &[u8], packet: &mut Packet) -> Option<()> {
     Some(())
 }
 
-/// What the ports say, lower one first: IANA's registry, and custom.
+/// The protocol of the ports, lower one first: IANA's registry, and custom.
 fn application(packet: &Packet) -> Option<&'static str> {
     let (one, other) = packet.ports?;
     let known = |port: u16| {

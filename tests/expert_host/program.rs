@@ -1,4 +1,4 @@
-//! Runs the example and reads what it prints.
+//! Runs the example and reads its output.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ fn path() -> &'static Path {
     })
 }
 
-/// Whether the executable is there, and newer than what it is made of.
+/// Whether the executable is there, and newer than its sources.
 fn is_up_to_date(path: &Path) -> bool {
     let changed = |path: &Path| fs::metadata(path).and_then(|data| data.modified()).ok();
     let Some(built) = changed(path) else { return false };

@@ -189,7 +189,7 @@ fn every_property_agrees_with_the_oracle() {
 
 /// A request of 3 bytes; an answer of 6 whose second segment comes first, whose
 /// first is sent twice; a keep-alive; a request of 2 whose answer of 4 the
-/// capture has lost, but for the acknowledgment.
+/// capture has lost, except for the acknowledgment.
 #[test]
 fn a_small_connection_gives_the_figures_known_by_hand() {
     let (client, server) = ((1, 50_000), (200, 80));

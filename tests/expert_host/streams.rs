@@ -16,7 +16,7 @@ pub struct Event<'a> {
     pub packet: &'a Packet,
     /// Where its payload begins in its direction's stream.
     pub position: i64,
-    /// What it acknowledges of the other direction's, if that has sent.
+    /// The acknowledged position in the other direction's bytes, if that has sent.
     pub acknowledged: Option<i64>,
 }
 

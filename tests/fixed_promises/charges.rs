@@ -67,12 +67,12 @@ fn what_moves_keeps_its_content_and_leaves_nothing() {
     }
 }
 
-/// A quota with room for the difference only, without what would be kept behind.
+/// A quota with room for the difference only, without the bytes that would be kept behind.
 #[test]
 fn a_block_that_moves_to_be_aligned_needs_quota_for_no_more_than_its_size() {
     for round in 0..4 {
         let heap = heap(64 << 10);
-        // Each makes what would be kept behind 64 bytes less.
+        // Each reduces the bytes that would be kept behind by 64.
         for _ in 0..round {
             // SAFETY: the layout is not of size 0.
             assert!(!unsafe { heap.alloc(layout(24, 64)) }.is_null());

@@ -1,4 +1,4 @@
-//! What is done while the lock is held, and what is not (E2, E3): with a lock that has
+//! What is done while the lock is held, and what is not (LOCKED2, LOCKED3): with a lock that has
 //! hooks.
 
 use std::alloc::GlobalAlloc;
@@ -22,7 +22,7 @@ thread_local! {
 }
 
 fn call_hook(taking: bool) {
-    // What the hook does to the heap calls no hook.
+    // The hook's own calls to the heap call no hook.
     let hook = HOOK.try_with(|hook| hook.borrow_mut().take()).ok().flatten();
     if let Some(mut hook) = hook {
         hook(taking);

@@ -64,7 +64,7 @@ fn fill<R: RawMutex + Send + Sync>(heap: &ExpertHeap<R>) {
     }
 }
 
-/// What is charged is what is held, headers included.
+/// The charge is the size of all blocks, headers included.
 fn assert_charged(stats: Stats) {
     assert_eq!(stats.charged_bytes, stats.live_bytes + 8 * stats.live_blocks, "{stats:?}");
     assert!(stats.peak_bytes >= stats.charged_bytes, "{stats:?}");

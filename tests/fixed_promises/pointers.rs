@@ -22,7 +22,7 @@ fn stale_pointers_into_new_blocks_are_found_out() {
     heap.check().unwrap();
     // SAFETY: a live block with its layout.
     unsafe { expert.allocator().deallocate(block, both) };
-    // The same by the end of an expert whose slot is another's then.
+    // The same by the end of an expert whose slot another expert takes then.
     let wall = heap.expert("wall").register().unwrap();
     let [first, second] = [(); 2].map(|()| expert.alloc(88).unwrap());
     wall.alloc(88).unwrap();
@@ -39,7 +39,7 @@ pub struct OldHeader {
     /// The payload that was behind it.
     pub block: *mut u8,
     pub header: *mut [u32; 2],
-    /// What it was.
+    /// The header before.
     pub copy: [u32; 2],
     /// The payload of the block that came next, in the same block now.
     pub last: *mut u8,
@@ -68,7 +68,7 @@ fn an_old_header_that_leads_to_no_free_block_is_none() {
     let expert = heap.expert("forger").register().unwrap();
     let OldHeader { block, header, copy, last } = old_header(&expert);
     let next = last.wrapping_sub(8).cast::<u32>();
-    // The last of them is all right but for a size that no block has.
+    // The last of them is right except for its size, which no block has.
     let impossible = if usize::BITS == 64 { 40 } else { 60 };
     let forgeries = [(64, 64, 0), (64, 0, 1), (64, 32, 1), (impossible, impossible, 1)];
     for (size, footer, behind) in forgeries {

@@ -6,7 +6,7 @@ use expert_alloc::ExpertHeap;
 
 use crate::take;
 
-/// What a region has that no block can use, in bytes at most.
+/// The most bytes of a region that no block can use.
 pub const LOST: usize = if usize::BITS == 64 { 86 } else { 30 };
 
 #[test]
@@ -26,8 +26,8 @@ fn memory_need_not_be_zero() {
     heap.check().unwrap();
 }
 
-/// Node, end mark, and the smallest block: at the right place so much is enough, and
-/// at any with what is lost at most.
+/// The smallest region that has a block: node, end mark and the smallest block at the
+/// right address, and the most that can be lost beside the block at any address.
 #[test]
 fn the_smallest_region_has_a_block() {
     let (smallest, block) = if usize::BITS == 64 { (16 + 8 + 32, 32) } else { (8 + 8 + 16, 16) };

@@ -6,10 +6,10 @@ use crate::pointers::{OldHeader, old_header};
 use crate::regions::LOST;
 use crate::{fill, give, heap, resize, take};
 
-/// Half of what is mapped on each side of a border of two windows, in bytes.
+/// Half of the mapped bytes, on each side of a border of two windows.
 const HALF: usize = 64 << 10;
 
-/// `len` bytes that nobody else has, from `before` bytes before a border of two windows.
+/// `len` bytes of this test alone, from `before` bytes before a border of two windows.
 fn map(before: usize, len: usize) -> *mut u8 {
     let map = |n: usize| {
         let at = std::ptr::without_provenance_mut((n << 32) - before);

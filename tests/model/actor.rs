@@ -22,7 +22,7 @@ const SCOPES: usize = 8;
 /// Scopes that were forgotten, at most, on one thread: they last.
 const FORGOTTEN: usize = 8;
 
-/// Who is meant to own what a thread allocates.
+/// The intended owner of a thread's allocations.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Current {
     Host,

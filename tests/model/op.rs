@@ -32,7 +32,7 @@ pub enum Op {
     Wild { which: usize, kind: usize, offset: usize, seat: usize },
     /// A raw block changes hands.
     Transfer { which: usize, seat: usize },
-    /// Whose is it?
+    /// Asks for the owner.
     Look { which: usize, offset: usize },
     /// Leaves a block to whichever thread takes it.
     Give { which: usize },

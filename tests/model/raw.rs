@@ -157,7 +157,7 @@ impl Actor<'_> {
         }
     }
 
-    /// Also forgets what went with its expert.
+    /// Also forgets the blocks that went with their expert.
     fn is_live_raw(&self, address: usize) -> bool {
         self.world.raw.lock().unwrap().contains(&address)
     }

@@ -1,4 +1,4 @@
-//! What the model knows of a block, and the pattern that it writes into it.
+//! The model's record of a block, and the pattern that it writes into it.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -60,7 +60,7 @@ impl Block {
         }
     }
 
-    /// Checks what the pattern covers of the first `upto` bytes.
+    /// Checks the pattern in the first `upto` bytes.
     pub fn check_upto(&self, upto: usize) {
         self.check_moved(self.start, upto);
     }

@@ -1,4 +1,4 @@
-//! What all threads of a run share: the experts and the mailbox.
+//! The state that all threads of a run share: the experts and the mailbox.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -100,7 +100,7 @@ impl World {
         self.seats[seat].fates.read().unwrap().get(incarnation).copied().unwrap_or(false)
     }
 
-    /// Seats an expert, if the seat is free and nobody is using it.
+    /// Seats an expert, if the seat is free and not in use.
     pub fn register(&self, seat: usize, quota: usize, parent: usize, refuse: bool) {
         let Ok(mut place) = self.seats[seat].expert.try_write() else { return };
         if place.is_some() || self.seats[seat].ended.load(SeqCst) == INCARNATIONS {
@@ -129,7 +129,7 @@ impl World {
         }
     }
 
-    /// Ends the expert of a seat, if nobody is using it.
+    /// Ends the expert of a seat, if the seat is not in use.
     pub fn finish(&self, seat: usize, all: bool) {
         let here = &self.seats[seat];
         let Ok(mut place) = here.expert.try_write() else { return };

@@ -1,4 +1,4 @@
-//! What every target without an operating system has to do: a heap in `memory`,
+//! The tour of every target without an operating system: a heap in `memory`,
 //! an expert that leaks, one that overruns its quota, one that frees what is not
 //! its own; then the shadow model in the same memory. `None` where all is well.
 

@@ -316,7 +316,7 @@ impl Shadow<'_> {
     }
 
     /// Ends everyone and frees the rest: each region is one free block again,
-    /// but for the engine's table.
+    /// except for the engine's table.
     fn empty(&mut self, heap: &Heap<'_>) -> Step {
         for patron in 0..PATRONS {
             self.end(heap, patron, PATRONS)?;

@@ -28,7 +28,7 @@ struct Block {
     account: NonNull<Account>,
     kind: Kind,
     layout: Layout,
-    /// What it is to be freed with: smaller after a shrink in place.
+    /// The layout for freeing it: smaller after a shrink in place.
     given: Layout,
 }
 
@@ -311,6 +311,7 @@ impl Sealed for MockHome {}
 // SAFETY: S1 and S2: one registry for each mock, leaked. S3: `drain` waits for the count.
 unsafe impl Home for MockHome {
     type Engine = Self;
+    type Text = crate::expert::owned_name::NameCopy;
     type Name = OwnedName;
     type Pin = MockPin;
 

@@ -73,8 +73,8 @@ impl Shadow<'_> {
         self.place(heap, slot, Live { at, size, align, kind, patron, content })
     }
 
-    /// What a new block of `size` bytes at `at` is to hold: often what looks
-    /// like headers, if there is room for some.
+    /// The content for a new block of `size` bytes at `at`: often words that look like
+    /// headers, if there is room for some.
     fn content(&mut self, at: NonNull<u8>, size: usize) -> Content {
         match self.random.below(8) {
             0 => {

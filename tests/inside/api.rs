@@ -13,8 +13,9 @@ use crate::error::Error;
 use crate::expert::home::Home;
 use crate::expert::life::{self, Fate};
 use crate::expert::mock::MockHome;
-use crate::expert::report::{self, Report};
+use crate::expert::report;
 use crate::expert::slot::DETACHED;
+use crate::expert::table::Report;
 use crate::expert::visit::{State, Visit, who};
 
 type Builder<'b> = ExpertBuilder<'b, MockHome>;

@@ -1,0 +1,85 @@
+//! Every public item has an example, methods included: rustdoc's own coverage
+//! counts types only. The items are those that rustdoc finds, with all features.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+/// All but `testing`, which is not for users.
+const FEATURES: &str = "allocator-api2-04,critical-section,serde";
+
+/// rustdoc's data on the crate, in a format that is not stable yet, so
+/// the compiler is told to allow it.
+fn documentation() -> Value {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("documentation");
+    let mut cargo = Command::new(env!("CARGO"));
+    for flags in ["RUSTDOCFLAGS", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
+        cargo.env_remove(flags);
+    }
+    cargo.env("RUSTC_BOOTSTRAP", "1").current_dir(env!("CARGO_MANIFEST_DIR"));
+    cargo
+        .args(["rustdoc", "--quiet", "--lib", "--features", FEATURES, "--target-dir"])
+        .arg(&folder);
+    cargo.args(["--", "-Zunstable-options", "--output-format", "json"]);
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = fs::read_to_string(folder.join("doc/expert_alloc.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The public items below `id` that need an example: path and documentation.
+struct Items<'d> {
+    index: &'d Value,
+    seen: BTreeSet<String>,
+    found: Vec<(String, &'d str)>,
+}
+
+impl<'d> Items<'d> {
+    fn add(&mut self, id: &Value, path: &str) {
+        let Some(item) = self.index.get(id.to_string()) else {
+            return;
+        };
+        if !self.seen.insert(id.to_string()) {
+            return;
+        }
+        let (kind, inner) = item["inner"].as_object().unwrap().iter().next().unwrap();
+        let name = item["name"].as_str().unwrap_or_default();
+        let path = if path.is_empty() { name.to_string() } else { format!("{path}::{name}") };
+        let children = match kind.as_str() {
+            "use" => {
+                return self.add(&inner["id"], path.rsplit_once("::").map_or("", |(up, _)| up));
+            }
+            "module" | "trait" => &inner["items"],
+            "struct" | "enum" | "union" => &inner["impls"],
+            // The trait's documentation speaks for its implementations.
+            "impl" if !inner["trait"].is_null() => return,
+            "impl" => &inner["items"],
+            // A name that was chosen for the item it belongs to.
+            "assoc_type" | "assoc_const" => return,
+            _ => &Value::Null,
+        };
+        if kind != "impl" {
+            self.found.push((path.clone(), item["docs"].as_str().unwrap_or_default()));
+        }
+        let path = if kind == "impl" { path.trim_end_matches("::") } else { &path };
+        for child in children.as_array().into_iter().flatten() {
+            self.add(child, path);
+        }
+    }
+}
+
+#[test]
+fn every_public_item_has_an_example() {
+    let documentation = documentation();
+    let mut items =
+        Items { index: &documentation["index"], seen: BTreeSet::new(), found: Vec::new() };
+    items.add(&documentation["root"], "");
+    assert!(items.found.len() > 100, "{} items: has the format changed?", items.found.len());
+    assert!(items.found.iter().any(|(path, _)| path == "expert_alloc::Expert::finish"));
+    let bare = items.found.iter().filter(|(_, text)| !text.contains("```"));
+    let bare: Vec<&str> = bare.map(|(path, _)| path.as_str()).collect();
+    assert!(bare.is_empty(), "{} without an example: {bare:#?}", bare.len());
+}
