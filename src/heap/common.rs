@@ -47,8 +47,11 @@ const STEP: usize = 512;
 /// What an owner is charged at a time that has more than that already, in bytes.
 const LARGE_STEP: usize = 4096;
 
-/// Credit beyond this goes back to the account, in bytes; a quarter of it is kept.
+/// Credit beyond this goes back to the account, in bytes.
 const MOST_CREDIT: i32 = 8192;
+
+/// What is kept of credit that goes back, in bytes.
+const KEPT_CREDIT: i32 = 4096;
 
 /// How a request stands to the quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -291,7 +294,7 @@ pub fn settle(number: Number, line: &Line, kept: i32) {
 #[inline]
 pub fn settle_after_scope(number: Number, line: &Line) {
     if line.credit() > MOST_CREDIT {
-        settle(number, line, MOST_CREDIT / 4);
+        settle(number, line, KEPT_CREDIT);
     }
 }
 
@@ -309,24 +312,35 @@ fn fold(entry: &Entry, line: &Line) {
 /// tag taken off.
 #[inline(always)]
 pub fn count_free(number: Number, class: usize) {
-    let bytes = tags::block_bytes(class) as usize;
-    let line = thread::known().and_then(|thread| thread.ledger().opened(number));
-    match line {
-        Some(line) => {
-            line.count_free(bytes as i32);
-            if line.credit() > MOST_CREDIT {
-                settle(number, line, MOST_CREDIT / 4);
-            }
-        }
-        None => numbers::entry(number).count_free(number, bytes),
+    // Most blocks are freed where they were allocated: for their owner.
+    match thread::current().seat() {
+        Some(seat) if seat.number == number => count_free_in(seat.line, number, class),
+        _ => count_free_of_other(number, class),
+    }
+}
+
+#[inline(always)]
+fn count_free_in(line: &'static Line, number: Number, class: usize) {
+    line.count_free(tags::block_bytes(class) as i32);
+    if line.credit() > MOST_CREDIT {
+        settle(number, line, KEPT_CREDIT);
+    }
+}
+
+/// As [`count_free`], where the owner is not that of the current scope.
+#[inline(never)]
+fn count_free_of_other(number: Number, class: usize) {
+    match thread::known().and_then(|thread| thread.ledger().opened(number)) {
+        Some(line) => count_free_in(line, number, class),
+        None => numbers::entry(number).count_free(number, tags::block_bytes(class) as usize),
     }
 }
 
 /// Takes the tag of a block that its owner, or the host, frees in the thread that owns
 /// the span. `None` where the block is free already, or raw.
 #[inline(always)]
-pub fn take_own_tag(span: &Span, address: usize) -> Option<Number> {
-    let word = span.tag_word(address);
+pub fn take_own_tag(class: usize, block: NonNull<u8>) -> Option<Number> {
+    let word = tag_word(block, class);
     let number = word.load().number().filter(|number| number.kind() != Kind::Raw)?;
     word.store(Tag::NONE);
     Some(number)

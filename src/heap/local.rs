@@ -114,6 +114,18 @@ pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
         // SAFETY: S1 and S2 are handed on.
         return unsafe { free_own_tagged(header, memory) };
     }
+    // SAFETY: S1 and S2 are handed on.
+    unsafe { free_remote(header, memory) };
+}
+
+/// Frees a block whose slice's header does not say that it is this thread's. Apart, so that
+/// what is in front needs no stack.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free`].
+#[inline(never)]
+unsafe fn free_remote(header: &'static Span, memory: NonNull<u8>) {
     // S3: the first header of another thread's span, or of one just left.
     if header.thread.load(Relaxed) != 0 {
         // SAFETY: S1 is handed on.
@@ -139,12 +151,14 @@ pub const TAGGED: usize = 1;
 /// # Safety
 ///
 /// - S1, S2 as for [`free`]; `span` is the block's and this thread's.
-#[inline]
+#[inline(never)]
 unsafe fn free_own_tagged(span: &'static Span, memory: NonNull<u8>) {
-    let Some(number) = common::take_own_tag(span, memory.addr().get()) else { return refuse() };
-    common::count_free(number, span.class());
+    let class = span.class();
+    let Some(number) = common::take_own_tag(class, memory) else { return refuse() };
     // SAFETY: S1, S2.
     unsafe { free_own(span, memory) };
+    // Last, so that it ends with a jump.
+    common::count_free(number, class);
 }
 
 /// Takes the tag of a block that is freed by another thread than its span's, or in a span

@@ -426,19 +426,11 @@ impl Heap {
         let run = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
         let span = run.header();
         let size = super::size_class::size_of(class);
-        let tagged = self.is_tagged();
-        if tagged {
+        span.begin(class as u8, State::Current, size, run.start(), slices as u32, run.fresh);
+        if self.is_tagged() {
+            span.set_tagged();
             run.chunk.set_tagged();
         }
-        span.begin(
-            class as u8,
-            State::Current,
-            size,
-            run.start(),
-            slices as u32,
-            run.fresh,
-            tagged,
-        );
         for back in 1..slices {
             run.chunk.header(run.first + back).set_back(back as u16);
         }
