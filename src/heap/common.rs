@@ -125,6 +125,10 @@ pub fn allocate(
                 return blocks::allocate_at(own, class, limit);
             }
             sweep::sweep_if_worth_it();
+            if line.is_long() {
+                let entry = numbers::entry(number);
+                entry.lock(number, || fold(entry, line));
+            }
             common.allocate_slow(class)?
         }
     };
@@ -205,7 +209,10 @@ fn charge(
 ) -> Result<Option<&'static Cache>, Error> {
     let entry = numbers::entry(number);
     let bytes = size_class::size_of(class);
+    // What tending closes is not this line.
+    line.hold();
     thread::tend();
+    line.let_go();
     let mut done = charge_once(entry, number, line, bytes);
     if done == Err(Error::QuotaExceeded) {
         paths::entered(Path::Pressure);
@@ -282,6 +289,7 @@ fn charge_beyond(entry: &Entry, number: Number, line: &Line, bytes: usize) -> Re
 pub fn settle(number: Number, line: &Line, kept: i32) {
     let entry = numbers::entry(number);
     entry.lock(number, || {
+        fold(entry, line);
         if line.credit() > kept {
             let back = line.credit() - kept;
             line.add_credit(-back);
@@ -300,8 +308,7 @@ pub fn settle_after_scope(number: Number, line: &Line) {
 
 /// Keeps the counts of a line from running over. Under the entry's lock.
 fn fold(entry: &Entry, line: &Line) {
-    const MANY: u32 = 1 << 30;
-    if line.allocations() > MANY || line.frees() > MANY {
+    if line.is_long() {
         let counts = line.counts();
         entry.add(numbers::LineCounts { credit: 0, ..counts });
         line.reset_counts();

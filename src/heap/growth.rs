@@ -90,7 +90,7 @@ impl Arena {
         if chunk_map::insert(chunk).is_ok() {
             return Some(chunk);
         }
-        // There is no memory for the map, and nobody has seen the chunk.
+        // There is no memory for the map.
         self.unmap_or_strand(chunk);
         None
     }
@@ -180,9 +180,10 @@ impl Arena {
         released > 0
     }
 
-    /// Unmaps a chunk that nobody can reach any more, now or later.
+    /// Unmaps a chunk that nobody can reach any more, now or later: a part of it may have been
+    /// in the map for a moment.
     fn unmap_or_strand(&self, chunk: &'static Chunk) {
-        if !self.unmap_chunk(chunk) {
+        if !visit::nobody_else_is_pinned() || !self.unmap_chunk(chunk) {
             chunk.next.set(self.stranded.replace(Some(chunk)));
         }
     }

@@ -64,23 +64,23 @@ unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
     // SAFETY: S2; the pointer has the chunk's provenance.
     span.local.set(unsafe { FreeBlock::new(memory, span.local.get()) }.into());
     let wait = span.wait.load(Relaxed).wrapping_sub(1);
-    // Release: what was in the block, and its words, to whoever counts the free blocks.
-    span.wait.store(wait, Release);
     if wait == 0 {
-        noticed(span);
+        return noticed(span);
     }
+    // Release: what was in the block, and its words, to whoever counts the free blocks.
+    // Where this was the last one, the span may be gone the moment after.
+    span.wait.store(wait, Release);
 }
 
-/// Enough local frees have come for the span to be looked at.
+/// Enough local frees have come for the span to be looked at; the last one is not counted
+/// yet.
 #[cold]
 #[inline(never)]
 pub fn noticed(span: &'static Span) {
+    // Before the block counts as free: from then on another thread may end the span (T6).
     let _held = thread::hold();
-    // Another thread may have ended the span before the lock was had: its last block is
-    // free, and this thread has not looked at it since.
-    if span.thread.load(Relaxed) & !TAGGED != thread::token() {
-        return;
-    }
+    // Release: as in `free_own`.
+    span.wait.store(0, Release);
     let Some(cache) = span.cache() else { return };
     let local = span.local_count();
     match span.state() {

@@ -145,9 +145,9 @@ impl<'p> Work<'p> {
         let block = address.addr().checked_sub(PREFIX).ok_or(Error::InvalidPointer)?;
         let mut waited = Backoff::new();
         loop {
-            let Found { span, start, tag } =
-                lookup::find(block, pin).ok_or(Error::InvalidPointer)?;
-            let word = tag.filter(|_| start.addr().get() == block).ok_or(Error::InvalidPointer)?;
+            let found = lookup::find(block, pin).ok_or(Error::InvalidPointer)?;
+            let begins = found.start.addr().get() == block;
+            let word = found.tag.filter(|_| begins).ok_or(Error::InvalidPointer)?;
             crate::sync::delay();
             let tag = word.load();
             let number = tag.number().filter(|number| number.kind() == Kind::Raw);
@@ -167,14 +167,11 @@ impl<'p> Work<'p> {
             if !word.exchange(tag, tag.in_work()) {
                 continue;
             }
+            let Found { span, start, .. } = found;
             let work = Self { block: start, span, word, tag, number };
-            // With the tag taken, the block's span is what its tag says (TAG1). The header
-            // may have been another's before.
-            let is_same = match tag.class() {
-                Some(class) => span.class() == class,
-                None => span.start() == block,
-            };
-            if is_same {
+            // With the tag taken, it is known which block it is of: maybe another one, if the
+            // header was another's at the look. Dropped, the tag is put back.
+            if found.is_of(tag) {
                 return Ok(work);
             }
         }
