@@ -12,8 +12,10 @@
 //!   children and not yet refunded.
 //! - A3 the parent is set before the account is first charged and does not
 //!   change while anything is charged; it outlives its children.
-//! - A4 the marks are sticky until the account is opened again; `INHERITS` is
+//! - A4 the marks are sticky until the account is opened again, but for
+//!   `OVERDRAWN`, which [`forgive`](Account::forgive) takes off; `INHERITS` is
 //!   set iff there is a parent; `MARKED` is set iff any mark is.
+//! - A5 `peak` is at most `quota`, or the account is marked.
 
 use core::ptr::NonNull;
 
@@ -27,6 +29,8 @@ const OVERDRAWN: usize = MARKED | 1;
 const SEALED: usize = MARKED | 2;
 /// Mark: there is a parent whose marks count here too.
 const INHERITS: usize = MARKED | 4;
+/// Mark: the quota was lowered, so that what was once granted may be beyond it.
+const LOWERED: usize = MARKED | 8;
 
 /// In the address of an account's parent: the account is a parent itself, or was.
 const IS_PARENT: usize = 1;
@@ -91,7 +95,6 @@ impl Account {
     /// - S2 `parent` stays where it is, and an account, for as long as this
     ///   account can be charged.
     pub unsafe fn open(&self, quota: usize, soft_quota: usize, parent: Option<NonNull<Account>>) {
-        let none_if_zero = |bytes: usize| if bytes == 0 { usize::MAX } else { bytes };
         self.peak.store(0, Relaxed);
         self.refusals.store(0, Relaxed);
         self.marks.store(if parent.is_some() { INHERITS } else { 0 }, Relaxed);
@@ -103,6 +106,50 @@ impl Account {
         }
         let parent = parent.map_or(core::ptr::null_mut(), NonNull::as_ptr);
         self.parent.store(parent, Relaxed);
+    }
+
+    /// Sets the hard limit in bytes; 0 for none. What is charged stays, beyond
+    /// it or not; the next charge is asked against it.
+    pub fn set_quota(&self, bytes: usize) {
+        let quota = none_if_zero(bytes);
+        // A5, before it is broken: `charge_again_locked` trusts the peak of an
+        // unmarked account.
+        if quota < self.quota.load(Relaxed) {
+            self.marks.fetch_or(LOWERED, Relaxed);
+        }
+        self.quota.store(quota, Relaxed);
+    }
+
+    /// Sets the soft limit in bytes; 0 for none.
+    pub fn set_soft_quota(&self, bytes: usize) {
+        self.soft_quota.store(none_if_zero(bytes), Relaxed);
+    }
+
+    /// Takes off the mark that memory beyond the quota was granted, where all
+    /// that is charged here and above is within the quotas again. Whether the
+    /// account is without that mark now.
+    pub fn forgive(&self) -> bool {
+        if !self.is_overdrawn() {
+            return true;
+        }
+        if !self.chain().all(Self::is_within) {
+            return false;
+        }
+        let unmark = |marks: usize| {
+            let left = marks & !(OVERDRAWN & !MARKED);
+            Some(if left == MARKED { 0 } else { left })
+        };
+        self.marks.fetch_update(Relaxed, Relaxed, unmark).ok();
+        // Another overdraft may have come between the look and the change.
+        if !self.chain().all(Self::is_within) {
+            self.marks.fetch_or(OVERDRAWN, Relaxed);
+            return false;
+        }
+        true
+    }
+
+    fn is_within(&self) -> bool {
+        self.charged.load(Relaxed) <= self.quota.load(Relaxed)
     }
 
     /// Bytes charged now.
@@ -143,8 +190,7 @@ impl Account {
     /// Whether neither this account nor a parent is sealed or overdrawn.
     #[inline]
     pub fn is_open(&self) -> bool {
-        let marks = self.marks.load(Relaxed);
-        marks == 0 || (marks == INHERITS && self.are_parents_open())
+        self.marks.load(Relaxed) == 0 || self.is_chain_open()
     }
 
     /// A word that is 0 while the account is open and has no parent, and
@@ -363,7 +409,7 @@ impl Account {
     }
 
     #[cold]
-    fn are_parents_open(&self) -> bool {
+    fn is_chain_open(&self) -> bool {
         self.chain().all(|account| !account.is_overdrawn() && !account.is_sealed())
     }
 
@@ -387,6 +433,10 @@ impl Account {
         let before = self.charged.fetch_sub(bytes, Relaxed);
         debug_assert!(before >= bytes, "A2: refunded {bytes} of {before} bytes charged");
     }
+}
+
+fn none_if_zero(bytes: usize) -> usize {
+    if bytes == 0 { usize::MAX } else { bytes }
 }
 
 fn zero_if_none(limit: usize) -> usize {
@@ -443,6 +493,37 @@ mod tests {
         other.refund_locked(95);
         one.refund_locked(10);
         assert_eq!(parent.charged(), 0);
+    }
+
+    #[test]
+    fn a_quota_may_change_while_it_is_used() {
+        let account = opened(100, None);
+        assert_eq!(account.charge_locked(80), Ok(()));
+        account.refund_locked(60);
+        account.set_quota(50);
+        assert!(account.is_open());
+        assert_eq!(account.charge_again_locked(40), Err(Refused), "though 80 were granted once");
+        assert_eq!((account.charge_locked(31), account.charge(31)), (Err(Refused), Err(Refused)));
+        assert_eq!(account.charge(30), Ok(()));
+        account.set_quota(10);
+        assert_eq!((account.charged(), account.charge(1)), (50, Err(Refused)));
+        account.set_quota(0);
+        assert_eq!((account.quota(), account.charge(1000)), (0, Ok(())));
+        account.refund(1050);
+    }
+
+    #[test]
+    fn an_overdraft_is_forgiven_once_it_is_covered() {
+        let parent = opened(100, None);
+        let child = opened(20, Some(&parent));
+        child.overdraw(110);
+        child.set_quota(200);
+        assert!(!child.forgive() && !child.is_open(), "the parent's is not covered");
+        parent.set_quota(200);
+        assert!(child.forgive() && child.is_open());
+        child.refund(110);
+        child.seal();
+        assert!(child.forgive() && !child.is_open(), "told to stop is told to stop");
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
     /// let query = heap.expert("query").parent(&plugin).register()?;
     /// assert_eq!(query.alloc(100 << 10), Err(Error::QuotaExceeded), "the parent's");
     /// plugin.terminate();
-    /// assert_eq!(query.alloc(1), Err(Error::Terminated));
+    /// assert_eq!(query.alloc(1), Err(Error::ParentStopped));
     /// # Ok::<(), Error>(())
     /// ```
     pub fn parent(mut self, parent: &'b Expert<H>) -> Self {
@@ -118,7 +118,7 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
     /// # Errors
     ///
     /// - [`Error::TooManyExperts`], [`Error::OutOfMemory`]: no slot is left.
-    /// - [`Error::Terminated`]: the parent is to stop.
+    /// - [`Error::ParentStopped`]: the parent is to stop.
     /// - [`Error::InvalidKey`]: the parent lives in another heap.
     pub fn register(self) -> Result<Expert<H>, Error> {
         if self.parent.is_some_and(|parent| !parent.home().is_same(self.home)) {

@@ -143,7 +143,8 @@ impl<H: Home> Expert<H> {
     }
 
     /// Tells the expert to stop, for good: it may free, but raw calls,
-    /// handles and its children's are refused with [`Error::Terminated`].
+    /// handles are refused with [`Error::Terminated`], and its children's with
+    /// [`Error::ParentStopped`].
     /// What the global allocator hands out in a scope is not refused, because
     /// that would abort the process, unless the expert was made with
     /// [`refuse_overdraft`](crate::ExpertBuilder::refuse_overdraft).
@@ -319,12 +320,30 @@ impl<H: Home> Expert<H> {
     /// Refuses, and counts it, where the expert is to stop.
     #[inline]
     pub(crate) fn check_open(&self) -> Result<(), Error> {
-        let account = self.slot().account();
-        if account.is_open() {
+        if self.slot().account().is_open() {
             return Ok(());
         }
-        account.count_refusal();
-        Err(Error::Terminated)
+        self.refuse()
+    }
+
+    /// Counts a refusal and says why.
+    #[cold]
+    fn refuse(&self) -> Result<(), Error> {
+        self.slot().account().count_refusal();
+        // What was just sealed or overdrawn is not opened again, but the quota
+        // may have been raised since the look.
+        self.state().refusal().map_or(Ok(()), Err)
+    }
+
+    /// The result, but where the quota refused because the expert was told to
+    /// stop during the call: then that is the reason.
+    pub(crate) fn or_stopped<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        match result {
+            Err(Error::QuotaExceeded) => {
+                Err(self.state().refusal().unwrap_or(Error::QuotaExceeded))
+            }
+            result => result,
+        }
     }
 
     /// Gives up the value, but not the expert: it now ends by its key.

@@ -158,7 +158,7 @@ impl ExpertAlloc {
     #[must_use]
     pub fn snapshot(self) -> Snapshot {
         // What is kept for the reader is not to be charged to an expert.
-        self.as_host(|| Snapshot { experts: report::rows(self).collect() })
+        Home::as_host(self, || Snapshot { experts: report::rows(self).collect() })
     }
 
     /// The figures of one expert, or of the host; `None` for a key that is
@@ -367,5 +367,9 @@ unsafe impl Ambient for ExpertAlloc {
     #[inline]
     fn leave(self, previous: heap::Entered) {
         heap::leave(previous);
+    }
+
+    fn current(self) -> Option<ExpertKey> {
+        heap::current_key()
     }
 }

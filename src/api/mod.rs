@@ -5,6 +5,8 @@
 //!  expert_heap   the same for a heap in memory that the program gives
 //!  builder  how an expert is registered   expert  Expert itself
 //!  handle   what collections are given    scope   ambient attribution
+//!  current  who is in scope, and how that travels
+//!  quotas   quotas while they are used
 //!  host     what belongs to no expert
 //!  allocator  the Allocator traits on it
 //!  raw      (expert, size) in, pointer or error out
@@ -17,6 +19,8 @@ mod allocator;
 mod builder;
 #[cfg(feature = "capi")]
 pub mod capi;
+#[cfg(feature = "std")]
+mod current;
 mod expert;
 mod expert_heap;
 #[cfg(feature = "capi")]
@@ -28,6 +32,7 @@ mod home;
 mod host;
 #[cfg(feature = "capi")]
 mod netmon;
+mod quotas;
 mod raw;
 #[cfg(feature = "std")]
 mod scope;
@@ -35,6 +40,8 @@ mod scope;
 mod tests;
 
 pub use builder::ExpertBuilder;
+#[cfg(feature = "std")]
+pub use current::Inherit;
 pub use expert::Expert;
 pub use expert_heap::ExpertHeap;
 #[cfg(feature = "std")]

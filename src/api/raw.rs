@@ -51,8 +51,16 @@ pub(crate) mod sealed {
         ///
         /// # Errors
         ///
-        /// [`Error::Terminated`].
+        /// [`Error::Terminated`], [`Error::Overdrawn`], [`Error::ParentStopped`].
         fn check_open(&self) -> Result<(), Error>;
+
+        /// The result, but where the quota refused because the holder was told
+        /// to stop during the call: then that is the reason.
+        ///
+        /// # Errors
+        ///
+        /// That of `result`, or as [`check_open`](Self::check_open).
+        fn or_stopped<T>(&self, result: Result<T, Error>) -> Result<T, Error>;
     }
 }
 
@@ -68,6 +76,10 @@ impl<H: Home> sealed::Holder<H> for Expert<H> {
     fn check_open(&self) -> Result<(), Error> {
         self.check_open()
     }
+
+    fn or_stopped<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        self.or_stopped(result)
+    }
 }
 
 impl<H: Home> sealed::Holder<H> for Host<H> {
@@ -82,23 +94,15 @@ impl<H: Home> sealed::Holder<H> for Host<H> {
     fn check_open(&self) -> Result<(), Error> {
         Ok(())
     }
+
+    fn or_stopped<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        result
+    }
 }
 
 fn alloc<H: Home>(holder: &impl Holder<H>, size: usize) -> Result<NonNull<u8>, Error> {
     holder.check_open()?;
-    or_told_to_stop(holder, holder.home().engine().raw_allocate(holder.who(), size))
-}
-
-/// The result, but where the quota refused because the holder was told to stop
-/// during the call: then that is the reason.
-fn or_told_to_stop<T, H: Home>(
-    holder: &impl Holder<H>,
-    result: Result<T, Error>,
-) -> Result<T, Error> {
-    match result {
-        Err(Error::QuotaExceeded) if !holder.who().account.is_open() => Err(Error::Terminated),
-        result => result,
-    }
+    holder.or_stopped(holder.home().engine().raw_allocate(holder.who(), size))
 }
 
 fn realloc<H: Home>(
@@ -110,7 +114,7 @@ fn realloc<H: Home>(
         return alloc(holder, size);
     }
     holder.check_open()?;
-    or_told_to_stop(holder, holder.home().engine().raw_reallocate(holder.who(), block, size))
+    holder.or_stopped(holder.home().engine().raw_reallocate(holder.who(), block, size))
 }
 
 fn free<H: Home>(holder: &impl Holder<H>, block: *mut u8) -> Result<(), Error> {
@@ -133,7 +137,7 @@ fn transfer<H: Home>(
         return Err(Error::InvalidKey);
     }
     to.check_open()?;
-    or_told_to_stop(to, from.home().engine().raw_transfer(from.who(), block, to.who()))
+    to.or_stopped(from.home().engine().raw_transfer(from.who(), block, to.who()))
 }
 
 macro_rules! raw_calls {
@@ -157,8 +161,9 @@ macro_rules! raw_calls {
             ///
             /// # Errors
             ///
-            /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`],
-            /// [`Error::Terminated`].
+            /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`];
+            /// [`Error::Terminated`], [`Error::Overdrawn`] and
+            /// [`Error::ParentStopped`] where the expert is to stop.
             pub fn alloc(&self, size: usize) -> Result<NonNull<u8>, Error> {
                 alloc(self, size)
             }

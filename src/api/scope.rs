@@ -12,10 +12,11 @@ use core::task::{Context, Poll};
 
 use crate::api::expert::Expert;
 use crate::api::home::DefaultHome;
-use crate::engine::Who;
+use crate::engine::{Engine, Who};
 use crate::expert::home::{Ambient, OwnerOf};
 use crate::expert::slot::OVERDRAFT;
-use crate::expert::visit;
+use crate::expert::visit::{self, State, Visit};
+use crate::key::ExpertKey;
 
 /// Until this is dropped, what this thread allocates through the global
 /// allocator is the expert's. Scopes nest; dropped out of order, each restores
@@ -41,10 +42,42 @@ use crate::expert::visit;
 /// ```
 #[must_use = "the scope ends when this is dropped"]
 pub struct Scope<'e, H: Ambient = DefaultHome> {
+    _within: Within<H>,
+    _expert: PhantomData<&'e Expert<H>>,
+}
+
+/// A scope of whomever: until this is dropped. It keeps nobody alive.
+pub(crate) struct Within<H: Ambient> {
     home: H,
     previous: H::Entered,
-    /// Of its expert and its thread: neither `Send` nor `Sync`.
-    _expert: PhantomData<(&'e Expert<H>, *mut ())>,
+    /// Of its thread: neither `Send` nor `Sync`.
+    _thread: PhantomData<*mut ()>,
+}
+
+impl<H: Ambient> Within<H> {
+    #[inline]
+    fn enter(home: H, who: Who<'_, OwnerOf<H>>) -> Self {
+        Self { home, previous: home.enter(who), _thread: PhantomData }
+    }
+
+    /// The scope of the expert of `key`; the host's for `None`, and where the
+    /// expert has ended or is being ended.
+    pub(crate) fn enter_by_key(home: H, key: Option<ExpertKey>) -> Self {
+        let visit = key.and_then(|key| Visit::new(home, key).ok());
+        match visit.filter(|visit| visit.state() != State::Closing) {
+            // The expert may end after the visit: then its blocks, and the scope,
+            // become the host's (S1 of `Ambient`).
+            Some(visit) => Self::enter(home, visit.who()),
+            None => Self::enter(home, home.engine().host()),
+        }
+    }
+}
+
+impl<H: Ambient> Drop for Within<H> {
+    #[inline]
+    fn drop(&mut self) {
+        self.home.leave(self.previous);
+    }
 }
 
 impl<H: Ambient> Expert<H> {
@@ -67,8 +100,8 @@ impl<H: Ambient> Expert<H> {
     /// ```
     #[inline]
     pub fn enter(&self) -> Scope<'_, H> {
-        let previous = self.home().enter(self.ambient());
-        Scope { home: self.home(), previous, _expert: PhantomData }
+        let within = Within::enter(self.home(), self.ambient());
+        Scope { _within: within, _expert: PhantomData }
     }
 
     /// Polls `future` in a scope of this expert, on whatever thread that is.
@@ -97,13 +130,6 @@ impl<H: Ambient> Expert<H> {
     fn ambient(&self) -> Who<'_, OwnerOf<H>> {
         let overdraft = self.slot().word().has(OVERDRAFT);
         visit::who::<H>(self.slot(), self.key(), overdraft)
-    }
-}
-
-impl<H: Ambient> Drop for Scope<'_, H> {
-    #[inline]
-    fn drop(&mut self) {
-        self.home.leave(self.previous);
     }
 }
 

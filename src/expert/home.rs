@@ -91,6 +91,10 @@ pub unsafe trait Ambient: Home {
     /// Makes current what was so before; the host, where that has ended.
     #[doc(hidden)]
     fn leave(self, previous: Self::Entered);
+
+    /// The expert that owns what this thread allocates; `None` for the host.
+    #[doc(hidden)]
+    fn current(self) -> Option<ExpertKey>;
 }
 
 pub(crate) mod sealed {

@@ -54,7 +54,7 @@ pub(crate) enum Fate {
 ///
 /// # Errors
 ///
-/// [`Error::TooManyExperts`], [`Error::OutOfMemory`]; [`Error::Terminated`]
+/// [`Error::TooManyExperts`], [`Error::OutOfMemory`]; [`Error::ParentStopped`]
 /// where the parent is to stop.
 pub(crate) fn register<'a, H: Home + 'a>(
     home: H,
@@ -63,7 +63,7 @@ pub(crate) fn register<'a, H: Home + 'a>(
     let registry = home.registry();
     let parent = request.parent;
     if parent.is_some_and(|(_, parent)| !parent.account().is_open()) {
-        return Err(Error::Terminated);
+        return Err(Error::ParentStopped);
     }
     let (number, slot) = registry.take(home.engine())?;
     if parent.is_some_and(|(_, parent)| !parent.hold()) {

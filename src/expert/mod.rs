@@ -7,6 +7,7 @@
 //!  life      register, terminate, finish: one function per step
 //!  visit     from a key alone to an expert that cannot end meanwhile
 //!  stats     what one expert holds        report   all of them as a table
+//!  family    an expert with all below it
 //!  cleanup   what to run before the memory goes
 //!  registry  slots by number, free slots, look-up by key
 //!  slot      one expert's account, engine state, name, clean-ups
@@ -15,6 +16,7 @@
 //! ```
 
 pub(crate) mod cleanup;
+pub(crate) mod family;
 pub(crate) mod home;
 pub(crate) mod life;
 #[cfg(all(test, feature = "std"))]
