@@ -219,6 +219,12 @@ impl Account {
         !self.parent.load(Relaxed).is_null()
     }
 
+    /// Whether the account is a parent, or was since it was opened.
+    #[cfg(feature = "std")]
+    pub fn is_parent(&self) -> bool {
+        self.parent.load(Relaxed).addr() & IS_PARENT != 0
+    }
+
     fn set_parent(&self) {
         let marked = |parent: *mut Self| Some(parent.map_addr(|address| address | IS_PARENT));
         self.parent.fetch_update(Relaxed, Relaxed, marked).ok();

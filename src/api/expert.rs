@@ -161,7 +161,7 @@ impl<H: Home> Expert<H> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn terminate(&self) {
-        life::terminate::<H>(self.slot());
+        life::terminate(self.home, self.key, self.slot());
     }
 
     /// Whether it may allocate, and if not, why.

@@ -153,7 +153,7 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
     /// [`Error::AccessDenied`] for the host's.
     pub fn terminate(&self, key: ExpertKey) -> Result<(), Error> {
         let visit = Visit::new(self, key)?;
-        life::terminate::<&Self>(visit.slot().ok_or(Error::AccessDenied)?);
+        life::terminate(self, key, visit.slot().ok_or(Error::AccessDenied)?);
         Ok(())
     }
 

@@ -65,6 +65,7 @@ impl ExpertAlloc {
     /// # Ok::<(), expert_alloc::Error>(())
     /// ```
     pub fn expert(self, name: &str) -> ExpertBuilder<'_> {
+        self.watch_panics_once();
         ExpertBuilder::new(self, name)
     }
 
@@ -199,7 +200,7 @@ impl ExpertAlloc {
     /// [`Error::AccessDenied`] for the host's.
     pub fn terminate(self, key: ExpertKey) -> Result<(), Error> {
         let visit = Visit::new(self, key)?;
-        life::terminate::<Self>(visit.slot().ok_or(Error::AccessDenied)?);
+        life::terminate(self, key, visit.slot().ok_or(Error::AccessDenied)?);
         Ok(())
     }
 

@@ -11,7 +11,10 @@
 //!  allocator  the Allocator traits on it
 //!  raw      (expert, size) in, pointer or error out
 //!  netmon   (key, size) in, pointer or error out
-//!  capi     that in C                      foreign   what C++ may throw
+//!  run      an expert's code, and what became of it
+//!  task     the same for futures
+//!  panics   what panics allocate           foreign   what C++ may throw
+//!  capi     the calls by key in C
 //! ```
 
 #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_nightly))]
@@ -23,7 +26,7 @@ pub mod capi;
 mod current;
 mod expert;
 mod expert_heap;
-#[cfg(feature = "capi")]
+#[cfg(feature = "std")]
 mod foreign;
 #[cfg(feature = "std")]
 mod global;
@@ -32,10 +35,16 @@ mod home;
 mod host;
 #[cfg(feature = "capi")]
 mod netmon;
+#[cfg(feature = "std")]
+mod panics;
 mod quotas;
 mod raw;
 #[cfg(feature = "std")]
+mod run;
+#[cfg(feature = "std")]
 mod scope;
+#[cfg(feature = "std")]
+mod task;
 #[cfg(all(test, feature = "std"))]
 mod tests;
 
@@ -51,4 +60,8 @@ pub use home::DefaultHome;
 pub use host::Host;
 pub use raw::Holder;
 #[cfg(feature = "std")]
-pub use scope::{Failure, InScope, Scope};
+pub use run::{Failure, FailureKind};
+#[cfg(feature = "std")]
+pub use scope::{InScope, Scope};
+#[cfg(feature = "std")]
+pub use task::RunAsync;

@@ -107,7 +107,7 @@ pub(crate) fn transfer<H: Home>(
 /// Tells an expert to stop, for good. The host cannot be told.
 pub(crate) fn terminate<H: Home>(home: H, key: Key) -> Result<(), Error> {
     let visit = visit(home, key)?;
-    life::terminate::<H>(visit.slot().ok_or(Error::AccessDenied)?);
+    life::terminate(home, visit.key(), visit.slot().ok_or(Error::AccessDenied)?);
     Ok(())
 }
 

@@ -87,8 +87,17 @@ pub(crate) fn register<'a, H: Home + 'a>(
 
 /// Tells an expert to stop, for good: it may free, but not allocate. Its
 /// children are to stop too.
-pub(crate) fn terminate<H: Home>(slot: &SlotOf<H>) {
+pub(crate) fn terminate<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
     slot.account().seal();
+    wake(home, key, slot);
+}
+
+/// Wakes the tasks of an expert that is to stop from now on, and its children's.
+fn wake<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
+    #[cfg(feature = "std")]
+    crate::expert::tasks::wake(home, key, slot);
+    #[cfg(not(feature = "std"))]
+    let _ = (home, key, slot);
 }
 
 /// An expert that this thread has begun to end: nobody else will.
@@ -142,6 +151,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
     fn begin(home: H, key: ExpertKey, slot: &'a SlotOf<H>, required: usize) -> Result<Self, Error> {
         let before = slot.begin_closing(key, required).ok_or(Error::InvalidKey)?;
         slot.account().seal();
+        wake(home, key, slot);
         let closing = Self { home, key, slot, reclaimed: Reclaimed::default() };
         closing.wait_for_visitors(before);
         Ok(closing)
@@ -193,6 +203,8 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
             }
         }
         engine.close(who);
+        #[cfg(feature = "std")]
+        self.slot.tasks().clear();
     }
 
     /// Lets go of the slot, and of those of ended parents that lingered for it.

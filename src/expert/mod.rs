@@ -10,6 +10,7 @@
 //!  family    an expert with all below it
 //!  cleanup   what to run before the memory goes
 //!  registry  slots by number, free slots, look-up by key
+//!  tasks     whom to wake when an expert is to stop
 //!  slot      one expert's account, engine state, name, clean-ups
 //!  name      names in place                owned_name  names copied
 //!  serialize figures for other programs
@@ -30,4 +31,6 @@ pub(crate) mod report;
 mod serialize;
 pub(crate) mod slot;
 pub(crate) mod stats;
+#[cfg(feature = "std")]
+pub(crate) mod tasks;
 pub(crate) mod visit;

@@ -32,6 +32,8 @@ use core::mem::MaybeUninit;
 use crate::account::Account;
 use crate::expert::cleanup::Cleanups;
 use crate::expert::name::Name;
+#[cfg(feature = "std")]
+use crate::expert::tasks::Tasks;
 use crate::key::{ExpertKey, LAST_GENERATION};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::{AtomicHalf, AtomicUsize, Half, fence};
@@ -63,6 +65,8 @@ struct Body<O, N> {
     account: Account,
     owner: O,
     cleanups: Cleanups,
+    #[cfg(feature = "std")]
+    tasks: Tasks,
     name: N,
 }
 
@@ -102,7 +106,14 @@ impl<O, N: Name> Slot<O, N> {
     ///
     /// - S1 the slot is zero-filled, and this is the only call for it.
     pub(crate) unsafe fn write_body(&self, owner: O) {
-        let body = Body { account: Account::new(), owner, cleanups: Cleanups::new(), name: N::NEW };
+        let body = Body {
+            account: Account::new(),
+            owner,
+            cleanups: Cleanups::new(),
+            #[cfg(feature = "std")]
+            tasks: Tasks::new(),
+            name: N::NEW,
+        };
         // SAFETY: S1 and T1: no one else reads or writes the body yet.
         unsafe { (*self.body.get()).write(body) };
     }
@@ -125,6 +136,11 @@ impl<O, N: Name> Slot<O, N> {
 
     pub(crate) fn cleanups(&self) -> &Cleanups {
         &self.body().cleanups
+    }
+
+    #[cfg(feature = "std")]
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.body().tasks
     }
 
     pub(crate) fn name(&self) -> &N {

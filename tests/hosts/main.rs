@@ -2,7 +2,10 @@
 //! quotas that change, panics, owned experts, families, events.
 
 mod current;
+mod foreign;
+mod panics;
 mod quotas;
+mod tasks;
 
 use std::future::Future;
 use std::pin::pin;
