@@ -26,7 +26,10 @@ pub mod testing;
 pub use api::capi;
 pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, ExpertHeap, Holder, Host};
 #[cfg(feature = "std")]
-pub use api::{ExpertAlloc, Failure, FailureKind, InScope, Inherit, RunAsync, Scope, Snapshot};
+pub use api::{
+    ExpertAlloc, Failure, FailureKind, InScope, Inherit, RunAsync, Scope, SharedExpert,
+    SharedHandle, Snapshot,
+};
 pub use error::Error;
 pub use expert::home::{Ambient, Home};
 #[cfg(feature = "std")]

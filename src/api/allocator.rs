@@ -5,6 +5,8 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use crate::api::handle::ExpertHandle;
+#[cfg(feature = "std")]
+use crate::api::shared::SharedHandle;
 use crate::engine::{Engine, Kind};
 use crate::expert::home::Home;
 
@@ -116,30 +118,42 @@ fn sized(block: NonNull<u8>, size: usize) -> NonNull<[u8]> {
     NonNull::slice_from_raw_parts(block, size)
 }
 
-/// Implements one of the `Allocator` traits, found in the module given.
+/// Implements one of the `Allocator` traits, found in the module given, for the
+/// handles of both kinds.
 macro_rules! implement_allocator {
     ($($module:ident)::+) => {
+        // Blocks stay valid until they are freed or the expert ends, which the
+        // borrow of the handle rules out; copies of a handle refer to the same
+        // expert; a block moves in `grow` and `shrink` only.
+        implement_allocator!(for ExpertHandle<'_, H>, |this| *this, $($module)::+);
+        // The same: the expert does not end while a handle holds it (O1), and a
+        // block is used only while its collection holds the handle, or for ever.
+        #[cfg(feature = "std")]
+        implement_allocator!(for SharedHandle<H>, |this| this.handle(), $($module)::+);
+    };
+    (for $handle:ty, |$this:ident| $borrowed:expr, $($module:ident)::+) => {
         const _: () = {
             use $($module)::+::{AllocError, Allocator};
 
-            // SAFETY: blocks stay valid until they are freed or the expert ends,
-            // which the borrow of the handle rules out; copies of a handle refer
-            // to the same expert; a block moves in `grow` and `shrink` only.
-            unsafe impl<H: Home> Allocator for ExpertHandle<'_, H> {
+            // SAFETY: as said where this is expanded.
+            unsafe impl<H: Home> Allocator for $handle {
                 #[inline]
                 fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-                    self.obtain(layout, false).ok_or(AllocError)
+                    let $this = self;
+                    $borrowed.obtain(layout, false).ok_or(AllocError)
                 }
 
                 #[inline]
                 fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-                    self.obtain(layout, true).ok_or(AllocError)
+                    let $this = self;
+                    $borrowed.obtain(layout, true).ok_or(AllocError)
                 }
 
                 #[inline]
                 unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+                    let $this = self;
                     // SAFETY: the trait's contract is our S1.
-                    unsafe { self.give_back(block, layout) }
+                    unsafe { $borrowed.give_back(block, layout) }
                 }
 
                 #[inline]
@@ -149,8 +163,9 @@ macro_rules! implement_allocator {
                     old: Layout,
                     new: Layout,
                 ) -> Result<NonNull<[u8]>, AllocError> {
+                    let $this = self;
                     // SAFETY: the trait's contract is our S1.
-                    unsafe { self.enlarge(block, old, new, false) }.ok_or(AllocError)
+                    unsafe { $borrowed.enlarge(block, old, new, false) }.ok_or(AllocError)
                 }
 
                 #[inline]
@@ -160,8 +175,9 @@ macro_rules! implement_allocator {
                     old: Layout,
                     new: Layout,
                 ) -> Result<NonNull<[u8]>, AllocError> {
+                    let $this = self;
                     // SAFETY: the trait's contract is our S1.
-                    unsafe { self.enlarge(block, old, new, true) }.ok_or(AllocError)
+                    unsafe { $borrowed.enlarge(block, old, new, true) }.ok_or(AllocError)
                 }
 
                 #[inline]
@@ -171,8 +187,9 @@ macro_rules! implement_allocator {
                     old: Layout,
                     new: Layout,
                 ) -> Result<NonNull<[u8]>, AllocError> {
+                    let $this = self;
                     // SAFETY: the trait's contract is our S1.
-                    unsafe { self.reduce(block, old, new) }.ok_or(AllocError)
+                    unsafe { $borrowed.reduce(block, old, new) }.ok_or(AllocError)
                 }
             }
         };

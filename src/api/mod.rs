@@ -8,7 +8,8 @@
 //!  current  who is in scope, and how that travels
 //!  quotas   quotas while they are used
 //!  host     what belongs to no expert
-//!  allocator  the Allocator traits on it
+//!  shared   owned experts, and their handles
+//!  allocator  the Allocator traits on handles
 //!  raw      (expert, size) in, pointer or error out
 //!  netmon   (key, size) in, pointer or error out
 //!  run      an expert's code, and what became of it
@@ -44,6 +45,8 @@ mod run;
 #[cfg(feature = "std")]
 mod scope;
 #[cfg(feature = "std")]
+mod shared;
+#[cfg(feature = "std")]
 mod task;
 #[cfg(all(test, feature = "std"))]
 mod tests;
@@ -63,5 +66,7 @@ pub use raw::Holder;
 pub use run::{Failure, FailureKind};
 #[cfg(feature = "std")]
 pub use scope::{InScope, Scope};
+#[cfg(feature = "std")]
+pub use shared::{SharedExpert, SharedHandle};
 #[cfg(feature = "std")]
 pub use task::RunAsync;

@@ -7,6 +7,7 @@
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
+use core::ops::Deref;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
@@ -122,8 +123,8 @@ impl<H: Ambient> Expert<H> {
     /// assert_eq!(ALLOC.owner_of(text.as_ptr()), Some(task.key()));
     /// # Ok::<(), expert_alloc::Error>(())
     /// ```
-    pub fn in_scope<F: Future>(&self, future: F) -> InScope<'_, F, H> {
-        InScope { expert: self, future }
+    pub fn in_scope<F: Future>(&self, future: F) -> InScope<&Self, F> {
+        InScope::new(self, future)
     }
 
     /// The engine's view of it, for ambient blocks.
@@ -142,19 +143,32 @@ impl<H: Ambient> fmt::Debug for Scope<'_, H> {
 /// A future that is polled in a scope of an expert. See [`Expert::in_scope`].
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
-pub struct InScope<'e, F, H: Ambient = DefaultHome> {
-    expert: &'e Expert<H>,
+pub struct InScope<E, F> {
+    /// Before `expert`, which it may refer to.
     future: F,
+    expert: E,
 }
 
-impl<F: Future, H: Ambient> Future for InScope<'_, F, H> {
+impl<E, F> InScope<E, F> {
+    pub(crate) fn new(expert: E, future: F) -> Self {
+        Self { future, expert }
+    }
+}
+
+impl<E, F, H> Future for InScope<E, F>
+where
+    E: Deref<Target = Expert<H>>,
+    F: Future,
+    H: Ambient,
+{
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let _scope = self.expert.enter();
-        // SAFETY: the future is pinned with the whole: nothing else moves it out,
-        // there is no `Drop`, and `Unpin` follows from that of the fields.
-        let future = unsafe { self.map_unchecked_mut(|whole| &mut whole.future) };
-        future.poll(context)
+        // SAFETY: nothing moves the future out, there is no `Drop`, and `Unpin`
+        // follows from that of the fields.
+        let this = unsafe { self.get_unchecked_mut() };
+        let _scope = this.expert.enter();
+        // SAFETY: pinned with the whole.
+        unsafe { Pin::new_unchecked(&mut this.future) }.poll(context)
     }
 }

@@ -5,6 +5,7 @@ mod current;
 mod foreign;
 mod panics;
 mod quotas;
+mod shared;
 mod tasks;
 
 use std::future::Future;
