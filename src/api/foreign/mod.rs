@@ -12,7 +12,7 @@ mod guard;
 use core::ffi::c_void;
 use std::any::Any;
 use std::boxed::Box;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
 use guard::{prepare as prepare_guard, returns};
@@ -131,7 +131,7 @@ impl Call {
     pub(crate) unsafe fn call(self) {
         // SAFETY: S1.
         if !unsafe { returns(self.function, self.context, &mut { Note::NONE }) } {
-            resume_unwind(Box::new("a foreign exception"));
+            std::panic::resume_unwind(Box::new("a foreign exception"));
         }
     }
 }
