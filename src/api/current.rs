@@ -56,6 +56,31 @@ impl ExpertAlloc {
         Home::as_host(self, f)
     }
 
+    /// Makes, as the host, what the standard library makes when it is first
+    /// needed, and keeps: the buffer of standard output, and this thread's handle.
+    /// For hosts that call [`reclaim_all`](crate::Expert::reclaim_all): once, and
+    /// in each thread that Rust did not start. [`hosts`](crate::hosts) says what else
+    /// there may be.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// ALLOC.warm_up();
+    /// let expert = ALLOC.expert("prints").register()?;
+    /// expert.run(|| println!("hello")).unwrap();
+    /// assert_eq!(expert.finish().adopted_blocks, 0);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    pub fn warm_up(self) {
+        self.as_host(|| {
+            drop(std::io::stdout().lock());
+            drop(std::thread::current());
+        });
+    }
+
     /// A future that is polled in the scope that this thread is in now, on
     /// whatever thread that is: so that a task spawned in a scope stays in it.
     /// Once the expert has ended, the task goes on in the host's.

@@ -256,11 +256,35 @@ impl<H: Home> Expert<H> {
     /// # Ok::<(), expert_alloc::Error>(())
     /// ```
     ///
+    /// Beware of what is made when it is first needed, and kept: if that was in a
+    /// scope of this expert, the program goes on using it. The buffer of standard
+    /// output is such a block, after a `println!`. [`warm_up`] makes what the
+    /// standard library has of these; `hosts` in this documentation lists others.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// ALLOC.warm_up();                             // without this: use after free
+    /// let expert = ALLOC.expert("prints").register()?;
+    /// expert.run(|| println!("hello from the expert")).unwrap();
+    /// // SAFETY: the closure has kept nothing; the buffer is the host's.
+    /// assert_eq!(unsafe { expert.reclaim_all() }.blocks, 0);
+    /// println!("hello from the host");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    ///
+    #[cfg_attr(feature = "std", doc = "[`warm_up`]: crate::ExpertAlloc::warm_up")]
+    #[cfg_attr(not(feature = "std"), doc = "[`warm_up`]: crate")]
+    ///
     /// # Safety
     ///
     /// - S1 nothing will use or free a block that the global allocator handed
     ///   out in a scope of this expert, and no thread is in a scope of it (one
-    ///   that was forgotten, for example), from the last clean-up on.
+    ///   that was forgotten, or that of an inherited task that is being polled),
+    ///   from the last clean-up on.
     pub unsafe fn reclaim_all(self) -> Reclaimed {
         // SAFETY: S1.
         unsafe { self.into_end(Fate::Reclaim) }

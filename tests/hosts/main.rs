@@ -1,6 +1,9 @@
+#![cfg_attr(expert_alloc_nightly, feature(alloc_error_hook))]
 //! What real hosts do with experts: tasks and threads that stay with theirs,
 //! quotas that change, panics, owned experts, families, events.
 
+#[cfg(expert_alloc_nightly)]
+mod alloc_error;
 mod current;
 mod foreign;
 mod panics;
