@@ -120,6 +120,29 @@ impl Account {
         self.quota.store(quota, Relaxed);
     }
 
+    /// Moves `bytes` of the quota to that of `to`.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] where that much is in use, or there would be no quota left.
+    pub fn give_room(&self, to: &Self, bytes: usize) -> Result<(), Refused> {
+        let quota = self.quota.load(Relaxed);
+        let left = quota.checked_sub(bytes).filter(|&left| left != 0 && quota != usize::MAX);
+        let left = left.ok_or(Refused)?;
+        // A5, as in `set_quota`.
+        self.marks.fetch_or(LOWERED, Relaxed);
+        self.quota.compare_exchange(quota, left, Relaxed, Relaxed).map_err(|_| Refused)?;
+        // What is charged now is not lent out. A charge that was granted by the
+        // quota from before, and is not seen here, is the last one beyond.
+        if self.charged() > left {
+            self.quota.fetch_add(bytes, Relaxed);
+            return Err(Refused);
+        }
+        let grown = |quota: usize| (quota != usize::MAX).then(|| quota.saturating_add(bytes));
+        to.quota.fetch_update(Relaxed, Relaxed, grown).ok();
+        Ok(())
+    }
+
     /// Sets the soft limit in bytes; 0 for none.
     pub fn set_soft_quota(&self, bytes: usize) {
         self.soft_quota.store(none_if_zero(bytes), Relaxed);
@@ -233,8 +256,9 @@ impl Account {
     /// Refuses every further charge, here and of children, until the account
     /// is opened again. What was charged stays; [`overdraw`](Self::overdraw)
     /// still grants.
-    pub fn seal(&self) {
-        self.marks.fetch_or(SEALED, Relaxed);
+    /// Whether it was not sealed before.
+    pub fn seal(&self) -> bool {
+        self.marks.fetch_or(SEALED, Relaxed) & SEALED & !MARKED == 0
     }
 
     /// Charges `bytes` here and to every parent, or nothing anywhere.

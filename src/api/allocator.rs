@@ -30,9 +30,12 @@ impl<H: Home> ExpertHandle<'_, H> {
         if layout.size() == 0 {
             return Some(sized(dangling(layout), 0));
         }
-        self.expert().check_open().ok()?;
-        let engine = self.expert().home().engine();
-        let block = engine.allocate(self.expert().who(), Kind::Bound, layout, zeroed).ok()?;
+        let expert = self.expert();
+        let allocate = || {
+            expert.check_open()?;
+            expert.home().engine().allocate(expert.who(), Kind::Bound, layout, zeroed)
+        };
+        let block = expert.or_asked(layout.size(), allocate).ok()?;
         Some(sized(block, layout.size()))
     }
 
@@ -100,7 +103,8 @@ impl<H: Home> ExpertHandle<'_, H> {
         let who = self.expert().who();
         // SAFETY: S1 for S1; S2: handles allocate `Bound` blocks of their own
         // expert only; S3: an `Allocator` may move the block.
-        let block = unsafe { engine.reallocate(who, Kind::Bound, block, old, new, zeroed) };
+        let resize = || unsafe { engine.reallocate(who, Kind::Bound, block, old, new, zeroed) };
+        let block = self.expert().or_asked(new.size(), resize);
         Some(sized(block.ok()?, new.size()))
     }
 }

@@ -5,6 +5,8 @@ use core::fmt;
 use crate::api::Expert;
 use crate::api::home::DefaultHome;
 use crate::error::Error;
+#[cfg(feature = "std")]
+use crate::expert::events::{self, EventKind};
 use crate::expert::home::Home;
 use crate::expert::life::{self, Request};
 use crate::expert::name::Name;
@@ -132,6 +134,8 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
             flags: if self.overdraft { OVERDRAFT } else { 0 },
         };
         let (key, slot) = life::register(self.home, &request)?;
+        #[cfg(feature = "std")]
+        events::tell(self.home, key, EventKind::Registered);
         Ok(Expert::registered(self.home, key, slot))
     }
 }

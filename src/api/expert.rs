@@ -360,14 +360,44 @@ impl<H: Home> Expert<H> {
         self.state().refusal().map_or(Ok(()), Err)
     }
 
-    /// The result, but where the quota refused because the expert was told to
-    /// stop during the call: then that is the reason.
-    pub(crate) fn or_stopped<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
-        match result {
-            Err(Error::QuotaExceeded) => {
-                Err(self.state().refusal().unwrap_or(Error::QuotaExceeded))
-            }
-            result => result,
+    /// What `request` for that many bytes gives, at the last try: when a quota
+    /// has no room, the host's observer is asked first. Where the quota refused
+    /// because the expert was told to stop during the call, that is the reason.
+    #[inline]
+    pub(crate) fn or_asked<T>(
+        &self,
+        bytes: usize,
+        request: impl Fn() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut result = request();
+        let mut tries = 0;
+        while matches!(result, Err(Error::QuotaExceeded)) && self.is_worth_a_try(bytes, tries) {
+            tries += 1;
+            result = request();
+        }
+        result.map_err(|why| self.refused(why))
+    }
+
+    /// Asks before a refusal for want of quota; not without end.
+    #[cold]
+    fn is_worth_a_try(&self, bytes: usize, tries: u32) -> bool {
+        #[cfg(feature = "std")]
+        return tries < 8 && crate::expert::events::ask(self.home, self.key, bytes);
+        #[cfg(not(feature = "std"))]
+        {
+            let _ = (bytes, tries);
+            false
+        }
+    }
+
+    /// The reason for a refusal, which the observer is told of.
+    #[cold]
+    fn refused(&self, why: Error) -> Error {
+        #[cfg(feature = "std")]
+        crate::expert::events::look(self.home, self.key, self.slot());
+        match why {
+            Error::QuotaExceeded => self.state().refusal().unwrap_or(why),
+            why => why,
         }
     }
 

@@ -152,9 +152,7 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
     /// [`Error::InvalidKey`] for a key that is nobody's,
     /// [`Error::AccessDenied`] for the host's.
     pub fn terminate(&self, key: ExpertKey) -> Result<(), Error> {
-        let visit = Visit::new(self, key)?;
-        life::terminate(self, key, visit.slot().ok_or(Error::AccessDenied)?);
-        Ok(())
+        life::terminate_visited(self, Visit::new(self, key)?)
     }
 
     /// Walks the whole heap and tests its invariants.

@@ -5,8 +5,10 @@ use std::vec::Vec;
 
 use crate::api::builder::ExpertBuilder;
 use crate::api::host::Host;
+use crate::api::observer;
 use crate::engine::{Engine, HOST_KEY, Who};
 use crate::error::Error;
+use crate::expert::events::{Event, Refusal, Verdict};
 use crate::expert::home::{Ambient, Home, SlotOf, sealed::Sealed};
 use crate::expert::life;
 use crate::expert::owned_name::{NameCopy, OwnedName};
@@ -199,8 +201,32 @@ impl ExpertAlloc {
     /// [`Error::InvalidKey`] for a key that is nobody's,
     /// [`Error::AccessDenied`] for the host's.
     pub fn terminate(self, key: ExpertKey) -> Result<(), Error> {
+        life::terminate_visited(self, Visit::new(self, key)?)
+    }
+
+    /// Sets the quota of the expert of `key`, as
+    /// [`Expert::set_quota`](crate::Expert::set_quota) does; one that is overdrawn
+    /// is [forgiven](crate::Expert::forgive) what is covered then.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("elastic").quota(64 << 10).register()?;
+    /// heap.set_quota(expert.key(), 1 << 20)?;
+    /// assert_eq!(expert.stats().quota, 1 << 20);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidKey`] for a key that is nobody's,
+    /// [`Error::AccessDenied`] for the host's.
+    pub fn set_quota(self, key: ExpertKey, bytes: usize) -> Result<(), Error> {
         let visit = Visit::new(self, key)?;
-        life::terminate(self, key, visit.slot().ok_or(Error::AccessDenied)?);
+        let account = visit.slot().ok_or(Error::AccessDenied)?.account();
+        account.set_quota(bytes);
+        account.forgive();
         Ok(())
     }
 
@@ -348,6 +374,18 @@ unsafe impl Home for ExpertAlloc {
 
         let _leave = Leave(heap::enter(HostEngine.host()));
         f()
+    }
+
+    fn is_observed(self) -> bool {
+        observer::is_observed()
+    }
+
+    fn tell(self, event: &Event) {
+        observer::tell(event);
+    }
+
+    fn ask(self, refusal: &Refusal) -> Verdict {
+        observer::ask(refusal)
     }
 
     #[inline]

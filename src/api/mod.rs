@@ -12,6 +12,7 @@
 //!  allocator  the Allocator traits on handles
 //!  raw      (expert, size) in, pointer or error out
 //!  netmon   (key, size) in, pointer or error out
+//!  families children kept by their parent   observer  who is told what happens
 //!  run      an expert's code, and what became of it
 //!  task     the same for futures
 //!  panics   what panics allocate           foreign   what C++ may throw
@@ -28,6 +29,8 @@ mod current;
 mod expert;
 mod expert_heap;
 #[cfg(feature = "std")]
+mod families;
+#[cfg(feature = "std")]
 mod foreign;
 #[cfg(feature = "std")]
 mod global;
@@ -36,6 +39,8 @@ mod home;
 mod host;
 #[cfg(feature = "capi")]
 mod netmon;
+#[cfg(feature = "std")]
+mod observer;
 #[cfg(feature = "std")]
 mod panics;
 mod quotas;
@@ -61,6 +66,8 @@ pub use global::{ExpertAlloc, Snapshot};
 pub use handle::ExpertHandle;
 pub use home::DefaultHome;
 pub use host::Host;
+#[cfg(feature = "std")]
+pub use observer::Observation;
 pub use raw::Holder;
 #[cfg(feature = "std")]
 pub use run::{Failure, FailureKind};

@@ -106,9 +106,7 @@ pub(crate) fn transfer<H: Home>(
 
 /// Tells an expert to stop, for good. The host cannot be told.
 pub(crate) fn terminate<H: Home>(home: H, key: Key) -> Result<(), Error> {
-    let visit = visit(home, key)?;
-    life::terminate(home, visit.key(), visit.slot().ok_or(Error::AccessDenied)?);
-    Ok(())
+    life::terminate_visited(home, visit(home, key)?)
 }
 
 /// Ends an expert that was registered by key. One that an `Expert` value owns

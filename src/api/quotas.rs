@@ -1,6 +1,7 @@
 //! Quotas while they are used.
 
 use crate::api::expert::Expert;
+use crate::error::Error;
 use crate::expert::family;
 use crate::expert::home::Home;
 use crate::expert::stats::Stats;
@@ -41,6 +42,33 @@ impl<H: Home> Expert<H> {
     /// ```
     pub fn set_soft_quota(&self, bytes: usize) {
         self.slot().account().set_soft_quota(bytes);
+        #[cfg(feature = "std")]
+        self.slot().told().forget_soft();
+    }
+
+    /// Gives `bytes` of this expert's quota to another's, where they are not
+    /// used. One without a quota has no room to give; one that is given room and
+    /// has no quota goes on without.
+    ///
+    /// ```
+    /// use expert_alloc::{Error, ExpertAlloc};
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let idle = heap.expert("idle").quota(1 << 20).register()?;
+    /// let busy = heap.expert("busy").quota(1 << 20).register()?;
+    /// idle.give_room(&busy, 512 << 10)?;
+    /// assert_eq!((idle.stats().quota, busy.stats().quota), (512 << 10, 1536 << 10));
+    /// assert_eq!(idle.give_room(&busy, 512 << 10), Err(Error::QuotaExceeded), "all of it");
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QuotaExceeded`] where that much is not free, or nothing would be
+    /// left: a quota of 0 would be none.
+    pub fn give_room(&self, to: &Self, bytes: usize) -> Result<(), Error> {
+        let (from, to) = (self.slot().account(), to.slot().account());
+        from.give_room(to, bytes).map_err(|_| Error::QuotaExceeded)
     }
 
     /// Lets an expert go on that was granted more than its quota, where what is

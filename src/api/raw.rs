@@ -54,13 +54,18 @@ pub(crate) mod sealed {
         /// [`Error::Terminated`], [`Error::Overdrawn`], [`Error::ParentStopped`].
         fn check_open(&self) -> Result<(), Error>;
 
-        /// The result, but where the quota refused because the holder was told
-        /// to stop during the call: then that is the reason.
+        /// What `request` for that many bytes gives, at the last try. Where the
+        /// quota refused because the holder was told to stop during the call, that
+        /// is the reason.
         ///
         /// # Errors
         ///
-        /// That of `result`, or as [`check_open`](Self::check_open).
-        fn or_stopped<T>(&self, result: Result<T, Error>) -> Result<T, Error>;
+        /// That of `request`, or as [`check_open`](Self::check_open).
+        fn or_asked<T>(
+            &self,
+            bytes: usize,
+            request: impl Fn() -> Result<T, Error>,
+        ) -> Result<T, Error>;
     }
 }
 
@@ -77,8 +82,12 @@ impl<H: Home> sealed::Holder<H> for Expert<H> {
         self.check_open()
     }
 
-    fn or_stopped<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
-        self.or_stopped(result)
+    fn or_asked<T>(
+        &self,
+        bytes: usize,
+        request: impl Fn() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        Self::or_asked(self, bytes, request)
     }
 }
 
@@ -95,14 +104,17 @@ impl<H: Home> sealed::Holder<H> for Host<H> {
         Ok(())
     }
 
-    fn or_stopped<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
-        result
+    fn or_asked<T>(&self, _: usize, request: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        request()
     }
 }
 
 fn alloc<H: Home>(holder: &impl Holder<H>, size: usize) -> Result<NonNull<u8>, Error> {
-    holder.check_open()?;
-    holder.or_stopped(holder.home().engine().raw_allocate(holder.who(), size))
+    let allocate = || {
+        holder.check_open()?;
+        holder.home().engine().raw_allocate(holder.who(), size)
+    };
+    holder.or_asked(size, allocate)
 }
 
 fn realloc<H: Home>(
@@ -113,8 +125,11 @@ fn realloc<H: Home>(
     if block.is_null() {
         return alloc(holder, size);
     }
-    holder.check_open()?;
-    holder.or_stopped(holder.home().engine().raw_reallocate(holder.who(), block, size))
+    let resize = || {
+        holder.check_open()?;
+        holder.home().engine().raw_reallocate(holder.who(), block, size)
+    };
+    holder.or_asked(size, resize)
 }
 
 fn free<H: Home>(holder: &impl Holder<H>, block: *mut u8) -> Result<(), Error> {
@@ -136,8 +151,11 @@ fn transfer<H: Home>(
     if !from.home().is_same(to.home()) {
         return Err(Error::InvalidKey);
     }
-    to.check_open()?;
-    to.or_stopped(from.home().engine().raw_transfer(from.who(), block, to.who()))
+    let transfer = || {
+        to.check_open()?;
+        from.home().engine().raw_transfer(from.who(), block, to.who())
+    };
+    to.or_asked(size(from, block), transfer)
 }
 
 macro_rules! raw_calls {

@@ -11,7 +11,7 @@ use crate::api::foreign;
 use crate::api::home::DefaultHome;
 use crate::api::run::{Failure, FailureKind};
 use crate::expert::home::Ambient;
-use crate::expert::tasks;
+use crate::expert::{events, tasks};
 
 impl<H: Ambient> Expert<H> {
     /// Polls `future` in a scope of this expert and catches what comes out of it,
@@ -101,6 +101,27 @@ where
         self.expert.slot().tasks().give_up(&mut self.place);
     }
 
+    /// Why the task goes no further; `None` if it does. The host's observer is
+    /// told what has happened, and asked before it is stopped for its quota.
+    fn why_stop(&self) -> Option<FailureKind> {
+        let expert = &*self.expert;
+        let account = expert.slot().account();
+        let mut tries = 0;
+        events::look(expert.home(), expert.key(), expert.slot());
+        loop {
+            let kind = FailureKind::of(expert.state())?;
+            let beyond = account.charged().saturating_sub(account.quota());
+            if kind != FailureKind::OverQuota
+                || tries == 8
+                || !events::ask(expert.home(), expert.key(), beyond)
+            {
+                return Some(kind);
+            }
+            tries += 1;
+            expert.forgive();
+        }
+    }
+
     /// The failure of a task whose expert is to stop.
     fn stop(&mut self, kind: FailureKind) -> Failure {
         self.end();
@@ -127,7 +148,7 @@ where
         let home = this.expert.home();
         // First the waker, then the look (W1).
         home.as_host(|| this.expert.slot().tasks().keep(&mut this.place, context.waker()));
-        if let Some(kind) = FailureKind::of(this.expert.state()) {
+        if let Some(kind) = this.why_stop() {
             return Poll::Ready(Err(this.stop(kind)));
         }
         let Some(future) = &mut this.future else {
@@ -141,7 +162,7 @@ where
             foreign::call(|| future.poll(context))
         };
         match polled {
-            Ok(Poll::Pending) => match FailureKind::of(this.expert.state()) {
+            Ok(Poll::Pending) => match this.why_stop() {
                 Some(kind) => Poll::Ready(Err(this.stop(kind))),
                 None => Poll::Pending,
             },

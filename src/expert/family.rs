@@ -5,6 +5,10 @@
 //! lingers in its slot, so the way up stays whole.
 
 use crate::engine::HOST_KEY;
+#[cfg(feature = "std")]
+use crate::expert::events::{Holding, Largest};
+#[cfg(feature = "std")]
+use crate::expert::home::CopiedOf;
 use crate::expert::home::Home;
 use crate::expert::report;
 use crate::expert::stats::Stats;
@@ -54,4 +58,67 @@ pub(crate) fn subtree<H: Home>(home: H, key: ExpertKey, own: Stats) -> Stats {
         sum.add(&Stats::of(home.engine(), child.who()), true);
     });
     sum
+}
+
+/// The expert whose quota has the least room: that of `key`, or one above it
+/// that has not ended.
+#[cfg(feature = "std")]
+pub(crate) fn tightest<H: Home>(home: H, key: ExpertKey) -> ExpertKey {
+    let (mut tightest, mut least) = (key, usize::MAX);
+    for number in upwards(home, key) {
+        let Some(slot) = home.registry().reachable(number) else { break };
+        let account = slot.account();
+        let room = match account.quota() {
+            0 => usize::MAX,
+            quota => quota.saturating_sub(account.charged()),
+        };
+        if let Some(here) = report::key_of(home, number).filter(|_| room < least) {
+            (tightest, least) = (here, room);
+        }
+    }
+    tightest
+}
+
+/// The slot of `key`, its parent's, and so on up.
+#[cfg(feature = "std")]
+fn upwards<H: Home>(home: H, key: ExpertKey) -> impl Iterator<Item = usize> {
+    let slot = |number: usize| Some(number).filter(|&number| number != 0);
+    let above = move |&number: &usize| slot(home.registry().reachable(number)?.link());
+    let first = slot(key.slot().unwrap_or(0));
+    // Bounded: a slot that is released meanwhile links to another free one.
+    core::iter::successors(first, above).take(*home.registry().numbers().end())
+}
+
+/// Who holds most of the quota of `key`: its children, or itself where it has
+/// none.
+#[cfg(feature = "std")]
+pub(crate) fn largest<H: Home>(home: H, key: ExpertKey) -> Largest<CopiedOf<H>> {
+    let mut largest = Largest::NONE;
+    largest_children(home, key, &mut largest);
+    if largest.iter().next().is_none() {
+        if let Ok(row) = report::row(home, key) {
+            largest.add(holding(&row));
+        }
+    }
+    largest
+}
+
+#[cfg(feature = "std")]
+fn holding<N: Copy>(row: &report::ExpertSnapshot<N>) -> Holding<N> {
+    Holding { key: row.key, name: row.name, charged_bytes: row.stats.charged_bytes }
+}
+
+/// Adds the children of `key` to the largest.
+#[cfg(feature = "std")]
+pub(crate) fn largest_children<H: Home>(
+    home: H,
+    key: ExpertKey,
+    largest: &mut Largest<CopiedOf<H>>,
+) {
+    for child in descendants(home, key) {
+        let row = report::row(home, child.key());
+        if let Some(row) = row.ok().filter(|row| row.parent == Some(key)) {
+            largest.add(holding(&row));
+        }
+    }
 }

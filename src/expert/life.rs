@@ -22,11 +22,15 @@ use core::ptr::NonNull;
 
 use crate::engine::{Engine, Kind, Who};
 use crate::error::Error;
+#[cfg(feature = "std")]
+use crate::expert::events::{self, Event, EventKind};
+#[cfg(feature = "std")]
+use crate::expert::home::CopiedOf;
 use crate::expert::home::{Home, OwnerOf, SlotOf};
 use crate::expert::name::Name;
 use crate::expert::slot::{KEYED, OVERDRAFT, Word};
 use crate::expert::stats::Reclaimed;
-use crate::expert::visit::who;
+use crate::expert::visit::{Visit, who};
 use crate::key::ExpertKey;
 
 /// What to register.
@@ -76,6 +80,8 @@ pub(crate) fn register<'a, H: Home + 'a>(
     let flags = if refuses { request.flags & !OVERDRAFT } else { request.flags };
     let generation = slot.open(flags, parent_number, |slot| {
         slot.name().set(request.name);
+        #[cfg(feature = "std")]
+        slot.told().reset();
         let parent = parent.map(|(_, parent)| NonNull::from(parent.account()));
         // SAFETY: S1: the slot was free, so all was refunded. S2: slots never
         // move, and the parent's account is not opened anew while held (T3).
@@ -88,8 +94,34 @@ pub(crate) fn register<'a, H: Home + 'a>(
 /// Tells an expert to stop, for good: it may free, but not allocate. Its
 /// children are to stop too.
 pub(crate) fn terminate<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
-    slot.account().seal();
+    let is_news = slot.account().seal();
+    stopped(home, key, slot, is_news);
+}
+
+/// As [`terminate`], for one who came by the key.
+///
+/// # Errors
+///
+/// [`Error::AccessDenied`] for the host.
+pub(crate) fn terminate_visited<H: Home>(home: H, visit: Visit<'_, H>) -> Result<(), Error> {
+    let slot = visit.slot().ok_or(Error::AccessDenied)?;
+    let (key, is_news) = (visit.key(), slot.account().seal());
+    // What follows calls out, and is not to keep anybody from ending the expert.
+    // If that happens, a stranger's tasks are woken, and see that nothing is new.
+    drop(visit);
+    stopped(home, key, slot, is_news);
+    Ok(())
+}
+
+/// What follows when an expert was told to stop.
+fn stopped<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>, is_news: bool) {
     wake(home, key, slot);
+    #[cfg(feature = "std")]
+    if is_news {
+        events::tell(home, key, EventKind::Stopped);
+    }
+    #[cfg(not(feature = "std"))]
+    let _ = is_news;
 }
 
 /// Wakes the tasks of an expert that is to stop from now on, and its children's.
@@ -106,6 +138,9 @@ pub(crate) struct Closing<'a, H: Home + 'a> {
     key: ExpertKey,
     slot: &'a SlotOf<H>,
     reclaimed: Reclaimed,
+    /// What is to be told of the end.
+    #[cfg(feature = "std")]
+    event: Option<Event<CopiedOf<H>>>,
 }
 
 /// Ends the expert of `key`: all of the steps.
@@ -136,11 +171,17 @@ pub(crate) unsafe fn finish<'a, H: Home + 'a>(
     let word = closing.shut();
     // SAFETY: S1 and S2; `shut` has waited for the visitors.
     unsafe { closing.take_memory(word, fate) };
+    #[cfg(feature = "std")]
+    let event = closing.event.take();
     #[cfg_attr(not(feature = "std"), expect(unused_mut, reason = "there is no clock"))]
     let mut reclaimed = closing.release();
     #[cfg(feature = "std")]
     {
         reclaimed.elapsed = started.elapsed();
+        if let Some(mut event) = event {
+            event.kind = EventKind::Ended(reclaimed);
+            home.tell(&event);
+        }
     }
     Ok(reclaimed)
 }
@@ -150,9 +191,23 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
     /// memory, and no new clean-ups: visitors who saw it before have left.
     fn begin(home: H, key: ExpertKey, slot: &'a SlotOf<H>, required: usize) -> Result<Self, Error> {
         let before = slot.begin_closing(key, required).ok_or(Error::InvalidKey)?;
+        #[cfg(feature = "std")]
+        events::look(home, key, slot);
         slot.account().seal();
         wake(home, key, slot);
-        let closing = Self { home, key, slot, reclaimed: Reclaimed::default() };
+        let closing = Self {
+            home,
+            key,
+            slot,
+            reclaimed: Reclaimed::default(),
+            // The name is gone when the rest is known.
+            #[cfg(feature = "std")]
+            event: if home.is_observed() {
+                events::event(home, key, EventKind::Stopped)
+            } else {
+                None
+            },
+        };
         closing.wait_for_visitors(before);
         Ok(closing)
     }

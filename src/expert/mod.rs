@@ -10,6 +10,7 @@
 //!  family    an expert with all below it
 //!  cleanup   what to run before the memory goes
 //!  registry  slots by number, free slots, look-up by key
+//!  events    what the host's observer is told
 //!  tasks     whom to wake when an expert is to stop
 //!  slot      one expert's account, engine state, name, clean-ups
 //!  name      names in place                owned_name  names copied
@@ -17,6 +18,8 @@
 //! ```
 
 pub(crate) mod cleanup;
+#[cfg(feature = "std")]
+pub(crate) mod events;
 pub(crate) mod family;
 pub(crate) mod home;
 pub(crate) mod life;

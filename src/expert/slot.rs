@@ -31,6 +31,8 @@ use core::mem::MaybeUninit;
 
 use crate::account::Account;
 use crate::expert::cleanup::Cleanups;
+#[cfg(feature = "std")]
+use crate::expert::events::Told;
 use crate::expert::name::Name;
 #[cfg(feature = "std")]
 use crate::expert::tasks::Tasks;
@@ -67,6 +69,8 @@ struct Body<O, N> {
     cleanups: Cleanups,
     #[cfg(feature = "std")]
     tasks: Tasks,
+    #[cfg(feature = "std")]
+    told: Told,
     name: N,
 }
 
@@ -112,6 +116,8 @@ impl<O, N: Name> Slot<O, N> {
             cleanups: Cleanups::new(),
             #[cfg(feature = "std")]
             tasks: Tasks::new(),
+            #[cfg(feature = "std")]
+            told: Told::new(),
             name: N::NEW,
         };
         // SAFETY: S1 and T1: no one else reads or writes the body yet.
@@ -141,6 +147,11 @@ impl<O, N: Name> Slot<O, N> {
     #[cfg(feature = "std")]
     pub(crate) fn tasks(&self) -> &Tasks {
         &self.body().tasks
+    }
+
+    #[cfg(feature = "std")]
+    pub(crate) fn told(&self) -> &Told {
+        &self.body().told
     }
 
     pub(crate) fn name(&self) -> &N {

@@ -8,8 +8,9 @@
 //!
 //! - W1 a task that saw its expert live, after it had put its waker here, is
 //!   woken by whoever changes that afterwards.
-//! - W2 `WAITING` is the number of wakers kept, over all experts.
+//! - W2 `WAITING` is the number of places taken, over all experts.
 
+use std::boxed::Box;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::vec::Vec;
@@ -22,10 +23,11 @@ use crate::sync::{AtomicUsize, Ordering::SeqCst, fence};
 /// How many wakers there are: mostly none, and nobody needs to be looked for.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-/// The wakers of one expert's tasks.
-pub(crate) struct Tasks(Mutex<Wakers>);
+/// The wakers of one expert's tasks. Small: every slot has one.
+pub(crate) struct Tasks(Mutex<Option<Box<Wakers>>>);
 
 /// Places for wakers; a task knows the number of its own.
+#[derive(Default)]
 struct Wakers {
     places: Vec<Option<Waker>>,
     free: Vec<usize>,
@@ -33,18 +35,19 @@ struct Wakers {
 
 impl Tasks {
     pub(crate) const fn new() -> Self {
-        Self(Mutex::new(Wakers { places: Vec::new(), free: Vec::new() }))
+        Self(Mutex::new(None))
     }
 
     /// Keeps the waker of a task, in the place that it has or is given here. A
     /// look at the expert's state after this keeps W1. As the host.
     pub(crate) fn keep(&self, place: &mut Option<usize>, waker: &Waker) {
-        let mut wakers = self.lock();
+        let mut lock = self.lock();
+        let wakers = lock.get_or_insert_default();
         let number = *place.get_or_insert_with(|| wakers.take_place());
         let kept = &mut wakers.places[number];
         if !kept.as_ref().is_some_and(|kept| kept.will_wake(waker)) {
             let before = kept.replace(waker.clone());
-            drop(wakers);
+            drop(lock);
             drop(before);
         }
         // W1: with the fence in `wake`, either that sees the waker, or the caller
@@ -55,37 +58,30 @@ impl Tasks {
     /// Gives up a task's place.
     pub(crate) fn give_up(&self, place: &mut Option<usize>) {
         let Some(number) = place.take() else { return };
-        let mut wakers = self.lock();
+        let mut lock = self.lock();
+        let Some(wakers) = lock.as_mut() else { return };
         let before = wakers.places[number].take();
         wakers.free.push(number);
         WAITING.fetch_sub(1, SeqCst);
-        if wakers.free.len() == wakers.places.len() {
-            // The last one gives the memory back, too.
-            let empty = (core::mem::take(&mut wakers.places), core::mem::take(&mut wakers.free));
-            drop(wakers);
-            drop(empty);
-        } else {
-            drop(wakers);
-        }
-        drop(before);
+        // The last one gives the memory back, too.
+        let empty = lock.take_if(|wakers| wakers.free.len() == wakers.places.len());
+        drop(lock);
+        drop((before, empty));
     }
 
     /// Forgets the tasks that were forgotten themselves: their expert has ended.
     pub(crate) fn clear(&self) {
-        let mut wakers = self.lock();
-        let left = wakers.places.len() - wakers.free.len();
-        let kept = (core::mem::take(&mut wakers.places), core::mem::take(&mut wakers.free));
-        WAITING.fetch_sub(left, SeqCst);
-        drop(wakers);
-        drop(kept);
+        let Some(left) = self.lock().take() else { return };
+        WAITING.fetch_sub(left.places.len() - left.free.len(), SeqCst);
     }
 
     /// Copies of the wakers.
     fn kept(&self) -> Vec<Waker> {
-        self.lock().places.iter().flatten().cloned().collect()
+        let lock = self.lock();
+        lock.iter().flat_map(|wakers| wakers.places.iter().flatten().cloned()).collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Wakers> {
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Wakers>>> {
         // A waker that panicked when it was cloned has left all as it was.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -5,6 +5,7 @@
 #[cfg(expert_alloc_nightly)]
 mod alloc_error;
 mod current;
+mod events;
 mod foreign;
 mod panics;
 mod quotas;
