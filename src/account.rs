@@ -9,17 +9,26 @@
 //! - A1 `charged <= quota` except for what [`overdraw`](Account::overdraw)
 //!   granted.
 //! - A2 an account's `charged` is the sum of what was charged to it and its
-//!   children and not yet refunded.
+//!   children and not yet refunded (of a reserve below it: A6).
 //! - A3 the parent is set before the account is first charged and does not
 //!   change while anything is charged; it outlives its children.
 //! - A4 the marks are sticky until the account is opened again, but for
 //!   `OVERDRAWN`, which [`forgive`](Account::forgive) takes off; `INHERITS` is
 //!   set iff there is a parent; `MARKED` is set iff any mark is.
 //! - A5 `peak` is at most `quota`, or the account is marked.
+//! - A6 a reserve (see `reserve.rs`) has charged those above with what is charged
+//!   to it, or with what it sets aside, whichever is more; an account that is no
+//!   reserve, with what is charged to it.
+
+// The model checker takes this file from elsewhere, and looks for these beside it.
+#[path = "account/elastic.rs"]
+mod elastic;
+#[path = "account/reserve.rs"]
+mod reserve;
 
 use core::ptr::NonNull;
 
-use crate::sync::{AtomicPtr, AtomicUsize, Half, Ordering::Relaxed};
+use crate::sync::{AtomicPtr, AtomicUsize, Half, Ordering::Relaxed, Ordering::Release};
 
 /// A bit of every mark: see [`marks`](Account::marks).
 const MARKED: usize = 1 << Half::BITS;
@@ -31,6 +40,8 @@ const SEALED: usize = MARKED | 2;
 const INHERITS: usize = MARKED | 4;
 /// Mark: the quota was lowered, so that what was once granted may be beyond it.
 const LOWERED: usize = MARKED | 8;
+/// Mark: the account sets room aside for those below it.
+const RESERVE: usize = MARKED | 16;
 
 /// In the address of an account's parent: the account is a parent itself, or was.
 const IS_PARENT: usize = 1;
@@ -108,73 +119,6 @@ impl Account {
         self.parent.store(parent, Relaxed);
     }
 
-    /// Sets the hard limit in bytes; 0 for none. What is charged stays, beyond
-    /// it or not; the next charge is asked against it.
-    pub fn set_quota(&self, bytes: usize) {
-        let quota = none_if_zero(bytes);
-        // A5, before it is broken: `charge_again_locked` trusts the peak of an
-        // unmarked account.
-        if quota < self.quota.load(Relaxed) {
-            self.marks.fetch_or(LOWERED, Relaxed);
-        }
-        self.quota.store(quota, Relaxed);
-    }
-
-    /// Moves `bytes` of the quota to that of `to`.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`] where that much is in use, or there would be no quota left.
-    pub fn give_room(&self, to: &Self, bytes: usize) -> Result<(), Refused> {
-        let quota = self.quota.load(Relaxed);
-        let left = quota.checked_sub(bytes).filter(|&left| left != 0 && quota != usize::MAX);
-        let left = left.ok_or(Refused)?;
-        // A5, as in `set_quota`.
-        self.marks.fetch_or(LOWERED, Relaxed);
-        self.quota.compare_exchange(quota, left, Relaxed, Relaxed).map_err(|_| Refused)?;
-        // What is charged now is not lent out. A charge that was granted by the
-        // quota from before, and is not seen here, is the last one beyond.
-        if self.charged() > left {
-            self.quota.fetch_add(bytes, Relaxed);
-            return Err(Refused);
-        }
-        let grown = |quota: usize| (quota != usize::MAX).then(|| quota.saturating_add(bytes));
-        to.quota.fetch_update(Relaxed, Relaxed, grown).ok();
-        Ok(())
-    }
-
-    /// Sets the soft limit in bytes; 0 for none.
-    pub fn set_soft_quota(&self, bytes: usize) {
-        self.soft_quota.store(none_if_zero(bytes), Relaxed);
-    }
-
-    /// Takes off the mark that memory beyond the quota was granted, where all
-    /// that is charged here and above is within the quotas again. Whether the
-    /// account is without that mark now.
-    pub fn forgive(&self) -> bool {
-        if !self.is_overdrawn() {
-            return true;
-        }
-        if !self.chain().all(Self::is_within) {
-            return false;
-        }
-        let unmark = |marks: usize| {
-            let left = marks & !(OVERDRAWN & !MARKED);
-            Some(if left == MARKED { 0 } else { left })
-        };
-        self.marks.fetch_update(Relaxed, Relaxed, unmark).ok();
-        // Another overdraft may have come between the look and the change.
-        if !self.chain().all(Self::is_within) {
-            self.marks.fetch_or(OVERDRAWN, Relaxed);
-            return false;
-        }
-        true
-    }
-
-    fn is_within(&self) -> bool {
-        self.charged.load(Relaxed) <= self.quota.load(Relaxed)
-    }
-
     /// Bytes charged now.
     pub fn charged(&self) -> usize {
         self.charged.load(Relaxed)
@@ -187,6 +131,9 @@ impl Account {
 
     /// The hard limit in bytes; 0 for none.
     pub fn quota(&self) -> usize {
+        if self.is_reserve() {
+            return 0;
+        }
         zero_if_none(self.quota.load(Relaxed))
     }
 
@@ -275,9 +222,20 @@ impl Account {
             return Err(Refused);
         }
         for (depth, account) in self.chain().enumerate() {
-            if account.charge_alone(bytes).is_err() {
-                self.chain().take(depth).for_each(|charged| charged.refund_alone(bytes));
+            let is_reserve = account.is_reserve();
+            let charged = match is_reserve {
+                // Those above it, too.
+                true => account.charge_reserve(bytes),
+                false => account.charge_alone(bytes),
+            };
+            if charged.is_err() {
+                self.chain().take(depth).for_each(|charged| {
+                    let _ = charged.refund_alone(bytes);
+                });
                 return Err(Refused);
+            }
+            if is_reserve {
+                break;
             }
         }
         Ok(())
@@ -286,16 +244,24 @@ impl Account {
     /// Charges `bytes` here and to every parent even beyond a quota, and marks
     /// the account as overdrawn.
     pub fn overdraw(&self, bytes: usize) {
-        self.marks.fetch_or(OVERDRAWN, Relaxed);
+        let mut share = bytes;
         for account in self.chain() {
-            let before = account.charged.fetch_add(bytes, Relaxed);
-            account.peak.fetch_max(before.saturating_add(bytes), Relaxed);
+            let before = account.charged.fetch_add(share, Relaxed);
+            let sum = before.saturating_add(share);
+            account.peak.fetch_max(sum, Relaxed);
+            share = account.share(before, sum);
         }
+        // Release: the charge, which is seen by the one who forgives this mark.
+        self.marks.fetch_or(OVERDRAWN, Release);
     }
 
     /// Gives back `bytes` that were charged here and to every parent.
     pub fn refund(&self, bytes: usize) {
-        self.chain().for_each(|account| account.refund_alone(bytes));
+        let mut share = bytes;
+        for account in self.chain() {
+            let before = account.refund_alone(share);
+            share = account.share(before - share, before);
+        }
     }
 
     /// As [`charge`](Self::charge), for an engine that changes the accounts of
@@ -347,7 +313,12 @@ impl Account {
     /// Whether a charge of `bytes` would be granted now.
     #[inline]
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.chain().all(|account| account.has_room_alone(bytes))
+        let mut share = bytes;
+        self.chain().all(|account| {
+            let (here, charged) = (share, account.charged.load(Relaxed));
+            share = account.share(charged, charged.saturating_add(here));
+            account.has_room_alone(here)
+        })
     }
 
     /// As [`overdraw`](Self::overdraw), under the lock of
@@ -361,9 +332,13 @@ impl Account {
     /// [`charge_locked`](Self::charge_locked).
     #[inline]
     pub fn refund_locked(&self, bytes: usize) {
-        self.refund_alone_locked(bytes);
+        let _ = self.refund_alone_locked(bytes);
         if self.is_marked(INHERITS) {
-            self.chain().skip(1).for_each(|account| account.refund_alone_locked(bytes));
+            let mut share = bytes;
+            for account in self.chain().skip(1) {
+                let before = account.refund_alone_locked(share);
+                share = account.share(before.wrapping_sub(share), before);
+            }
         }
     }
 
@@ -371,14 +346,15 @@ impl Account {
     /// parent.
     #[inline]
     pub fn refund_unlimited_locked(&self, bytes: usize) {
-        self.refund_alone_locked(bytes);
+        let _ = self.refund_alone_locked(bytes);
     }
 
     #[inline]
-    fn refund_alone_locked(&self, bytes: usize) {
+    fn refund_alone_locked(&self, bytes: usize) -> usize {
         let before = self.charged.load(Relaxed);
         debug_assert!(before >= bytes, "A2: refunded {bytes} of {before} bytes charged");
         self.charged.store(before.wrapping_sub(bytes), Relaxed);
+        before
     }
 
     /// Moves a charge of `bytes` to the account `to`, under the lock of
@@ -401,18 +377,21 @@ impl Account {
     #[inline]
     fn has_room_alone(&self, bytes: usize) -> bool {
         let sum = self.charged.load(Relaxed).checked_add(bytes);
-        let fits = sum.is_some_and(|sum| sum <= self.quota.load(Relaxed));
+        let fits = sum.is_some_and(|sum| sum <= self.quota.load(Relaxed) || self.is_reserve());
         fits && !self.is_sealed()
     }
 
     #[inline]
     fn add_locked(&self, bytes: usize) {
+        let mut share = bytes;
         for account in self.chain() {
-            let sum = account.charged.load(Relaxed).wrapping_add(bytes);
+            let before = account.charged.load(Relaxed);
+            let sum = before.wrapping_add(share);
             account.charged.store(sum, Relaxed);
             if sum > account.peak.load(Relaxed) {
                 account.peak.store(sum, Relaxed);
             }
+            share = account.share(before, sum);
         }
     }
 
@@ -459,9 +438,10 @@ impl Account {
         Ok(())
     }
 
-    fn refund_alone(&self, bytes: usize) {
+    fn refund_alone(&self, bytes: usize) -> usize {
         let before = self.charged.fetch_sub(bytes, Relaxed);
         debug_assert!(before >= bytes, "A2: refunded {bytes} of {before} bytes charged");
+        before
     }
 }
 
@@ -474,125 +454,5 @@ fn zero_if_none(limit: usize) -> usize {
 }
 
 #[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-
-    fn opened(quota: usize, parent: Option<&Account>) -> Account {
-        let account = Account::new();
-        // SAFETY: nothing is charged yet, and the tests keep parents on the stack below.
-        unsafe { account.open(quota, 0, parent.map(NonNull::from)) };
-        account
-    }
-
-    #[test]
-    fn never_passes_the_quota() {
-        let account = opened(100, None);
-        assert_eq!(account.charge(60), Ok(()));
-        assert_eq!(account.charge(41), Err(Refused));
-        assert_eq!(account.charge(usize::MAX), Err(Refused));
-        assert_eq!(account.charge(40), Ok(()));
-        account.refund(100);
-        assert_eq!((account.charged(), account.peak()), (0, 100));
-    }
-
-    #[test]
-    fn a_refusal_by_a_parent_leaves_no_charge_below() {
-        let parent = opened(100, None);
-        let child = opened(0, Some(&parent));
-        assert_eq!(child.charge(80), Ok(()));
-        assert_eq!(child.charge(80), Err(Refused));
-        assert_eq!((child.charged(), parent.charged()), (80, 80));
-        assert_eq!((child.peak(), parent.peak()), (80, 80));
-        child.refund(80);
-        assert_eq!((child.charged(), parent.charged()), (0, 0));
-    }
-
-    #[test]
-    fn under_a_lock_the_rules_are_the_same() {
-        let parent = opened(100, None);
-        let (one, other) = (opened(0, Some(&parent)), opened(90, Some(&parent)));
-        assert_eq!(one.charge_locked(100), Ok(()));
-        assert_eq!(other.charge_locked(1), Err(Refused));
-        assert_eq!(one.charge_locked(usize::MAX), Err(Refused));
-        assert_eq!(one.shift_locked(&other, 90), Ok(()));
-        assert_eq!(one.shift_locked(&other, 1), Err(Refused));
-        assert_eq!((one.charged(), other.charged(), parent.charged()), (10, 90, 100));
-        other.overdraw_locked(5);
-        assert!(other.is_overdrawn() && !one.is_overdrawn());
-        assert_eq!((other.peak(), parent.peak()), (95, 105));
-        other.refund_locked(95);
-        one.refund_locked(10);
-        assert_eq!(parent.charged(), 0);
-    }
-
-    #[test]
-    fn a_quota_may_change_while_it_is_used() {
-        let account = opened(100, None);
-        assert_eq!(account.charge_locked(80), Ok(()));
-        account.refund_locked(60);
-        account.set_quota(50);
-        assert!(account.is_open());
-        assert_eq!(account.charge_again_locked(40), Err(Refused), "though 80 were granted once");
-        assert_eq!((account.charge_locked(31), account.charge(31)), (Err(Refused), Err(Refused)));
-        assert_eq!(account.charge(30), Ok(()));
-        account.set_quota(10);
-        assert_eq!((account.charged(), account.charge(1)), (50, Err(Refused)));
-        account.set_quota(0);
-        assert_eq!((account.quota(), account.charge(1000)), (0, Ok(())));
-        account.refund(1050);
-    }
-
-    #[test]
-    fn an_overdraft_is_forgiven_once_it_is_covered() {
-        let parent = opened(100, None);
-        let child = opened(20, Some(&parent));
-        child.overdraw(110);
-        child.set_quota(200);
-        assert!(!child.forgive() && !child.is_open(), "the parent's is not covered");
-        parent.set_quota(200);
-        assert!(child.forgive() && child.is_open());
-        child.refund(110);
-        child.seal();
-        assert!(child.forgive() && !child.is_open(), "told to stop is told to stop");
-    }
-
-    #[test]
-    fn an_overdraft_is_charged_and_marked() {
-        let account = opened(10, None);
-        account.overdraw(30);
-        assert!(account.is_overdrawn());
-        assert_eq!(account.charged(), 30);
-        account.refund(30);
-    }
-
-    #[test]
-    fn a_sealed_account_refuses_for_its_children_too() {
-        let parent = opened(0, None);
-        let child = opened(0, Some(&parent));
-        assert_eq!(child.charge(8), Ok(()));
-        parent.seal();
-        assert_eq!((child.is_open(), child.is_sealed()), (false, false));
-        assert_eq!((child.charge(8), parent.charge(8)), (Err(Refused), Err(Refused)));
-        child.refund(8);
-        assert_eq!((child.charged(), parent.charged()), (0, 0));
-    }
-
-    #[test]
-    fn threads_together_never_overshoot() {
-        let account = opened(1000, None);
-        std::thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    for _ in 0..1000 {
-                        if account.charge(7).is_ok() {
-                            assert!(account.charged() <= 1000);
-                            account.refund(7);
-                        }
-                    }
-                });
-            }
-        });
-        assert!(account.peak() <= 1000);
-        assert_eq!(account.charged(), 0);
-    }
-}
+#[path = "account/tests.rs"]
+mod tests;

@@ -41,6 +41,9 @@ pub(crate) struct Request<'n, 'p, H: Home + 'p> {
     /// Bytes; 0 for none.
     pub(crate) soft_quota: usize,
     pub(crate) parent: Option<(ExpertKey, &'p SlotOf<H>)>,
+    /// Bytes of the parent's room that are set aside; 0 for none.
+    #[cfg(feature = "std")]
+    pub(crate) guarantee: usize,
     /// Flags of the slot's word.
     pub(crate) flags: usize,
 }
@@ -65,18 +68,32 @@ pub(crate) fn register<'a, H: Home + 'a>(
     request: &Request<'_, '_, H>,
 ) -> Result<(ExpertKey, &'a SlotOf<H>), Error> {
     let registry = home.registry();
-    let parent = request.parent;
-    if parent.is_some_and(|(_, parent)| !parent.account().is_open()) {
+    let above = request.parent;
+    if above.is_some_and(|(_, parent)| !parent.account().is_open()) {
         return Err(Error::ParentStopped);
     }
-    let (number, slot) = registry.take(home.engine())?;
-    if parent.is_some_and(|(_, parent)| !parent.hold()) {
-        registry.give_back(number);
-        return Err(Error::TooManyExperts);
+    let parent = above.map(|(key, slot)| (key.slot().unwrap_or(0), slot));
+    #[cfg(feature = "std")]
+    let parent = match parent {
+        Some(parent) if request.guarantee != 0 => Some(set_aside(home, parent, request.guarantee)?),
+        parent => parent,
+    };
+    let taken = registry.take(home.engine()).and_then(|(number, slot)| {
+        if parent.is_some_and(|(_, parent)| !parent.hold()) {
+            registry.give_back(number);
+            return Err(Error::TooManyExperts);
+        }
+        Ok((number, slot))
+    });
+    #[cfg(feature = "std")]
+    if let Some((number, _)) = parent.filter(|_| request.guarantee != 0) {
+        // The child holds it now, or there is none.
+        release(home, number);
     }
-    let parent_number = parent.and_then(|(key, _)| key.slot()).unwrap_or(0);
+    let (number, slot) = taken?;
+    let parent_number = parent.map_or(0, |(number, _)| number);
     // A child is not granted what its parent is to be refused.
-    let refuses = parent.is_some_and(|(_, parent)| !parent.word().has(OVERDRAFT));
+    let refuses = above.is_some_and(|(_, parent)| !parent.word().has(OVERDRAFT));
     let flags = if refuses { request.flags & !OVERDRAFT } else { request.flags };
     let generation = slot.open(flags, parent_number, |slot| {
         slot.name().set(request.name);
@@ -89,6 +106,39 @@ pub(crate) fn register<'a, H: Home + 'a>(
     });
     let key = ExpertKey::new(number, generation).ok_or(Error::TooManyExperts)?;
     Ok((key, slot))
+}
+
+/// Makes an account between a parent and a child to come that sets aside room of
+/// the parent's. It has one hold, the caller's.
+///
+/// # Errors
+///
+/// As [`register`]; [`Error::QuotaExceeded`] where there is not so much room.
+#[cfg(feature = "std")]
+fn set_aside<'a, H: Home + 'a>(
+    home: H,
+    (parent_number, parent): (usize, &SlotOf<H>),
+    bytes: usize,
+) -> Result<(usize, &'a SlotOf<H>), Error> {
+    let registry = home.registry();
+    let (number, slot) = registry.take(home.engine())?;
+    if !parent.hold() {
+        registry.give_back(number);
+        return Err(Error::TooManyExperts);
+    }
+    let mut opened = Ok(());
+    slot.linger(parent_number, |slot| {
+        let parent = NonNull::from(parent.account());
+        // SAFETY: S1: the slot was free, so all was refunded. S2: as in `register`.
+        opened = unsafe { slot.account().open_reserve(bytes, parent) };
+    });
+    if opened.is_err() {
+        slot.unhold();
+        registry.give_back(number);
+        parent.unhold();
+        return Err(Error::QuotaExceeded);
+    }
+    Ok((number, slot))
 }
 
 /// Tells an expert to stop, for good: it may free, but not allocate. Its
@@ -264,19 +314,25 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
 
     /// Lets go of the slot, and of those of ended parents that lingered for it.
     fn release(self) -> Reclaimed {
-        let registry = self.home.registry();
-        let mut number = self.key.slot().unwrap_or(0);
-        while number != 0 {
-            let slot = registry.place(number);
-            let parent = slot.link();
-            if !slot.unhold() {
-                break;
-            }
-            debug_assert_eq!(slot.account().charged(), 0, "A2: an ended expert is still charged");
-            registry.give_back(number);
-            number = parent;
-        }
+        release(self.home, self.key.slot().unwrap_or(0));
         self.reclaimed
+    }
+}
+
+/// Gives up a hold of slot `number`, and of those above it that lingered for it.
+fn release<H: Home>(home: H, mut number: usize) {
+    let registry = home.registry();
+    while number != 0 {
+        let slot = registry.place(number);
+        let parent = slot.link();
+        if !slot.unhold() {
+            break;
+        }
+        debug_assert_eq!(slot.account().charged(), 0, "A2: an ended expert is still charged");
+        #[cfg(feature = "std")]
+        slot.account().close_reserve();
+        registry.give_back(number);
+        number = parent;
     }
 }
 

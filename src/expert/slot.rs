@@ -180,6 +180,22 @@ impl<O, N: Name> Slot<O, N> {
         generation
     }
 
+    /// Readies a free slot to be somebody's account without an expert of its own:
+    /// it lingers, as for a child, from the beginning. `prepare` writes the
+    /// account.
+    #[cfg(feature = "std")]
+    pub(crate) fn linger(&self, parent: usize, prepare: impl FnOnce(&Self)) {
+        debug_assert!(!self.word().is_taken(), "T2");
+        self.link.store(parent as Half, Relaxed);
+        self.holds.store(1, Relaxed);
+        prepare(self);
+        if self.word().generation() == 0 {
+            // Even and not 0: taken by nobody, and reachable (T1).
+            // Release: publishes the above to `word`.
+            self.word.store(2 << Half::BITS, Release);
+        }
+    }
+
     /// Marks the expert of `key` as being ended; the flags before, or `None`
     /// where it has ended or another ends it (T6).
     pub(crate) fn begin_closing(&self, key: ExpertKey, required: usize) -> Option<Word> {

@@ -99,3 +99,51 @@ fn a_subtree_is_summed_in_one_call() {
     drop((two, below));
     assert_eq!(root.subtree(), root.stats());
 }
+
+#[test]
+fn a_guarantee_is_nobody_elses() {
+    let tenant = ALLOC.expert("tenant").quota(1 << 20).register().unwrap();
+    let steady = ALLOC.expert("steady").parent(&tenant).guarantee(512 << 10).register().unwrap();
+    let greedy = ALLOC.expert("greedy").parent(&tenant).register().unwrap();
+    assert_eq!((tenant.stats().charged_bytes, steady.stats().charged_bytes), (512 << 10, 0));
+    assert_eq!(tenant.stats().quota, 1 << 20);
+    assert_eq!(steady.snapshot().parent, Some(tenant.key()), "nobody is in between");
+    let held = greedy.alloc(500 << 10).unwrap();
+    assert_eq!(greedy.alloc(100 << 10), Err(Error::QuotaExceeded));
+    let within = steady.alloc(400 << 10).unwrap();
+    assert_eq!(steady.alloc(200 << 10), Err(Error::QuotaExceeded), "beyond it there is no room");
+    greedy.free(held.as_ptr()).unwrap();
+    let beyond = steady.alloc(300 << 10).unwrap();
+    assert!(tenant.stats().charged_bytes > 700 << 10);
+    let late = ALLOC.expert("late").parent(&tenant).guarantee(512 << 10).register();
+    assert_eq!(late.err(), Some(Error::QuotaExceeded));
+    steady.free(within.as_ptr()).unwrap();
+    steady.free(beyond.as_ptr()).unwrap();
+    assert_eq!(tenant.subtree().live_blocks, 0);
+    tenant.terminate();
+    assert_eq!(steady.alloc(1), Err(Error::ParentStopped), "the stop comes through");
+    drop(steady);
+    drop(greedy);
+    assert_eq!(tenant.stats().charged_bytes, 0, "it was given back");
+}
+
+#[test]
+fn guarantees_are_given_back_in_every_order() {
+    for round in 0..200 {
+        let tenant = ALLOC.expert("tenant").quota(1 << 20).register().unwrap();
+        let child = ALLOC.expert("child").parent(&tenant).guarantee(256 << 10).register().unwrap();
+        let below = ALLOC.expert("below").parent(&child).guarantee(64 << 10).register().unwrap();
+        assert_eq!(tenant.stats().charged_bytes, 256 << 10);
+        below.alloc(1 << (round % 19)).unwrap();
+        match round % 3 {
+            0 => drop((tenant, child, below)),
+            1 => drop((below, child, tenant)),
+            _ => {
+                drop(child);
+                assert!(tenant.stats().charged_bytes >= 256 << 10, "its own child is below it");
+                drop(below);
+                assert_eq!(tenant.stats().charged_bytes, 0);
+            }
+        }
+    }
+}
