@@ -108,6 +108,16 @@ pub fn leave(before: Entered) {
     thread::set_current(if is_still { before.cache } else { &super::cache::EMPTY });
 }
 
+/// The expert that owns what this thread allocates through the global
+/// allocator; `None` for the host.
+pub fn current_key() -> Option<ExpertKey> {
+    let cache = thread::current();
+    // What has ended waits in the inbox; its blocks are the host's.
+    let alive = ExpertKey::from_raw(cache.id()).filter(|_| cache.fate() == Fate::Alive)?;
+    // An id is the key with the kind's bits changed; once more, and it is the key.
+    ExpertKey::from_raw(thread::id(alive, Kind::Ambient)).filter(|&key| key != HOST_KEY)
+}
+
 impl Engine for HostEngine {
     type Owner = HostOwner;
 

@@ -42,7 +42,7 @@ mod tls;
 mod visit;
 
 pub use blocks::{alloc, alloc_zeroed, dealloc};
-pub use host::{Entered, HostEngine, enter, leave};
+pub use host::{Entered, HostEngine, current_key, enter, leave};
 #[cfg(feature = "testing")]
 pub use paths::{Path, count};
 pub use resize::realloc;
