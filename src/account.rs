@@ -8,15 +8,15 @@
 //!
 //! - ACCOUNT1 `charged <= quota` except for what [`overdraw`](Account::overdraw)
 //!   granted.
-//! - A2 an account's `charged` is the sum of what was charged to it and its
-//!   children and not yet refunded (of a reserve below it: A6).
-//! - A3 the parent is set before the account is first charged and does not
+//! - ACCOUNT2 an account's `charged` is the sum of what was charged to it and its
+//!   children and not yet refunded (of a reserve below it: ACCOUNT6).
+//! - ACCOUNT3 the parent is set before the account is first charged and does not
 //!   change while anything is charged; it outlives its children.
-//! - A4 the marks are sticky until the account is opened again, but for
+//! - ACCOUNT4 the marks are sticky until the account is opened again, but for
 //!   `OVERDRAWN`, which [`forgive`](Account::forgive) takes off; `INHERITS` is
 //!   set iff there is a parent; `MARKED` is set iff any mark is.
-//! - A5 `peak` is at most `quota`, or the account is marked.
-//! - A6 a reserve (see `reserve.rs`) has charged those above with what is charged
+//! - ACCOUNT5 `peak` is at most `quota`, or the account is marked.
+//! - ACCOUNT6 a reserve (see `reserve.rs`) has charged those above with what is charged
 //!   to it, or with what it sets aside, whichever is more; an account that is no
 //!   reserve, with what is charged to it.
 
@@ -440,7 +440,7 @@ impl Account {
 
     fn refund_alone(&self, bytes: usize) -> usize {
         let before = self.charged.fetch_sub(bytes, Relaxed);
-        debug_assert!(before >= bytes, "A2: refunded {bytes} of {before} bytes charged");
+        debug_assert!(before >= bytes, "ACCOUNT2: refunded {bytes} of {before} bytes charged");
         before
     }
 }

@@ -27,13 +27,6 @@ mod sync;
 #[doc(hidden)]
 pub mod testing;
 
-#[cfg(feature = "std")]
-#[doc = include_str!("../docs/hosts.md")]
-pub mod hosts {}
-#[cfg(feature = "std")]
-#[doc = include_str!("../docs/soundness.md")]
-pub mod soundness {}
-
 #[cfg(feature = "capi")]
 pub use api::capi;
 pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, ExpertHeap, Holder, Host};

@@ -8,7 +8,7 @@ impl Account {
     /// it or not; the next charge is asked against it.
     pub fn set_quota(&self, bytes: usize) {
         let quota = none_if_zero(bytes);
-        // A5, before it is broken: `charge_again_locked` trusts the peak of an
+        // ACCOUNT5, before it is broken: `charge_again_locked` trusts the peak of an
         // unmarked account.
         if quota < self.quota.load(Relaxed) {
             self.marks.fetch_or(LOWERED, Relaxed);
@@ -25,7 +25,7 @@ impl Account {
         let quota = self.quota.load(Relaxed);
         let left = quota.checked_sub(bytes).filter(|&left| left != 0 && quota != usize::MAX);
         let left = left.ok_or(Refused)?;
-        // A5, as in `set_quota`.
+        // ACCOUNT5, as in `set_quota`.
         self.marks.fetch_or(LOWERED, Relaxed);
         self.quota.compare_exchange(quota, left, Relaxed, Relaxed).map_err(|_| Refused)?;
         // What is charged now is not lent out. A charge that was granted by the

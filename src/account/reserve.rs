@@ -3,7 +3,7 @@
 //!
 //! A reserve is an account between a child and its parent. It has no limit. What
 //! it sets aside is charged to the parent from the beginning, and charges from
-//! below go on to the parent only as far as they are beyond that (A6):
+//! below go on to the parent only as far as they are beyond that (ACCOUNT6):
 //!
 //! ```text
 //!  parent    charged with max(charged below, set aside)
@@ -59,7 +59,7 @@ impl Account {
     }
 
     /// How much more those above are charged when the charge here goes from
-    /// `less` to `more` bytes (A6).
+    /// `less` to `more` bytes (ACCOUNT6).
     #[inline]
     pub(super) fn share(&self, less: usize, more: usize) -> usize {
         if !self.is_reserve() {

@@ -132,7 +132,7 @@ macro_rules! implement_allocator {
         implement_allocator!(
             for ExpertHandle<'_, H>, |this| *this, $($module)::+ $(, $($bounds)+)?
         );
-        // The same: the expert does not end while a handle holds it (O1), and a
+        // The same: the expert does not end while a handle holds it (SHARED1), and a
         // block is used only while its collection holds the handle, or for ever.
         #[cfg(feature = "std")]
         implement_allocator!(

@@ -137,7 +137,7 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
     /// let plugin = heap.expert("plug-in").register()?;
     /// plugin.terminate();
     /// let query = heap.expert("query").parent(&plugin).register();
-    /// assert_eq!(query.unwrap_err(), Error::Terminated);
+    /// assert_eq!(query.unwrap_err(), Error::ParentStopped);
     /// # Ok::<(), Error>(())
     /// ```
     ///

@@ -59,7 +59,7 @@ impl ExpertAlloc {
     /// Makes, as the host, what the standard library makes when it is first
     /// needed, and keeps: the buffer of standard output, and this thread's handle.
     /// For hosts that call [`reclaim_all`](crate::Expert::reclaim_all): once, and
-    /// in each thread that Rust did not start. [`hosts`](crate::hosts) says what else
+    /// in each thread that Rust did not start. [`hosts`](crate::guide::hosts) says what else
     /// there may be.
     ///
     /// ```

@@ -4,8 +4,8 @@
 //!
 //! - EXPERT1 an `Expert` owns its slot: while it exists, and is not being ended by
 //!   value, the slot's generation is that of `key`.
-//! - E2 what is obtained through a handle borrows the `Expert`, or holds what
-//!   owns it (O1).
+//! - EXPERT2 what is obtained through a handle borrows the `Expert`, or holds what
+//!   owns it (SHARED1).
 
 use core::fmt;
 use core::mem::ManuallyDrop;

@@ -147,6 +147,15 @@ impl Failure {
     }
 
     /// Why the code did not return.
+    ///
+    /// ```
+    /// use expert_alloc::{ExpertAlloc, FailureKind};
+    ///
+    /// let expert = ExpertAlloc::new().expert("careless").register()?;
+    /// let failure = expert.run(|| panic!("out of cheese")).unwrap_err();
+    /// assert_eq!(failure.kind(), FailureKind::Panicked);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn kind(&self) -> FailureKind {
         self.kind
@@ -154,6 +163,17 @@ impl Failure {
 
     /// The panic's message, where it is text, as it nearly always is; of a
     /// foreign exception what is known of it, such as its C++ type.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let expert = ExpertAlloc::new().expert("careless").register()?;
+    /// let failure = expert.run(|| panic!("frame {} is odd", 7)).unwrap_err();
+    /// assert_eq!(failure.message(), Some("frame 7 is odd"));
+    /// let failure = expert.run(|| std::panic::panic_any(7)).unwrap_err();
+    /// assert_eq!(failure.message(), None);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn message(&self) -> Option<&str> {
         text(self.payload.as_deref()?)
@@ -163,6 +183,15 @@ impl Failure {
     /// did, or where it did not pass the hook (see
     /// [`watch_panics`](crate::ExpertAlloc::watch_panics)), as in
     /// [`resume_unwind`](std::panic::resume_unwind).
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let expert = ExpertAlloc::new().expert("careless").register()?;
+    /// let failure = expert.run(|| panic!("out of cheese")).unwrap_err();
+    /// assert!(failure.place().unwrap().contains(".rs:"), "file, line and column");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn place(&self) -> Option<&str> {
         self.place.as_deref()
@@ -170,6 +199,15 @@ impl Failure {
 
     /// What the panic carried, for example to resume it; of other failures their
     /// description, as a [`String`].
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let expert = ExpertAlloc::new().expert("careless").register()?;
+    /// let failure = expert.run(|| std::panic::panic_any(7)).unwrap_err();
+    /// assert_eq!(failure.into_payload().downcast_ref(), Some(&7));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     #[must_use]
     pub fn into_payload(mut self) -> Box<dyn Any + Send> {
         self.payload.take().unwrap_or_else(|| Box::new(self.to_string()))

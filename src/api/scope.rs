@@ -146,7 +146,7 @@ impl<H: Ambient> fmt::Debug for Scope<'_, H> {
 /// use expert_alloc::{Expert, InScope};
 ///
 /// /// Names the type, for example to keep it in a struct.
-/// fn wrap<F: Future>(expert: &Expert, future: F) -> InScope<'_, F> {
+/// fn wrap<F: Future>(expert: &Expert, future: F) -> InScope<&Expert, F> {
 ///     expert.in_scope(future)
 /// }
 /// ```

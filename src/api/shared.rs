@@ -3,7 +3,7 @@
 //!
 //! Invariants
 //!
-//! - O1 every clone, handle and future of an owned expert holds it; the expert
+//! - SHARED1 every clone, handle and future of an owned expert holds it; the expert
 //!   ends when the last of them is dropped, and not before. What is forgotten
 //!   holds it for ever.
 
@@ -34,7 +34,7 @@ struct Shared<H: Home + 'static> {
     told: Mutex<Vec<Told>>,
 }
 
-/// The end of an owned expert, which nobody holds any more (O1).
+/// The end of an owned expert, which nobody holds any more (SHARED1).
 fn end<H: Home>(expert: Expert<H>, told: Vec<Told>) -> Reclaimed {
     let home = expert.home();
     let reclaimed = expert.finish();

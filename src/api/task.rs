@@ -146,7 +146,7 @@ where
         // follows from that of the fields.
         let this = unsafe { self.get_unchecked_mut() };
         let home = this.expert.home();
-        // First the waker, then the look (W1).
+        // First the waker, then the look (WAITING1).
         home.as_host(|| this.expert.slot().tasks().keep(&mut this.place, context.waker()));
         if let Some(kind) = this.why_stop() {
             return Poll::Ready(Err(this.stop(kind)));

@@ -12,7 +12,7 @@
 //!
 //! Invariants
 //!
-//! - V1 a slot's `told` says what the observer was told of its expert: each
+//! - TOLD1 a slot's `told` says what the observer was told of its expert: each
 //!   overdraft and each passing of a soft quota once, each refusal in one count.
 
 use crate::expert::family;
@@ -30,7 +30,7 @@ const OVERDRAWN: u32 = 2;
 /// Told: one refusal more.
 const REFUSAL: u32 = 4;
 
-/// What the observer was told of one expert (V1).
+/// What the observer was told of one expert (TOLD1).
 pub(crate) struct Told(AtomicU32);
 
 impl Told {
@@ -228,7 +228,21 @@ pub struct Largest<N = NameCopy>([Option<Holding<N>>; 5]);
 impl<N: Copy> Largest<N> {
     pub(crate) const NONE: Self = Self([None; 5]);
 
-    /// They, the largest first.
+    /// The experts that hold most, the largest first.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let tenant = heap.expert("tenant").register()?;
+    /// let small = heap.expert("small").parent(&tenant).register()?;
+    /// let large = heap.expert("large").parent(&tenant).register()?;
+    /// small.alloc(100)?;
+    /// large.alloc(1 << 20)?;
+    /// let largest = tenant.largest_children();
+    /// assert_eq!(largest.iter().next().unwrap().key, large.key());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     pub fn iter(&self) -> impl Iterator<Item = &Holding<N>> {
         self.0.iter().flatten()
     }
@@ -265,12 +279,52 @@ impl<N: Copy> Largest<N> {
 /// ```
 pub trait Observer: Send + Sync {
     /// Something has happened to an expert.
+    ///
+    /// ```
+    /// use expert_alloc::{Event, ExpertAlloc, Observer};
+    /// use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+    ///
+    /// static EVENTS: AtomicUsize = AtomicUsize::new(0);
+    /// struct Counts;
+    ///
+    /// impl Observer for Counts {
+    ///     fn happened(&self, _: &Event) {
+    ///         EVENTS.fetch_add(1, Relaxed);
+    ///     }
+    /// }
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let _observation = heap.observe(Counts);
+    /// let _ = heap.expert("short").register()?.finish();
+    /// assert!(EVENTS.load(Relaxed) >= 1);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     fn happened(&self, event: &Event);
 
     /// A handle or raw call, or the next poll of a task that is overdrawn, is
     /// about to be refused. Outside the allocator: this may free memory, raise
     /// quotas, or tell another expert to stop. Asked a few times at most for one
     /// request.
+    ///
+    /// ```
+    /// use expert_alloc::{Event, ExpertAlloc, Observer, Refusal, Verdict};
+    ///
+    /// struct Strict;
+    ///
+    /// impl Observer for Strict {
+    ///     fn happened(&self, _: &Event) {}
+    ///
+    ///     fn before_refusal(&self, _: &Refusal) -> Verdict {
+    ///         Verdict::Refuse
+    ///     }
+    /// }
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let _observation = heap.observe(Strict);
+    /// let expert = heap.expert("small").quota(64 << 10).register()?;
+    /// assert!(expert.alloc(1 << 20).is_err());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
     fn before_refusal(&self, refusal: &Refusal) -> Verdict {
         let _ = refusal;
         Verdict::Refuse

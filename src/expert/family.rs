@@ -1,7 +1,7 @@
 //! Families: an expert with its children, their children, and so on.
 //!
 //! There is no list of children: who is below whom is read from the links of
-//! the slots (T4), so that to be a child costs nothing. A parent that has ended
+//! the slots (SLOT4), so that to be a child costs nothing. A parent that has ended
 //! lingers in its slot, so the way up stays whole.
 
 use crate::engine::HOST_KEY;

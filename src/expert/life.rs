@@ -328,7 +328,7 @@ fn release<H: Home>(home: H, mut number: usize) {
         if !slot.unhold() {
             break;
         }
-        debug_assert_eq!(slot.account().charged(), 0, "A2: an ended expert is still charged");
+        debug_assert_eq!(slot.account().charged(), 0, "ACCOUNT2: an ended expert is still charged");
         #[cfg(feature = "std")]
         slot.account().close_reserve();
         registry.give_back(number);

@@ -120,7 +120,7 @@ impl<O, N: Name> Slot<O, N> {
             told: Told::new(),
             name: N::NEW,
         };
-        // SAFETY: S1 and T1: no one else reads or writes the body yet.
+        // SAFETY: S1 and SLOT1: no one else reads or writes the body yet.
         unsafe { (*self.body.get()).write(body) };
     }
 
@@ -185,12 +185,12 @@ impl<O, N: Name> Slot<O, N> {
     /// account.
     #[cfg(feature = "std")]
     pub(crate) fn linger(&self, parent: usize, prepare: impl FnOnce(&Self)) {
-        debug_assert!(!self.word().is_taken(), "T2");
+        debug_assert!(!self.word().is_taken(), "SLOT2");
         self.link.store(parent as Half, Relaxed);
         self.holds.store(1, Relaxed);
         prepare(self);
         if self.word().generation() == 0 {
-            // Even and not 0: taken by nobody, and reachable (T1).
+            // Even and not 0: taken by nobody, and reachable (SLOT1).
             // Release: publishes the above to `word`.
             self.word.store(2 << Half::BITS, Release);
         }

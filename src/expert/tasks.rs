@@ -6,9 +6,9 @@
 //!
 //! Invariants
 //!
-//! - W1 a task that saw its expert live, after it had put its waker here, is
+//! - WAITING1 a task that saw its expert live, after it had put its waker here, is
 //!   woken by whoever changes that afterwards.
-//! - W2 `WAITING` is the number of places taken, over all experts.
+//! - WAITING2 `WAITING` is the number of places taken, over all experts.
 
 use std::boxed::Box;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -39,7 +39,7 @@ impl Tasks {
     }
 
     /// Keeps the waker of a task, in the place that it has or is given here. A
-    /// look at the expert's state after this keeps W1. As the host.
+    /// look at the expert's state after this keeps WAITING1. As the host.
     pub(crate) fn keep(&self, place: &mut Option<usize>, waker: &Waker) {
         let mut lock = self.lock();
         let wakers = lock.get_or_insert_default();
@@ -50,7 +50,7 @@ impl Tasks {
             drop(lock);
             drop(before);
         }
-        // W1: with the fence in `wake`, either that sees the waker, or the caller
+        // WAITING1: with the fence in `wake`, either that sees the waker, or the caller
         // sees what was changed before.
         fence(SeqCst);
     }
@@ -100,7 +100,7 @@ impl Wakers {
 /// Wakes the tasks of an expert, and of those below it, after its state was
 /// changed.
 pub(crate) fn wake<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
-    // W1: pairs with the fence in `keep`.
+    // WAITING1: pairs with the fence in `keep`.
     fence(SeqCst);
     if WAITING.load(SeqCst) == 0 {
         return;
