@@ -5,8 +5,10 @@ use std::vec::Vec;
 
 use crate::api::builder::ExpertBuilder;
 use crate::api::host::Host;
+use crate::api::observer;
 use crate::engine::{Engine, HOST_KEY, Who};
 use crate::error::Error;
+use crate::expert::events::{Event, Refusal, Verdict};
 use crate::expert::home::{Ambient, Home, SlotOf, sealed::Sealed};
 use crate::expert::life;
 use crate::expert::owned_name::{NameCopy, OwnedName};
@@ -77,6 +79,7 @@ impl ExpertAlloc {
     /// # Ok::<(), expert_alloc::Error>(())
     /// ```
     pub fn expert(self, name: &str) -> ExpertBuilder<'_> {
+        self.watch_panics_once();
         ExpertBuilder::new(self, name)
     }
 
@@ -169,8 +172,8 @@ impl ExpertAlloc {
     /// ```
     #[must_use]
     pub fn snapshot(self) -> Snapshot {
-        // The snapshot's memory must not be charged to an expert.
-        self.as_host(|| Snapshot { experts: report::rows(self).collect() })
+        // What is kept for the reader is not to be charged to an expert.
+        Home::as_host(self, || Snapshot { experts: report::rows(self).collect() })
     }
 
     /// The figures of one expert, or of the host; `None` for a key of no
@@ -210,8 +213,32 @@ impl ExpertAlloc {
     /// [`Error::InvalidKey`] for a key of no live expert,
     /// [`Error::AccessDenied`] for the host's.
     pub fn terminate(self, key: ExpertKey) -> Result<(), Error> {
+        life::terminate_visited(self, Visit::new(self, key)?)
+    }
+
+    /// Sets the quota of the expert of `key`, as
+    /// [`Expert::set_quota`](crate::Expert::set_quota) does; one that is overdrawn
+    /// is [forgiven](crate::Expert::forgive) what is covered then.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("elastic").quota(64 << 10).register()?;
+    /// heap.set_quota(expert.key(), 1 << 20)?;
+    /// assert_eq!(expert.stats().quota, 1 << 20);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidKey`] for a key that is nobody's,
+    /// [`Error::AccessDenied`] for the host's.
+    pub fn set_quota(self, key: ExpertKey, bytes: usize) -> Result<(), Error> {
         let visit = Visit::new(self, key)?;
-        life::terminate::<Self>(visit.slot().ok_or(Error::AccessDenied)?);
+        let account = visit.slot().ok_or(Error::AccessDenied)?.account();
+        account.set_quota(bytes);
+        account.forgive();
         Ok(())
     }
 
@@ -404,6 +431,18 @@ unsafe impl Home for ExpertAlloc {
         f()
     }
 
+    fn is_observed(self) -> bool {
+        observer::is_observed()
+    }
+
+    fn tell(self, event: &Event) {
+        observer::tell(event);
+    }
+
+    fn ask(self, refusal: &Refusal) -> Verdict {
+        observer::ask(refusal)
+    }
+
     #[inline]
     fn is_same(self, _: Self) -> bool {
         true
@@ -422,5 +461,9 @@ unsafe impl Ambient for ExpertAlloc {
     #[inline]
     fn leave(self, previous: heap::Entered) {
         heap::leave(previous);
+    }
+
+    fn current(self) -> Option<ExpertKey> {
+        Some(heap::current_key()).filter(|&key| key != HOST_KEY)
     }
 }

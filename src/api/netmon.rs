@@ -8,7 +8,7 @@
 //! | state of the expert | alloc, realloc | free | size, transfer from |
 //! |---|---|---|---|
 //! | live | done | done | done |
-//! | to stop, for whatever reason | `Terminated` | done, then `Terminated` | done |
+//! | to stop | `Terminated`, `Overdrawn` or `ParentStopped` | done, then the same | done |
 //! | closing: its clean-ups run | `Terminated` | done, then `Terminated` | done |
 //! | ended | `InvalidKey` | `InvalidKey` | `InvalidKey`, size 0 |
 
@@ -33,9 +33,9 @@ fn visit<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error> {
 /// As [`visit`], and only for experts that may get memory.
 fn visit_live<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error> {
     let visit = visit(home, key)?;
-    if visit.state() != State::Live {
+    if let Some(why) = visit.state().refusal() {
         visit.who().account.count_refusal();
-        return Err(Error::Terminated);
+        return Err(why);
     }
     Ok(visit)
 }
@@ -44,7 +44,7 @@ fn visit_live<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error
 /// during the call: then that is the reason.
 fn or_told_to_stop<T, H: Home>(visit: &Visit<'_, H>, result: Result<T, Error>) -> Result<T, Error> {
     match result {
-        Err(Error::QuotaExceeded) if visit.state() != State::Live => Err(Error::Terminated),
+        Err(Error::QuotaExceeded) => Err(visit.state().refusal().unwrap_or(Error::QuotaExceeded)),
         result => result,
     }
 }
@@ -78,7 +78,7 @@ pub(crate) fn free<H: Home>(home: H, key: Key, block: *mut u8) -> Result<(), Err
         return Ok(());
     }
     home.engine().raw_free(visit.key(), block)?;
-    if visit.state() == State::Live { Ok(()) } else { Err(Error::Terminated) }
+    visit.state().refusal().map_or(Ok(()), Err)
 }
 
 /// The bytes asked for of a raw block of the key's; 0 for anything else.
@@ -107,9 +107,7 @@ pub(crate) fn transfer<H: Home>(
 
 /// Tells an expert to stop, for good. The host cannot be told.
 pub(crate) fn terminate<H: Home>(home: H, key: Key) -> Result<(), Error> {
-    let visit = visit(home, key)?;
-    life::terminate::<H>(visit.slot().ok_or(Error::AccessDenied)?);
-    Ok(())
+    life::terminate_visited(home, visit(home, key)?)
 }
 
 /// Ends an expert that was registered by key. One that an `Expert` value owns

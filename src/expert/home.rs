@@ -1,6 +1,8 @@
 //! Homes: where experts live. A home brings an engine and a registry together.
 
 use crate::engine::{Engine, Who};
+#[cfg(feature = "std")]
+use crate::expert::events::{Event, Refusal, Verdict};
 use crate::expert::name::Name;
 use crate::expert::registry::Registry;
 use crate::expert::slot::Slot;
@@ -11,6 +13,10 @@ pub type OwnerOf<H> = <<H as Home>::Engine as Engine>::Owner;
 
 /// A slot of a home.
 pub(crate) type SlotOf<H> = Slot<OwnerOf<H>, <H as Home>::Name>;
+
+/// A copy of a name of a home.
+#[cfg(feature = "std")]
+pub(crate) type CopiedOf<H> = <<H as Home>::Name as Name>::Copied;
 
 /// The registry of a home.
 pub type RegistryOf<H> = Registry<OwnerOf<H>, <H as Home>::Name>;
@@ -86,6 +92,28 @@ pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
         f()
     }
 
+    /// Whether somebody is told what happens to experts, by this thread, now.
+    #[cfg(feature = "std")]
+    #[doc(hidden)]
+    fn is_observed(self) -> bool {
+        false
+    }
+
+    /// Tells the observer.
+    #[cfg(feature = "std")]
+    #[doc(hidden)]
+    fn tell(self, event: &Event<CopiedOf<Self>>) {
+        let _ = event;
+    }
+
+    /// Asks the observer.
+    #[cfg(feature = "std")]
+    #[doc(hidden)]
+    fn ask(self, refusal: &Refusal<CopiedOf<Self>>) -> Verdict {
+        let _ = refusal;
+        Verdict::Refuse
+    }
+
     /// Whether both refer to the same heap.
     #[doc(hidden)]
     fn is_same(self, other: Self) -> bool;
@@ -124,6 +152,10 @@ pub unsafe trait Ambient: Home {
     /// Makes the previous owner current again, or the host, if that one has ended.
     #[doc(hidden)]
     fn leave(self, previous: Self::Entered);
+
+    /// The expert that owns what this thread allocates; `None` for the host.
+    #[doc(hidden)]
+    fn current(self) -> Option<ExpertKey>;
 }
 
 pub(crate) mod sealed {

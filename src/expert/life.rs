@@ -22,11 +22,15 @@ use core::ptr::NonNull;
 
 use crate::engine::{Engine, Kind, Who};
 use crate::error::Error;
+#[cfg(feature = "std")]
+use crate::expert::events::{self, Event, EventKind};
+#[cfg(feature = "std")]
+use crate::expert::home::CopiedOf;
 use crate::expert::home::{Home, OwnerOf, SlotOf};
 use crate::expert::name::Name;
 use crate::expert::slot::{KEYED, OVERDRAFT, Word};
 use crate::expert::stats::Reclaimed;
-use crate::expert::visit::who;
+use crate::expert::visit::{Visit, who};
 use crate::key::ExpertKey;
 use crate::sync::delay;
 
@@ -38,6 +42,9 @@ pub(crate) struct Request<'n, 'p, H: Home + 'p> {
     /// Bytes; 0 for none.
     pub(crate) soft_quota: usize,
     pub(crate) parent: Option<(ExpertKey, &'p SlotOf<H>)>,
+    /// Bytes of the parent's room that are set aside; 0 for none.
+    #[cfg(feature = "std")]
+    pub(crate) guarantee: usize,
     /// Flags of the slot's word.
     pub(crate) flags: usize,
 }
@@ -55,29 +62,45 @@ pub(crate) enum Fate {
 ///
 /// # Errors
 ///
-/// [`Error::TooManyExperts`], [`Error::OutOfMemory`]; [`Error::Terminated`]
-/// where the parent must stop.
+/// [`Error::TooManyExperts`], [`Error::OutOfMemory`]; [`Error::ParentStopped`]
+/// where the parent is to stop.
 pub(crate) fn register<'a, H: Home + 'a>(
     home: H,
     request: &Request<'_, '_, H>,
 ) -> Result<(ExpertKey, &'a SlotOf<H>), Error> {
     let registry = home.registry();
-    let parent = request.parent;
-    if parent.is_some_and(|(_, parent)| !parent.account().is_open()) {
-        return Err(Error::Terminated);
+    let above = request.parent;
+    if above.is_some_and(|(_, parent)| !parent.account().is_open()) {
+        return Err(Error::ParentStopped);
     }
+    let parent = above.map(|(key, slot)| (key.slot().unwrap_or(0), slot));
+    #[cfg(feature = "std")]
+    let parent = match parent {
+        Some(parent) if request.guarantee != 0 => Some(set_aside(home, parent, request.guarantee)?),
+        parent => parent,
+    };
     delay();
-    let (number, slot) = registry.take(home.engine())?;
-    if parent.is_some_and(|(_, parent)| !parent.hold()) {
-        registry.give_back(number);
-        return Err(Error::TooManyExperts);
+    let taken = registry.take(home.engine()).and_then(|(number, slot)| {
+        if parent.is_some_and(|(_, parent)| !parent.hold()) {
+            registry.give_back(number);
+            return Err(Error::TooManyExperts);
+        }
+        Ok((number, slot))
+    });
+    #[cfg(feature = "std")]
+    if let Some((number, _)) = parent.filter(|_| request.guarantee != 0) {
+        // The child holds it now, or there is none.
+        release(home, number);
     }
-    let parent_number = parent.and_then(|(key, _)| key.slot()).unwrap_or(0);
-    // A child is not granted an overdraft that its parent is refused.
-    let refuses = parent.is_some_and(|(_, parent)| !parent.word().has(OVERDRAFT));
+    let (number, slot) = taken?;
+    let parent_number = parent.map_or(0, |(number, _)| number);
+    // A child is not granted what its parent is to be refused.
+    let refuses = above.is_some_and(|(_, parent)| !parent.word().has(OVERDRAFT));
     let flags = if refuses { request.flags & !OVERDRAFT } else { request.flags };
     let generation = slot.open(flags, parent_number, |slot| {
         slot.name().set(request.name);
+        #[cfg(feature = "std")]
+        slot.told().reset();
         let parent = parent.map(|(_, parent)| NonNull::from(parent.account()));
         // SAFETY: S1: the slot was free, so all was refunded. S2: slots never
         // move, and the parent's account is not opened anew while held (SLOT3).
@@ -87,10 +110,78 @@ pub(crate) fn register<'a, H: Home + 'a>(
     Ok((key, slot))
 }
 
+/// Makes an account between a parent and a child to come that sets aside room of
+/// the parent's. It has one hold, the caller's.
+///
+/// # Errors
+///
+/// As [`register`]; [`Error::QuotaExceeded`] where there is not so much room.
+#[cfg(feature = "std")]
+fn set_aside<'a, H: Home + 'a>(
+    home: H,
+    (parent_number, parent): (usize, &SlotOf<H>),
+    bytes: usize,
+) -> Result<(usize, &'a SlotOf<H>), Error> {
+    let registry = home.registry();
+    let (number, slot) = registry.take(home.engine())?;
+    if !parent.hold() {
+        registry.give_back(number);
+        return Err(Error::TooManyExperts);
+    }
+    let mut opened = Ok(());
+    slot.linger(parent_number, |slot| {
+        let parent = NonNull::from(parent.account());
+        // SAFETY: S1: the slot was free, so all was refunded. S2: as in `register`.
+        opened = unsafe { slot.account().open_reserve(bytes, parent) };
+    });
+    if opened.is_err() {
+        slot.unhold();
+        registry.give_back(number);
+        parent.unhold();
+        return Err(Error::QuotaExceeded);
+    }
+    Ok((number, slot))
+}
+
 /// Tells an expert to stop, for good: it may free, but not allocate. Its
-/// children must stop, too.
-pub(crate) fn terminate<H: Home>(slot: &SlotOf<H>) {
-    slot.account().seal();
+/// children are to stop too.
+pub(crate) fn terminate<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
+    let is_news = slot.account().seal();
+    stopped(home, key, slot, is_news);
+}
+
+/// As [`terminate`], for one who came by the key.
+///
+/// # Errors
+///
+/// [`Error::AccessDenied`] for the host.
+pub(crate) fn terminate_visited<H: Home>(home: H, visit: Visit<'_, H>) -> Result<(), Error> {
+    let slot = visit.slot().ok_or(Error::AccessDenied)?;
+    let (key, is_news) = (visit.key(), slot.account().seal());
+    // What follows calls out, and is not to keep anybody from ending the expert.
+    // If that happens, a stranger's tasks are woken, and see that nothing is new.
+    drop(visit);
+    stopped(home, key, slot, is_news);
+    Ok(())
+}
+
+/// What follows when an expert was told to stop.
+fn stopped<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>, is_news: bool) {
+    wake(home, key, slot);
+    #[cfg(feature = "std")]
+    if is_news {
+        events::tell(home, key, EventKind::Stopped);
+    }
+    #[cfg(not(feature = "std"))]
+    let _ = is_news;
+}
+
+/// Wakes the tasks of an expert that is to stop from now on, and its children's.
+fn wake<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
+    #[cfg(feature = "std")]
+    crate::expert::tasks::wake(home, key, slot);
+    #[cfg(not(feature = "std"))]
+    let _ = (home, key, slot);
 }
 
 /// An expert that this thread, and no other, is ending.
@@ -99,6 +190,9 @@ pub(crate) struct Closing<'a, H: Home + 'a> {
     key: ExpertKey,
     slot: &'a SlotOf<H>,
     reclaimed: Reclaimed,
+    /// What is to be told of the end.
+    #[cfg(feature = "std")]
+    event: Option<Event<CopiedOf<H>>>,
 }
 
 /// Ends the expert of `key`: all of the steps.
@@ -129,11 +223,17 @@ pub(crate) unsafe fn finish<'a, H: Home + 'a>(
     let word = closing.shut();
     // SAFETY: S1 and S2; `shut` has waited for the visitors.
     unsafe { closing.take_memory(word, fate) };
+    #[cfg(feature = "std")]
+    let event = closing.event.take();
     #[cfg_attr(not(feature = "std"), expect(unused_mut, reason = "there is no clock"))]
     let mut reclaimed = closing.release();
     #[cfg(feature = "std")]
     {
         reclaimed.elapsed = started.elapsed();
+        if let Some(mut event) = event {
+            event.kind = EventKind::Ended(reclaimed);
+            home.tell(&event);
+        }
     }
     Ok(reclaimed)
 }
@@ -144,8 +244,23 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
     fn begin(home: H, key: ExpertKey, slot: &'a SlotOf<H>, required: usize) -> Result<Self, Error> {
         let before = slot.begin_closing(key, required).ok_or(Error::InvalidKey)?;
         delay();
+        #[cfg(feature = "std")]
+        events::look(home, key, slot);
         slot.account().seal();
-        let closing = Self { home, key, slot, reclaimed: Reclaimed::default() };
+        wake(home, key, slot);
+        let closing = Self {
+            home,
+            key,
+            slot,
+            reclaimed: Reclaimed::default(),
+            // The name is gone when the rest is known.
+            #[cfg(feature = "std")]
+            event: if home.is_observed() {
+                events::event(home, key, EventKind::Stopped)
+            } else {
+                None
+            },
+        };
         closing.wait_for_visitors(before);
         Ok(closing)
     }
@@ -198,28 +313,32 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         }
         delay();
         engine.close(who);
+        #[cfg(feature = "std")]
+        self.slot.tasks().clear();
     }
 
     /// Releases the slot, and those of ended parents that lingered for it.
     fn release(self) -> Reclaimed {
-        let registry = self.home.registry();
-        let mut number = self.key.slot().unwrap_or(0);
-        while number != 0 {
-            let slot = registry.place(number);
-            let parent = slot.link();
-            delay();
-            if !slot.unhold() {
-                break;
-            }
-            debug_assert_eq!(
-                slot.account().charged(),
-                0,
-                "ACCOUNT2: an ended expert is still charged"
-            );
-            registry.give_back(number);
-            number = parent;
-        }
+        release(self.home, self.key.slot().unwrap_or(0));
         self.reclaimed
+    }
+}
+
+/// Gives up a hold of slot `number`, and of those above it that lingered for it.
+fn release<H: Home>(home: H, mut number: usize) {
+    let registry = home.registry();
+    while number != 0 {
+        let slot = registry.place(number);
+        let parent = slot.link();
+        delay();
+        if !slot.unhold() {
+            break;
+        }
+        debug_assert_eq!(slot.account().charged(), 0, "ACCOUNT2: an ended expert is still charged");
+        #[cfg(feature = "std")]
+        slot.account().close_reserve();
+        registry.give_back(number);
+        number = parent;
     }
 }
 

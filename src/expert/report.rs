@@ -101,7 +101,7 @@ fn living_parent<H: Home>(home: H, mut number: usize) -> Option<ExpertKey> {
 }
 
 /// The key of the expert in a slot now.
-fn key_of<H: Home>(home: H, number: usize) -> Option<ExpertKey> {
+pub(crate) fn key_of<H: Home>(home: H, number: usize) -> Option<ExpertKey> {
     if number == 0 {
         return None;
     }

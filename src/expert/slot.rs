@@ -31,7 +31,11 @@ use core::mem::MaybeUninit;
 
 use crate::account::Account;
 use crate::expert::cleanup::Cleanups;
+#[cfg(feature = "std")]
+use crate::expert::events::Told;
 use crate::expert::name::Name;
+#[cfg(feature = "std")]
+use crate::expert::tasks::Tasks;
 use crate::key::{ExpertKey, LAST_GENERATION};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::{AtomicHalf, AtomicUsize, Half, fence};
@@ -63,6 +67,10 @@ struct Body<O, N> {
     account: Account,
     owner: O,
     cleanups: Cleanups,
+    #[cfg(feature = "std")]
+    tasks: Tasks,
+    #[cfg(feature = "std")]
+    told: Told,
     name: N,
 }
 
@@ -102,7 +110,16 @@ impl<O, N: Name> Slot<O, N> {
     ///
     /// - S1 the slot is zero-filled, and this is the only call for it.
     pub(crate) unsafe fn write_body(&self, owner: O) {
-        let body = Body { account: Account::new(), owner, cleanups: Cleanups::new(), name: N::NEW };
+        let body = Body {
+            account: Account::new(),
+            owner,
+            cleanups: Cleanups::new(),
+            #[cfg(feature = "std")]
+            tasks: Tasks::new(),
+            #[cfg(feature = "std")]
+            told: Told::new(),
+            name: N::NEW,
+        };
         // SAFETY: S1 and SLOT1: no one else reads or writes the body yet.
         unsafe { (*self.body.get()).write(body) };
     }
@@ -125,6 +142,16 @@ impl<O, N: Name> Slot<O, N> {
 
     pub(crate) fn cleanups(&self) -> &Cleanups {
         &self.body().cleanups
+    }
+
+    #[cfg(feature = "std")]
+    pub(crate) fn tasks(&self) -> &Tasks {
+        &self.body().tasks
+    }
+
+    #[cfg(feature = "std")]
+    pub(crate) fn told(&self) -> &Told {
+        &self.body().told
     }
 
     pub(crate) fn name(&self) -> &N {
@@ -151,6 +178,22 @@ impl<O, N: Name> Slot<O, N> {
         // Release: publishes all of the above to `word`.
         self.word.store(generation << Half::BITS | flags, Release);
         generation
+    }
+
+    /// Readies a free slot to be somebody's account without an expert of its own:
+    /// it lingers, as for a child, from the beginning. `prepare` writes the
+    /// account.
+    #[cfg(feature = "std")]
+    pub(crate) fn linger(&self, parent: usize, prepare: impl FnOnce(&Self)) {
+        debug_assert!(!self.word().is_taken(), "SLOT2");
+        self.link.store(parent as Half, Relaxed);
+        self.holds.store(1, Relaxed);
+        prepare(self);
+        if self.word().generation() == 0 {
+            // Even and not 0: taken by nobody, and reachable (SLOT1).
+            // Release: publishes the above to `word`.
+            self.word.store(2 << Half::BITS, Release);
+        }
     }
 
     /// Marks the expert of `key` as being ended; the flags before, or `None`

@@ -58,6 +58,25 @@ impl State {
         }
     }
 
+    /// Why an expert in this state is refused memory; `None` for a live one.
+    ///
+    /// ```
+    /// use expert_alloc::{Error, State};
+    ///
+    /// assert_eq!(State::Live.refusal(), None);
+    /// assert_eq!(State::Overdrawn.refusal(), Some(Error::Overdrawn));
+    /// assert_eq!(State::Closing.refusal(), Some(Error::Terminated));
+    /// ```
+    #[must_use]
+    pub const fn refusal(self) -> Option<Error> {
+        match self {
+            Self::Live => None,
+            Self::Terminated | Self::Closing => Some(Error::Terminated),
+            Self::Overdrawn => Some(Error::Overdrawn),
+            Self::ParentStopped => Some(Error::ParentStopped),
+        }
+    }
+
     pub(crate) fn of(word: Word, account: &Account) -> Self {
         if word.has(CLOSING) {
             Self::Closing
