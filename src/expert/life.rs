@@ -98,7 +98,9 @@ pub(crate) fn register<'a, H: Home + 'a>(
     let generation = slot.open(flags, parent_number, |slot| {
         slot.name().set(request.name);
         #[cfg(feature = "std")]
-        slot.told().reset();
+        if let Some(hosted) = slot.hosted() {
+            hosted.told.reset();
+        }
         let parent = parent.map(|(_, parent)| NonNull::from(parent.account()));
         // SAFETY: S1: the slot was free, so all was refunded. S2: slots never
         // move, and the parent's account is not opened anew while held (T3).
@@ -309,7 +311,9 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         }
         engine.close(who);
         #[cfg(feature = "std")]
-        self.slot.tasks().clear();
+        if let Some(hosted) = self.slot.hosted() {
+            hosted.tasks.clear();
+        }
     }
 
     /// Lets go of the slot, and of those of ended parents that lingered for it.

@@ -7,6 +7,11 @@
 
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
+#[cfg(feature = "std")]
+use crate::expert::events::Told;
+#[cfg(feature = "std")]
+use crate::expert::tasks::Tasks;
+
 /// How a home keeps the names of its experts.
 ///
 /// # Safety
@@ -20,6 +25,10 @@ pub unsafe trait Name: Send + Sync + 'static {
     type Words: Copy;
     /// A copy that outlives the slot.
     type Copied: Copy + AsRef<str> + Send + Sync + 'static;
+
+    /// What a slot has beside such a name: hosts more than small systems.
+    #[cfg(feature = "std")]
+    type Beside: Beside;
 
     /// The name of a slot that was never taken.
     const NEW: Self;
@@ -48,6 +57,41 @@ pub unsafe trait Name: Send + Sync + 'static {
     fn host() -> Self::Copied;
 }
 
+/// What a slot of a host has beside its name.
+#[cfg(feature = "std")]
+pub struct Hosted {
+    pub(crate) tasks: Tasks,
+    pub(crate) told: Told,
+}
+
+/// [`Hosted`], or nothing.
+#[cfg(feature = "std")]
+pub trait Beside: Send + Sync {
+    /// That of a slot that was never taken.
+    const NEW: Self;
+
+    /// It, if there is one.
+    fn hosted(&self) -> Option<&Hosted>;
+}
+
+#[cfg(feature = "std")]
+impl Beside for Hosted {
+    const NEW: Self = Self { tasks: Tasks::new(), told: Told::new() };
+
+    fn hosted(&self) -> Option<&Hosted> {
+        Some(self)
+    }
+}
+
+#[cfg(feature = "std")]
+impl Beside for () {
+    const NEW: Self = ();
+
+    fn hosted(&self) -> Option<&Hosted> {
+        None
+    }
+}
+
 /// A name that stays where it is: two words in the slot, for small systems.
 #[cfg_attr(feature = "std", allow(dead_code, reason = "for homes without an operating system"))]
 pub struct StaticName {
@@ -60,6 +104,8 @@ unsafe impl Name for StaticName {
     type Given<'n> = &'static str;
     type Words = (*mut u8, usize);
     type Copied = &'static str;
+    #[cfg(feature = "std")]
+    type Beside = ();
 
     const NEW: Self =
         Self { start: AtomicPtr::new(core::ptr::null_mut()), length: AtomicUsize::new(0) };
