@@ -20,6 +20,8 @@
 
 use core::ptr::NonNull;
 
+#[cfg(feature = "std")]
+use crate::engine::HOST_KEY;
 use crate::engine::{Engine, Kind, Who};
 use crate::error::Error;
 #[cfg(feature = "std")]
@@ -32,6 +34,8 @@ use crate::expert::slot::{KEYED, OVERDRAFT, Word};
 use crate::expert::stats::Reclaimed;
 use crate::expert::visit::{Visit, who};
 use crate::key::ExpertKey;
+#[cfg(feature = "std")]
+use crate::sync::Ordering::Relaxed;
 
 /// What to register.
 pub(crate) struct Request<'n, 'p, H: Home + 'p> {
@@ -100,6 +104,7 @@ pub(crate) fn register<'a, H: Home + 'a>(
         #[cfg(feature = "std")]
         if let Some(hosted) = slot.hosted() {
             hosted.told.reset();
+            hosted.handed_over.store(0, Relaxed);
         }
         let parent = parent.map(|(_, parent)| NonNull::from(parent.account()));
         // SAFETY: S1: the slot was free, so all was refunded. S2: slots never
@@ -141,6 +146,17 @@ fn set_aside<'a, H: Home + 'a>(
         return Err(Error::QuotaExceeded);
     }
     Ok((number, slot))
+}
+
+/// Notes that a block of the expert's was given away; to the host, that is on
+/// purpose, and so it is told.
+pub(crate) fn transferred<H: Home>(slot: &SlotOf<H>, to: ExpertKey) {
+    #[cfg(feature = "std")]
+    if let Some(hosted) = slot.hosted().filter(|_| to == HOST_KEY) {
+        hosted.handed_over.fetch_add(1, Relaxed);
+    }
+    #[cfg(not(feature = "std"))]
+    let _ = (slot, to);
 }
 
 /// Tells an expert to stop, for good: it may free, but not allocate. Its
@@ -313,6 +329,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         #[cfg(feature = "std")]
         if let Some(hosted) = self.slot.hosted() {
             hosted.tasks.clear();
+            self.reclaimed.count_handed_over(hosted.handed_over.load(Relaxed));
         }
     }
 

@@ -5,6 +5,8 @@
 //! name is kept in atomic words and read like this: words, then the slot's
 //! generation again. Words of two different names are never looked at as text.
 
+#[cfg(feature = "std")]
+use core::sync::atomic::AtomicU32;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 #[cfg(feature = "std")]
@@ -62,6 +64,8 @@ pub unsafe trait Name: Send + Sync + 'static {
 pub struct Hosted {
     pub(crate) tasks: Tasks,
     pub(crate) told: Told,
+    /// Blocks that were given to the host on purpose.
+    pub(crate) handed_over: AtomicU32,
 }
 
 /// [`Hosted`], or nothing.
@@ -76,7 +80,8 @@ pub trait Beside: Send + Sync {
 
 #[cfg(feature = "std")]
 impl Beside for Hosted {
-    const NEW: Self = Self { tasks: Tasks::new(), told: Told::new() };
+    const NEW: Self =
+        Self { tasks: Tasks::new(), told: Told::new(), handed_over: AtomicU32::new(0) };
 
     fn hosted(&self) -> Option<&Hosted> {
         Some(self)
