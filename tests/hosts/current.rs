@@ -147,8 +147,8 @@ fn what_is_handed_over_is_not_what_was_left() {
     let other = super::expert("other");
     let given = expert.transfer(expert.alloc(10).unwrap().as_ptr(), &other).unwrap();
     assert_eq!(other.free(given.as_ptr()), Ok(()));
-    let (answer, left) = expert.run(|| (vec![String::from("answer")], vec![1_u8; 100])).unwrap();
-    let answer = ALLOC.hand_over(answer);
+    let answer = || (ALLOC.hand_over(vec![String::from("answer")]), vec![1_u8; 100]);
+    let (answer, left) = expert.run(answer).unwrap();
     assert_eq!((owner(&answer[..]), owner(answer[0].as_str())), (host(), host()));
     let reclaimed = expert.finish();
     assert_eq!((reclaimed.handed_over_blocks, reclaimed.adopted_blocks), (3, 1));
