@@ -130,7 +130,7 @@ fn files_that_the_documents_name_exist() {
         let text = read(document);
         let names: BTreeSet<&str> = quoted(&text)
             .filter(|name| {
-                ["src/", "tests/", "examples/", "benches/", "include/", "loom/", ".ci/"]
+                ["src/", "tests/", "examples/", "benches/", "include/", "loom/", "docs/", ".ci/"]
                     .iter()
                     .any(|folder| name.starts_with(folder))
             })
