@@ -56,6 +56,27 @@ impl ExpertAlloc {
         Home::as_host(self, f)
     }
 
+    /// Copies a value into the host's memory and drops the original: what an
+    /// expert returns on purpose. What [`Reclaimed`](crate::Reclaimed) says was
+    /// adopted is then what nobody wanted to keep.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// let expert = ALLOC.expert("answers").register()?;
+    /// let answer = expert.run(|| vec![String::from("forty"), String::from("two")]).unwrap();
+    /// let answer = ALLOC.hand_over(answer);
+    /// assert_eq!(expert.finish().adopted_blocks, 0);
+    /// assert_eq!(answer.join("-"), "forty-two");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    pub fn hand_over<T: Clone>(self, value: T) -> T {
+        self.as_host(|| value.clone())
+    }
+
     /// Makes, as the host, what the standard library makes when it is first
     /// needed, and keeps: the buffer of standard output, and this thread's handle.
     /// For hosts that call [`reclaim_all`](crate::Expert::reclaim_all): once, and

@@ -102,6 +102,9 @@ pub(crate) fn transfer<H: Home>(
     }
     let taker = visit_live(home, to)?;
     let result = home.engine().raw_transfer(giver.who(), block, taker.who());
+    if let (Some(slot), Ok(_)) = (giver.slot(), result) {
+        life::transferred::<H>(slot, taker.key());
+    }
     or_told_to_stop(&taker, result)
 }
 

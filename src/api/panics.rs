@@ -27,11 +27,15 @@
 use core::cell::Cell;
 use core::fmt::Write;
 use std::boxed::Box;
-use std::panic::{self, Location};
+use std::panic::{self, Location, PanicHookInfo};
 use std::string::String;
+use std::sync::OnceLock;
 
 use crate::api::{ExpertAlloc, foreign};
 use crate::sync::{AtomicBool, Ordering::Relaxed};
+
+/// A panic hook.
+type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 
 impl ExpertAlloc {
     /// Puts a panic hook around the one that is set now: what hooks,
@@ -62,13 +66,23 @@ impl ExpertAlloc {
         if std::thread::panicking() {
             return;
         }
-        self.as_host(|| {
-            let inner = panic::take_hook();
-            panic::set_hook(Box::new(move |panic| {
-                note(panic.location());
-                self.as_host(|| inner(panic));
-            }));
+        /// The first hook that was wrapped: for the most part the only one, and in
+        /// no memory that a program which counts its blocks would find.
+        static FIRST: OnceLock<Hook> = OnceLock::new();
+
+        self.as_host(|| match FIRST.set(panic::take_hook()) {
+            Ok(()) => panic::set_hook(Box::new(move |panic| {
+                self.hook(panic, FIRST.get());
+            })),
+            Err(later) => panic::set_hook(Box::new(move |panic| {
+                self.hook(panic, Some(&later));
+            })),
         });
+    }
+
+    fn hook(self, panic: &PanicHookInfo<'_>, inner: Option<&Hook>) {
+        note(panic.location());
+        self.as_host(|| inner.map(|inner| inner(panic)));
     }
 
     /// As [`watch_panics`](Self::watch_panics), the first time.

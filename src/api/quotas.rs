@@ -43,7 +43,9 @@ impl<H: Home> Expert<H> {
     pub fn set_soft_quota(&self, bytes: usize) {
         self.slot().account().set_soft_quota(bytes);
         #[cfg(feature = "std")]
-        self.slot().told().forget_soft();
+        if let Some(hosted) = self.slot().hosted() {
+            hosted.told.forget_soft();
+        }
     }
 
     /// Gives `bytes` of this expert's quota to another's, where they are not

@@ -13,6 +13,8 @@ use crate::api::host::Host;
 use crate::engine::{Engine, Who};
 use crate::error::Error;
 use crate::expert::home::{Home, OwnerOf};
+use crate::expert::life;
+use crate::key::ExpertKey;
 use crate::sync::delay;
 
 /// Whoever can hold raw blocks: an [`Expert`], or the [`Host`].
@@ -38,7 +40,7 @@ impl<H: Home> Holder<H> for Expert<H> {}
 impl<H: Home> Holder<H> for Host<H> {}
 
 pub(crate) mod sealed {
-    use super::{Error, Home, OwnerOf, Who};
+    use super::{Error, ExpertKey, Home, OwnerOf, Who};
 
     /// The part of a holder that the raw calls use.
     pub trait Holder<H: Home> {
@@ -54,6 +56,9 @@ pub(crate) mod sealed {
         ///
         /// [`Error::Terminated`], [`Error::Overdrawn`], [`Error::ParentStopped`].
         fn check_open(&self) -> Result<(), Error>;
+
+        /// Notes that it has given a block to the owner of this key.
+        fn note_transfer(&self, to: ExpertKey);
 
         /// What `request` for that many bytes gives, at the last try. Where the
         /// quota refused because the holder was told to stop during the call, that
@@ -83,6 +88,10 @@ impl<H: Home> sealed::Holder<H> for Expert<H> {
         self.check_open()
     }
 
+    fn note_transfer(&self, to: ExpertKey) {
+        life::transferred::<H>(self.slot(), to);
+    }
+
     fn or_asked<T>(
         &self,
         bytes: usize,
@@ -104,6 +113,8 @@ impl<H: Home> sealed::Holder<H> for Host<H> {
     fn check_open(&self) -> Result<(), Error> {
         Ok(())
     }
+
+    fn note_transfer(&self, _: ExpertKey) {}
 
     fn or_asked<T>(&self, _: usize, request: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
         request()
@@ -158,7 +169,9 @@ fn transfer<H: Home>(
         delay();
         from.home().engine().raw_transfer(from.who(), block, to.who())
     };
-    to.or_asked(size(from, block), transfer)
+    let transferred = to.or_asked(size(from, block), transfer)?;
+    from.note_transfer(to.who().key);
+    Ok(transferred)
 }
 
 macro_rules! raw_calls {

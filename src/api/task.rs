@@ -98,7 +98,9 @@ where
                 self.expert.home().as_host(|| drop(Failure::of(thrown)));
             }
         }
-        self.expert.slot().tasks().give_up(&mut self.place);
+        if let Some(hosted) = self.expert.slot().hosted() {
+            hosted.tasks.give_up(&mut self.place);
+        }
     }
 
     /// Why the task goes no further; `None` if it does. The host's observer is
@@ -147,7 +149,9 @@ where
         let this = unsafe { self.get_unchecked_mut() };
         let home = this.expert.home();
         // First the waker, then the look (WAITING1).
-        home.as_host(|| this.expert.slot().tasks().keep(&mut this.place, context.waker()));
+        if let Some(hosted) = this.expert.slot().hosted() {
+            home.as_host(|| hosted.tasks.keep(&mut this.place, context.waker()));
+        }
         if let Some(kind) = this.why_stop() {
             return Poll::Ready(Err(this.stop(kind)));
         }

@@ -17,6 +17,7 @@
 
 use crate::expert::family;
 use crate::expert::home::{CopiedOf, Home, SlotOf};
+use crate::expert::name::Hosted;
 use crate::expert::owned_name::NameCopy;
 use crate::expert::report;
 use crate::expert::stats::Reclaimed;
@@ -366,7 +367,8 @@ pub(crate) fn look<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
 
 #[cold]
 fn look_closely<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
-    let (account, told) = (slot.account(), slot.told());
+    let account = slot.account();
+    let Some(Hosted { told, .. }) = slot.hosted() else { return };
     let charged_bytes = account.charged();
     let soft = account.soft_quota();
     if soft != 0 && account.peak() > soft && told.is_new(SOFT) {

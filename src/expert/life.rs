@@ -20,6 +20,8 @@
 
 use core::ptr::NonNull;
 
+#[cfg(feature = "std")]
+use crate::engine::HOST_KEY;
 use crate::engine::{Engine, Kind, Who};
 use crate::error::Error;
 #[cfg(feature = "std")]
@@ -32,6 +34,8 @@ use crate::expert::slot::{KEYED, OVERDRAFT, Word};
 use crate::expert::stats::Reclaimed;
 use crate::expert::visit::{Visit, who};
 use crate::key::ExpertKey;
+#[cfg(feature = "std")]
+use crate::sync::Ordering::Relaxed;
 use crate::sync::delay;
 
 /// The expert to register.
@@ -100,7 +104,10 @@ pub(crate) fn register<'a, H: Home + 'a>(
     let generation = slot.open(flags, parent_number, |slot| {
         slot.name().set(request.name);
         #[cfg(feature = "std")]
-        slot.told().reset();
+        if let Some(hosted) = slot.hosted() {
+            hosted.told.reset();
+            hosted.handed_over.store(0, Relaxed);
+        }
         let parent = parent.map(|(_, parent)| NonNull::from(parent.account()));
         // SAFETY: S1: the slot was free, so all was refunded. S2: slots never
         // move, and the parent's account is not opened anew while held (SLOT3).
@@ -141,6 +148,17 @@ fn set_aside<'a, H: Home + 'a>(
         return Err(Error::QuotaExceeded);
     }
     Ok((number, slot))
+}
+
+/// Notes that a block of the expert's was given away; to the host, that is on
+/// purpose, and so it is told.
+pub(crate) fn transferred<H: Home>(slot: &SlotOf<H>, to: ExpertKey) {
+    #[cfg(feature = "std")]
+    if let Some(hosted) = slot.hosted().filter(|_| to == HOST_KEY) {
+        hosted.handed_over.fetch_add(1, Relaxed);
+    }
+    #[cfg(not(feature = "std"))]
+    let _ = (slot, to);
 }
 
 /// Tells an expert to stop, for good: it may free, but not allocate. Its
@@ -314,7 +332,10 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         delay();
         engine.close(who);
         #[cfg(feature = "std")]
-        self.slot.tasks().clear();
+        if let Some(hosted) = self.slot.hosted() {
+            hosted.tasks.clear();
+            self.reclaimed.count_handed_over(hosted.handed_over.load(Relaxed));
+        }
     }
 
     /// Releases the slot, and those of ended parents that lingered for it.

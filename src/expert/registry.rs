@@ -49,7 +49,7 @@ const fn slots_before(segments: usize) -> usize {
 }
 
 /// All slots of one heap.
-pub struct Registry<O, N> {
+pub struct Registry<O, N: Name> {
     segments: [AtomicPtr<Slot<O, N>>; SEGMENTS],
     carved: AtomicUsize,
     free: AtomicUsize,

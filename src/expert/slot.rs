@@ -31,11 +31,9 @@ use core::mem::MaybeUninit;
 
 use crate::account::Account;
 use crate::expert::cleanup::Cleanups;
-#[cfg(feature = "std")]
-use crate::expert::events::Told;
 use crate::expert::name::Name;
 #[cfg(feature = "std")]
-use crate::expert::tasks::Tasks;
+use crate::expert::name::{Beside, Hosted};
 use crate::key::{ExpertKey, LAST_GENERATION};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::{AtomicHalf, AtomicUsize, Half, fence};
@@ -55,7 +53,7 @@ const FLAGS: usize = (1 << Half::BITS) - 1;
 
 /// One expert's state. See the module.
 #[cfg_attr(target_pointer_width = "64", repr(align(64)))]
-pub struct Slot<O, N> {
+pub struct Slot<O, N: Name> {
     word: AtomicUsize,
     link: AtomicHalf,
     holds: AtomicHalf,
@@ -63,19 +61,17 @@ pub struct Slot<O, N> {
 }
 
 /// The part of a slot besides its word and links.
-struct Body<O, N> {
+struct Body<O, N: Name> {
     account: Account,
     owner: O,
     cleanups: Cleanups,
     #[cfg(feature = "std")]
-    tasks: Tasks,
-    #[cfg(feature = "std")]
-    told: Told,
+    beside: N::Beside,
     name: N,
 }
 
 // SAFETY: all fields are atomic or, in the body, only shared after SLOT1.
-unsafe impl<O: Sync, N: Sync> Sync for Slot<O, N> {}
+unsafe impl<O: Sync, N: Name> Sync for Slot<O, N> {}
 
 /// A slot's word, as it was read.
 #[derive(Clone, Copy)]
@@ -115,9 +111,7 @@ impl<O, N: Name> Slot<O, N> {
             owner,
             cleanups: Cleanups::new(),
             #[cfg(feature = "std")]
-            tasks: Tasks::new(),
-            #[cfg(feature = "std")]
-            told: Told::new(),
+            beside: N::Beside::NEW,
             name: N::NEW,
         };
         // SAFETY: S1 and SLOT1: no one else reads or writes the body yet.
@@ -144,14 +138,10 @@ impl<O, N: Name> Slot<O, N> {
         &self.body().cleanups
     }
 
+    /// What hosts have more.
     #[cfg(feature = "std")]
-    pub(crate) fn tasks(&self) -> &Tasks {
-        &self.body().tasks
-    }
-
-    #[cfg(feature = "std")]
-    pub(crate) fn told(&self) -> &Told {
-        &self.body().told
+    pub(crate) fn hosted(&self) -> Option<&Hosted> {
+        self.body().beside.hosted()
     }
 
     pub(crate) fn name(&self) -> &N {

@@ -119,9 +119,15 @@ pub struct Reclaimed {
     /// Their bytes, as in [`Stats::live_bytes`].
     pub bytes: usize,
     /// Live blocks of the global allocator. They stay valid and are the host's now.
+    /// Where the host copies what it wants to keep (`ExpertAlloc::hand_over`), these
+    /// are leaks.
     pub adopted_blocks: usize,
     /// Their bytes.
     pub adopted_bytes: usize,
+    /// Raw blocks that the expert had transferred to the host in its life: what
+    /// it returned on purpose, unlike what was adopted. They are no part of the
+    /// figures above. 0 on systems without `std`, which do not count them.
+    pub handed_over_blocks: usize,
     /// Clean-ups that were run.
     pub cleanups_run: usize,
     /// Clean-ups that panicked.
@@ -140,6 +146,11 @@ impl Reclaimed {
     pub(crate) fn count_reclaimed(&mut self, taken: Taken) {
         self.blocks += taken.blocks;
         self.bytes += taken.bytes;
+    }
+
+    #[cfg(feature = "std")]
+    pub(crate) fn count_handed_over(&mut self, blocks: u32) {
+        self.handed_over_blocks = blocks as usize;
     }
 
     pub(crate) fn count_adopted(&mut self, taken: Taken) {

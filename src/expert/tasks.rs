@@ -106,10 +106,11 @@ pub(crate) fn wake<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
         return;
     }
     home.as_host(|| {
-        let mut wakers = slot.tasks().kept();
+        let kept = |slot: &SlotOf<H>| slot.hosted().map(|hosted| hosted.tasks.kept());
+        let mut wakers = kept(slot).unwrap_or_default();
         if slot.account().is_parent() {
             for child in family::descendants(home, key) {
-                wakers.extend(child.slot().into_iter().flat_map(|slot| slot.tasks().kept()));
+                wakers.extend(child.slot().and_then(kept).into_iter().flatten());
             }
         }
         wakers.into_iter().for_each(Waker::wake);

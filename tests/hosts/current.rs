@@ -135,3 +135,24 @@ fn experts_end_while_their_tasks_run() {
         assert!(blocks.iter().all(|block| owner(&block[..]) == host()));
     }
 }
+
+#[test]
+fn what_is_handed_over_is_not_what_was_left() {
+    let expert = expert("answers");
+    for _ in 0..3 {
+        let block = expert.alloc(10).unwrap().as_ptr();
+        let block = expert.transfer(block, &ALLOC.host()).unwrap();
+        ALLOC.host().free(block.as_ptr()).unwrap();
+    }
+    let other = super::expert("other");
+    let given = expert.transfer(expert.alloc(10).unwrap().as_ptr(), &other).unwrap();
+    assert_eq!(other.free(given.as_ptr()), Ok(()));
+    let answer = || (ALLOC.hand_over(vec![String::from("answer")]), vec![1_u8; 100]);
+    let (answer, left) = expert.run(answer).unwrap();
+    assert_eq!((owner(&answer[..]), owner(answer[0].as_str())), (host(), host()));
+    let reclaimed = expert.finish();
+    assert_eq!((reclaimed.handed_over_blocks, reclaimed.adopted_blocks), (3, 1));
+    drop(left);
+    let next = super::expert("next");
+    assert_eq!(next.finish().handed_over_blocks, 0, "not of the one before");
+}
