@@ -91,18 +91,30 @@ impl Account {
     /// - S2 `parent` stays where it is, and an account, for as long as this
     ///   account can be charged.
     pub unsafe fn open(&self, quota: usize, soft_quota: usize, parent: Option<NonNull<Account>>) {
-        let none_if_zero = |bytes: usize| if bytes == 0 { usize::MAX } else { bytes };
         self.peak.store(0, Relaxed);
         self.refusals.store(0, Relaxed);
         self.marks.store(if parent.is_some() { INHERITS } else { 0 }, Relaxed);
-        self.quota.store(none_if_zero(quota), Relaxed);
-        self.soft_quota.store(none_if_zero(soft_quota), Relaxed);
+        self.quota.store(max_if_none(quota), Relaxed);
+        self.soft_quota.store(max_if_none(soft_quota), Relaxed);
         if let Some(parent) = parent {
             // SAFETY: S2.
             unsafe { parent.as_ref() }.set_parent();
         }
         let parent = parent.map_or(core::ptr::null_mut(), NonNull::as_ptr);
         self.parent.store(parent, Relaxed);
+    }
+
+    /// Changes the hard limit, in bytes; 0 for none. What is charged already
+    /// stays: below it, further charges are refused until enough is refunded.
+    #[cfg(feature = "capi")]
+    pub fn set_quota(&self, bytes: usize) {
+        self.quota.store(max_if_none(bytes), Relaxed);
+    }
+
+    /// Changes the soft limit, in bytes; 0 for none.
+    #[cfg(feature = "capi")]
+    pub fn set_soft_quota(&self, bytes: usize) {
+        self.soft_quota.store(max_if_none(bytes), Relaxed);
     }
 
     /// Bytes charged now.
@@ -387,6 +399,10 @@ impl Account {
         let before = self.charged.fetch_sub(bytes, Relaxed);
         debug_assert!(before >= bytes, "A2: refunded {bytes} of {before} bytes charged");
     }
+}
+
+fn max_if_none(bytes: usize) -> usize {
+    if bytes == 0 { usize::MAX } else { bytes }
 }
 
 fn zero_if_none(limit: usize) -> usize {

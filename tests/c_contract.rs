@@ -10,14 +10,21 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::{env, fs};
 
-use expert_alloc::capi::{EXPERTMEMORYSTATS, EXPERTRECLAIMED};
+use expert_alloc::capi::{EXPERTINFO, EXPERTMEMORYSTATS, EXPERTRECLAIMED};
 use expert_alloc::{Error, ExpertAlloc};
 
 #[global_allocator]
 static ALLOC: ExpertAlloc = ExpertAlloc::new();
 
 const HEADER: &str = include_str!("../include/expert_alloc.h");
-const CODE: &str = include_str!("../src/api/capi.rs");
+
+/// The files that export calls.
+const CODE: &[&str] = &[
+    include_str!("../src/api/capi/experts.rs"),
+    include_str!("../src/api/capi/figures.rs"),
+    include_str!("../src/api/capi/host.rs"),
+    include_str!("../src/api/capi/scopes.rs"),
+];
 
 /// A call: its name, then the types of its result and its arguments.
 type Call = (String, Vec<String>);
@@ -29,17 +36,38 @@ fn declared() -> Vec<Call> {
         let (before, after) = part.split_once(" WINAPI ")?;
         let (name, arguments) = after.split_once('(')?;
         let result = before.rsplit(['\n', '{', '}', '"']).next()?.trim();
-        let arguments = arguments.trim_end().strip_suffix(')')?.split(',').map(declared_type);
+        let arguments = arguments.trim_end().strip_suffix(')')?;
+        let arguments = split_outside_brackets(arguments).into_iter().map(|it| declared_type(&it));
+        let arguments = arguments.filter(|argument| argument != "void");
         Some((name.into(), [result.to_string()].into_iter().chain(arguments).collect()))
     };
     sorted(text.split(';').filter_map(call).collect())
 }
 
+/// The parts between the commas that no bracket is around.
+fn split_outside_brackets(list: &str) -> Vec<String> {
+    let (mut depth, mut parts) = (0, vec![String::new()]);
+    for c in list.chars() {
+        match c {
+            ',' if depth == 0 => parts.push(String::new()),
+            _ => {
+                depth += i32::from("(<".contains(c)) - i32::from(")>".contains(c));
+                parts.last_mut().unwrap().push(c);
+            }
+        }
+    }
+    parts.retain(|part| !part.trim().is_empty());
+    parts
+}
+
 /// The type of an argument such as `SIZE_T nBytes`.
 fn declared_type(argument: &str) -> String {
     let argument = argument.split_whitespace().collect::<Vec<_>>().join(" ");
-    if argument.starts_with("void (*") {
-        return "void (*)(LPVOID)".into();
+    if let Some((_, arguments)) = argument.split_once(")(") {
+        return format!("void (*)({arguments}");
+    }
+    if argument == "void" {
+        return argument;
     }
     let name = argument.rfind(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(0);
     let declared = argument[..=name].trim();
@@ -57,14 +85,20 @@ fn exported() -> Vec<Call> {
     let call = |part: &str| {
         let (name, rest) = part.split_once('(')?;
         let (signature, _) = rest.split_once(" {")?;
-        let (arguments, result) = signature.rsplit_once(") -> ")?;
-        let typed = |argument: &str| Some(c_type(argument.split_once(": ")?.1.trim()));
-        // The one argument type that has a comma or colon of its own has none.
-        let arguments = arguments.split(",\n").flat_map(|line| line.split(", "));
-        let arguments = arguments.filter_map(typed);
+        let (arguments, result) = match signature.rsplit_once(") -> ") {
+            // Not that of a function among the arguments.
+            Some((arguments, result)) if !result.contains('(') => (arguments, result),
+            _ => (signature.strip_suffix(')')?, "()"),
+        };
+        let typed = |argument: &String| Some(c_type(argument.split_once(": ")?.1.trim()));
+        let arguments = split_outside_brackets(arguments);
+        let arguments = arguments.iter().filter_map(typed);
         Some((name.into(), [c_type(result.trim())].into_iter().chain(arguments).collect()))
     };
-    sorted(CODE.split("extern \"system\" fn ").skip(1).filter_map(call).collect())
+    let calls = CODE.iter().flat_map(|code| {
+        code.split("extern \"system").skip(1).filter_map(|part| part.split_once("\" fn "))
+    });
+    sorted(calls.filter_map(|(_, part)| call(part)).collect())
 }
 
 fn c_type(rust: &str) -> String {
@@ -76,9 +110,16 @@ fn c_type(rust: &str) -> String {
         ("*mut c_void", "LPVOID"),
         ("*const c_void", "const void *"),
         ("*const c_char", "const char *"),
+        ("()", "void"),
+        ("c_int", "int"),
+        ("*mut EXPERTINFO", "EXPERTINFO *"),
         ("*mut EXPERTRECLAIMED", "EXPERTRECLAIMED *"),
         ("*mut EXPERTMEMORYSTATS", "EXPERTMEMORYSTATS *"),
         ("Option<unsafe extern \"C-unwind\" fn(*mut c_void)>", "void (*)(LPVOID)"),
+        (
+            "Option<unsafe extern \"C-unwind\" fn(HEXPERTKEY, *mut c_void)>",
+            "void (*)(HEXPERTKEY, LPVOID)",
+        ),
     ];
     let found = known.iter().find(|(name, _)| *name == rust.trim_end_matches(','));
     found.map_or_else(|| panic!("{rust} has no type in C"), |(_, c)| (*c).to_string())
@@ -92,7 +133,7 @@ fn sorted(mut calls: Vec<Call>) -> Vec<Call> {
 #[test]
 fn the_header_declares_what_the_code_exports() {
     let (declared, exported) = (declared(), exported());
-    assert_eq!(exported.len(), 11, "{exported:#?}");
+    assert_eq!(exported.len(), 21, "{exported:#?}");
     assert_eq!(declared, exported);
 }
 
@@ -113,6 +154,7 @@ fn layout_assertions() -> String {
     }
     layout!(EXPERTMEMORYSTATS: live_bytes live_blocks peak_bytes charged_bytes quota
         allocations frees refusals);
+    layout!(EXPERTINFO: name parent soft_quota state);
     layout!(EXPERTRECLAIMED: blocks bytes adopted_blocks adopted_bytes cleanups_run
         cleanups_failed elapsed_ns);
     let codes = [

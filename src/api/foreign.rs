@@ -8,10 +8,19 @@
 //! of their own, which says: I handle this. The unwinder then continues at the
 //! landing, which disposes of the exception and returns.
 //!
+//! The end of a thread (`pthread_exit`, a cancellation) unwinds too. It stops at
+//! the same place, and goes on when the caller has finished: see [`put_off`].
+//! `longjmp` does not unwind: see [`leave`](super::leave).
+//!
 //! Source: Itanium C++ ABI, Exception Handling, 1.6 (personality routine) and
 //! 1.4 (foreign exceptions).
 
 use core::ffi::c_void;
+use core::mem::transmute;
+
+/// A function of two words, as the guarded call makes it: those of one word find
+/// theirs in the same place.
+type Function = unsafe extern "C-unwind" fn(*mut c_void, *mut c_void);
 
 /// A function and what to call it with.
 pub(crate) struct Call {
@@ -24,44 +33,95 @@ pub(crate) struct Call {
 unsafe impl Send for Call {}
 
 impl Call {
-    /// Calls the function. A foreign exception becomes a panic.
+    /// Calls the function. What comes out of it other than a return is a panic
+    /// here; the end of the thread is [put off](put_off).
     ///
     /// # Safety
     ///
     /// - S1 the function may be called with the context, from this thread.
     pub(crate) unsafe fn call(self) {
+        // SAFETY: every C ABI that is supported passes words in the same places
+        // whether or not more follow.
+        let function = unsafe {
+            transmute::<unsafe extern "C-unwind" fn(*mut c_void), Function>(self.function)
+        };
         // SAFETY: S1.
-        if !unsafe { returns(self.function, self.context) } {
+        if !unsafe { returns(function, self.context, core::ptr::null_mut()) } {
             std::panic::resume_unwind(std::boxed::Box::new("a foreign exception"));
         }
     }
 }
 
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+/// Calls `function` with two words; whether it returned. The end of the thread is
+/// [put off](put_off).
+///
 /// # Safety
 ///
-/// - S1 the function may be called with the context, from this thread.
-unsafe fn returns(
-    function: unsafe extern "C-unwind" fn(*mut c_void),
-    context: *mut c_void,
-) -> bool {
-    // SAFETY: S1. The runtime aborts on a foreign exception: it does not cross.
-    unsafe { function(context) };
-    true
+/// - S1 the function may be called with these words, from this thread.
+pub(crate) unsafe fn returns_from(function: Function, words: [*mut c_void; 2]) -> bool {
+    let call = || {
+        // SAFETY: S1.
+        unsafe { returns(function, words[0], words[1]) }
+    };
+    // A panic of this library's own runtime passes the guard.
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_or_else(|payload| {
+        // Dropping it might panic again.
+        core::mem::forget(payload);
+        false
+    })
 }
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64")))]
+pub(crate) mod guard {
+    //! Elsewhere an exception that is not Rust's ends the process, and so does
+    //! the end of the thread: neither crosses.
+
+    use core::ffi::c_void;
+
+    use super::Function;
+
+    /// # Safety
+    ///
+    /// - S1 the function may be called with the words, from this thread.
+    pub(crate) unsafe fn returns(function: Function, one: *mut c_void, two: *mut c_void) -> bool {
+        // SAFETY: S1.
+        unsafe { function(one, two) };
+        true
+    }
+
+    /// No end of a thread is ever put off here.
+    pub(crate) fn put_off<T>(f: impl FnOnce() -> T) -> (T, Option<Exit>) {
+        (f(), None)
+    }
+
+    /// The end of this thread, put off: there is none here.
+    pub(crate) enum Exit {}
+
+    impl Exit {
+        /// # Safety
+        ///
+        /// - S1 no caller's frame has anything to drop.
+        pub(crate) unsafe fn go_on(self) -> ! {
+            match self {}
+        }
+    }
+}
+
+pub(crate) use guard::put_off;
 use guard::returns;
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
-mod guard {
+pub(crate) mod guard {
+    use core::cell::Cell;
     use core::ffi::{CStr, c_int, c_void};
+    use core::ptr::{self, NonNull};
 
+    use super::Function;
     use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
     /// `_Unwind_Action`: looking for a handler, nothing unwound yet.
     const SEARCH_PHASE: c_int = 1;
-    /// `_Unwind_Action`: nobody may handle this; a thread is cancelled.
+    /// `_Unwind_Action`: nobody may handle this; the thread ends.
     const FORCE_UNWIND: c_int = 8;
     /// `_Unwind_Reason_Code`s.
     const HANDLER_FOUND: c_int = 6;
@@ -87,6 +147,7 @@ mod guard {
         ".cfi_def_cfa_offset 16",
         "mov rax, rdi",
         "mov rdi, rsi",
+        "mov rsi, rdx",
         "call rax",
         "mov eax, 1",
         "2:",
@@ -101,6 +162,11 @@ mod guard {
         "call {dispose}",
         "xor eax, eax",
         "jmp 2b",
+        // The end of the thread: its exception is the result.
+        ".hidden expert_alloc_guarded_exit",
+        ".globl expert_alloc_guarded_exit",
+        "expert_alloc_guarded_exit:",
+        "jmp 2b",
         ".cfi_endproc",
         ".size expert_alloc_guarded_call, . - expert_alloc_guarded_call",
         ".popsection",
@@ -109,15 +175,22 @@ mod guard {
     );
 
     unsafe extern "C-unwind" {
-        /// Calls the function with the context; 1 where it returned, 0 where a
-        /// foreign exception came out of it.
+        /// Calls the function with two words; 1 where it returned, 0 where a
+        /// foreign exception came out of it, the address of the exception where
+        /// the thread ends.
         fn expert_alloc_guarded_call(
-            function: unsafe extern "C-unwind" fn(*mut c_void),
-            context: *mut c_void,
-        ) -> c_int;
+            function: Function,
+            one: *mut c_void,
+            two: *mut c_void,
+        ) -> *mut c_void;
 
         /// Where that continues after a foreign exception. Not to be called.
         fn expert_alloc_guarded_landing();
+
+        /// Where that continues when the thread ends. Not to be called.
+        fn expert_alloc_guarded_exit();
+
+        fn _Unwind_Resume(exception: *mut c_void) -> !;
     }
 
     unsafe extern "C" {
@@ -141,13 +214,13 @@ mod guard {
     /// Learns [`OWN`] from a panic.
     #[cold]
     fn learn() {
-        unsafe extern "C-unwind" fn panics(_: *mut c_void) {
+        unsafe extern "C-unwind" fn panics(_: *mut c_void, _: *mut c_void) {
             std::panic::resume_unwind(std::boxed::Box::new(()));
         }
         // The personality routine takes the first Rust exception for our own.
         let caught = std::panic::catch_unwind(|| {
-            // SAFETY: it needs no context.
-            unsafe { expert_alloc_guarded_call(panics, core::ptr::null_mut()) }
+            // SAFETY: it needs no words.
+            unsafe { expert_alloc_guarded_call(panics, ptr::null_mut(), ptr::null_mut()) }
         });
         debug_assert!(caught.is_err() && OWN.load(Relaxed) != 0);
     }
@@ -232,22 +305,56 @@ mod guard {
         (known != 0).then(|| unsafe { library.assume_init() })
     }
 
+    std::thread_local! {
+        /// The end of this thread that a call met, not yet gone on with.
+        static PUT_OFF: Cell<*mut c_void> = const { Cell::new(ptr::null_mut()) };
+    }
+
+    /// The end of this thread (`pthread_exit`, a cancellation), put off.
+    pub(crate) struct Exit(NonNull<c_void>);
+
+    impl Exit {
+        /// Goes on with the end of the thread, from the caller's frame up.
+        ///
+        /// # Safety
+        ///
+        /// - S1 no frame of Rust code above has anything to drop, or would catch.
+        pub(crate) unsafe fn go_on(self) -> ! {
+            // SAFETY: the exception was caught by the guarded call, and the unwinder
+            // begins anew at the frame that it is called from.
+            unsafe { _Unwind_Resume(self.0.as_ptr()) }
+        }
+    }
+
+    /// Calls `f`, and gives the end of this thread that a guarded call in it met:
+    /// such a call gives `false`, and this thread goes on until the caller has
+    /// done what must not be lost.
+    pub(crate) fn put_off<T>(f: impl FnOnce() -> T) -> (T, Option<Exit>) {
+        let outer = PUT_OFF.try_with(|exit| exit.replace(ptr::null_mut()));
+        let result = f();
+        let exit = PUT_OFF.try_with(|exit| exit.replace(outer.unwrap_or(ptr::null_mut())));
+        (result, exit.ok().and_then(NonNull::new).map(Exit))
+    }
+
     /// # Safety
     ///
-    /// - S1 the function may be called with the context, from this thread.
-    pub(crate) unsafe fn returns(
-        function: unsafe extern "C-unwind" fn(*mut c_void),
-        context: *mut c_void,
-    ) -> bool {
+    /// - S1 the function may be called with the words, from this thread.
+    pub(crate) unsafe fn returns(function: Function, one: *mut c_void, two: *mut c_void) -> bool {
         if cfg!(panic = "unwind") && OWN.load(Relaxed) == 0 {
             learn();
         }
         // SAFETY: S1.
-        unsafe { expert_alloc_guarded_call(function, context) != 0 }
+        let result = unsafe { expert_alloc_guarded_call(function, one, two) };
+        if result.addr() > 1 {
+            // Where there is no place for it any more, the thread ends anyway.
+            PUT_OFF.try_with(|exit| exit.set(result)).ok();
+        }
+        result.addr() == 1
     }
 
     /// Tells the unwinder what the frame of `expert_alloc_guarded_call` does
-    /// about an exception: handle a foreign one, let pass any other.
+    /// about an exception: handle a foreign one, keep the end of a thread for
+    /// later, let pass a panic of this library's runtime.
     ///
     /// # Safety
     ///
@@ -259,8 +366,9 @@ mod guard {
         exception: *mut c_void,
         context: *mut c_void,
     ) -> c_int {
+        let is_exit = actions & FORCE_UNWIND != 0;
         // SAFETY: S1: it is being thrown.
-        if actions & FORCE_UNWIND != 0 || unsafe { is_own(class, exception) } {
+        if !is_exit && unsafe { is_own(class, exception) } {
             return CONTINUE_UNWIND;
         }
         if actions & SEARCH_PHASE != 0 {
@@ -268,9 +376,10 @@ mod guard {
         }
         // SAFETY: S1: the context is the frame's.
         unsafe { _Unwind_SetGR(context, RAX, exception.expose_provenance()) };
-        let landing = expert_alloc_guarded_landing as *const () as usize;
-        // SAFETY: S1; the landing expects the frame as it was at the call.
-        unsafe { _Unwind_SetIP(context, landing) };
+        let landing: unsafe extern "C-unwind" fn() =
+            if is_exit { expert_alloc_guarded_exit } else { expert_alloc_guarded_landing };
+        // SAFETY: S1; both expect the frame as it was at the call.
+        unsafe { _Unwind_SetIP(context, landing as usize) };
         INSTALL_CONTEXT
     }
 }

@@ -9,9 +9,13 @@
 //!  allocator  the Allocator traits on it
 //!  raw      (expert, size) in, pointer or error out
 //!  netmon   (key, size) in, pointer or error out
+//!  aligned  raw blocks beyond 16 bytes
 //!  capi     that in C                      foreign   what C++ may throw
+//!  leave    what longjmp may leave
 //! ```
 
+#[cfg(feature = "capi")]
+mod aligned;
 #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_nightly))]
 mod allocator;
 mod builder;
@@ -26,6 +30,8 @@ mod global;
 mod handle;
 mod home;
 mod host;
+#[cfg(feature = "capi")]
+mod leave;
 #[cfg(feature = "capi")]
 mod netmon;
 mod raw;

@@ -18,6 +18,7 @@
 //! memory stays: their handles borrow them, not the parent. The parent's slot
 //! lingers as the account that their charges go through.
 
+use core::cell::Cell;
 use core::ptr::NonNull;
 
 use crate::engine::{Engine, Kind, Who};
@@ -96,7 +97,11 @@ pub(crate) struct Closing<'a, H: Home + 'a> {
     home: H,
     key: ExpertKey,
     slot: &'a SlotOf<H>,
-    reclaimed: Reclaimed,
+    reclaimed: Cell<Reclaimed>,
+    /// Its key is invalid, and its memory gone.
+    is_over: Cell<bool>,
+    #[cfg(feature = "std")]
+    started: std::time::Instant,
 }
 
 /// Ends the expert of `key`: all of the steps.
@@ -120,42 +125,78 @@ pub(crate) unsafe fn finish<'a, H: Home + 'a>(
     required: usize,
     fate: Fate,
 ) -> Result<Reclaimed, Error> {
-    #[cfg(feature = "std")]
-    let started = std::time::Instant::now();
-    let mut closing = Closing::begin(home, key, slot, required)?;
-    closing.clean_up();
-    let word = closing.shut();
-    // SAFETY: S1 and S2; `shut` has waited for the visitors.
-    unsafe { closing.take_memory(word, fate) };
-    #[cfg_attr(not(feature = "std"), expect(unused_mut, reason = "there is no clock"))]
-    let mut reclaimed = closing.release();
-    #[cfg(feature = "std")]
-    {
-        reclaimed.elapsed = started.elapsed();
-    }
-    Ok(reclaimed)
+    let closing = Closing::begin(home, key, slot, required)?;
+    let complete = || {
+        // SAFETY: S1 and S2.
+        unsafe { closing.complete(fate) }
+    };
+    Ok(if slot.cleanups().is_empty() { complete() } else { home.as_host(complete) })
 }
 
 impl<'a, H: Home + 'a> Closing<'a, H> {
     /// Makes this thread the one that ends the expert. From here on it gets no
     /// memory, and no new clean-ups: visitors who saw it before have left.
-    fn begin(home: H, key: ExpertKey, slot: &'a SlotOf<H>, required: usize) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    ///
+    /// As [`finish`].
+    pub(crate) fn begin(
+        home: H,
+        key: ExpertKey,
+        slot: &'a SlotOf<H>,
+        required: usize,
+    ) -> Result<Self, Error> {
+        #[cfg(feature = "std")]
+        let started = std::time::Instant::now();
         let before = slot.begin_closing(key, required).ok_or(Error::InvalidKey)?;
         slot.account().seal();
-        let closing = Self { home, key, slot, reclaimed: Reclaimed::default() };
+        let closing = Self {
+            home,
+            key,
+            slot,
+            reclaimed: Cell::new(Reclaimed::default()),
+            is_over: Cell::new(false),
+            #[cfg(feature = "std")]
+            started,
+        };
         closing.wait_for_visitors(before);
         Ok(closing)
     }
 
-    /// Runs the clean-ups. What they allocate is the host's, so that none
-    /// fails for want of quota; the key still serves to free.
-    fn clean_up(&mut self) {
-        if self.slot.cleanups().is_empty() {
-            return;
+    /// All steps that are left. The caller has made the host current, so that no
+    /// clean-up fails for want of quota; the key still serves to free.
+    ///
+    /// A clean-up may leave this call by `longjmp`. Then it is called once more,
+    /// and does the rest: nothing here has to be dropped.
+    ///
+    /// # Safety
+    ///
+    /// As [`finish`].
+    pub(crate) unsafe fn complete(&self, fate: Fate) -> Reclaimed {
+        self.clean_up();
+        if !self.is_over.replace(true) {
+            let word = self.shut();
+            // SAFETY: S1 and S2; `shut` has waited for the visitors.
+            unsafe { self.take_memory(word, fate) };
+            self.release();
         }
-        let engine = self.home.engine();
-        let outcome = self.home.as_host(|| self.slot.cleanups().run(engine));
-        self.reclaimed.count_cleanups(outcome);
+        self.reclaimed.get()
+    }
+
+    fn count(&self, count: impl FnOnce(&mut Reclaimed)) {
+        let mut reclaimed = self.reclaimed.get();
+        count(&mut reclaimed);
+        self.reclaimed.set(reclaimed);
+    }
+
+    fn clean_up(&self) {
+        let cleanups = self.slot.cleanups();
+        while !self.is_over.get() && !cleanups.is_empty() {
+            self.count(Reclaimed::count_cleanup);
+            if cleanups.run_next(self.home.engine()) == Some(true) {
+                self.count(Reclaimed::count_return);
+            }
+        }
     }
 
     /// Makes the key invalid, and waits for those who came in before.
@@ -178,25 +219,30 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
     /// # Safety
     ///
     /// As [`finish`]; and no visitor is left.
-    unsafe fn take_memory(&mut self, word: Word, fate: Fate) {
+    unsafe fn take_memory(&self, word: Word, fate: Fate) {
         let engine = self.home.engine();
         let who = who::<H>(self.slot, self.key, word.has(OVERDRAFT));
         for kind in [Kind::Bound, Kind::Raw] {
             // SAFETY: S1.
-            self.reclaimed.count_reclaimed(unsafe { engine.reclaim(who, kind) });
+            let taken = unsafe { engine.reclaim(who, kind) };
+            self.count(|reclaimed| reclaimed.count_reclaimed(taken));
         }
         match fate {
-            Fate::Adopt => self.reclaimed.count_adopted(engine.adopt(who, engine.host())),
+            Fate::Adopt => {
+                let taken = engine.adopt(who, engine.host());
+                self.count(|reclaimed| reclaimed.count_adopted(taken));
+            }
             Fate::Reclaim => {
                 // SAFETY: S2.
-                self.reclaimed.count_reclaimed(unsafe { engine.reclaim(who, Kind::Ambient) });
+                let taken = unsafe { engine.reclaim(who, Kind::Ambient) };
+                self.count(|reclaimed| reclaimed.count_reclaimed(taken));
             }
         }
         engine.close(who);
     }
 
     /// Lets go of the slot, and of those of ended parents that lingered for it.
-    fn release(self) -> Reclaimed {
+    fn release(&self) {
         let registry = self.home.registry();
         let mut number = self.key.slot().unwrap_or(0);
         while number != 0 {
@@ -209,7 +255,8 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
             registry.give_back(number);
             number = parent;
         }
-        self.reclaimed
+        #[cfg(feature = "std")]
+        self.count(|reclaimed| reclaimed.elapsed = self.started.elapsed());
     }
 }
 

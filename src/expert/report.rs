@@ -75,8 +75,14 @@ pub(crate) fn row<H: Home>(home: H, key: ExpertKey) -> Result<Row<H>, crate::Err
 
 /// The rows of the host and of all experts, in the order of their slots.
 pub(crate) fn rows<H: Home>(home: H) -> impl Iterator<Item = Row<H>> {
+    keys(home).filter_map(move |key| row(home, key).ok())
+}
+
+/// The keys of the host and of all experts, in the order of their slots. Nothing
+/// is held between one and the next.
+pub(crate) fn keys<H: Home>(home: H) -> impl Iterator<Item = ExpertKey> {
     let keys = home.registry().numbers().filter_map(move |number| key_of(home, number));
-    core::iter::once(HOST_KEY).chain(keys).filter_map(move |key| row(home, key).ok())
+    core::iter::once(HOST_KEY).chain(keys)
 }
 
 /// The key of the expert in a slot, a parent's, or of the next one above that has
@@ -125,6 +131,35 @@ pub(crate) fn total<H: Home>(home: H) -> Stats {
     let mut total = Stats::default();
     rows(home).for_each(|row| total.add(&row.stats, row.parent.is_some()));
     total
+}
+
+/// The sum over the expert of `key` and all below it. Charges, peak and quota
+/// are its own, in which its children's are.
+///
+/// # Errors
+///
+/// [`Error::InvalidKey`](crate::Error::InvalidKey) for a key that is no expert's.
+#[cfg(feature = "capi")]
+pub(crate) fn subtree<H: Home>(home: H, key: ExpertKey) -> Result<Stats, crate::Error> {
+    let root = Visit::new(home, key)?;
+    let mut sum = Stats::of(home.engine(), root.who());
+    let keys = home.registry().numbers().filter_map(|number| key_of(home, number));
+    for child in keys.filter_map(|key| Visit::new(home, key).ok()) {
+        if child.slot().is_some_and(|slot| is_below(home, slot.link(), key)) {
+            sum.add(&Stats::of(home.engine(), child.who()), true);
+        }
+    }
+    Ok(sum)
+}
+
+/// Whether slot `number`, a parent's, is that of `key`, or below it. Whoever
+/// calls visits a child of it, so that no slot on the way up is given back.
+#[cfg(feature = "capi")]
+fn is_below<H: Home>(home: H, mut number: usize, key: ExpertKey) -> bool {
+    while number != 0 && Some(number) != key.slot() {
+        number = home.registry().reachable(number).map_or(0, |slot| slot.link());
+    }
+    number != 0
 }
 
 /// A table with one row for the host, for each expert, and for the sum. Made

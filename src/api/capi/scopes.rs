@@ -1,0 +1,83 @@
+//! Scopes in C: a stack of them for each thread.
+//!
+//! What was current before a scope lies in a block of the host's, and the
+//! thread knows the last one. One word, because the shared object's thread-local
+//! storage has to fit into what the loader keeps for libraries that come late.
+
+use core::alloc::Layout;
+use core::cell::Cell;
+use core::ptr::{self, NonNull};
+
+use super::{HEAP, HEXPERTKEY, code, guarded, key_of};
+use crate::api::netmon;
+use crate::engine::{Engine, Kind};
+use crate::error::Error;
+use crate::expert::home::{Ambient, Home};
+use crate::heap::Entered;
+
+/// What was current before a scope, and the scope around that one.
+struct Outer {
+    before: Entered,
+    next: *mut Outer,
+}
+
+/// The scopes of one thread, the innermost first. Each is a block of the host's
+/// that nobody else knows.
+struct Scopes(Cell<*mut Outer>);
+
+std::thread_local! {
+    static SCOPES: Scopes = const { Scopes(Cell::new(ptr::null_mut())) };
+}
+
+impl Scopes {
+    fn push(&self, before: Entered) -> Result<(), Error> {
+        let engine = HEAP.engine();
+        let layout = Layout::new::<Outer>();
+        let block = engine.allocate(engine.host(), Kind::Ambient, layout, false)?.cast::<Outer>();
+        // SAFETY: a fresh block of this layout.
+        unsafe { block.write(Outer { before, next: self.0.get() }) };
+        self.0.set(block.as_ptr());
+        Ok(())
+    }
+
+    fn pop(&self) -> Option<Entered> {
+        let block = NonNull::new(self.0.get())?;
+        // SAFETY: a block of `push`, and this thread's alone.
+        let Outer { before, next } = unsafe { block.read() };
+        self.0.set(next);
+        // SAFETY: S1: from `allocate` with this layout; nobody knows it any more.
+        unsafe { HEAP.engine().deallocate(block.cast(), Layout::new::<Outer>()) };
+        Some(before)
+    }
+}
+
+impl Drop for Scopes {
+    /// A thread ends inside its scopes: nothing is current in it afterwards.
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+    }
+}
+
+/// Makes `key` the owner of what this thread allocates through the global
+/// allocator, until `ExpertLeave`. Scopes nest.
+#[unsafe(no_mangle)]
+pub extern "system" fn ExpertEnter(key: HEXPERTKEY) -> u32 {
+    let entered = guarded(|| {
+        let before = netmon::enter(HEAP, key_of(key))?;
+        let pushed = SCOPES.try_with(|scopes| scopes.push(before));
+        // Without a place for it, as when the thread ends, there is no way back.
+        pushed.unwrap_or(Err(Error::OutOfMemory)).inspect_err(|_| HEAP.leave(before))
+    });
+    code(entered)
+}
+
+/// Ends the innermost scope of this thread.
+#[unsafe(no_mangle)]
+pub extern "system" fn ExpertLeave() -> u32 {
+    let left = guarded(|| {
+        let before = SCOPES.try_with(Scopes::pop).ok().flatten();
+        HEAP.leave(before.ok_or(Error::InvalidPointer)?);
+        Ok(())
+    });
+    code(left)
+}
