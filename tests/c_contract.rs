@@ -2,14 +2,14 @@
 //! compiled against the header and the shared object runs the whole contract.
 #![cfg(unix)]
 
-use std::ffi::OsStr;
+mod c_tools;
+
 use std::fmt::Write;
 use std::mem::offset_of;
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::{env, fs};
 
+use c_tools::{cc, cpp, link, program, root, run, shared_object, work_folder};
 use expert_alloc::capi::{EXPERTINFO, EXPERTMEMORYSTATS, EXPERTRECLAIMED};
 use expert_alloc::{Error, ExpertAlloc};
 
@@ -179,30 +179,6 @@ fn host_key_check() -> String {
     format!("int is_host(void) {{ return (uintptr_t)EXPERT_HOST_KEY == (uintptr_t){key}u; }}\n")
 }
 
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, text(&output.stderr));
-    text(&output.stdout)
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn work_folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("c-contract")
-}
-
-/// The C compiler, told to be strict.
-fn cc() -> Command {
-    let mut cc = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()));
-    cc.args(env::var("CFLAGS").unwrap_or_default().split_whitespace());
-    cc.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-fexceptions"]);
-    cc.arg("-I").arg(root().join("include"));
-    cc
-}
-
 #[test]
 fn structs_and_constants_of_the_header_are_those_of_the_code() {
     let folder = work_folder();
@@ -212,69 +188,16 @@ fn structs_and_constants_of_the_header_are_those_of_the_code() {
     run(cc().arg("-c").arg(&file).arg("-o").arg(folder.join("layout.o")));
 }
 
-/// Builds the shared object, once, and gives the folder that it is in.
-fn shared_object() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let folder = work_folder();
-        fs::create_dir_all(&folder).unwrap();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo
-            .current_dir(root())
-            .args(["rustc", "--release", "--lib", "--crate-type", "cdylib", "--features", "capi"])
-            .arg("--target-dir")
-            .arg(&folder);
-        let built = match target() {
-            Some(target) => {
-                cargo.args(["-Zbuild-std", "--target", &target]);
-                folder.join(target)
-            }
-            None => folder,
-        };
-        run(&mut cargo);
-        built.join("release")
-    })
-}
-
-/// The target, where it is not the machine itself (`.ci/targets`).
-fn target() -> Option<String> {
-    env::var("CROSS_TARGET").ok()
-}
-
-/// Runs a program that was built here: by what runs the target's programs.
-fn program(path: &Path) -> Command {
-    let runner = env::var("CROSS_RUNNER").unwrap_or_default();
-    let mut words = runner.split_whitespace().map(OsStr::new).chain([path.as_os_str()]);
-    let mut command = Command::new(words.next().unwrap_or_default());
-    command.args(words);
-    // Cargo's would come before the path that was linked, and may hold an older
-    // build.
-    command.env_remove("LD_LIBRARY_PATH");
-    command
-}
-
-/// Links what the command compiles with the shared object.
-fn link(compiler: &mut Command) {
-    let libraries = shared_object();
-    compiler.arg("-L").arg(libraries).arg("-lexpert_alloc");
-    compiler.arg(format!("-Wl,-rpath,{}", libraries.display()));
-}
-
 /// Where there is a C++ compiler; the C program throws in its own way.
 #[test]
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn a_clean_up_may_throw_as_cpp_does() {
-    let compiler = env::var_os("CXX").unwrap_or_else(|| "c++".into());
-    if Command::new(&compiler).arg("--version").output().is_err() {
-        return;
-    }
+    let Some(mut build) = cpp("c++11") else { return };
     let program = work_folder().join("throws");
-    let mut build = Command::new(compiler);
-    build.args(["-std=c++11", "-Wall", "-Wextra", "-Werror", "-I"]).arg(root().join("include"));
     build.arg(root().join("tests/c/throws.cpp")).arg("-o").arg(&program);
     link(&mut build);
     run(&mut build);
-    assert_eq!(run(&mut self::program(&program)).trim(), "the host's own");
+    assert_eq!(run(&mut c_tools::program(&program)).trim(), "the host's own");
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -288,7 +211,7 @@ fn a_clean_up_may_panic_as_another_rust_does() {
     build.arg("-L").arg(folder).args(["-l", "dylib=expert_alloc"]);
     build.arg(format!("-Clink-arg=-Wl,-rpath,{}", folder.display()));
     run(&mut build);
-    assert_eq!(run(&mut self::program(&program)).trim(), "its own");
+    assert_eq!(run(&mut c_tools::program(&program)).trim(), "its own");
 }
 
 #[test]
@@ -309,7 +232,7 @@ fn a_c_program_runs_the_contract() {
     link(&mut build);
     build.args(["-lpthread", "-ldl"]);
     run(&mut build);
-    let said = run(self::program(&program).arg(&plugin));
+    let said = run(c_tools::program(&program).arg(&plugin));
     assert_eq!(said.trim(), "the contract holds");
 }
 
@@ -322,5 +245,5 @@ fn a_thread_may_end_after_the_library_was_closed() {
     build.arg(root().join("tests/c/closes.c")).arg("-o").arg(&program);
     build.args(["-lpthread", "-ldl"]);
     run(&mut build);
-    assert_eq!(run(self::program(&program).arg(library)).trim(), "ended");
+    assert_eq!(run(c_tools::program(&program).arg(library)).trim(), "ended");
 }

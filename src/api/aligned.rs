@@ -19,8 +19,9 @@
 //!
 //! Invariants
 //!
-//! - G1 an outer block has `size + alignment` bytes, the alignment a power of
-//!   two above 16, and `16 <= offset <= alignment`.
+//! - G1 an outer block has `size + alignment` bytes, where a size of 0 counts as 1
+//!   (or the address would be in the next block), the alignment a power of two
+//!   above 16, and `16 <= offset <= alignment`.
 
 use core::ptr::NonNull;
 
@@ -64,7 +65,7 @@ pub(crate) fn allocate<H: Home>(
     if !alignment.is_power_of_two() || alignment > LARGEST {
         return Err(Error::InvalidPointer);
     }
-    let whole = if alignment > NATURAL { size.checked_add(alignment) } else { Some(size) };
+    let whole = if alignment > NATURAL { size.max(1).checked_add(alignment) } else { Some(size) };
     let whole = whole.ok_or(Error::OutOfMemory)?;
     let outer = if zeroed {
         home.engine().raw_allocate(who, whole)?
@@ -111,7 +112,7 @@ pub(crate) fn find<H: Home>(home: H, address: *const u8) -> Option<Aligned> {
     // SAFETY: as above: blocks are whole multiples of 16 bytes.
     let size = unsafe { &*size }.load(Relaxed);
     let outer = address.wrapping_sub(offset).cast_mut();
-    let alignment = engine.raw_size(owner, outer).ok()?.checked_sub(size)?;
+    let alignment = engine.raw_size(owner, outer).ok()?.checked_sub(size.max(1))?;
     // G1.
     let has_shape = alignment.is_power_of_two()
         && alignment > NATURAL
