@@ -135,6 +135,13 @@ SIZE_T WINAPI ExpertMemorySize(HEXPERTKEY hExpertKey, LPVOID pOriginalMemory);
 LPVOID WINAPI ExpertAllocAligned(HEXPERTKEY key, SIZE_T size, SIZE_T alignment, int zeroed,
                                  DWORD *error);
 
+/* Whether the expert is to stop: NMERR_SUCCESS, NMERR_EXPERT_TERMINATE (for whatever
+ * reason), NMERR_INVALID_EXPERT_HANDLE. For loops that allocate nothing. */
+DWORD WINAPI ExpertCheck(HEXPERTKEY key);
+
+/* A number of the heap that this call reaches: there is to be one in a process. */
+const void *WINAPI ExpertHeapIdentity(void);
+
 /* ---- for the host ------------------------------------------------------ */
 
 /* A new expert; NULL on failure. The name is copied, up to 63 bytes of UTF-8.

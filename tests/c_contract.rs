@@ -9,21 +9,24 @@ use std::mem::offset_of;
 use std::process::Command;
 use std::{env, fs};
 
-use c_tools::{cc, cpp, link, program, root, run, shared_object, work_folder};
-use expert_alloc::capi::{EXPERTINFO, EXPERTMEMORYSTATS, EXPERTRECLAIMED};
+use c_tools::{cc, cpp, link, root, run, shared_object, work_folder};
+use expert_alloc::capi::{EXPERTHOST, EXPERTINFO, EXPERTMEMORYSTATS, EXPERTRECLAIMED};
 use expert_alloc::{Error, ExpertAlloc};
 
 #[global_allocator]
 static ALLOC: ExpertAlloc = ExpertAlloc::new();
 
-const HEADER: &str = include_str!("../include/expert_alloc.h");
+const HEADERS: [&str; 2] =
+    [include_str!("../include/expert_alloc.h"), include_str!("../include/expert_plugin.h")];
 
 /// The files that export calls.
 const CODE: &[&str] = &[
     include_str!("../src/api/capi/experts.rs"),
     include_str!("../src/api/capi/figures.rs"),
     include_str!("../src/api/capi/host.rs"),
+    include_str!("../src/api/capi/plugins.rs"),
     include_str!("../src/api/capi/scopes.rs"),
+    include_str!("../src/api/identity.rs"),
 ];
 
 /// A call: its name, then the types of its result and its arguments.
@@ -31,15 +34,20 @@ type Call = (String, Vec<String>);
 
 /// The calls that the header declares.
 fn declared() -> Vec<Call> {
-    let text = without_comments(HEADER);
+    let text = HEADERS.map(without_comments).concat();
     let call = |part: &str| {
-        let (before, after) = part.split_once(" WINAPI ")?;
+        let (before, after) = part.split_once("WINAPI Expert")?;
         let (name, arguments) = after.split_once('(')?;
+        let name = format!("Expert{name}");
+        // What a plug-in defines is not the library's.
+        if before.contains("EXPERT_EXPORT") {
+            return None;
+        }
         let result = before.rsplit(['\n', '{', '}', '"']).next()?.trim();
         let arguments = arguments.trim_end().strip_suffix(')')?;
         let arguments = split_outside_brackets(arguments).into_iter().map(|it| declared_type(&it));
         let arguments = arguments.filter(|argument| argument != "void");
-        Some((name.into(), [result.to_string()].into_iter().chain(arguments).collect()))
+        Some((name, [result.to_string()].into_iter().chain(arguments).collect()))
     };
     sorted(text.split(';').filter_map(call).collect())
 }
@@ -64,6 +72,7 @@ fn split_outside_brackets(list: &str) -> Vec<String> {
 fn declared_type(argument: &str) -> String {
     let argument = argument.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((_, arguments)) = argument.split_once(")(") {
+        // The only result of a function that is another's argument is not looked at.
         return format!("void (*)({arguments}");
     }
     if argument == "void" {
@@ -83,7 +92,7 @@ fn without_comments(text: &str) -> String {
 /// The calls that the code exports, in the header's types.
 fn exported() -> Vec<Call> {
     let call = |part: &str| {
-        let (name, rest) = part.split_once('(')?;
+        let (name, rest) = part.split_once('(').filter(|(name, _)| name.starts_with("Expert"))?;
         let (signature, _) = rest.split_once(" {")?;
         let (arguments, result) = match signature.rsplit_once(") -> ") {
             // Not that of a function among the arguments.
@@ -115,6 +124,8 @@ fn c_type(rust: &str) -> String {
         ("*mut EXPERTINFO", "EXPERTINFO *"),
         ("*mut EXPERTRECLAIMED", "EXPERTRECLAIMED *"),
         ("*mut EXPERTMEMORYSTATS", "EXPERTMEMORYSTATS *"),
+        ("*const EXPERTHOST", "const EXPERTHOST *"),
+        ("Option<Lookup>", "void (*)(LPVOID, const char *)"),
         ("Option<unsafe extern \"C-unwind\" fn(*mut c_void)>", "void (*)(LPVOID)"),
         (
             "Option<unsafe extern \"C-unwind\" fn(HEXPERTKEY, *mut c_void)>",
@@ -133,13 +144,13 @@ fn sorted(mut calls: Vec<Call>) -> Vec<Call> {
 #[test]
 fn the_header_declares_what_the_code_exports() {
     let (declared, exported) = (declared(), exported());
-    assert_eq!(exported.len(), 21, "{exported:#?}");
+    assert_eq!(exported.len(), 28, "{exported:#?}");
     assert_eq!(declared, exported);
 }
 
 /// C code that the compiler refuses when a number differs.
 fn layout_assertions() -> String {
-    let mut code = String::from("#include \"expert_alloc.h\"\n");
+    let mut code = String::from("#include \"expert_plugin.h\"\n");
     let mut same = |c: &str, rust: usize| {
         writeln!(code, "_Static_assert(({c}) == {rust}u, \"{c} is not {rust}\");").unwrap();
     };
@@ -154,6 +165,8 @@ fn layout_assertions() -> String {
     }
     layout!(EXPERTMEMORYSTATS: live_bytes live_blocks peak_bytes charged_bytes quota
         allocations frees refusals);
+    layout!(EXPERTHOST: size identity allocate allocate_zeroed release resize alloc_memory
+        realloc_memory free_memory memory_size alloc_aligned on_reclaim memory_stats check);
     layout!(EXPERTINFO: name parent soft_quota state);
     layout!(EXPERTRECLAIMED: blocks bytes adopted_blocks adopted_bytes cleanups_run
         cleanups_failed elapsed_ns);

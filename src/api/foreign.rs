@@ -40,15 +40,27 @@ impl Call {
     ///
     /// - S1 the function may be called with the context, from this thread.
     pub(crate) unsafe fn call(self) {
-        // SAFETY: every C ABI that is supported passes words in the same places
-        // whether or not more follow.
-        let function = unsafe {
-            transmute::<unsafe extern "C-unwind" fn(*mut c_void), Function>(self.function)
-        };
         // SAFETY: S1.
-        if !unsafe { returns(function, self.context, core::ptr::null_mut()) } {
+        if !unsafe { returns(self.function_of_two(), self.context, core::ptr::null_mut()) } {
             std::panic::resume_unwind(std::boxed::Box::new("a foreign exception"));
         }
+    }
+
+    /// Calls the function; whether it returned. The end of the thread is
+    /// [put off](put_off).
+    ///
+    /// # Safety
+    ///
+    /// - S1 the function may be called with the context, from this thread.
+    pub(crate) unsafe fn returns(&self) -> bool {
+        // SAFETY: S1.
+        unsafe { returns_from(self.function_of_two(), [self.context, core::ptr::null_mut()]) }
+    }
+
+    fn function_of_two(&self) -> Function {
+        // SAFETY: every C ABI that is supported passes words in the same places
+        // whether or not more follow.
+        unsafe { transmute::<unsafe extern "C-unwind" fn(*mut c_void), Function>(self.function) }
     }
 }
 

@@ -11,7 +11,8 @@
 //!  netmon   (key, size) in, pointer or error out
 //!  aligned  raw blocks beyond 16 bytes
 //!  capi     that in C                      foreign   what C++ may throw
-//!  leave    what longjmp may leave
+//!  leave    what longjmp may leave         lend      what a plug-in's allocator calls
+//!  identity which heap this is
 //! ```
 
 #[cfg(feature = "capi")]
@@ -30,8 +31,12 @@ mod global;
 mod handle;
 mod home;
 mod host;
+#[cfg(feature = "std")]
+mod identity;
 #[cfg(feature = "capi")]
 mod leave;
+#[cfg(feature = "capi")]
+mod lend;
 #[cfg(feature = "capi")]
 mod netmon;
 mod raw;

@@ -23,7 +23,7 @@ use crate::expert::home::{Ambient, Home};
 use crate::expert::life::{self, Closing, Fate, Request};
 use crate::expert::name::Name;
 use crate::expert::report;
-use crate::expert::slot::{CLOSING, DETACHED, OVERDRAFT};
+use crate::expert::slot::{CLOSING, DETACHED, LENT, OVERDRAFT};
 use crate::expert::stats::{Reclaimed, Stats};
 use crate::expert::visit::{State, Visit};
 use crate::key::ExpertKey;
@@ -169,6 +169,13 @@ pub(crate) fn register_child<'n, H: Home>(
     Ok(Expert::registered(home, key, slot).into_key())
 }
 
+/// Lets a plug-in allocate for the key's expert: see [`lend`](crate::api::lend).
+pub(crate) fn lend<H: Home>(home: H, key: Key) -> Result<(), Error> {
+    let visit = visit(home, key)?;
+    visit.slot().ok_or(Error::AccessDenied)?.lend(visit.key());
+    Ok(())
+}
+
 /// Changes the hard quota. The host has none.
 pub(crate) fn set_quota<H: Home>(home: H, key: Key, bytes: usize) -> Result<(), Error> {
     let visit = visit(home, key)?;
@@ -193,6 +200,11 @@ pub(crate) fn enter<H: Ambient>(home: H, key: Key) -> Result<H::Entered, Error> 
     Ok(home.enter(visit.who()))
 }
 
+/// Refuses one who is to stop. Not counted: nothing was asked for.
+pub(crate) fn check<H: Home>(home: H, key: Key) -> Result<(), Error> {
+    if visit(home, key)?.state() == State::Live { Ok(()) } else { Err(Error::Terminated) }
+}
+
 /// Tells an expert to stop, for good. The host cannot be told.
 pub(crate) fn terminate<H: Home>(home: H, key: Key) -> Result<(), Error> {
     let visit = visit(home, key)?;
@@ -201,23 +213,48 @@ pub(crate) fn terminate<H: Home>(home: H, key: Key) -> Result<(), Error> {
 }
 
 /// Ends an expert that was registered by key. One that an `Expert` value owns
-/// is not ended under it, and the host never ends: [`Error::AccessDenied`].
+/// is not ended under it, one that a plug-in allocates for is not either, and the
+/// host never ends: [`Error::AccessDenied`].
 pub(crate) fn reclaim<H: Ambient>(home: H, key: Key) -> Result<Reclaimed, Error> {
+    // SAFETY: S1 does not concern experts that are not lent.
+    unsafe { end(home, key, 0) }
+}
+
+/// Ends an expert that was lent to a plug-in, with all of its memory.
+///
+/// # Safety
+///
+/// - S1 no code of the plug-in runs any more, and nothing refers to what it
+///   allocated.
+pub(crate) unsafe fn reclaim_lent<H: Ambient>(home: H, key: Key) -> Result<Reclaimed, Error> {
+    // SAFETY: S1.
+    unsafe { end(home, key, LENT) }
+}
+
+/// Ends an expert whose word has the flag `LENT`, or not, as `lent` has it.
+///
+/// # Safety
+///
+/// - S1 where `lent` has it, as [`reclaim_lent`].
+unsafe fn end<H: Ambient>(home: H, key: Key, lent: usize) -> Result<Reclaimed, Error> {
     let valid = visit(home, key)?;
     let (key, slot) = (valid.key(), valid.slot().ok_or(Error::AccessDenied)?);
     // The end waits for visitors, so it is not to be one.
     drop(valid);
     let word = slot.word();
-    if word.is_of(key) && !word.has(CLOSING) && !word.has(DETACHED) {
+    let is_mine = word.has(DETACHED) && word.has(LENT) == (lent != 0);
+    if word.is_of(key) && !word.has(CLOSING) && !is_mine {
         return Err(Error::AccessDenied);
     }
+    let fate = if lent == 0 { Fate::Adopt } else { Fate::Reclaim };
     let closing = Closing::begin(home, key, slot, DETACHED)?;
     // No guard, whose drop a `longjmp` would skip: what ends here is said twice.
     let before = home.enter(home.engine().host());
     let end = || {
         // SAFETY: S1: a detached expert has no handles, and its raw blocks are raw
-        // pointers; calls for them come by key. S2 does not concern `Adopt`.
-        let reclaimed = unsafe { closing.complete(Fate::Adopt) };
+        // pointers; calls for them come by key; what a plug-in has is ours (S1). S2
+        // does not concern `Adopt`, and is our S1 otherwise.
+        let reclaimed = unsafe { closing.complete(fate) };
         home.leave(before);
         reclaimed
     };

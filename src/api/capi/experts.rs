@@ -69,3 +69,9 @@ pub unsafe extern "system" fn ExpertAllocAligned(
     // SAFETY: S1.
     unsafe { pointer(result, error) }
 }
+
+/// Whether the expert may go on: 0, or why not.
+#[unsafe(no_mangle)]
+pub extern "system" fn ExpertCheck(key: HEXPERTKEY) -> u32 {
+    code(guarded(|| netmon::check(HEAP, key_of(key))))
+}

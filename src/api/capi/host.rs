@@ -2,11 +2,12 @@
 
 use core::ffi::{c_char, c_void};
 
-use super::{HEAP, HEXPERTKEY, code, guarded, handle_of, key_of, pointer, text, write};
+use super::{HEAP, HEXPERTKEY, code, guarded, handle_of, key_of, pointer, reclaim, register};
 use crate::api::foreign;
 use crate::api::netmon;
 use crate::engine::HOST_KEY;
 use crate::error::Error;
+use crate::expert::stats::Reclaimed;
 
 /// `EXPERTRECLAIMED`: see [`Reclaimed`](crate::Reclaimed).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,20 @@ pub struct EXPERTRECLAIMED {
     pub elapsed_ns: u64,
 }
 
+impl From<Reclaimed> for EXPERTRECLAIMED {
+    fn from(reclaimed: Reclaimed) -> Self {
+        Self {
+            blocks: reclaimed.blocks,
+            bytes: reclaimed.bytes,
+            adopted_blocks: reclaimed.adopted_blocks,
+            adopted_bytes: reclaimed.adopted_bytes,
+            cleanups_run: reclaimed.cleanups_run,
+            cleanups_failed: reclaimed.cleanups_failed,
+            elapsed_ns: reclaimed.elapsed.as_nanos().try_into().unwrap_or(u64::MAX),
+        }
+    }
+}
+
 /// Makes an expert that is known by its key alone. Null where that fails.
 ///
 /// # Safety
@@ -40,12 +55,9 @@ pub unsafe extern "system" fn ExpertRegisterKey(
     quota: usize,
     error: *mut u32,
 ) -> HEXPERTKEY {
-    // SAFETY: S1.
-    let name = unsafe { text(name) };
-    let result = guarded(|| netmon::register_child(HEAP, Some(HOST_KEY), name, quota, 0));
-    // SAFETY: S2.
-    unsafe { write(error, code(result)) };
-    handle_of(result.ok())
+    let make = |name: &str| netmon::register_child(HEAP, Some(HOST_KEY), name, quota, 0);
+    // SAFETY: S1 and S2.
+    unsafe { register(name, error, make) }
 }
 
 /// As [`ExpertRegisterKey`], below a parent whose quota counts too; the host's
@@ -63,13 +75,10 @@ pub unsafe extern "system" fn ExpertRegisterChild(
     soft_quota: usize,
     error: *mut u32,
 ) -> HEXPERTKEY {
-    // SAFETY: S1.
-    let name = unsafe { text(name) };
     let parent = key_of(parent);
-    let result = guarded(|| netmon::register_child(HEAP, parent, name, quota, soft_quota));
-    // SAFETY: S2.
-    unsafe { write(error, code(result)) };
-    handle_of(result.ok())
+    let make = |name: &str| netmon::register_child(HEAP, parent, name, quota, soft_quota);
+    // SAFETY: S1 and S2.
+    unsafe { register(name, error, make) }
 }
 
 /// Changes the quota from now on; 0 for none.
@@ -110,24 +119,8 @@ pub unsafe extern "system-unwind" fn ExpertReclaimKey(
     key: HEXPERTKEY,
     report: *mut EXPERTRECLAIMED,
 ) -> u32 {
-    let (result, exit) = foreign::put_off(|| guarded(|| netmon::reclaim(HEAP, key_of(key))));
-    let reclaimed = result.unwrap_or_default();
-    let row = EXPERTRECLAIMED {
-        blocks: reclaimed.blocks,
-        bytes: reclaimed.bytes,
-        adopted_blocks: reclaimed.adopted_blocks,
-        adopted_bytes: reclaimed.adopted_bytes,
-        cleanups_run: reclaimed.cleanups_run,
-        cleanups_failed: reclaimed.cleanups_failed,
-        elapsed_ns: reclaimed.elapsed.as_nanos().try_into().unwrap_or(u64::MAX),
-    };
     // SAFETY: S1.
-    unsafe { write(report, row) };
-    if let Some(exit) = exit {
-        // SAFETY: S1: nothing is left to drop here, and the callers are C.
-        unsafe { exit.go_on() }
-    }
-    if reclaimed.cleanups_failed != 0 { Error::CleanupFailed.nmerr() } else { code(result) }
+    unsafe { reclaim(report, || netmon::reclaim(HEAP, key_of(key))) }
 }
 
 /// Gives a block of `from`'s to `to`: where it is now, or null.

@@ -6,10 +6,11 @@
 
 use core::alloc::Layout;
 use core::cell::Cell;
+use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
 use super::{HEAP, HEXPERTKEY, code, guarded, key_of};
-use crate::api::netmon;
+use crate::api::{foreign, leave, netmon};
 use crate::engine::{Engine, Kind};
 use crate::error::Error;
 use crate::expert::home::{Ambient, Home};
@@ -80,4 +81,56 @@ pub extern "system" fn ExpertLeave() -> u32 {
         Ok(())
     });
     code(left)
+}
+
+/// Calls `function` in the scope of `key`; what it throws is an error.
+///
+/// # Safety
+///
+/// - S1 `function` is null, or may be called with `context`, from this thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "system-unwind" fn ExpertCall(
+    key: HEXPERTKEY,
+    function: Option<unsafe extern "C-unwind" fn(*mut c_void)>,
+    context: *mut c_void,
+) -> u32 {
+    let Some(function) = function else {
+        return Error::InvalidPointer.nmerr();
+    };
+    // SAFETY: S1.
+    let (code, exit) = unsafe { call_in(key, foreign::Call { function, context }) };
+    if let Some(exit) = exit {
+        // SAFETY: S1: nothing is left to drop here, and the callers are C.
+        unsafe { exit.go_on() }
+    }
+    code
+}
+
+/// Makes a call in the scope of `key`, which is left in whatever way the function
+/// is. The code, and the end of this thread where the function met it.
+///
+/// # Safety
+///
+/// - S1 the call may be made, from this thread.
+pub(super) unsafe fn call_in(
+    key: HEXPERTKEY,
+    call: foreign::Call,
+) -> (u32, Option<foreign::guard::Exit>) {
+    let before = match guarded(|| netmon::enter(HEAP, key_of(key))) {
+        Ok(before) => before,
+        Err(why) => return (why.nmerr(), None),
+    };
+    let outer = SCOPES.try_with(|scopes| scopes.0.get()).ok();
+    let back = || {
+        // Also what the function entered and did not leave.
+        let is_inside = |scopes: &Scopes| Some(scopes.0.get()) != outer && scopes.pop().is_some();
+        while SCOPES.try_with(is_inside).unwrap_or(false) {}
+        HEAP.leave(before);
+    };
+    // SAFETY: S1.
+    let returns = || unsafe { call.returns() };
+    let (returned, exit) = foreign::put_off(|| leave::or_rest(&back, returns));
+    back();
+    let result = if returned { Ok(()) } else { Err(Error::CleanupFailed) };
+    (code(result), exit)
 }
