@@ -34,7 +34,7 @@ type Call = (String, Vec<String>);
 
 /// The calls that the header declares.
 fn declared() -> Vec<Call> {
-    let text = HEADERS.map(without_comments).concat();
+    let text = HEADERS.map(c_tools::without_comments).concat();
     let call = |part: &str| {
         let (before, after) = part.split_once("WINAPI Expert")?;
         let (name, arguments) = after.split_once('(')?;
@@ -81,12 +81,6 @@ fn declared_type(argument: &str) -> String {
     let name = argument.rfind(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(0);
     let declared = argument[..=name].trim();
     if declared == "DWORD *" { "LPDWORD".into() } else { declared.into() }
-}
-
-fn without_comments(text: &str) -> String {
-    let mut parts = text.split("/*");
-    let first = parts.next().unwrap_or_default().to_string();
-    parts.filter_map(|part| part.split_once("*/")).fold(first, |text, (_, code)| text + code)
 }
 
 /// The calls that the code exports, in the header's types.

@@ -92,3 +92,10 @@ pub fn cpp(standard: &str) -> Option<Command> {
     cpp.arg(root().join("include"));
     Some(cpp)
 }
+
+/// C code without its comments.
+pub fn without_comments(text: &str) -> String {
+    let mut parts = text.split("/*");
+    let first = parts.next().unwrap_or_default().to_string();
+    parts.filter_map(|part| part.split_once("*/")).fold(first, |text, (_, code)| text + code)
+}
