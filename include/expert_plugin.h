@@ -132,8 +132,10 @@ HEXPERTKEY WINAPI ExpertRegisterPlugin(const char *name, SIZE_T quota, DWORD *er
  * memory is taken back. */
 DWORD WINAPI ExpertReclaimPlugin(HEXPERTKEY key, EXPERTRECLAIMED *report);
 
-/* Calls function in the scope of key. NMERR_INTERNAL_EXCEPTION where it threw. It
- * may be left in all the ways that expert_alloc.h tells; the scope is left too. */
+/* Calls function in the scope of key, which is left in whatever way function is.
+ * NMERR_INTERNAL_EXCEPTION where it threw, or left by longjmp to a place outside:
+ * the jump is not done, and the host goes on (x86-64 Linux with glibc). Where it
+ * ended its thread, the thread ends when the scope is left. */
 DWORD WINAPI ExpertCall(HEXPERTKEY key, void (*function)(LPVOID), LPVOID context);
 
 /* Finds out whether a library that was just loaded uses this heap: NULL, or what is

@@ -9,7 +9,7 @@
 #include <stdexcept>
 #include <unistd.h>
 
-#include "expert_alloc.h"
+#include "expert_plugin.h"
 
 #define CHECK(condition)                                                               \
     do {                                                                               \
@@ -158,6 +158,58 @@ static void a_jump_leaves_calls_in_calls()
     check_gone(outer, before);
 }
 
+static void enters(LPVOID key)
+{
+    CHECK(ExpertEnter(EXPERT_HOST_KEY) == NMERR_SUCCESS);
+    CHECK(ExpertEnter(key) == NMERR_SUCCESS);
+    std::longjmp(place, 1);
+}
+
+static void reclaims_and_jumps(LPVOID key)
+{
+    ExpertReclaimKey(key, nullptr);
+    CHECK(!"it jumps");
+}
+
+static void *exits_in_a_call(void *key)
+{
+    ExpertCall(key, exits, nullptr);
+    CHECK(!"the thread ends");
+    return nullptr;
+}
+
+// A plug-in that is called cannot jump over its host.
+static void a_call_is_left_in_one_way_only()
+{
+    volatile std::size_t before = host_blocks();
+    volatile HEXPERTKEY key = make(counts), jumping = make(jumps);
+    CHECK(ExpertCall(nullptr, counts, nullptr) == NMERR_INVALID_EXPERT_HANDLE);
+    CHECK(ExpertCall(key, nullptr, nullptr) == NMERR_INVALID_PARAMETER);
+    CHECK(ran == 0);
+    volatile int rounds = 0, jumped = 0;
+    if (setjmp(place) != 0)
+        jumped = 1;
+    CHECK(jumped == 0);
+    for (rounds = 0; rounds < 100; rounds = rounds + 1) {
+        CHECK(ExpertCall(key, counts, nullptr) == NMERR_SUCCESS);
+        CHECK(ExpertCall(key, throws, nullptr) == NMERR_INTERNAL_EXCEPTION);
+        CHECK(ExpertCall(key, jumps, nullptr) == NMERR_INTERNAL_EXCEPTION);
+        CHECK(ExpertCall(key, enters, key) == NMERR_INTERNAL_EXCEPTION);
+        CHECK(ExpertLeave() == NMERR_INVALID_PARAMETER);
+    }
+    CHECK(ran == 100 && destroyed == 100);
+    ran = 0;
+    // What is inside is done first.
+    CHECK(ExpertCall(key, reclaims_and_jumps, jumping) == NMERR_INTERNAL_EXCEPTION);
+    CHECK(ran == 2 && ExpertTerminateKey(jumping) == NMERR_INVALID_EXPERT_HANDLE);
+    pthread_t thread;
+    void *result = nullptr;
+    CHECK(pthread_create(&thread, nullptr, exits_in_a_call, key) == 0);
+    CHECK(pthread_join(thread, &result) == 0 && result == reinterpret_cast<void *>(5));
+    CHECK(ExpertReclaimKey(key, nullptr) == NMERR_SUCCESS);
+    CHECK(host_blocks() == before);
+}
+
 static void *enumerates(void *way)
 {
     struct Way {
@@ -183,6 +235,7 @@ int main()
     a_thread_ends_after_all_the_rest();
     a_cancelled_thread_finishes();
     a_jump_leaves_calls_in_calls();
+    a_call_is_left_in_one_way_only();
     pthread_t thread;
     void *result = nullptr;
     CHECK(pthread_create(&thread, nullptr, enumerates, nullptr) == 0);

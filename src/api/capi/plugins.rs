@@ -250,8 +250,8 @@ pub unsafe fn probe(lookup: impl FnMut(&CStr) -> *mut c_void) -> Result<(), &'st
 /// # Ok::<(), expert_alloc::Error>(())
 /// ```
 ///
-/// The result is 0 or an `NMERR` code: 69 where `f` threw, panicked, or called
-/// `pthread_exit`. The thread stays the host's then.
+/// The result is 0 or an `NMERR` code: 69 where `f` threw, panicked, left by
+/// `longjmp`, or called `pthread_exit`. The thread stays the host's then.
 ///
 /// # Safety
 ///

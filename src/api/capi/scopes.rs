@@ -107,7 +107,7 @@ pub unsafe extern "system-unwind" fn ExpertCall(
 }
 
 /// Makes a call in the scope of `key`, which is left in whatever way the function
-/// is. The code, and the end of this thread where the function met it.
+/// is. A `longjmp` out of it is not done. The code, and the end of this thread where the function met it.
 ///
 /// # Safety
 ///
@@ -121,16 +121,13 @@ pub(super) unsafe fn call_in(
         Err(why) => return (why.nmerr(), None),
     };
     let outer = SCOPES.try_with(|scopes| scopes.0.get()).ok();
-    let back = || {
-        // Also what the function entered and did not leave.
-        let is_inside = |scopes: &Scopes| Some(scopes.0.get()) != outer && scopes.pop().is_some();
-        while SCOPES.try_with(is_inside).unwrap_or(false) {}
-        HEAP.leave(before);
-    };
     // SAFETY: S1.
     let returns = || unsafe { call.returns() };
-    let (returned, exit) = foreign::put_off(|| leave::or_rest(&back, returns));
-    back();
-    let result = if returned { Ok(()) } else { Err(Error::CleanupFailed) };
+    let (returned, exit) = foreign::put_off(|| leave::contained(returns));
+    // Also what the function entered and did not leave.
+    let is_inside = |scopes: &Scopes| Some(scopes.0.get()) != outer && scopes.pop().is_some();
+    while SCOPES.try_with(is_inside).unwrap_or(false) {}
+    HEAP.leave(before);
+    let result = if returned == Some(true) { Ok(()) } else { Err(Error::CleanupFailed) };
     (code(result), exit)
 }
