@@ -174,8 +174,10 @@ pub unsafe extern "system" fn ExpertProbePlugin(
         identity.map(|identity| identity())
     };
     let is_other = |heap: &*const c_void| *heap != ExpertHeapIdentity();
-    // Where its calls go; without an answer to that, what it has in it.
-    match (heap_of(c"ExpertPluginHeap"), heap_of(c"ExpertHeapIdentity")) {
+    // Where its calls go; without an answer to that, what it has in it. Null is the
+    // answer of one that is attached by a table, before it is.
+    let reached = heap_of(c"ExpertPluginHeap").filter(|heap| !heap.is_null());
+    match (reached, heap_of(c"ExpertHeapIdentity")) {
         (Some(heap), _) if is_other(&heap) => {
             c"the plug-in's calls reach a second heap: it was linked with a copy of expert-alloc. Link it without one, and let the host export the calls (docs/plugins.md)".as_ptr()
         }
