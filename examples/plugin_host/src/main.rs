@@ -14,7 +14,7 @@ mod memory;
 mod misfortunes;
 
 use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::ptr;
 use std::thread;
@@ -119,12 +119,25 @@ fn play(folder: &Path) -> Result<bool, String> {
     Ok(all)
 }
 
+/// Loads a plug-in, runs it once on some text, and unloads it.
+fn run(path: &Path, text: &str) -> Result<bool, String> {
+    let path = path.canonicalize().map_err(|why| format!("{}: {why}", path.display()))?;
+    let plugin = Plugin::load(&path)?;
+    let outcome = plugin.run(ptr::null(), text.as_bytes(), Duration::from_secs(60));
+    println!("{}: code {}, result {}", plugin.name, outcome.code, outcome.result);
+    plugin.unload().end()?;
+    Ok(outcome.code == 0)
+}
+
 fn main() -> ExitCode {
-    let Some(folder) = env::args_os().nth(1).map(PathBuf::from) else {
-        eprintln!("usage: plugin-host FOLDER (examples/plugin_host/play builds it)");
-        return ExitCode::from(2);
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let outcome = match arguments[..] {
+        ["run", plugin, text] => run(Path::new(plugin), text),
+        [folder] => play(Path::new(folder)),
+        _ => Err("usage: plugin-host run PLUGIN TEXT, or plugin-host FOLDER (see play)".into()),
     };
-    match play(&folder) {
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(why) => {
