@@ -71,8 +71,12 @@ fn fill(to: &mut [c_char], text: &str) {
 ///
 /// expert_alloc_plugin::entry! {
 ///     /// Adds.
-///     fn add(one: u32, other: u32, sum: *mut u32) {
-///         // SAFETY: the host gives a place for the sum.
+///     ///
+///     /// # Safety
+///     ///
+///     /// - S1 the sum may be written to.
+///     unsafe fn add(one: u32, other: u32, sum: *mut u32) {
+///         // SAFETY: S1.
 ///         unsafe { sum.write(one + other) };
 ///         Ok(())
 ///     }
@@ -164,8 +168,8 @@ macro_rules! plugin {
     };
 }
 
-/// Defines an entry point of one's own: exported under its name, for C, with the
-/// arguments given; its body gives a `Result<(), Error>`, and the host is given the
+/// Defines an entry point of one's own, a `fn` or an `unsafe fn`: exported under its name,
+/// for C, with the arguments given; its body gives a `Result<(), Error>`, and the host is given the
 /// code. A panic is [`Error::INTERNAL_EXCEPTION`].
 ///
 /// See [`heap!`](crate::heap) for an example.
@@ -175,6 +179,14 @@ macro_rules! entry {
         $(#[$about])*
         #[unsafe(no_mangle)]
         pub extern "system" fn $name($($argument: $type),*) -> u32 {
+            let body = || -> ::core::result::Result<(), $crate::Error> { $body };
+            $crate::caught!($crate::Error::code_of(body()))
+        }
+    };
+    ($(#[$about:meta])* unsafe fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {
+        $(#[$about])*
+        #[unsafe(no_mangle)]
+        pub unsafe extern "system" fn $name($($argument: $type),*) -> u32 {
             let body = || -> ::core::result::Result<(), $crate::Error> { $body };
             $crate::caught!($crate::Error::code_of(body()))
         }

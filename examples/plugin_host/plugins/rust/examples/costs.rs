@@ -10,14 +10,18 @@ heap!();
 
 entry! {
     /// The plug-in's global allocator.
-    fn allocator_pairs(pairs: u64, nanoseconds: *mut u64) {
+    ///
+    /// # Safety
+    ///
+    /// - S1 `nanoseconds` may be written to.
+    unsafe fn allocator_pairs(pairs: u64, nanoseconds: *mut u64) {
         // The first is slower.
         drop(black_box(Box::new([0_u64; 8])));
         let began = Instant::now();
         for _ in 0..pairs {
             drop(black_box(Box::<[u64; 8]>::new_uninit()));
         }
-        // SAFETY: the host gives a place for it.
+        // SAFETY: S1.
         unsafe { nanoseconds.write(began.elapsed().as_nanos() as u64) };
         Ok(())
     }
@@ -25,14 +29,18 @@ entry! {
 
 entry! {
     /// The calls by key.
-    fn keyed_pairs(key: *mut c_void, pairs: u64, nanoseconds: *mut u64) {
+    ///
+    /// # Safety
+    ///
+    /// - S1 `nanoseconds` may be written to.
+    unsafe fn keyed_pairs(key: *mut c_void, pairs: u64, nanoseconds: *mut u64) {
         let key = Key::from_raw(key);
         key.free(key.alloc(64)?.as_ptr())?;
         let began = Instant::now();
         for _ in 0..pairs {
             key.free(black_box(key.alloc(64)?.as_ptr()))?;
         }
-        // SAFETY: the host gives a place for it.
+        // SAFETY: S1.
         unsafe { nanoseconds.write(began.elapsed().as_nanos() as u64) };
         Ok(())
     }
