@@ -14,10 +14,13 @@ use core::ptr::{self, NonNull};
 
 use crate::api::{Expert, ExpertAlloc};
 use crate::engine::{Engine, Kind, Pass};
+use crate::error::Error;
 use crate::expert::home::{Home, SlotOf};
 use crate::expert::slot::{LENT, OVERDRAFT, Word};
-use crate::expert::visit::who;
+use crate::expert::visit::{Visit, who};
 use crate::key::ExpertKey;
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::{AtomicPtr, AtomicUsize};
 
 const HEAP: ExpertAlloc = ExpertAlloc::new();
 
@@ -48,13 +51,84 @@ impl Expert<ExpertAlloc> {
     /// - S1 when this expert ends, no code of the plug-in runs any more, and nothing
     ///   refers to what it allocated: its library is unloaded, and really gone.
     pub unsafe fn lend(&self) -> ExpertKey {
-        self.slot().lend(self.key());
+        // It has not ended, so there is no error.
+        let lent = to_plugin(self.key());
+        debug_assert_eq!(lent, Ok(()));
         self.key()
     }
 }
 
-/// The slot of a key that was lent.
+/// Lets a plug-in allocate for the expert of `key`.
+///
+/// # Errors
+///
+/// [`Error::InvalidKey`], [`Error::AccessDenied`] for the host's.
+pub(crate) fn to_plugin(key: ExpertKey) -> Result<(), Error> {
+    let visit = Visit::new(HEAP, key)?;
+    let slot = visit.slot().ok_or(Error::AccessDenied)?;
+    slot.lend(key);
+    PLACES[key.into_raw() % PLACES.len()].fill(key, slot);
+    Ok(())
+}
+
+/// Where a lent key's slot is found in a few instructions: each key has one place, and
+/// where another has it, it takes the longer way.
+static PLACES: [Place; 128] = [const { Place::new() }; 128];
+
+/// Invariants
+///
+/// - L1 the slot is null, or one that exists, which is for ever.
+/// - L2 while the expert of the key has not ended, the slot is its.
+struct Place {
+    key: AtomicUsize,
+    slot: AtomicPtr<SlotOf<ExpertAlloc>>,
+}
+
+impl Place {
+    const fn new() -> Self {
+        Self { key: AtomicUsize::new(0), slot: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// Takes the place, unless it is another's who has not ended.
+    fn fill(&self, key: ExpertKey, slot: &SlotOf<ExpertAlloc>) {
+        // Acquire: the slot that goes with the key (the Release below).
+        let before = self.key.load(Acquire);
+        if lent(ExpertKey::from_raw(before)).is_some() {
+            return;
+        }
+        // One of two who take it at the same time goes without.
+        if self.key.compare_exchange(before, TAKING, Acquire, Relaxed).is_ok() {
+            self.slot.store(ptr::from_ref(slot).cast_mut(), Relaxed);
+            // Release: the slot (the Acquire in `slot_of`).
+            self.key.store(key.into_raw(), Release);
+        }
+    }
+
+    #[inline(always)]
+    fn slot_of(&self, key: usize) -> Option<&'static SlotOf<ExpertAlloc>> {
+        // Acquire: L2 (the Release in `fill`).
+        if self.key.load(Acquire) != key {
+            return None;
+        }
+        // SAFETY: L1.
+        unsafe { self.slot.load(Relaxed).as_ref() }
+    }
+}
+
+/// No key: whoever has it fills the place.
+const TAKING: usize = 1 << (usize::BITS - 1);
+
+/// A block for the key's plug-in, if one can be had at once.
 #[inline(always)]
+pub(crate) fn allocate_at_once(key: usize, layout: Layout) -> Option<NonNull<u8>> {
+    let slot = PLACES[key % PLACES.len()].slot_of(key)?;
+    // The account of an expert that has ended is marked until another has the slot, which
+    // is after the last call of the plug-in (S1 of `lend`).
+    let pass = Pass::new(ExpertKey::from_raw(key)?, slot.account());
+    HEAP.engine().allocate_at_once(pass, layout)
+}
+
+/// The slot of a key that was lent.
 fn lent<'a>(key: Option<ExpertKey>) -> Option<(ExpertKey, &'a SlotOf<ExpertAlloc>, Word)> {
     let key = key?;
     let slot = HEAP.registry().lookup(key.slot()?)?;
@@ -64,30 +138,8 @@ fn lent<'a>(key: Option<ExpertKey>) -> Option<(ExpertKey, &'a SlotOf<ExpertAlloc
 
 /// A block for the key's plug-in; null where there is no memory, or the key is not
 /// a plug-in's.
-#[inline]
-pub(crate) fn allocate(key: Option<ExpertKey>, layout: Layout) -> *mut u8 {
+pub(crate) fn allocate(key: Option<ExpertKey>, layout: Layout, zeroed: bool) -> *mut u8 {
     let Some((key, slot, word)) = lent(key) else { return ptr::null_mut() };
-    let pass = Pass::new(key, slot.account());
-    match HEAP.engine().allocate_at_once(pass, layout) {
-        Some(block) => block.as_ptr(),
-        None => allocate_slow(key, slot, word, layout, false),
-    }
-}
-
-/// As [`allocate`], filled with 0.
-pub(crate) fn allocate_zeroed(key: Option<ExpertKey>, layout: Layout) -> *mut u8 {
-    let Some((key, slot, word)) = lent(key) else { return ptr::null_mut() };
-    allocate_slow(key, slot, word, layout, true)
-}
-
-#[inline(never)]
-fn allocate_slow(
-    key: ExpertKey,
-    slot: &SlotOf<ExpertAlloc>,
-    word: Word,
-    layout: Layout,
-    zeroed: bool,
-) -> *mut u8 {
     let allocate = |kind, overdraft| {
         HEAP.engine().allocate(who::<ExpertAlloc>(slot, key, overdraft), kind, layout, zeroed)
     };
@@ -102,24 +154,11 @@ fn allocate_slow(
     ptr::null_mut()
 }
 
-/// Frees a block.
-///
-/// # Safety
-///
-/// - S1 `block` is null, or came from one of the calls here with `layout`, and is live.
-#[inline]
-pub(crate) unsafe fn release(block: *mut u8, layout: Layout) {
-    if let Some(block) = NonNull::new(block) {
-        // SAFETY: S1.
-        unsafe { HEAP.engine().deallocate(block, layout) };
-    }
-}
-
 /// Resizes a block; null where there is no memory, and then it is untouched.
 ///
 /// # Safety
 ///
-/// - S1 `block` came from one of the calls here with `layout`, and is live.
+/// - S1 `block` came from a call here with `layout`, and is live.
 /// - S2 `new_size` is not 0 and fits an `isize` rounded up to the alignment.
 pub(crate) unsafe fn resize(
     key: Option<ExpertKey>,
@@ -134,12 +173,12 @@ pub(crate) unsafe fn resize(
     }
     // The quota refuses a bound block; an ambient one it does not.
     let Ok(new) = Layout::from_size_align(new_size, layout.align()) else { return resized };
-    let moved = allocate(key, new);
+    let moved = allocate(key, new, false);
     if !moved.is_null() {
         // SAFETY: two distinct blocks of at least that many bytes.
         unsafe { block.copy_to_nonoverlapping(moved, layout.size().min(new_size)) };
         // SAFETY: S1.
-        unsafe { release(block, layout) };
+        unsafe { HEAP.dealloc(block, layout) };
     }
     moved
 }

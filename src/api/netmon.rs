@@ -31,14 +31,16 @@ use crate::key::ExpertKey;
 /// A key as it comes in: `None` is nobody's.
 pub(crate) type Key = Option<ExpertKey>;
 
+#[inline]
 fn visit<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error> {
     Visit::new(home, key.ok_or(Error::InvalidKey)?)
 }
 
 /// As [`visit`], and only for those who may get memory.
+#[inline]
 fn visit_live<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error> {
     let visit = visit(home, key)?;
-    if visit.state() != State::Live {
+    if !visit.is_live() {
         visit.who().account.count_refusal();
         return Err(Error::Terminated);
     }
@@ -49,7 +51,7 @@ fn visit_live<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error
 /// during the call: then that is the reason.
 fn or_told_to_stop<T, H: Home>(visit: &Visit<'_, H>, result: Result<T, Error>) -> Result<T, Error> {
     match result {
-        Err(Error::QuotaExceeded) if visit.state() != State::Live => Err(Error::Terminated),
+        Err(Error::QuotaExceeded) if !visit.is_live() => Err(Error::Terminated),
         result => result,
     }
 }
@@ -106,7 +108,7 @@ pub(crate) fn free<H: Home>(home: H, key: Key, block: *mut u8) -> Result<(), Err
         }
         result => result?,
     }
-    if visit.state() == State::Live { Ok(()) } else { Err(Error::Terminated) }
+    if visit.is_live() { Ok(()) } else { Err(Error::Terminated) }
 }
 
 /// The bytes asked for of a raw block of the key's; 0 for anything else.
@@ -169,13 +171,6 @@ pub(crate) fn register_child<'n, H: Home>(
     Ok(Expert::registered(home, key, slot).into_key())
 }
 
-/// Lets a plug-in allocate for the key's expert: see [`lend`](crate::api::lend).
-pub(crate) fn lend<H: Home>(home: H, key: Key) -> Result<(), Error> {
-    let visit = visit(home, key)?;
-    visit.slot().ok_or(Error::AccessDenied)?.lend(visit.key());
-    Ok(())
-}
-
 /// Changes the hard quota. The host has none.
 pub(crate) fn set_quota<H: Home>(home: H, key: Key, bytes: usize) -> Result<(), Error> {
     let visit = visit(home, key)?;
@@ -202,7 +197,7 @@ pub(crate) fn enter<H: Ambient>(home: H, key: Key) -> Result<H::Entered, Error> 
 
 /// Refuses one who is to stop. Not counted: nothing was asked for.
 pub(crate) fn check<H: Home>(home: H, key: Key) -> Result<(), Error> {
-    if visit(home, key)?.state() == State::Live { Ok(()) } else { Err(Error::Terminated) }
+    if visit(home, key)?.is_live() { Ok(()) } else { Err(Error::Terminated) }
 }
 
 /// Tells an expert to stop, for good. The host cannot be told.

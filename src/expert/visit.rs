@@ -100,11 +100,13 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
     /// # Errors
     ///
     /// [`Error::InvalidKey`] for a key that is nobody's.
+    #[inline]
     pub(crate) fn new(home: H, key: ExpertKey) -> Result<Self, Error> {
         if key == HOST_KEY {
             return Ok(Self { home, key, slot: None, word: Word::HOST, _pin: None });
         }
-        let slot = home.registry().slot_of(key).ok_or(Error::InvalidKey)?;
+        let slot = key.slot().and_then(|slot| home.registry().lookup(slot));
+        let slot = slot.ok_or(Error::InvalidKey)?;
         // A stale key is not to keep anyone waiting.
         if !slot.word().is_of(key) {
             return Err(Error::InvalidKey);
@@ -128,6 +130,13 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
             Some(slot) => who::<H>(slot, self.key, self.word.has(OVERDRAFT)),
             None => self.home.engine().host(),
         }
+    }
+
+    /// Whether the state is [`State::Live`]: a load or two, for most.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn is_live(&self) -> bool {
+        self.slot.is_none_or(|slot| !slot.word().has(CLOSING) && slot.account().is_open())
     }
 
     pub(crate) fn state(&self) -> State {

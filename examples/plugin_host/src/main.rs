@@ -110,13 +110,18 @@ fn play(folder: &Path) -> Result<bool, String> {
         );
         all &= contained;
     }
-    let costs = costs::measure(folder)?;
-    let costs::Costs { handle, plugin, keyed } = costs;
-    println!("a pair: handle {handle:.1} ns, plug-in's allocator {plugin:.1}, by key {keyed:.1}");
+    costs(folder)?;
     for plugin in good {
         plugin.unload().end()?;
     }
     Ok(all)
+}
+
+/// What a pair of an allocation and a free costs.
+fn costs(folder: &Path) -> Result<bool, String> {
+    let costs::Costs { handle, plugin, keyed } = costs::measure(folder)?;
+    println!("a pair: handle {handle:.1} ns, plug-in's allocator {plugin:.1}, by key {keyed:.1}");
+    Ok(true)
 }
 
 /// Loads a plug-in, runs it once on some text, and unloads it.
@@ -134,6 +139,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match arguments[..] {
         ["run", plugin, text] => run(Path::new(plugin), text),
+        ["costs", folder] => costs(Path::new(folder)),
         [folder] => play(Path::new(folder)),
         _ => Err("usage: plugin-host run PLUGIN TEXT, or plugin-host FOLDER (see play)".into()),
     };

@@ -4,6 +4,7 @@
 use core::alloc::Layout;
 use core::ffi::{CStr, c_char, c_int, c_void};
 use core::mem::transmute;
+use core::ptr::NonNull;
 
 use super::{
     EXPERTMEMORYSTATS, EXPERTRECLAIMED, ExpertAllocAligned, ExpertAllocMemory, ExpertCheck,
@@ -12,7 +13,8 @@ use super::{
 };
 use crate::api::identity::{self, ExpertHeapIdentity};
 use crate::api::{foreign, lend, netmon};
-use crate::engine::HOST_KEY;
+use crate::engine::{Engine, HOST_KEY};
+use crate::expert::home::Home;
 
 /// `EXPERTHOST`: the host's calls, for plug-ins that find none by name.
 #[derive(Debug)]
@@ -67,36 +69,53 @@ pub extern "system" fn ExpertHostTable() -> *const EXPERTHOST {
     &raw const TABLE
 }
 
-#[inline]
 extern "C" fn allocate(key: HEXPERTKEY, size: usize, alignment: usize) -> *mut c_void {
+    // What nearly all are takes the fewest instructions.
+    if alignment <= SMALL_ALIGNMENT && alignment.is_power_of_two() && size <= SMALL {
+        // SAFETY: a power of two, and a size that is far from the largest.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, alignment) };
+        if let Some(block) = lend::allocate_at_once(key.addr(), layout) {
+            return block.as_ptr().cast();
+        }
+    }
+    allocate_slow(key, size, alignment)
+}
+
+/// What is tried at once: bytes, and their alignment.
+const SMALL: usize = 1 << 16;
+const SMALL_ALIGNMENT: usize = 16;
+
+#[cold]
+#[inline(never)]
+extern "C" fn allocate_slow(key: HEXPERTKEY, size: usize, alignment: usize) -> *mut c_void {
     match Layout::from_size_align(size, alignment) {
-        Ok(layout) => lend::allocate(key_of(key), layout).cast(),
+        Ok(layout) => lend::allocate(key_of(key), layout, false).cast(),
         Err(_) => core::ptr::null_mut(),
     }
 }
 
 extern "C" fn allocate_zeroed(key: HEXPERTKEY, size: usize, alignment: usize) -> *mut c_void {
     match Layout::from_size_align(size, alignment) {
-        Ok(layout) => lend::allocate_zeroed(key_of(key), layout).cast(),
+        Ok(layout) => lend::allocate(key_of(key), layout, true).cast(),
         Err(_) => core::ptr::null_mut(),
     }
 }
 
 /// # Safety
 ///
-/// - S1 `block` is null, or came from this table with this size and alignment, and
-///   is live.
+/// - S1 `block` came from this table with this size and alignment, and is live.
 unsafe extern "C" fn release(block: *mut c_void, size: usize, alignment: usize) {
-    // A layout that is none was never allocated.
-    if let Ok(layout) = Layout::from_size_align(size, alignment) {
-        // SAFETY: S1.
-        unsafe { lend::release(block.cast(), layout) }
-    }
+    // SAFETY: S1: it was one when it was allocated.
+    let layout = unsafe { Layout::from_size_align_unchecked(size, alignment) };
+    // SAFETY: S1: no block is null.
+    let block = unsafe { NonNull::new_unchecked(block.cast()) };
+    // SAFETY: S1.
+    unsafe { HEAP.engine().deallocate(block, layout) }
 }
 
 /// # Safety
 ///
-/// - S1 as [`release`], and `block` is not null.
+/// - S1 as [`release`].
 unsafe extern "C" fn resize(
     key: HEXPERTKEY,
     block: *mut c_void,
@@ -125,7 +144,7 @@ pub unsafe extern "system" fn ExpertRegisterPlugin(
 ) -> HEXPERTKEY {
     let make = |name: &str| {
         let key = netmon::register_child(HEAP, Some(HOST_KEY), name, quota, 0)?;
-        netmon::lend(HEAP, Some(key))?;
+        lend::to_plugin(key)?;
         Ok(key)
     };
     // SAFETY: S1 and S2.
