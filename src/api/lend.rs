@@ -77,7 +77,7 @@ static PLACES: [Place; 128] = [const { Place::new() }; 128];
 
 /// Invariants
 ///
-/// - L1 the slot is null, or one that exists, which is for ever.
+/// - L1 the slot is null, or one that exists, which is for ever; then the key is one.
 /// - L2 while the expert of the key has not ended, the slot is its.
 struct Place {
     key: AtomicUsize,
@@ -99,32 +99,34 @@ impl Place {
         // One of two who take it at the same time goes without.
         if self.key.compare_exchange(before, TAKING, Acquire, Relaxed).is_ok() {
             self.slot.store(ptr::from_ref(slot).cast_mut(), Relaxed);
-            // Release: the slot (the Acquire in `slot_of`).
+            // Release: the slot (the Acquire in `find`).
             self.key.store(key.into_raw(), Release);
         }
     }
 
     #[inline(always)]
-    fn slot_of(&self, key: usize) -> Option<&'static SlotOf<ExpertAlloc>> {
+    fn find(&self, key: usize) -> Option<(ExpertKey, &'static SlotOf<ExpertAlloc>)> {
         // Acquire: L2 (the Release in `fill`).
         if self.key.load(Acquire) != key {
             return None;
         }
         // SAFETY: L1.
-        unsafe { self.slot.load(Relaxed).as_ref() }
+        let slot = unsafe { self.slot.load(Relaxed).as_ref() }?;
+        // SAFETY: L1: a key is not 0.
+        Some((unsafe { ExpertKey::from_raw(key).unwrap_unchecked() }, slot))
     }
 }
 
-/// No key: whoever has it fills the place.
+/// No key, and not 0: the place is being filled.
 const TAKING: usize = 1 << (usize::BITS - 1);
 
 /// A block for the key's plug-in, if one can be had at once.
 #[inline(always)]
 pub(crate) fn allocate_at_once(key: usize, layout: Layout) -> Option<NonNull<u8>> {
-    let slot = PLACES[key % PLACES.len()].slot_of(key)?;
+    let (key, slot) = PLACES[key % PLACES.len()].find(key)?;
     // The account of an expert that has ended is marked until another has the slot, which
     // is after the last call of the plug-in (S1 of `lend`).
-    let pass = Pass::new(ExpertKey::from_raw(key)?, slot.account());
+    let pass = Pass::new(key, slot.account());
     HEAP.engine().allocate_at_once(pass, layout)
 }
 

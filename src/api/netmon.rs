@@ -31,13 +31,13 @@ use crate::key::ExpertKey;
 /// A key as it comes in: `None` is nobody's.
 pub(crate) type Key = Option<ExpertKey>;
 
-#[inline]
+#[inline(always)]
 fn visit<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error> {
     Visit::new(home, key.ok_or(Error::InvalidKey)?)
 }
 
 /// As [`visit`], and only for those who may get memory.
-#[inline]
+#[inline(always)]
 fn visit_live<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error> {
     let visit = visit(home, key)?;
     if !visit.is_live() {

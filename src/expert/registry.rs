@@ -26,7 +26,9 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::expert::name::Name;
 use crate::expert::slot::Slot;
-use crate::key::{ExpertKey, MAX_SLOTS};
+#[cfg(test)]
+use crate::key::ExpertKey;
+use crate::key::MAX_SLOTS;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::{AtomicPtr, AtomicUsize, Half};
 

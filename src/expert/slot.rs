@@ -170,6 +170,7 @@ impl<O, N: Name> Slot<O, N> {
     ///
     /// With the order of all changes to one word, whoever ends the expert
     /// either sees this flag or is seen by the caller.
+    #[inline]
     pub(crate) fn mark_keyed(&self, key: ExpertKey) -> Option<Word> {
         let word = Word(self.word.load(SeqCst));
         if word.is_of(key) && word.has(KEYED) {

@@ -100,7 +100,7 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
     /// # Errors
     ///
     /// [`Error::InvalidKey`] for a key that is nobody's.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(home: H, key: ExpertKey) -> Result<Self, Error> {
         if key == HOST_KEY {
             return Ok(Self { home, key, slot: None, word: Word::HOST, _pin: None });
@@ -125,6 +125,7 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
         self.slot
     }
 
+    #[inline]
     pub(crate) fn who(&self) -> Who<'_, OwnerOf<H>> {
         match self.slot {
             Some(slot) => who::<H>(slot, self.key, self.word.has(OVERDRAFT)),

@@ -71,7 +71,8 @@ pub extern "system" fn ExpertHostTable() -> *const EXPERTHOST {
 
 extern "C" fn allocate(key: HEXPERTKEY, size: usize, alignment: usize) -> *mut c_void {
     // What nearly all are takes the fewest instructions.
-    if alignment <= SMALL_ALIGNMENT && alignment.is_power_of_two() && size <= SMALL {
+    let is_small = size.wrapping_sub(1) < SMALL && alignment <= 16;
+    if is_small && SMALL_ALIGNMENTS >> alignment & 1 != 0 {
         // SAFETY: a power of two, and a size that is far from the largest.
         let layout = unsafe { Layout::from_size_align_unchecked(size, alignment) };
         if let Some(block) = lend::allocate_at_once(key.addr(), layout) {
@@ -81,9 +82,9 @@ extern "C" fn allocate(key: HEXPERTKEY, size: usize, alignment: usize) -> *mut c
     allocate_slow(key, size, alignment)
 }
 
-/// What is tried at once: bytes, and their alignment.
-const SMALL: usize = 1 << 16;
-const SMALL_ALIGNMENT: usize = 16;
+/// What is tried at once: up to so many bytes, aligned to what has its bit here.
+const SMALL: usize = 8 << 10;
+const SMALL_ALIGNMENTS: u32 = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 8 | 1 << 16;
 
 #[cold]
 #[inline(never)]
