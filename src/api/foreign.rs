@@ -16,10 +16,8 @@
 //! 1.4 (foreign exceptions).
 
 use core::ffi::c_void;
-use core::mem::transmute;
 
-/// A function of two words, as the guarded call makes it: those of one word find
-/// theirs in the same place.
+/// A function of two words, as the guarded call makes it.
 type Function = unsafe extern "C-unwind" fn(*mut c_void, *mut c_void);
 
 /// A function and what to call it with.
@@ -41,7 +39,7 @@ impl Call {
     /// - S1 the function may be called with the context, from this thread.
     pub(crate) unsafe fn call(self) {
         // SAFETY: S1.
-        if !unsafe { returns(self.function_of_two(), self.context, core::ptr::null_mut()) } {
+        if !unsafe { guard::returns_of_one(self.function, self.context) } {
             std::panic::resume_unwind(std::boxed::Box::new("a foreign exception"));
         }
     }
@@ -54,13 +52,7 @@ impl Call {
     /// - S1 the function may be called with the context, from this thread.
     pub(crate) unsafe fn returns(&self) -> bool {
         // SAFETY: S1.
-        unsafe { returns_from(self.function_of_two(), [self.context, core::ptr::null_mut()]) }
-    }
-
-    fn function_of_two(&self) -> Function {
-        // SAFETY: every C ABI that is supported passes words in the same places
-        // whether or not more follow.
-        unsafe { transmute::<unsafe extern "C-unwind" fn(*mut c_void), Function>(self.function) }
+        caught(|| unsafe { guard::returns_of_one(self.function, self.context) })
     }
 }
 
@@ -71,11 +63,13 @@ impl Call {
 ///
 /// - S1 the function may be called with these words, from this thread.
 pub(crate) unsafe fn returns_from(function: Function, words: [*mut c_void; 2]) -> bool {
-    let call = || {
-        // SAFETY: S1.
-        unsafe { returns(function, words[0], words[1]) }
-    };
-    // A panic of this library's own runtime passes the guard.
+    // SAFETY: S1.
+    caught(|| unsafe { guard::returns(function, words[0], words[1]) })
+}
+
+/// What `call` gives; `false` where a panic of this library's own runtime came out,
+/// which passes the guard.
+fn caught(call: impl FnOnce() -> bool) -> bool {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(call)).unwrap_or_else(|payload| {
         // Dropping it might panic again.
         core::mem::forget(payload);
@@ -101,6 +95,20 @@ pub(crate) mod guard {
         true
     }
 
+    /// As [`returns`], for a function of one word.
+    ///
+    /// # Safety
+    ///
+    /// - S1 the function may be called with the word, from this thread.
+    pub(crate) unsafe fn returns_of_one(
+        function: unsafe extern "C-unwind" fn(*mut c_void),
+        word: *mut c_void,
+    ) -> bool {
+        // SAFETY: S1.
+        unsafe { function(word) };
+        true
+    }
+
     /// No end of a thread is ever put off here.
     pub(crate) fn put_off<T>(f: impl FnOnce() -> T) -> (T, Option<Exit>) {
         (f(), None)
@@ -120,12 +128,12 @@ pub(crate) mod guard {
 }
 
 pub(crate) use guard::put_off;
-use guard::returns;
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 pub(crate) mod guard {
     use core::cell::Cell;
     use core::ffi::{CStr, c_int, c_void};
+    use core::mem::transmute;
     use core::ptr::{self, NonNull};
 
     use super::Function;
@@ -275,9 +283,9 @@ pub(crate) mod guard {
             {
                 // SAFETY: `void *__cxa_begin_catch(void *)`, of the C++ ABI.
                 let begin: unsafe extern "C" fn(*mut c_void) -> *mut c_void =
-                    unsafe { core::mem::transmute(begin) };
+                    unsafe { transmute(begin) };
                 // SAFETY: `void __cxa_end_catch(void)`.
-                let end: unsafe extern "C-unwind" fn() = unsafe { core::mem::transmute(end) };
+                let end: unsafe extern "C-unwind" fn() = unsafe { transmute(end) };
                 // SAFETY: S1.
                 unsafe { begin(exception) };
                 // SAFETY: ends what was begun. A destructor that throws ends
@@ -362,6 +370,23 @@ pub(crate) mod guard {
             PUT_OFF.try_with(|exit| exit.set(result)).ok();
         }
         result.addr() == 1
+    }
+
+    /// As [`returns`], for a function of one word.
+    ///
+    /// # Safety
+    ///
+    /// - S1 the function may be called with the word, from this thread.
+    pub(crate) unsafe fn returns_of_one(
+        function: unsafe extern "C-unwind" fn(*mut c_void),
+        word: *mut c_void,
+    ) -> bool {
+        // SAFETY: in this ABI the first word is in the same place whether or not
+        // another follows.
+        let function =
+            unsafe { transmute::<unsafe extern "C-unwind" fn(*mut c_void), Function>(function) };
+        // SAFETY: S1.
+        unsafe { returns(function, word, ptr::null_mut()) }
     }
 
     /// Tells the unwinder what the frame of `expert_alloc_guarded_call` does
