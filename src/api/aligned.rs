@@ -29,7 +29,7 @@ use crate::engine::{Engine, Who};
 use crate::error::Error;
 use crate::expert::home::{Home, OwnerOf};
 use crate::key::ExpertKey;
-use crate::sync::{AtomicUsize, Ordering::Relaxed};
+use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 /// What every raw block is aligned to, in bytes; and the room of the two words.
 const NATURAL: usize = 16;
@@ -37,6 +37,10 @@ const _: () = assert!(2 * size_of::<AtomicUsize>() <= NATURAL);
 
 /// The largest alignment, in bytes: beyond it the slack is all that one gets.
 const LARGEST: usize = 1 << 30;
+
+/// Whether there ever was an aligned block: without one, nothing is looked for. Who was
+/// told the address of one by another thread sees it set, by what told it.
+static EVER: AtomicBool = AtomicBool::new(false);
 
 /// An aligned block that was found.
 #[derive(Clone, Copy)]
@@ -84,6 +88,7 @@ pub(crate) fn allocate<H: Home>(
     unsafe { &*offset_word }.store(offset, Relaxed);
     // SAFETY: as above.
     unsafe { &*size_word }.store(size, Relaxed);
+    EVER.store(true, Relaxed);
     Ok(block)
 }
 
@@ -96,7 +101,7 @@ fn words(address: *const u8) -> [*const AtomicUsize; 2] {
 /// The live aligned block that begins at `address`, whoever owns it. Trusts
 /// nothing: any address may be passed.
 pub(crate) fn find<H: Home>(home: H, address: *const u8) -> Option<Aligned> {
-    if address.addr() % (2 * NATURAL) != 0 {
+    if address.addr() % (2 * NATURAL) != 0 || !EVER.load(Relaxed) {
         return None;
     }
     let [offset, size] = words(address);

@@ -93,7 +93,7 @@ impl Place {
     fn fill(&self, key: ExpertKey, slot: &SlotOf<ExpertAlloc>) {
         // Acquire: the slot that goes with the key (the Release below).
         let before = self.key.load(Acquire);
-        if lent(ExpertKey::from_raw(before)).is_some() {
+        if before == TAKING || lent(ExpertKey::from_raw(before)).is_some() {
             return;
         }
         // One of two who take it at the same time goes without.
