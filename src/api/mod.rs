@@ -12,13 +12,18 @@
 //!  allocator  the Allocator traits on handles
 //!  raw      (expert, size) in, pointer or error out
 //!  netmon   (key, size) in, pointer or error out
+//!  aligned  raw blocks beyond 16 bytes
 //!  families children kept by their parent   observer  who is told what happens
 //!  run      an expert's code, and what became of it
 //!  task     the same for futures
 //!  panics   what panics allocate           foreign   what C++ may throw
-//!  capi     the calls by key in C
+//!  capi     the calls by key in C          leave     what longjmp may leave
+//!  lend     what a plug-in's allocator calls
+//!  identity which heap this is             process   ExpertAlloc as an allocator and a home
 //! ```
 
+#[cfg(feature = "capi")]
+mod aligned;
 #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_allocator))]
 mod allocator;
 mod builder;
@@ -37,12 +42,20 @@ mod global;
 mod handle;
 mod home;
 mod host;
+#[cfg(feature = "std")]
+mod identity;
+#[cfg(feature = "capi")]
+mod leave;
+#[cfg(feature = "capi")]
+mod lend;
 #[cfg(feature = "capi")]
 mod netmon;
 #[cfg(feature = "std")]
 mod observer;
 #[cfg(feature = "std")]
 mod panics;
+#[cfg(feature = "std")]
+mod process;
 mod quotas;
 mod raw;
 #[cfg(feature = "std")]

@@ -246,6 +246,7 @@ fn copied(payload: Box<dyn Any + Send>) -> Box<dyn Any + Send> {
 fn description(note: &Note) -> String {
     match (note.what, note.name()) {
         (Foreign::Rust, _) => "a panic of another Rust runtime".to_string(),
+        (Foreign::Exit, _) => "the end of its thread".to_string(),
         (Foreign::Cpp, "") => "a C++ exception".to_string(),
         (Foreign::Cpp, name) => format!("a C++ exception of type {name}"),
         (Foreign::Other(class), _) => format!("an exception of class {class:#018x}"),

@@ -141,7 +141,7 @@ pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
 /// - S1 an ambient owner that ends while it is current is replaced by the
 ///   host: [`enter`](Self::enter) keeps no reference that outlives its expert.
 pub unsafe trait Ambient: Home {
-    /// The owner that was current before.
+    /// A scope that was entered.
     #[doc(hidden)]
     type Entered: Copy;
 
@@ -149,9 +149,15 @@ pub unsafe trait Ambient: Home {
     #[doc(hidden)]
     fn enter(self, who: Who<'_, OwnerOf<Self>>) -> Self::Entered;
 
-    /// Makes the previous owner current again, or the host, if that one has ended.
+    /// Leaves a scope, in whatever order. The innermost one that stands is current then,
+    /// or the host, where none stands or its owner has ended.
     #[doc(hidden)]
-    fn leave(self, previous: Self::Entered);
+    fn leave(self, entered: Self::Entered);
+
+    /// Leaves a scope with all those that were entered in it and still stand.
+    #[cfg(feature = "capi")]
+    #[doc(hidden)]
+    fn leave_all(self, entered: Self::Entered);
 
     /// The expert that owns what this thread allocates; `None` for the host.
     #[doc(hidden)]

@@ -18,6 +18,7 @@
 //! memory stays: their handles borrow them, not the parent. The parent's slot
 //! lingers as the account that their charges go through.
 
+use core::cell::Cell;
 use core::ptr::NonNull;
 
 #[cfg(feature = "std")]
@@ -207,7 +208,11 @@ pub(crate) struct Closing<'a, H: Home + 'a> {
     home: H,
     key: ExpertKey,
     slot: &'a SlotOf<H>,
-    reclaimed: Reclaimed,
+    reclaimed: Cell<Reclaimed>,
+    /// Its key is invalid, and its memory gone.
+    is_over: Cell<bool>,
+    #[cfg(feature = "std")]
+    started: std::time::Instant,
     /// What is to be told of the end.
     #[cfg(feature = "std")]
     event: Option<Event<CopiedOf<H>>>,
@@ -234,32 +239,29 @@ pub(crate) unsafe fn finish<'a, H: Home + 'a>(
     required: usize,
     fate: Fate,
 ) -> Result<Reclaimed, Error> {
-    #[cfg(feature = "std")]
-    let started = std::time::Instant::now();
-    let mut closing = Closing::begin(home, key, slot, required)?;
-    closing.clean_up();
-    let word = closing.shut();
-    // SAFETY: S1 and S2; `shut` has waited for the visitors.
-    unsafe { closing.take_memory(word, fate) };
-    #[cfg(feature = "std")]
-    let event = closing.event.take();
-    #[cfg_attr(not(feature = "std"), expect(unused_mut, reason = "there is no clock"))]
-    let mut reclaimed = closing.release();
-    #[cfg(feature = "std")]
-    {
-        reclaimed.elapsed = started.elapsed();
-        if let Some(mut event) = event {
-            event.kind = EventKind::Ended(reclaimed);
-            home.tell(&event);
-        }
-    }
-    Ok(reclaimed)
+    let closing = Closing::begin(home, key, slot, required)?;
+    let complete = || {
+        // SAFETY: S1 and S2.
+        unsafe { closing.complete(fate) }
+    };
+    Ok(if slot.cleanups().is_empty() { complete() } else { home.as_host(complete) })
 }
 
 impl<'a, H: Home + 'a> Closing<'a, H> {
     /// Makes this thread the one that ends the expert. From here on it gets no
     /// memory and no new clean-ups: visitors that saw it before have left.
-    fn begin(home: H, key: ExpertKey, slot: &'a SlotOf<H>, required: usize) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    ///
+    /// As [`finish`].
+    pub(crate) fn begin(
+        home: H,
+        key: ExpertKey,
+        slot: &'a SlotOf<H>,
+        required: usize,
+    ) -> Result<Self, Error> {
+        #[cfg(feature = "std")]
+        let started = std::time::Instant::now();
         let before = slot.begin_closing(key, required).ok_or(Error::InvalidKey)?;
         delay();
         #[cfg(feature = "std")]
@@ -270,7 +272,10 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
             home,
             key,
             slot,
-            reclaimed: Reclaimed::default(),
+            reclaimed: Cell::new(Reclaimed::default()),
+            is_over: Cell::new(false),
+            #[cfg(feature = "std")]
+            started,
             // The name is gone when the rest is known.
             #[cfg(feature = "std")]
             event: if home.is_observed() {
@@ -283,15 +288,40 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         Ok(closing)
     }
 
-    /// Runs the clean-ups. They allocate for the host, so that no quota makes them
-    /// fail; the key can still free.
-    fn clean_up(&mut self) {
-        if self.slot.cleanups().is_empty() {
-            return;
+    /// All steps that are left. The caller has made the host current, so that no
+    /// quota makes a clean-up fail; the key can still free.
+    ///
+    /// A clean-up may leave this call by `longjmp`. Then it is called once more,
+    /// and does the rest: nothing here has to be dropped.
+    ///
+    /// # Safety
+    ///
+    /// As [`finish`].
+    pub(crate) unsafe fn complete(&self, fate: Fate) -> Reclaimed {
+        self.clean_up();
+        if !self.is_over.replace(true) {
+            let word = self.shut();
+            // SAFETY: S1 and S2; `shut` has waited for the visitors.
+            unsafe { self.take_memory(word, fate) };
+            self.release();
         }
-        let engine = self.home.engine();
-        let outcome = self.home.as_host(|| self.slot.cleanups().run(engine));
-        self.reclaimed.count_cleanups(outcome);
+        self.reclaimed.get()
+    }
+
+    fn count(&self, count: impl FnOnce(&mut Reclaimed)) {
+        let mut reclaimed = self.reclaimed.get();
+        count(&mut reclaimed);
+        self.reclaimed.set(reclaimed);
+    }
+
+    fn clean_up(&self) {
+        let cleanups = self.slot.cleanups();
+        while !self.is_over.get() && !cleanups.is_empty() {
+            self.count(Reclaimed::count_cleanup);
+            if cleanups.run_next(self.home.engine()) == Some(true) {
+                self.count(Reclaimed::count_return);
+            }
+        }
     }
 
     /// Makes the key invalid, and waits for visitors that came in before.
@@ -315,18 +345,23 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
     /// # Safety
     ///
     /// As [`finish`]; and no visitor is left.
-    unsafe fn take_memory(&mut self, word: Word, fate: Fate) {
+    unsafe fn take_memory(&self, word: Word, fate: Fate) {
         let engine = self.home.engine();
         let who = who::<H>(self.slot, self.key, word.has(OVERDRAFT));
         for kind in [Kind::Bound, Kind::Raw] {
             // SAFETY: S1.
-            self.reclaimed.count_reclaimed(unsafe { engine.reclaim(who, kind) });
+            let taken = unsafe { engine.reclaim(who, kind) };
+            self.count(|reclaimed| reclaimed.count_reclaimed(taken));
         }
         match fate {
-            Fate::Adopt => self.reclaimed.count_adopted(engine.adopt(who, engine.host())),
+            Fate::Adopt => {
+                let taken = engine.adopt(who, engine.host());
+                self.count(|reclaimed| reclaimed.count_adopted(taken));
+            }
             Fate::Reclaim => {
                 // SAFETY: S2.
-                self.reclaimed.count_reclaimed(unsafe { engine.reclaim(who, Kind::Ambient) });
+                let taken = unsafe { engine.reclaim(who, Kind::Ambient) };
+                self.count(|reclaimed| reclaimed.count_reclaimed(taken));
             }
         }
         delay();
@@ -334,14 +369,23 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         #[cfg(feature = "std")]
         if let Some(hosted) = self.slot.hosted() {
             hosted.tasks.clear();
-            self.reclaimed.count_handed_over(hosted.handed_over.load(Relaxed));
+            let handed_over = hosted.handed_over.load(Relaxed);
+            self.count(|reclaimed| reclaimed.count_handed_over(handed_over));
         }
     }
 
-    /// Releases the slot, and those of ended parents that lingered for it.
-    fn release(self) -> Reclaimed {
+    /// Releases the slot, and those of ended parents that lingered for it; then tells
+    /// the observer.
+    fn release(&self) {
         release(self.home, self.key.slot().unwrap_or(0));
-        self.reclaimed
+        #[cfg(feature = "std")]
+        {
+            self.count(|reclaimed| reclaimed.elapsed = self.started.elapsed());
+            if let Some(mut event) = self.event {
+                event.kind = EventKind::Ended(self.reclaimed.get());
+                self.home.tell(&event);
+            }
+        }
     }
 }
 

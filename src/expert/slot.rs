@@ -8,7 +8,7 @@
 //! ```text
 //!  word       high half: generation      low half: flags
 //!  +--------------------------------+--------------------------------+
-//!  | odd: taken, the key is valid   |     OVERDRAFT DETACHED KEYED CLOSING |
+//!  | odd: taken, the key is valid   | LENT OVERDRAFT DETACHED KEYED CLOSING |
 //!  +--------------------------------+--------------------------------+
 //! ```
 //!
@@ -48,6 +48,10 @@ pub(crate) const KEYED: usize = 2;
 pub(crate) const DETACHED: usize = 4;
 /// The global allocator may overdraw the account.
 pub(crate) const OVERDRAFT: usize = 8;
+
+/// A plug-in allocates for the expert as long as its library is loaded.
+#[cfg(feature = "capi")]
+pub(crate) const LENT: usize = 16;
 
 const FLAGS: usize = (1 << Half::BITS) - 1;
 
@@ -199,6 +203,7 @@ impl<O, N: Name> Slot<O, N> {
     ///
     /// All changes to one word have an order, so the thread that ends the expert
     /// either sees this flag or is seen by the caller.
+    #[inline]
     pub(crate) fn mark_keyed(&self, key: ExpertKey) -> Option<Word> {
         let word = Word(self.word.load(SeqCst));
         if word.is_of(key) && word.has(KEYED) {
@@ -211,6 +216,12 @@ impl<O, N: Name> Slot<O, N> {
     #[cfg(any(test, feature = "capi"))]
     pub(crate) fn detach(&self, key: ExpertKey) {
         self.set_flag(key, |_| Some(DETACHED));
+    }
+
+    /// Lets a plug-in allocate for the expert from now on.
+    #[cfg(feature = "capi")]
+    pub(crate) fn lend(&self, key: ExpertKey) {
+        self.set_flag(key, |_| Some(LENT));
     }
 
     fn set_flag(&self, key: ExpertKey, flag: impl Fn(Word) -> Option<usize>) -> Option<Word> {

@@ -5,7 +5,6 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::engine::{Engine, Taken, Who};
-use crate::expert::cleanup::Outcome;
 
 /// The memory of an expert, in bytes and blocks.
 ///
@@ -138,9 +137,15 @@ pub struct Reclaimed {
 }
 
 impl Reclaimed {
-    pub(crate) fn count_cleanups(&mut self, outcome: Outcome) {
-        self.cleanups_run += outcome.run;
-        self.cleanups_failed += outcome.failed;
+    /// Counts a clean-up that is about to run: as failed until it has returned.
+    pub(crate) fn count_cleanup(&mut self) {
+        self.cleanups_run += 1;
+        self.cleanups_failed += 1;
+    }
+
+    /// Counts that the clean-up counted last has returned.
+    pub(crate) fn count_return(&mut self) {
+        self.cleanups_failed -= 1;
     }
 
     pub(crate) fn count_reclaimed(&mut self, taken: Taken) {

@@ -123,11 +123,13 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
     /// # Errors
     ///
     /// [`Error::InvalidKey`] for a key of no live expert.
+    #[inline(always)]
     pub(crate) fn new(home: H, key: ExpertKey) -> Result<Self, Error> {
         if key == HOST_KEY {
             return Ok(Self { home, key, slot: None, word: Word::HOST, _pin: None });
         }
-        let slot = home.registry().slot_of(key).ok_or(Error::InvalidKey)?;
+        let slot = key.slot().and_then(|slot| home.registry().lookup(slot));
+        let slot = slot.ok_or(Error::InvalidKey)?;
         // A stale key must not prolong a wait.
         if !slot.word().is_of(key) {
             return Err(Error::InvalidKey);
@@ -148,11 +150,19 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
         self.slot
     }
 
+    #[inline]
     pub(crate) fn who(&self) -> Who<'_, OwnerOf<H>> {
         match self.slot {
             Some(slot) => who::<H>(slot, self.key, self.word.has(OVERDRAFT)),
             None => self.home.engine().host(),
         }
+    }
+
+    /// Whether the state is [`State::Live`]: a load or two, for most.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn is_live(&self) -> bool {
+        self.slot.is_none_or(|slot| !slot.word().has(CLOSING) && slot.account().is_open())
     }
 
     pub(crate) fn state(&self) -> State {

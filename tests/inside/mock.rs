@@ -342,6 +342,11 @@ unsafe impl Ambient for MockHome {
         self.0.current.lock().unwrap().truncate(previous);
     }
 
+    #[cfg(feature = "capi")]
+    fn leave_all(self, previous: usize) {
+        self.leave(previous);
+    }
+
     fn current(self) -> Option<ExpertKey> {
         self.0.current.lock().unwrap().last().copied().filter(|&key| key != HOST_KEY)
     }

@@ -7,14 +7,20 @@
 //! Source: Itanium C++ ABI, Exception Handling, 1.6 (personality routine) and
 //! 1.4 (foreign exceptions).
 
+#[cfg(feature = "capi")]
+use core::cell::Cell;
 use core::ffi::{CStr, c_char, c_int, c_void};
+use core::mem::transmute;
+use core::ptr;
+#[cfg(feature = "capi")]
+use core::ptr::NonNull;
 
-use super::{Foreign, Note};
+use super::{Foreign, Function, Note};
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 /// `_Unwind_Action`: looking for a handler, nothing unwound yet.
 const SEARCH_PHASE: c_int = 1;
-/// `_Unwind_Action`: nobody may handle this; a thread is cancelled.
+/// `_Unwind_Action`: nobody may handle this; the thread ends.
 const FORCE_UNWIND: c_int = 8;
 /// `_Unwind_Reason_Code`s.
 const HANDLER_FOUND: c_int = 6;
@@ -38,9 +44,10 @@ core::arch::global_asm!(
     ".cfi_personality 0x1b, {personality}",
     "sub rsp, 8",
     ".cfi_def_cfa_offset 16",
-    "mov [rsp], rdx",
+    "mov [rsp], rcx",
     "mov rax, rdi",
     "mov rdi, rsi",
+    "mov rsi, rdx",
     "call rax",
     "mov eax, 1",
     "2:",
@@ -56,6 +63,11 @@ core::arch::global_asm!(
     "call {dispose}",
     "xor eax, eax",
     "jmp 2b",
+    // The end of the thread: its exception is the result.
+    ".hidden expert_alloc_guarded_exit",
+    ".globl expert_alloc_guarded_exit",
+    "expert_alloc_guarded_exit:",
+    "jmp 2b",
     ".cfi_endproc",
     ".size expert_alloc_guarded_call, . - expert_alloc_guarded_call",
     ".popsection",
@@ -64,16 +76,24 @@ core::arch::global_asm!(
 );
 
 unsafe extern "C-unwind" {
-    /// Calls the function with the context; 1 where it returned, 0 where a
-    /// foreign exception came out of it, which is noted.
+    /// Calls the function with two words; 1 where it returned, 0 where a foreign
+    /// exception came out of it, which is noted, the address of the exception where
+    /// the thread ends.
     fn expert_alloc_guarded_call(
-        function: unsafe extern "C-unwind" fn(*mut c_void),
-        context: *mut c_void,
+        function: Function,
+        one: *mut c_void,
+        two: *mut c_void,
         note: *mut c_void,
-    ) -> c_int;
+    ) -> *mut c_void;
 
     /// Where that continues after a foreign exception. Not to be called.
     fn expert_alloc_guarded_landing();
+
+    /// Where that continues when the thread ends. Not to be called.
+    fn expert_alloc_guarded_exit();
+
+    #[cfg(feature = "capi")]
+    fn _Unwind_Resume(exception: *mut c_void) -> !;
 }
 
 unsafe extern "C" {
@@ -97,14 +117,15 @@ static OWN: AtomicUsize = AtomicUsize::new(0);
 /// Learns [`OWN`] from a panic.
 #[cold]
 fn learn() {
-    unsafe extern "C-unwind" fn panics(_: *mut c_void) {
+    unsafe extern "C-unwind" fn panics(_: *mut c_void, _: *mut c_void) {
         std::panic::resume_unwind(std::boxed::Box::new(()));
     }
     // The personality routine takes the first Rust exception for our own.
     let caught = std::panic::catch_unwind(|| {
         let mut note = Note::NONE;
-        // SAFETY: it needs no context, and the note is one.
-        unsafe { expert_alloc_guarded_call(panics, core::ptr::null_mut(), (&raw mut note).cast()) }
+        let note = (&raw mut note).cast();
+        // SAFETY: it needs no words, and the note is one.
+        unsafe { expert_alloc_guarded_call(panics, ptr::null_mut(), ptr::null_mut(), note) }
     });
     debug_assert!(caught.is_err() && OWN.load(Relaxed) != 0);
 }
@@ -152,15 +173,15 @@ unsafe extern "C" fn dispose(exception: *mut c_void, note: *mut c_void) {
         if let (Some(begin), Some(end)) = (find(c"__cxa_begin_catch"), find(c"__cxa_end_catch")) {
             // SAFETY: `void *__cxa_begin_catch(void *)`, of the C++ ABI.
             let begin: unsafe extern "C" fn(*mut c_void) -> *mut c_void =
-                unsafe { core::mem::transmute(begin) };
+                unsafe { transmute(begin) };
             // SAFETY: `void __cxa_end_catch(void)`.
-            let end: unsafe extern "C-unwind" fn() = unsafe { core::mem::transmute(end) };
+            let end: unsafe extern "C-unwind" fn() = unsafe { transmute(end) };
             // SAFETY: S1.
             unsafe { begin(exception) };
             if let Some(current) = find(c"__cxa_current_exception_type") {
                 // SAFETY: `std::type_info *__cxa_current_exception_type(void)`.
                 let current: unsafe extern "C" fn() -> *const TypeInfo =
-                    unsafe { core::mem::transmute(current) };
+                    unsafe { transmute(current) };
                 // SAFETY: an exception is being handled.
                 let thrown = unsafe { current() };
                 // SAFETY: S1: what the runtime says of the exception at hand.
@@ -226,28 +247,95 @@ fn library_of(address: usize) -> Option<libc::Dl_info> {
     (known != 0).then(|| unsafe { library.assume_init() })
 }
 
+#[cfg(feature = "capi")]
+std::thread_local! {
+    /// The end of this thread that a call met, not yet gone on with.
+    static PUT_OFF: Cell<*mut c_void> = const { Cell::new(ptr::null_mut()) };
+}
+
+/// The end of this thread (`pthread_exit`, a cancellation), put off.
+#[cfg(feature = "capi")]
+pub(crate) struct Exit(NonNull<c_void>);
+
+#[cfg(feature = "capi")]
+impl Exit {
+    /// Goes on with the end of the thread, from the caller's frame up.
+    ///
+    /// # Safety
+    ///
+    /// - S1 no frame of Rust code above has anything to drop, or would catch.
+    pub(crate) unsafe fn go_on(self) -> ! {
+        // SAFETY: the exception was caught by the guarded call, and the unwinder
+        // begins anew at the frame that it is called from.
+        unsafe { _Unwind_Resume(self.0.as_ptr()) }
+    }
+}
+
+/// Calls `f`, and gives the end of this thread that a guarded call in it met:
+/// such a call gives `false`, and this thread goes on until the caller has
+/// done what must not be lost.
+#[cfg(feature = "capi")]
+pub(crate) fn put_off<T>(f: impl FnOnce() -> T) -> (T, Option<Exit>) {
+    let outer = PUT_OFF.try_with(|exit| exit.replace(ptr::null_mut()));
+    let result = f();
+    let exit = PUT_OFF.try_with(|exit| exit.replace(outer.unwrap_or(ptr::null_mut())));
+    (result, exit.ok().and_then(NonNull::new).map(Exit))
+}
+
 /// Learns what a first call would have to learn.
-pub(super) fn prepare() {
+pub(crate) fn prepare() {
     if cfg!(panic = "unwind") && OWN.load(Relaxed) == 0 {
         learn();
     }
 }
 
+/// Calls the function with two words; whether it returned. What came out of it
+/// otherwise is noted.
+///
 /// # Safety
 ///
-/// - S1 the function may be called with the context, from this thread.
+/// - S1 the function may be called with the words, from this thread.
 pub(super) unsafe fn returns(
-    function: unsafe extern "C-unwind" fn(*mut c_void),
-    context: *mut c_void,
+    function: Function,
+    one: *mut c_void,
+    two: *mut c_void,
     note: &mut Note,
 ) -> bool {
     prepare();
+    let place = ptr::from_mut(note).cast();
     // SAFETY: S1.
-    unsafe { expert_alloc_guarded_call(function, context, core::ptr::from_mut(note).cast()) != 0 }
+    let result = unsafe { expert_alloc_guarded_call(function, one, two, place) };
+    if result.addr() > 1 {
+        note.what = Foreign::Exit;
+        // Where there is no place for it any more, the thread ends anyway. Nobody goes
+        // on with it where no call from C is waiting.
+        #[cfg(feature = "capi")]
+        PUT_OFF.try_with(|exit| exit.set(result)).ok();
+    }
+    result.addr() == 1
+}
+
+/// As [`returns`], for a function of one word.
+///
+/// # Safety
+///
+/// - S1 the function may be called with the word, from this thread.
+pub(super) unsafe fn returns_of_one(
+    function: unsafe extern "C-unwind" fn(*mut c_void),
+    word: *mut c_void,
+    note: &mut Note,
+) -> bool {
+    // SAFETY: in this ABI the first word is in the same place whether or not
+    // another follows.
+    let function =
+        unsafe { transmute::<unsafe extern "C-unwind" fn(*mut c_void), Function>(function) };
+    // SAFETY: S1.
+    unsafe { returns(function, word, ptr::null_mut(), note) }
 }
 
 /// Tells the unwinder what the frame of `expert_alloc_guarded_call` does
-/// about an exception: handle a foreign one, let pass any other.
+/// about an exception: handle a foreign one, keep the end of a thread for
+/// later, let pass a panic of this library's runtime.
 ///
 /// # Safety
 ///
@@ -259,8 +347,9 @@ unsafe extern "C" fn personality(
     exception: *mut c_void,
     context: *mut c_void,
 ) -> c_int {
+    let is_exit = actions & FORCE_UNWIND != 0;
     // SAFETY: S1: it is being thrown.
-    if actions & FORCE_UNWIND != 0 || unsafe { is_own(class, exception) } {
+    if !is_exit && unsafe { is_own(class, exception) } {
         return CONTINUE_UNWIND;
     }
     if actions & SEARCH_PHASE != 0 {
@@ -268,8 +357,9 @@ unsafe extern "C" fn personality(
     }
     // SAFETY: S1: the context is the frame's.
     unsafe { _Unwind_SetGR(context, RAX, exception.expose_provenance()) };
-    let landing = expert_alloc_guarded_landing as *const () as usize;
-    // SAFETY: S1; the landing expects the frame as it was at the call.
-    unsafe { _Unwind_SetIP(context, landing) };
+    let landing: unsafe extern "C-unwind" fn() =
+        if is_exit { expert_alloc_guarded_exit } else { expert_alloc_guarded_landing };
+    // SAFETY: S1; both expect the frame as it was at the call.
+    unsafe { _Unwind_SetIP(context, landing as usize) };
     INSTALL_CONTEXT
 }

@@ -5,8 +5,15 @@
 //! exception, that of another copy of Rust's runtime included, Rust cannot
 //! catch: it would abort the process. So on Linux on x86-64 the call goes
 //! through a frame that handles those (`guard`); elsewhere they abort.
+//!
+//! The end of a thread (`pthread_exit`, a cancellation) unwinds too. It stops at
+//! the same place, and goes on when a caller in C has finished: see [`put_off`].
+//! `longjmp` does not unwind: see [`leave`](super::leave).
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
+mod guard;
+#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(miri))))]
+#[path = "unguarded.rs"]
 mod guard;
 
 use core::ffi::c_void;
@@ -14,8 +21,12 @@ use std::any::Any;
 use std::boxed::Box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-#[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
-use guard::{prepare as prepare_guard, returns};
+pub(crate) use guard::prepare;
+#[cfg(feature = "capi")]
+pub(crate) use guard::{Exit, put_off};
+
+/// A function of two words, as the guarded call makes it.
+type Function = unsafe extern "C-unwind" fn(*mut c_void, *mut c_void);
 
 /// What came out of a call that did not return.
 pub(crate) enum Thrown {
@@ -36,6 +47,8 @@ pub(crate) enum Foreign {
     Rust,
     /// Of C++.
     Cpp,
+    /// None: the end of the thread was asked for, by `pthread_exit` or a cancellation.
+    Exit,
     /// Of this class: eight bytes that name a vendor and a language.
     Other(u64),
 }
@@ -95,18 +108,14 @@ pub(crate) fn call<T, F: FnOnce() -> T>(f: F) -> Result<T, Thrown> {
     let context = (&raw mut trip).cast();
     let mut note = Note::NONE;
     // SAFETY: S1: a trip of these types, used again only when this is over.
-    let travelled =
-        catch_unwind(AssertUnwindSafe(|| unsafe { returns(travel::<T, F>, context, &mut note) }));
+    let travelled = catch_unwind(AssertUnwindSafe(|| unsafe {
+        guard::returns_of_one(travel::<T, F>, context, &mut note)
+    }));
     match (travelled, trip.result) {
         (Ok(true), Some(result)) => Ok(result),
         (Ok(_), _) => Err(Thrown::Foreign(note)),
         (Err(payload), _) => Err(Thrown::Panic(payload)),
     }
-}
-
-/// Does beforehand what the first [`call`] would do otherwise.
-pub(crate) fn prepare() {
-    prepare_guard();
 }
 
 /// A function and what to call it with.
@@ -123,32 +132,51 @@ unsafe impl Send for Call {}
 
 #[cfg(feature = "capi")]
 impl Call {
-    /// Calls the function. A foreign exception becomes a panic.
+    /// Calls the function. What comes out of it other than a return is a panic
+    /// here; the end of the thread is [put off](put_off).
     ///
     /// # Safety
     ///
     /// - S1 the function may be called with the context, from this thread.
     pub(crate) unsafe fn call(self) {
         // SAFETY: S1.
-        if !unsafe { returns(self.function, self.context, &mut { Note::NONE }) } {
+        if !unsafe { guard::returns_of_one(self.function, self.context, &mut { Note::NONE }) } {
             std::panic::resume_unwind(Box::new("a foreign exception"));
         }
     }
+
+    /// Calls the function; whether it returned. The end of the thread is
+    /// [put off](put_off).
+    ///
+    /// # Safety
+    ///
+    /// - S1 the function may be called with the context, from this thread.
+    pub(crate) unsafe fn returns(&self) -> bool {
+        // SAFETY: S1.
+        caught(|note| unsafe { guard::returns_of_one(self.function, self.context, note) })
+    }
 }
 
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(miri))))]
+/// Calls `function` with two words; whether it returned. The end of the thread is
+/// [put off](put_off).
+///
 /// # Safety
 ///
-/// - S1 the function may be called with the context, from this thread.
-unsafe fn returns(
-    function: unsafe extern "C-unwind" fn(*mut c_void),
-    context: *mut c_void,
-    _: &mut Note,
-) -> bool {
-    // SAFETY: S1. The runtime aborts on a foreign exception: it does not cross.
-    unsafe { function(context) };
-    true
+/// - S1 the function may be called with these words, from this thread.
+#[cfg(feature = "capi")]
+pub(crate) unsafe fn returns_from(function: Function, words: [*mut c_void; 2]) -> bool {
+    // SAFETY: S1.
+    caught(|note| unsafe { guard::returns(function, words[0], words[1], note) })
 }
 
-#[cfg(not(all(target_os = "linux", target_arch = "x86_64", not(miri))))]
-fn prepare_guard() {}
+/// What `call` gives; `false` where a panic of this library's own runtime came out,
+/// which passes the guard.
+#[cfg(feature = "capi")]
+fn caught(call: impl FnOnce(&mut Note) -> bool) -> bool {
+    let call = || call(&mut { Note::NONE });
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|payload| {
+        // Dropping it might panic again.
+        core::mem::forget(payload);
+        false
+    })
+}
