@@ -28,7 +28,9 @@ mod reserve;
 
 use core::ptr::NonNull;
 
-use crate::sync::{AtomicPtr, AtomicUsize, Half, Ordering::Relaxed, Ordering::Release, delay};
+use crate::sync::{
+    AtomicPtr, AtomicUsize, Half, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst, delay,
+};
 
 /// A bit of every mark: see [`marks`](Account::marks).
 const MARKED: usize = 1 << Half::BITS;
@@ -212,7 +214,9 @@ impl Account {
     /// still grants.
     /// Whether it was not sealed before.
     pub fn seal(&self) -> bool {
-        self.marks.fetch_or(SEALED, Relaxed) & SEALED & !MARKED == 0
+        // Sequentially consistent: who looks for somebody to tell of this afterwards
+        // finds all who may have looked at the marks before (WAITING1 of the tasks).
+        self.marks.fetch_or(SEALED, SeqCst) & SEALED & !MARKED == 0
     }
 
     /// Charges `bytes` here and to every parent, or nothing anywhere.

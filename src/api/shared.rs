@@ -16,7 +16,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::vec::Vec;
 
-use crate::api::ExpertHandle;
 use crate::api::expert::Expert;
 use crate::api::home::DefaultHome;
 use crate::api::scope::InScope;
@@ -300,8 +299,9 @@ pub struct SharedHandle<H: Home + 'static = DefaultHome>(Hold<H>);
 
 impl<H: Home> SharedHandle<H> {
     /// The same for as long as this is borrowed.
+    #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_allocator))]
     #[inline(always)]
-    pub(crate) fn handle(&self) -> ExpertHandle<'_, H> {
+    pub(crate) fn handle(&self) -> crate::api::ExpertHandle<'_, H> {
         self.0.0.expert.allocator()
     }
 

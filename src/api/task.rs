@@ -12,6 +12,7 @@ use crate::api::home::DefaultHome;
 use crate::api::run::{Failure, FailureKind};
 use crate::expert::home::Ambient;
 use crate::expert::{events, tasks};
+use crate::sync::{Ordering::SeqCst, fence};
 
 impl<H: Ambient> Expert<H> {
     /// Polls `future` in a scope of this expert and catches what comes out of it,
@@ -128,7 +129,9 @@ where
     fn stop(&mut self, kind: FailureKind) -> Failure {
         self.end();
         if kind == FailureKind::OverQuota {
-            // Nobody else has noticed: an allocator tells nobody.
+            // Nobody else has noticed: an allocator tells nobody. The fence is that
+            // of WAITING1.
+            fence(SeqCst);
             tasks::wake(self.expert.home(), self.expert.key(), self.expert.slot());
         }
         Failure::stopped(kind)

@@ -50,8 +50,8 @@ impl Tasks {
             drop(lock);
             drop(before);
         }
-        // WAITING1: with the fence in `wake`, either that sees the waker, or the caller
-        // sees what was changed before.
+        // WAITING1: either `wake` sees the waker, or the caller sees what was changed
+        // before that.
         fence(SeqCst);
     }
 
@@ -98,10 +98,9 @@ impl Wakers {
 }
 
 /// Wakes the tasks of an expert, and of those below it, after its state was
-/// changed.
+/// changed: by a sequentially consistent operation, or one that such a fence
+/// follows, which pairs with the fence in `keep` (WAITING1).
 pub(crate) fn wake<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
-    // WAITING1: pairs with the fence in `keep`.
-    fence(SeqCst);
     if WAITING.load(SeqCst) == 0 {
         return;
     }
