@@ -84,9 +84,15 @@ pub fn link(compiler: &mut Command) {
 
 /// The C++ compiler, told to be strict, if there is one.
 pub fn cpp(standard: &str) -> Option<Command> {
+    // A cross compiler for C is not one for C++, and headers of another target's are not
+    // always where the compiler looks.
+    if target().is_some() && env::var_os("CXX").is_none() {
+        return None;
+    }
     let compiler = env::var_os("CXX").unwrap_or_else(|| "c++".into());
     Command::new(&compiler).arg("--version").output().ok()?;
     let mut cpp = Command::new(compiler);
+    cpp.args(env::var("CFLAGS").unwrap_or_default().split_whitespace());
     cpp.arg(format!("-std={standard}"));
     cpp.args(["-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", "-O1", "-I"]);
     cpp.arg(root().join("include"));
