@@ -164,6 +164,9 @@ static MADE: [AtomicUsize; 3] = [const { AtomicUsize::new(1) }; 3];
 /// How many owners have ended so far that threads may have lines for. A hint.
 static ENDED: AtomicUsize = AtomicUsize::new(0);
 
+/// How many owners have ended whose numbers something still bears. A hint.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
 /// Bytes in blocks of numbers that are dead. A hint.
 static DEAD_BYTES: AtomicUsize = AtomicUsize::new(0);
 
@@ -268,6 +271,11 @@ pub fn made(kind: Kind) -> impl Iterator<Item = (Number, &'static Entry)> {
 /// How many owners have ended so far.
 pub fn ended() -> usize {
     ENDED.load(Relaxed)
+}
+
+/// How many owners have ended whose numbers something still bears.
+pub fn waiting() -> usize {
+    WAITING.load(Relaxed)
 }
 
 /// Bytes in blocks that only wait to be freed by a sweep, about.
@@ -409,10 +417,12 @@ impl Entry {
 
     /// Gives back `bytes` of what was charged, that no block uses. Under the lock.
     pub fn give_back(&self, bytes: usize) {
-        // Of a number that is not live, credit was not charged.
-        let bytes = bytes.min(self.charged());
-        self.account().refund(bytes);
-        self.remove_charge(bytes);
+        // Once the owner has ended, credit is not charged any more. What the host was
+        // charged for adopted blocks comes back with the number.
+        if self.standing() == Standing::Live {
+            self.account().refund(bytes);
+            self.remove_charge(bytes);
+        }
     }
 
     /// Makes a block of `bytes`, which was adopted with this number, one of the host's own
@@ -492,6 +502,7 @@ impl Entry {
                 self.account.store(ptr::null_mut(), Relaxed);
             }
             ENDED.fetch_add(1, Relaxed);
+            WAITING.fetch_add(1, Relaxed);
             let heap = self.heap();
             self.heap.store(ptr::null_mut(), Relaxed);
             self.let_go(number);
@@ -516,6 +527,7 @@ impl Entry {
         self.account.store(ptr::null_mut(), Relaxed);
         self.key.store(0, Relaxed);
         self.standing.store(Standing::Unused as u8, Relaxed);
+        WAITING.fetch_sub(1, Relaxed);
         let mut unused = UNUSED[number.kind() as usize].lock();
         self.returned.store(unused.first, Relaxed);
         unused.first = number.index();

@@ -24,7 +24,7 @@ use super::span::{Span, State};
 use super::tags::Tag;
 use super::thread;
 use crate::lock::Lock;
-use crate::sync::Ordering::Relaxed;
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 /// Dead blocks of fewer bytes are not worth a sweep.
 const LEAST_DEAD: usize = 64 << 10;
@@ -35,11 +35,22 @@ const SPANS_PER_LOCK: usize = 16;
 /// One sweep at a time: the walk has one cursor.
 static SWEEPING: Lock<()> = Lock::new(());
 
-/// Sweeps where dead blocks are more than an eighth of the common memory.
+/// So many more numbers than after the last sweep have to wait for one, and one for so
+/// many bytes of common memory.
+const LEAST_WAITING: usize = 1024;
+const BYTES_PER_WAITING: usize = 4096;
+
+/// How many numbers still waited after the last sweep. A hint.
+static LEFT_WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// Sweeps where dead blocks are more than an eighth of the common memory, or many
+/// numbers of ended owners wait for one.
 #[inline]
 pub fn sweep_if_worth_it() {
-    let dead = numbers::dead_bytes();
-    if dead > LEAST_DEAD && dead > COMMON_ACCOUNT.charged() / 8 {
+    let (dead, memory) = (numbers::dead_bytes(), COMMON_ACCOUNT.charged());
+    let waiting = numbers::waiting().saturating_sub(LEFT_WAITING.load(Relaxed));
+    let are_many = waiting > LEAST_WAITING.max(memory / BYTES_PER_WAITING);
+    if dead > LEAST_DEAD && dead > memory / 8 || are_many {
         sweep();
     }
 }
@@ -70,6 +81,7 @@ pub fn sweep() {
             break;
         }
     }
+    LEFT_WAITING.store(numbers::waiting(), Relaxed);
     if let Some(thread) = thread::known() {
         thread.common_if_any().inspect(|common| common.collect());
     }
