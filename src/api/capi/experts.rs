@@ -7,6 +7,21 @@ use crate::api::netmon;
 
 /// Allocates a block of `size` bytes for `key`, zero-filled, 16-byte aligned.
 ///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// let mut error = 0;
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertAllocMemory(key, 100, &mut error) };
+/// assert_eq!((error, expert.stats().live_blocks), (0, 1));
+/// // SAFETY: a null may be given.
+/// let none = unsafe { ExpertAllocMemory(std::ptr::null_mut(), 100, std::ptr::null_mut()) };
+/// assert!(none.is_null(), "no expert has this key");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+///
 /// # Safety
 ///
 /// - S1 `error` is null, or may be written to.
@@ -22,6 +37,20 @@ pub unsafe extern "system" fn ExpertAllocMemory(
 }
 
 /// Resizes a block of `key`'s; null is answered by a new block.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// let mut error = 0;
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertAllocMemory(key, 100, &mut error) };
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertReallocMemory(key, block, 5000, &mut error) };
+/// assert_eq!((error, ExpertMemorySize(key, block)), (0, 5000));
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 ///
 /// # Safety
 ///
@@ -39,12 +68,38 @@ pub unsafe extern "system" fn ExpertReallocMemory(
 }
 
 /// Frees a block of `key`'s.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// let mut error = 0;
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertAllocMemory(key, 100, &mut error) };
+/// assert_eq!(ExpertFreeMemory(key, block), 0);
+/// assert_eq!(ExpertFreeMemory(key, block), 76, "NMERR_INVALID_PARAMETER: freed already");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[unsafe(no_mangle)]
 pub extern "system" fn ExpertFreeMemory(key: HEXPERTKEY, memory: *mut c_void) -> u32 {
     code(guarded(|| netmon::free(HEAP, key_of(key), memory.cast())))
 }
 
 /// The bytes asked for of a block of `key`'s; 0 for anything else.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// let mut error = 0;
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertAllocMemory(key, 100, &mut error) };
+/// assert_eq!(ExpertMemorySize(key, block), 100);
+/// assert_eq!(ExpertMemorySize(key, block.wrapping_byte_add(1)), 0, "not where a block starts");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[unsafe(no_mangle)]
 pub extern "system" fn ExpertMemorySize(key: HEXPERTKEY, memory: *mut c_void) -> usize {
     guarded(|| Ok(netmon::size(HEAP, key_of(key), memory.cast()))).unwrap_or(0)
@@ -53,6 +108,19 @@ pub extern "system" fn ExpertMemorySize(key: HEXPERTKEY, memory: *mut c_void) ->
 /// Allocates a block of `size` bytes for `key`, aligned to `alignment` bytes, and
 /// zero-filled where `zeroed` is not 0. Freed, resized and measured by the calls
 /// above; it keeps its alignment.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// let mut error = 0;
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertAllocAligned(key, 100, 4096, 1, &mut error) };
+/// assert_eq!((error, block.addr() % 4096), (0, 0));
+/// assert_eq!(ExpertFreeMemory(key, block), 0);
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 ///
 /// # Safety
 ///
@@ -71,6 +139,17 @@ pub unsafe extern "system" fn ExpertAllocAligned(
 }
 
 /// Whether the expert may go on: 0, or why not.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// assert_eq!(ExpertCheck(key), 0);
+/// expert.terminate();
+/// assert_eq!(ExpertCheck(key), 125, "NMERR_EXPERT_TERMINATE");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[unsafe(no_mangle)]
 pub extern "system" fn ExpertCheck(key: HEXPERTKEY) -> u32 {
     code(guarded(|| netmon::check(HEAP, key_of(key))))

@@ -12,6 +12,18 @@ use crate::expert::stats::Stats;
 use crate::expert::visit::State;
 
 /// `EXPERTMEMORYSTATS`: see [`Stats`](crate::Stats).
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// let mut stats = EXPERTMEMORYSTATS::default();
+/// // SAFETY: `stats` may be written to.
+/// assert_eq!(unsafe { ExpertGetMemoryStats(key, &mut stats) }, 0);
+/// assert_eq!(stats, EXPERTMEMORYSTATS::default(), "nothing yet");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct EXPERTMEMORYSTATS {
@@ -49,6 +61,18 @@ impl From<Stats> for EXPERTMEMORYSTATS {
 }
 
 /// `EXPERTINFO`: see [`ExpertSnapshot`](crate::ExpertSnapshot).
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// let mut info = EXPERTINFO::default();
+/// // SAFETY: `info` may be written to.
+/// assert_eq!(unsafe { ExpertGetInfo(key, &mut info) }, 0);
+/// assert!(info.parent.is_null());
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct EXPERTINFO {
@@ -97,6 +121,19 @@ unsafe fn give<T: Copy + Default>(result: Result<T, Error>, to: *mut T) -> u32 {
 
 /// What `key` holds.
 ///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// expert.alloc(100)?;
+/// let mut stats = EXPERTMEMORYSTATS::default();
+/// // SAFETY: `stats` may be written to.
+/// assert_eq!(unsafe { ExpertGetMemoryStats(key, &mut stats) }, 0);
+/// assert_eq!((stats.live_blocks, stats.allocations), (1, 1));
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+///
 /// # Safety
 ///
 /// - S1 `stats` is null, or may be written to.
@@ -113,6 +150,20 @@ pub unsafe extern "system" fn ExpertGetMemoryStats(
 
 /// What `key` and all its children hold; for the host's key, what all hold.
 ///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// let child = ExpertAlloc::new().expert("child").parent(&expert).register()?;
+/// child.alloc(100)?;
+/// let mut stats = EXPERTMEMORYSTATS::default();
+/// // SAFETY: `stats` may be written to.
+/// assert_eq!(unsafe { ExpertGetSubtreeStats(key, &mut stats) }, 0);
+/// assert_eq!((stats.live_blocks, expert.stats().live_blocks), (1, 0));
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+///
 /// # Safety
 ///
 /// - S1 `stats` is null, or may be written to.
@@ -127,6 +178,20 @@ pub unsafe extern "system" fn ExpertGetSubtreeStats(
 }
 
 /// Who has `key`: name, parent, state, soft quota.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// let mut info = EXPERTINFO::default();
+/// // SAFETY: `info` may be written to.
+/// assert_eq!(unsafe { ExpertGetInfo(key, &mut info) }, 0);
+/// // SAFETY: it ends with a 0.
+/// let name = unsafe { std::ffi::CStr::from_ptr(info.name.as_ptr()) };
+/// assert_eq!((name, info.state), (c"one", 0), "EXPERT_STATE_LIVE");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 ///
 /// # Safety
 ///
@@ -147,6 +212,23 @@ pub unsafe extern "system" fn ExpertGetInfo(key: HEXPERTKEY, info: *mut EXPERTIN
 }
 
 /// Calls `callback` with the host's key, then with that of each expert.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+/// use std::ffi::c_void;
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// unsafe extern "C-unwind" fn count(_: HEXPERTKEY, context: *mut c_void) {
+///     // SAFETY: the address of the number below.
+///     unsafe { *context.cast::<usize>() += 1 }
+/// }
+/// let mut keys = 0_usize;
+/// // SAFETY: the callback gets the number that it expects.
+/// assert_eq!(unsafe { ExpertEnumerate(Some(count), (&raw mut keys).cast()) }, 0);
+/// assert!(keys >= 2, "the host's and the expert's");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 ///
 /// # Safety
 ///

@@ -10,6 +10,20 @@ use crate::error::Error;
 use crate::expert::stats::Reclaimed;
 
 /// `EXPERTRECLAIMED`: see [`Reclaimed`](crate::Reclaimed).
+///
+/// ```
+/// use expert_alloc::capi::*;
+///
+/// let mut error = 0;
+/// // SAFETY: a string, and a word that may be written to.
+/// let key = unsafe { ExpertRegisterKey(c"top-users".as_ptr(), 64 << 20, &mut error) };
+/// // SAFETY: `error` may be written to.
+/// unsafe { ExpertAllocMemory(key, 100, &mut error) };
+/// let mut report = EXPERTRECLAIMED::default();
+/// // SAFETY: the report may be written to.
+/// assert_eq!(unsafe { ExpertReclaimKey(key, &mut report) }, 0);
+/// assert_eq!((report.blocks, report.cleanups_run), (1, 0));
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct EXPERTRECLAIMED {
@@ -45,6 +59,17 @@ impl From<Reclaimed> for EXPERTRECLAIMED {
 
 /// Makes an expert that is known by its key alone. Null where that fails.
 ///
+/// ```
+/// use expert_alloc::capi::*;
+///
+/// let mut error = 0;
+/// // SAFETY: a string, and a word that may be written to.
+/// let key = unsafe { ExpertRegisterKey(c"top-users".as_ptr(), 64 << 20, &mut error) };
+/// assert!(error == 0 && !key.is_null());
+/// // SAFETY: the report may be null.
+/// assert_eq!(unsafe { ExpertReclaimKey(key, std::ptr::null_mut()) }, 0);
+/// ```
+///
 /// # Safety
 ///
 /// - S1 `name` is null, or the start of a string that ends with a 0.
@@ -62,6 +87,19 @@ pub unsafe extern "system" fn ExpertRegisterKey(
 
 /// As [`ExpertRegisterKey`], below a parent whose quota counts too; the host's
 /// key for none.
+///
+/// ```
+/// use expert_alloc::capi::*;
+///
+/// let mut error = 0;
+/// // SAFETY: a string, and a word that may be written to.
+/// let key = unsafe { ExpertRegisterKey(c"top-users".as_ptr(), 64 << 20, &mut error) };
+/// // SAFETY: a string, and a word that may be written to.
+/// let child = unsafe { ExpertRegisterChild(key, c"query".as_ptr(), 0, 0, &mut error) };
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertAllocMemory(child, 65 << 20, &mut error) };
+/// assert_eq!((block.is_null(), error), (true, 19), "NMERR_OUT_OF_MEMORY: the parent's quota");
+/// ```
 ///
 /// # Safety
 ///
@@ -82,18 +120,47 @@ pub unsafe extern "system" fn ExpertRegisterChild(
 }
 
 /// Changes the quota from now on; 0 for none.
+///
+/// ```
+/// use expert_alloc::capi::*;
+///
+/// let mut error = 0;
+/// // SAFETY: a string, and a word that may be written to.
+/// let key = unsafe { ExpertRegisterKey(c"top-users".as_ptr(), 64 << 20, &mut error) };
+/// assert_eq!(ExpertSetQuota(key, 1 << 20), 0);
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertAllocMemory(key, 2 << 20, &mut error) };
+/// assert!(block.is_null());
+/// ```
 #[unsafe(no_mangle)]
 pub extern "system" fn ExpertSetQuota(key: HEXPERTKEY, quota: usize) -> u32 {
     code(guarded(|| netmon::set_quota(HEAP, key_of(key), quota)))
 }
 
 /// Changes the soft quota from now on; 0 for none.
+///
+/// ```
+/// use expert_alloc::capi::*;
+///
+/// let mut error = 0;
+/// // SAFETY: a string, and a word that may be written to.
+/// let key = unsafe { ExpertRegisterKey(c"top-users".as_ptr(), 64 << 20, &mut error) };
+/// assert_eq!(ExpertSetSoftQuota(key, 1 << 20), 0);
+/// let mut info = EXPERTINFO::default();
+/// // SAFETY: `info` may be written to.
+/// unsafe { ExpertGetInfo(key, &mut info) };
+/// assert_eq!(info.soft_quota, 1 << 20);
+/// ```
 #[unsafe(no_mangle)]
 pub extern "system" fn ExpertSetSoftQuota(key: HEXPERTKEY, soft_quota: usize) -> u32 {
     code(guarded(|| netmon::set_soft_quota(HEAP, key_of(key), soft_quota)))
 }
 
 /// Gives free memory back to the system at once.
+///
+/// ```
+/// expert_alloc::capi::ExpertPurge();
+/// ```
 #[unsafe(no_mangle)]
 pub extern "system" fn ExpertPurge() {
     // Nothing to report: what could not be given back stays.
@@ -104,12 +171,37 @@ pub extern "system" fn ExpertPurge() {
 }
 
 /// Tells an expert to stop, for good.
+///
+/// ```
+/// use expert_alloc::capi::*;
+///
+/// let mut error = 0;
+/// // SAFETY: a string, and a word that may be written to.
+/// let key = unsafe { ExpertRegisterKey(c"top-users".as_ptr(), 64 << 20, &mut error) };
+/// assert_eq!(ExpertTerminateKey(key), 0);
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertAllocMemory(key, 100, &mut error) };
+/// assert_eq!((block.is_null(), error), (true, 125), "NMERR_EXPERT_TERMINATE");
+/// ```
 #[unsafe(no_mangle)]
 pub extern "system" fn ExpertTerminateKey(key: HEXPERTKEY) -> u32 {
     code(guarded(|| netmon::terminate(HEAP, key_of(key))))
 }
 
 /// Ends an expert: runs its clean-ups, takes its memory back.
+///
+/// ```
+/// use expert_alloc::capi::*;
+///
+/// let mut error = 0;
+/// // SAFETY: a string, and a word that may be written to.
+/// let key = unsafe { ExpertRegisterKey(c"top-users".as_ptr(), 64 << 20, &mut error) };
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertAllocMemory(key, 100, &mut error) };
+/// // SAFETY: the report may be null.
+/// assert_eq!(unsafe { ExpertReclaimKey(key, std::ptr::null_mut()) }, 0);
+/// assert_eq!(ExpertFreeMemory(key, block), 130, "NMERR_INVALID_EXPERT_HANDLE");
+/// ```
 ///
 /// # Safety
 ///
@@ -124,6 +216,22 @@ pub unsafe extern "system-unwind" fn ExpertReclaimKey(
 }
 
 /// Gives a block of `from`'s to `to`: where it is now, or null.
+///
+/// ```
+/// use expert_alloc::capi::*;
+///
+/// let mut error = 0;
+/// // SAFETY: a string, and a word that may be written to.
+/// let key = unsafe { ExpertRegisterKey(c"top-users".as_ptr(), 64 << 20, &mut error) };
+/// let host = handle(expert_alloc::ExpertAlloc::new().host().key());
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertAllocMemory(key, 100, &mut error) };
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertTransferMemory(key, block, host, &mut error) };
+/// // SAFETY: the report may be null.
+/// assert_eq!(unsafe { ExpertReclaimKey(key, std::ptr::null_mut()) }, 0);
+/// assert_eq!(ExpertMemorySize(host, block), 100, "it outlives the expert");
+/// ```
 ///
 /// # Safety
 ///
@@ -141,6 +249,27 @@ pub unsafe extern "system" fn ExpertTransferMemory(
 }
 
 /// Registers what to call when the expert ends, before its memory goes.
+///
+/// ```
+/// use expert_alloc::capi::*;
+///
+/// use std::ffi::c_void;
+/// use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+///
+/// static CLOSED: AtomicBool = AtomicBool::new(false);
+/// unsafe extern "C-unwind" fn close(_: *mut c_void) {
+///     CLOSED.store(true, Relaxed);
+/// }
+///
+/// let mut error = 0;
+/// // SAFETY: a string, and a word that may be written to.
+/// let key = unsafe { ExpertRegisterKey(c"top-users".as_ptr(), 64 << 20, &mut error) };
+/// // SAFETY: the function may be called with null, from any thread.
+/// assert_eq!(unsafe { ExpertOnReclaim(key, Some(close), std::ptr::null_mut()) }, 0);
+/// // SAFETY: the report may be null.
+/// assert_eq!(unsafe { ExpertReclaimKey(key, std::ptr::null_mut()) }, 0);
+/// assert!(CLOSED.load(Relaxed));
+/// ```
 ///
 /// # Safety
 ///
@@ -162,6 +291,18 @@ pub unsafe extern "system" fn ExpertOnReclaim(
 }
 
 /// Whose block `memory` points to or into; null for what is not the heap's.
+///
+/// ```
+/// use expert_alloc::capi::*;
+///
+/// let mut error = 0;
+/// // SAFETY: a string, and a word that may be written to.
+/// let key = unsafe { ExpertRegisterKey(c"top-users".as_ptr(), 64 << 20, &mut error) };
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertAllocMemory(key, 100, &mut error) };
+/// assert_eq!(ExpertOwnerOf(block.wrapping_byte_add(99)), key);
+/// assert!(ExpertOwnerOf((&raw const error).cast()).is_null(), "on the stack");
+/// ```
 #[unsafe(no_mangle)]
 pub extern "system" fn ExpertOwnerOf(memory: *const c_void) -> HEXPERTKEY {
     handle_of(guarded(|| Ok(HEAP.owner_of(memory))).ok().flatten())

@@ -8,6 +8,21 @@
 //!  figures  what experts hold               scopes   enter, leave, call
 //!  plugins  tables, and keys of libraries
 //! ```
+//!
+//! ```
+//! use expert_alloc::capi::*;
+//!
+//! let mut error = 0;
+//! // SAFETY: a string, and a word that may be written to.
+//! let key = unsafe { ExpertRegisterKey(c"top-users".as_ptr(), 64 << 20, &mut error) };
+//! // SAFETY: `error` may be written to.
+//! let block = unsafe { ExpertAllocMemory(key, 4096, &mut error) };
+//! assert_eq!((error, ExpertOwnerOf(block)), (0, key));
+//! let mut report = EXPERTRECLAIMED::default();
+//! // SAFETY: the report may be written to.
+//! assert_eq!(unsafe { ExpertReclaimKey(key, &mut report) }, 0);
+//! assert_eq!(report.blocks, 1);
+//! ```
 
 #![allow(non_snake_case, reason = "the names are those of the header")]
 #![allow(clippy::upper_case_acronyms, reason = "the names are those of the header")]
@@ -35,6 +50,13 @@ use crate::expert::stats::Reclaimed;
 use crate::key::ExpertKey;
 
 /// `HEXPERTKEY`: a key as an opaque pointer that is never followed.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let key: HEXPERTKEY = handle(ExpertAlloc::new().host().key());
+/// assert!(!key.is_null());
+/// ```
 pub type HEXPERTKEY = *mut c_void;
 
 /// `NMERR_SUCCESS`.

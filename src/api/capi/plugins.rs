@@ -17,6 +17,14 @@ use crate::engine::{Engine, HOST_KEY};
 use crate::expert::home::Home;
 
 /// `EXPERTHOST`: the host's calls, for plug-ins that find none by name.
+///
+/// ```
+/// use expert_alloc::capi::*;
+///
+/// // SAFETY: the table stays for ever.
+/// let table: &EXPERTHOST = unsafe { &*ExpertHostTable() };
+/// assert_eq!(table.size, size_of::<EXPERTHOST>());
+/// ```
 #[derive(Debug)]
 #[repr(C)]
 #[allow(missing_docs, reason = "the fields are those of the header, which describes them")]
@@ -64,6 +72,20 @@ static TABLE: EXPERTHOST = EXPERTHOST {
 };
 
 /// The host's table, which stays for ever.
+///
+/// ```
+/// use expert_alloc::capi::*;
+///
+/// let mut error = 0;
+/// // SAFETY: a string, and a word that may be written to.
+/// let key = unsafe { ExpertRegisterPlugin(c"plug-in".as_ptr(), 1 << 20, &mut error) };
+/// // SAFETY: the table stays for ever.
+/// let table = unsafe { &*ExpertHostTable() };
+/// let block = (table.allocate)(key, 100, 16);
+/// assert_eq!(ExpertOwnerOf(block), key);
+/// // SAFETY: the live block of this table, with its size and alignment.
+/// unsafe { (table.release)(block, 100, 16) };
+/// ```
 #[unsafe(no_mangle)]
 pub extern "system" fn ExpertHostTable() -> *const EXPERTHOST {
     &raw const TABLE
@@ -132,6 +154,17 @@ unsafe extern "C" fn resize(
 
 /// A key for a plug-in that is loaded. Null where that fails.
 ///
+/// ```
+/// use expert_alloc::capi::*;
+///
+/// let mut error = 0;
+/// // SAFETY: a string, and a word that may be written to.
+/// let key = unsafe { ExpertRegisterPlugin(c"plug-in".as_ptr(), 1 << 20, &mut error) };
+/// assert!(error == 0 && !key.is_null());
+/// // SAFETY: no plug-in runs, and the report may be null.
+/// assert_eq!(unsafe { ExpertReclaimPlugin(key, std::ptr::null_mut()) }, 0);
+/// ```
+///
 /// # Safety
 ///
 /// - S1 `name` is null, or the start of a string that ends with a 0.
@@ -154,6 +187,21 @@ pub unsafe extern "system" fn ExpertRegisterPlugin(
 
 /// Ends a key of [`ExpertRegisterPlugin`], and takes back all of its memory.
 ///
+/// ```
+/// use expert_alloc::capi::*;
+///
+/// let mut error = 0;
+/// // SAFETY: a string, and a word that may be written to.
+/// let key = unsafe { ExpertRegisterPlugin(c"plug-in".as_ptr(), 1 << 20, &mut error) };
+/// // SAFETY: the table stays for ever.
+/// let table = unsafe { &*ExpertHostTable() };
+/// (table.allocate)(key, 100, 16);                             // and forgets it
+/// let mut report = EXPERTRECLAIMED::default();
+/// // SAFETY: no plug-in runs, and the report may be written to.
+/// assert_eq!(unsafe { ExpertReclaimPlugin(key, &mut report) }, 0);
+/// assert_eq!(report.blocks, 1);
+/// ```
+///
 /// # Safety
 ///
 /// - S1 `report` is null, or may be written to.
@@ -173,6 +221,19 @@ pub unsafe extern "system-unwind" fn ExpertReclaimPlugin(
 type Lookup = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
 
 /// Finds out whether a library uses this heap: null, or what is wrong, in words.
+///
+/// ```
+/// use expert_alloc::capi::*;
+///
+/// use std::ffi::{c_char, c_void};
+///
+/// /// A library that has none of the names, and so no heap of its own.
+/// unsafe extern "C" fn lookup(_: *mut c_void, _: *const c_char) -> *mut c_void {
+///     std::ptr::null_mut()
+/// }
+/// // SAFETY: the function names no other.
+/// assert!(unsafe { ExpertProbePlugin(Some(lookup), std::ptr::null_mut()) }.is_null());
+/// ```
 ///
 /// # Safety
 ///

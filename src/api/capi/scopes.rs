@@ -63,6 +63,21 @@ impl Drop for Scopes {
 
 /// Makes `key` the owner of what this thread allocates through the global
 /// allocator, until `ExpertLeave`. Scopes nest.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// #[global_allocator]
+/// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+///
+/// let expert = ALLOC.expert("one").register()?;
+/// let key = handle(expert.key());
+/// assert_eq!(ExpertEnter(key), 0);
+/// let text = String::from("the expert's");
+/// assert_eq!(ExpertLeave(), 0);
+/// assert_eq!(ALLOC.owner_of(text.as_ptr()), Some(expert.key()));
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[unsafe(no_mangle)]
 pub extern "system" fn ExpertEnter(key: HEXPERTKEY) -> u32 {
     let entered = guarded(|| {
@@ -75,6 +90,20 @@ pub extern "system" fn ExpertEnter(key: HEXPERTKEY) -> u32 {
 }
 
 /// Ends the innermost scope of this thread.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// #[global_allocator]
+/// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+///
+/// let expert = ALLOC.expert("one").register()?;
+/// let key = handle(expert.key());
+/// ExpertEnter(key);
+/// assert_eq!(ExpertLeave(), 0);
+/// assert_ne!(ExpertLeave(), 0, "there is no scope any more");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 #[unsafe(no_mangle)]
 pub extern "system" fn ExpertLeave() -> u32 {
     let left = guarded(|| {
@@ -86,6 +115,24 @@ pub extern "system" fn ExpertLeave() -> u32 {
 }
 
 /// Calls `function` in the scope of `key`; what it throws is an error.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+/// use std::ffi::c_void;
+///
+/// #[global_allocator]
+/// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+///
+/// let expert = ALLOC.expert("one").register()?;
+/// let key = handle(expert.key());
+/// unsafe extern "C-unwind" fn fails(_: *mut c_void) {
+///     panic!("a plug-in's");
+/// }
+/// // SAFETY: the function may be called with null.
+/// let code = unsafe { ExpertCall(key, Some(fails), std::ptr::null_mut()) };
+/// assert_eq!(code, 69, "NMERR_INTERNAL_EXCEPTION");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
 ///
 /// # Safety
 ///
