@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::mem;
 use std::ptr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -107,6 +108,9 @@ fn a_call_is_in_the_scope_and_leaves_it() {
     assert_eq!(call(key, || assert_eq!(ExpertEnter(capi::handle(key)), SUCCESS)).0, SUCCESS);
     assert_eq!(fresh_owner(), host);
     assert_eq!(ExpertLeave(), INVALID_PARAMETER);
+    // And so is a scope of Rust code that a jump has skipped, or that is forgotten.
+    assert_eq!(call(key, || mem::forget(expert.enter())), (SUCCESS, capi::handle(key)));
+    assert_eq!(fresh_owner(), host);
     drop(expert);
     let mut ran = false;
     // SAFETY: it returns.

@@ -19,6 +19,16 @@ pub(crate) const ADDRESS: Address = Address((&raw const IDENTITY).cast());
 pub(crate) struct Address(pub(crate) *const c_void);
 
 /// The identity of the heap in this copy of the crate.
+///
+/// ```
+/// # #[cfg(feature = "capi")] {
+/// use expert_alloc::capi;
+///
+/// // SAFETY: the table stays for ever.
+/// let table = unsafe { &*capi::ExpertHostTable() };
+/// assert_eq!(table.identity, capi::ExpertHeapIdentity());
+/// # }
+/// ```
 #[allow(non_snake_case, reason = "the name is that of the header")]
 #[unsafe(no_mangle)]
 pub extern "system" fn ExpertHeapIdentity() -> *const c_void {

@@ -68,7 +68,8 @@ impl<H: Ambient> Expert<H> {
 pub enum FailureKind {
     /// It panicked.
     Panicked,
-    /// An exception of another language or runtime came out of it.
+    /// An exception of another language or runtime came out of it, or it asked for the
+    /// end of its thread, which goes on.
     ForeignException,
     /// It was granted more than its quota.
     OverQuota,

@@ -130,3 +130,25 @@ fn a_panic_of_another_runtime_is_an_outcome() {
     }
     assert!(expert.run(|| panic!("its own")).unwrap_err().message().is_some());
 }
+
+/// In a thread of its own, which goes on, because its host did not ask for its end.
+#[test]
+fn the_end_of_a_thread_stays_in_the_run() {
+    unsafe extern "C-unwind" {
+        fn pthread_exit(value: *mut c_void) -> !;
+    }
+
+    let outcome = std::thread::spawn(|| {
+        let expert = expert("ends its thread");
+        let failure = expert.run(|| {
+            // SAFETY: nothing is to be dropped between here and the call.
+            unsafe { pthread_exit(std::ptr::null_mut()) }
+        });
+        let failure = failure.unwrap_err();
+        assert_eq!(ALLOC.current(), None);
+        assert_eq!(expert.run(|| 7).ok(), Some(7));
+        (failure.kind(), failure.message().map(String::from))
+    });
+    let message = Some(String::from("the end of its thread"));
+    assert_eq!(outcome.join().unwrap(), (FailureKind::ForeignException, message));
+}
