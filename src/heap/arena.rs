@@ -4,7 +4,12 @@
 //! for a block. Free slices that still have physical pages are handed out
 //! before fresh ones; those that nobody wanted for a whole interval are purged.
 //!
-//! Invariant A1: a chunk that is not huge is on the list iff it has a free slice.
+//! Invariants
+//!
+//! - A1 a chunk that is not huge is on the list iff it has a free slice.
+//! - A2 `used` and `dirty` are the slices that spans have and the dirty ones, over all
+//!   chunks; when slices come back, those that came before are at most [`MOST_DIRTY`]
+//!   and a quarter of `used`.
 
 use core::cell::Cell;
 use core::ptr::NonNull;
@@ -33,6 +38,8 @@ const SHARE: usize = 16;
 const PURGE_INTERVAL_MILLIS: u64 = 500;
 /// The clock is read once for so many runs taken or given.
 const RUNS_PER_LOOK: u32 = 64;
+/// How many free slices may have physical pages, beside a quarter of those in use.
+const MOST_DIRTY: usize = (16 << 20) / SLICE;
 /// In so many chunks, those that slices came back to last, physical pages are
 /// looked for; beyond that the search would cost more than fresh pages do.
 const DIRTY_LOOKS: usize = 16;
@@ -53,6 +60,9 @@ pub struct Arena {
     pub(super) kept: Kept,
     /// Chunks in no list and not in the map, which could not be unmapped.
     stranded: Cell<Option<&'static Chunk>>,
+    /// Slices that spans have, and free ones that may have physical pages (A2).
+    used: Cell<usize>,
+    dirty: Cell<usize>,
     runs: Cell<u32>,
     last_tick: Cell<u64>,
 }
@@ -64,6 +74,8 @@ pub(super) static ARENA: Lock<Arena> = Lock::new(Arena {
     first: Cell::new(None),
     kept: Kept::new(),
     stranded: Cell::new(None),
+    used: Cell::new(0),
+    dirty: Cell::new(0),
     runs: Cell::new(0),
     last_tick: Cell::new(0),
 });
@@ -99,7 +111,7 @@ impl Run {
         free.insert(self.first, self.slices);
         self.chunk.set_start(self.first, false);
         let dirty = if self.fresh { SliceSet::EMPTY } else { free };
-        self.chunk.give(&free, &dirty);
+        arena.change(self.chunk, |chunk| chunk.give(&free, &dirty));
         arena.list_first(self.chunk);
     }
 
@@ -142,7 +154,7 @@ pub fn take(count: usize, align: usize) -> Option<Run> {
             (chunk, chunk.find_free(count, align)?)
         }
     };
-    let fresh = chunk.take(first, count);
+    let fresh = arena.change(chunk, |chunk| chunk.take(first, count));
     if chunk.free.get().is_empty() {
         arena.unlist(chunk);
     }
@@ -160,7 +172,7 @@ pub fn give_tail(chunk: &'static Chunk, first: usize, from: usize, count: usize)
     let arena = ARENA.lock();
     let mut tail = SliceSet::EMPTY;
     tail.insert(first + from, count - from);
-    chunk.give(&tail, &tail);
+    arena.change(chunk, |chunk| chunk.give(&tail, &tail));
     arena.list_first(chunk);
 }
 
@@ -171,7 +183,7 @@ pub fn extend(chunk: &'static Chunk, first: usize, count: usize, wanted: usize) 
     if first + wanted > SLICES || !chunk.free.get().has_all(first + count, wanted - count) {
         return None;
     }
-    let fresh = chunk.take(first + count, wanted - count);
+    let fresh = arena.change(chunk, |chunk| chunk.take(first + count, wanted - count));
     if chunk.free.get().is_empty() {
         arena.unlist(chunk);
     }
@@ -181,7 +193,7 @@ pub fn extend(chunk: &'static Chunk, first: usize, count: usize, wanted: usize) 
 /// Gives all free physical memory back to the system, and all empty chunks.
 pub fn purge() {
     let arena = ARENA.lock();
-    arena.chunks().for_each(|chunk| note_purged(chunk.purge(chunk.dirty.get())));
+    arena.chunks().for_each(|chunk| arena.purge(chunk, chunk.dirty.get()));
     arena.release_all();
 }
 
@@ -264,7 +276,7 @@ impl Returned<'_> {
 
     fn flush(&mut self) {
         let Some(chunk) = self.chunk.take() else { return };
-        chunk.give(&self.free, &self.dirty);
+        self.arena.change(chunk, |chunk| chunk.give(&self.free, &self.dirty));
         (self.free, self.dirty) = (SliceSet::EMPTY, SliceSet::EMPTY);
         self.arena.list_first(chunk);
         self.arena.look_at_clock();
@@ -278,10 +290,52 @@ impl Drop for Returned<'_> {
 }
 
 impl Arena {
-    /// Takes ended spans back: one, or many at once.
+    /// Takes ended spans back: one, or many at once. What came back before is within the
+    /// bound from then on (A2).
     pub fn take_back(&self) -> Returned<'_> {
+        if self.dirty.get() > self.most_dirty() {
+            self.purge_excess();
+        }
         let (free, dirty) = (SliceSet::EMPTY, SliceSet::EMPTY);
         Returned { arena: self, chunk: None, free, dirty }
+    }
+
+    /// How many free slices may have physical pages.
+    fn most_dirty(&self) -> usize {
+        MOST_DIRTY + self.used.get() / 4
+    }
+
+    /// Gives back the pages of so many free slices that no more than three quarters of
+    /// the bound have some; those last that came back last. A program that allocates and
+    /// frees the same again and again stays below the bound, and pays nothing.
+    #[cold]
+    fn purge_excess(&self) {
+        let left = self.most_dirty() / 4 * 3;
+        // The first chunk of the list is the one that slices came back to last.
+        for chunk in self.chunks().skip(1).chain(self.chunks().take(1)) {
+            let excess = self.dirty.get().saturating_sub(left);
+            if excess == 0 {
+                return;
+            }
+            self.purge(chunk, chunk.dirty.get().first(excess));
+        }
+    }
+
+    /// Gives the pages of the slices in `which`, a part of what is dirty, back.
+    fn purge(&self, chunk: &'static Chunk, which: SliceSet) {
+        if !which.is_empty() {
+            note_purged(self.change(chunk, |chunk| chunk.purge(which)));
+        }
+    }
+
+    /// Runs `f`, which changes what is free or dirty of a chunk, and counts that.
+    fn change<T>(&self, chunk: &'static Chunk, f: impl FnOnce(&'static Chunk) -> T) -> T {
+        let (free, dirty) = (chunk.free.get().len(), chunk.dirty.get().len());
+        let done = f(chunk);
+        let (now_free, now_dirty) = (chunk.free.get().len(), chunk.dirty.get().len());
+        self.used.set(self.used.get().wrapping_add(free).wrapping_sub(now_free));
+        self.dirty.set(self.dirty.get().wrapping_add(now_dirty).wrapping_sub(dirty));
+        done
     }
 
     fn chunks(&self) -> impl Iterator<Item = &'static Chunk> {
@@ -469,7 +523,7 @@ impl Arena {
         for chunk in self.chunks() {
             let aged = chunk.aged.get().first(budget);
             if !aged.is_empty() {
-                note_purged(chunk.purge(aged));
+                self.purge(chunk, aged);
                 budget -= aged.len();
                 if budget == 0 {
                     return false;
@@ -504,7 +558,9 @@ impl Arena {
             self.unlist(chunk);
             chunk_map::remove(chunk);
             let is_quiet = visit::nobody_else_is_pinned();
+            let dirty = chunk.dirty.get().len();
             if is_quiet && self.unmap_chunk(chunk) {
+                self.dirty.set(self.dirty.get().saturating_sub(dirty));
                 released += 1;
             } else if chunk_map::insert(chunk).is_ok() {
                 // The leaves exist, so entering the chunk again cannot fail.

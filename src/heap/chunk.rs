@@ -18,11 +18,11 @@ use core::ptr::NonNull;
 
 use super::address;
 use super::bitmap::SliceSet;
-use super::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, SLICE, SLICES};
+use super::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, SLICE, SLICES, TABLE};
 use super::span::Span;
 use super::tables::{Linked, Pooled};
 use crate::source;
-use crate::sync::{AtomicUsize, Ordering::Relaxed};
+use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 const START_WORDS: usize = SLICES.div_ceil(usize::BITS as usize);
 
@@ -44,6 +44,8 @@ pub struct Chunk {
     pub next: Cell<Option<&'static Chunk>>,
     pub prev: Cell<Option<&'static Chunk>>,
     pub is_listed: Cell<bool>,
+    /// Whether a tagged span ever began here.
+    has_tags: AtomicBool,
     next_unused: Cell<Option<&'static Chunk>>,
 }
 
@@ -65,6 +67,7 @@ impl Pooled for Chunk {
             next: Cell::new(None),
             prev: Cell::new(None),
             is_listed: Cell::new(false),
+            has_tags: AtomicBool::new(false),
             next_unused: Cell::new(None),
         }
     }
@@ -241,10 +244,31 @@ impl Chunk {
                 dirty.remove(start, count);
                 purged += count;
             }
+            self.purge_tags(start, count);
         }
         self.dirty.set(dirty);
         edit(&self.aged, |aged| which.runs().for_each(|(start, count)| aged.remove(start, count)));
         purged
+    }
+
+    /// Notes that a tagged span begins in the chunk.
+    pub fn set_tagged(&self) {
+        self.has_tags.store(true, Relaxed);
+    }
+
+    /// Gives the physical pages of the tables of `count` free slices from `start` on back,
+    /// as far as they are whole slices: all their tags are 0 (TAG2), as they read then.
+    fn purge_tags(&self, start: usize, count: usize) {
+        const PER_SLICE: usize = SLICE / TABLE;
+        let first = (start - FIRST_SLICE).div_ceil(PER_SLICE);
+        let behind = (start + count - FIRST_SLICE) / PER_SLICE;
+        if first >= behind || !self.has_tags.load(Relaxed) {
+            return;
+        }
+        // SAFETY: tables of this chunk, behind slice 0; it is mapped.
+        let memory = unsafe { address::block_at(self.base() + (1 + first) * SLICE) };
+        // SAFETY: inside one mapping, 64 KiB aligned; no tag there is in use.
+        unsafe { source::purge(memory, (behind - first) * SLICE) };
     }
 
     /// Gives the physical pages of a huge chunk from `start` on, a multiple of

@@ -60,6 +60,7 @@ mod system {
     extern "C" fn after_in_child() {
         IS_CHILD.store(true, Relaxed);
         visit::unpin_others();
+        thread::lose_others();
         disown();
         after();
     }

@@ -165,6 +165,7 @@ impl Cache {
     /// Keeps the span of the large block at `memory`, which is being freed, if this
     /// thread may. False, with nothing changed, where it may not.
     pub fn keep_spare(span: &'static Span, memory: NonNull<u8>) -> bool {
+        let _held = thread::hold();
         let Some(cache) = span.cache() else { return false };
         let is_same = || span.heap().is_some_and(|heap| ptr::eq(heap, cache.heap()));
         // The span's cache may have become another's: any of this thread for the
@@ -186,6 +187,7 @@ impl Cache {
     /// The span of a large block that was freed, for one of `bytes` at a multiple
     /// of `slice_align` slices: charged for that, and on no list.
     pub fn take_spare(&self, bytes: usize, slice_align: usize) -> Option<&'static Span> {
+        let _held = thread::hold();
         let slices = bytes.div_ceil(SLICE);
         let align = slice_align * SLICE;
         let fits = |span: &&Span| span.slices() == slices && span.start() % align == 0;
@@ -211,6 +213,7 @@ impl Cache {
     /// Ends idle spans of at least `slices` in all, if there are as many, or else
     /// spare ones as well: the cache is about to take so many that it has not.
     pub fn give_idle(&'static self, slices: usize) {
+        let _held = thread::hold();
         if self.idle_slices() == 0 {
             return;
         }
@@ -223,6 +226,7 @@ impl Cache {
 
     /// Ends all spare spans. Returns whether there were any.
     pub fn give_spares(&'static self) -> bool {
+        let _held = thread::hold();
         let are_any = !self.spares.is_empty();
         if are_any {
             let patience = self.thread().map(|thread| &thread.idle().patience);
@@ -315,6 +319,7 @@ fn give_all(thread: &'static Thread) {
 /// Ends all that this thread keeps, because the system has no memory. Returns
 /// whether there was any.
 pub fn relieve() -> bool {
+    let _held = thread::hold();
     let Some(thread) = thread::known().filter(|thread| thread.idle().slices() > 0) else {
         return false;
     };

@@ -7,7 +7,7 @@
 use core::ptr::NonNull;
 
 use super::address;
-use super::cache::Cache;
+use super::cache::{Cache, Fate};
 use super::free_block::{FreeBlock, FreeList};
 use super::paths::{self, Path};
 use super::remote::RemoteState;
@@ -75,6 +75,12 @@ unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
 #[cold]
 #[inline(never)]
 pub fn noticed(span: &'static Span) {
+    let _held = thread::hold();
+    // Another thread may have ended the span before the lock was had: its last block is
+    // free, and this thread has not looked at it since.
+    if span.thread.load(Relaxed) & !TAGGED != thread::token() {
+        return;
+    }
     let Some(cache) = span.cache() else { return };
     let local = span.local_count();
     match span.state() {
@@ -198,9 +204,13 @@ pub unsafe fn push_swept(span: &'static Span, memory: NonNull<u8>) {
 unsafe fn push_owned(span: &'static Span, memory: NonNull<u8>) -> bool {
     // SAFETY: S1 and S2.
     let block = unsafe { remote_block(memory) };
-    let mut cache = None;
+    let (mut cache, mut pin) = (None, None);
     let after = span.remote.push(block.addr() - span.start(), |state| {
         cache = to_be_told(span, state);
+        // Who frees the last block ends the span: until then nobody may release its chunk.
+        if pin.is_none() && is_last(span, state) {
+            pin = Some(visit::pin_anything());
+        }
         link(span, block, state);
         !state.is_abandoned()
     });
@@ -208,7 +218,41 @@ unsafe fn push_owned(span: &'static Span, memory: NonNull<u8>) -> bool {
         return false;
     }
     cache.inspect(|cache| cache.set_freed_into(true));
+    if pin.is_some() {
+        end_if_unused(span);
+    }
     true
+}
+
+/// Whether a block that is pushed on top of `state` is the last one in use, as far as
+/// can be told without the span's thread.
+#[inline]
+fn is_last(span: &Span, state: RemoteState) -> bool {
+    span.own_free().wrapping_add(state.count()).wrapping_add(1) >= span.carved()
+}
+
+/// Ends a span of another thread if no block of it is in use. The caller is pinned; the
+/// span may be another's by now, or none.
+#[cold]
+#[inline(never)]
+fn end_if_unused(span: &'static Span) {
+    let owner = span.cache().and_then(Cache::thread);
+    let Some(owner) = owner else { return };
+    crate::sync::delay();
+    owner.visit(|owner| {
+        // With the thread's lock its spans stay its own (T6): is it one?
+        if span.thread.load(Relaxed) & !TAGGED != owner.token() {
+            return;
+        }
+        let Some(cache) = span.cache() else { return };
+        let heap = cache.heap();
+        heap.with(|lists| {
+            let is_its = span.heap().is_some_and(|now| core::ptr::eq(now, heap));
+            if is_its && cache.fate() == Fate::Alive && core::ptr::eq(cache.heap(), heap) {
+                cache.end_if_unused(heap, lists, span);
+            }
+        });
+    });
 }
 
 /// The cache to be told when a block was pushed on top of `state`: of later
@@ -288,9 +332,7 @@ unsafe fn push_any(span: &'static Span, memory: NonNull<u8>) {
         // ends it; until then nobody may release its chunk. (Where the span was
         // owned and left again between the look and the exchange, this may be
         // wrong: an empty span then waits for who allocates next.)
-        let free = || span.own_free().wrapping_add(state.count());
-        let is_last = || free().wrapping_add(1) >= span.carved();
-        if state.is_abandoned() && pin.is_none() && is_last() {
+        if state.is_abandoned() && pin.is_none() && is_last(span, state) {
             pin = Some(visit::pin_anything());
         }
         link(span, block, state);

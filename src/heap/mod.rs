@@ -96,5 +96,6 @@ pub fn purge() {
     thread::tend();
     sweep::sweep();
     thread::end_empty_spans();
+    thread::end_empty_spans_of_others(|_| true);
     arena::purge();
 }

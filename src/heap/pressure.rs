@@ -159,6 +159,45 @@ impl Cache {
         }
     }
 
+    /// Ends the spans of this cache that have no block in use and that the thread's fast
+    /// paths do not know of: those on lists. By another thread, under the lock of the
+    /// cache's (T6).
+    pub fn end_set_aside(&'static self) {
+        let heap = self.heap();
+        heap.with(|lists| {
+            if self.fate() != Fate::Alive || !core::ptr::eq(heap, self.heap()) {
+                return;
+            }
+            self.end_kept(heap, lists);
+            for class in self.used_classes() {
+                let queue = self.queue(class);
+                for list in [&queue.waiting, &queue.available] {
+                    let mut next = list.first();
+                    while let Some(span) = next {
+                        next = span.next.get();
+                        self.end_if_unused(heap, lists, span);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Ends a span on a list if it has no block in use. Under the lock of its heap, and of
+    /// the cache's thread.
+    pub fn end_if_unused(&self, heap: &Heap, lists: &Lists, span: &'static Span) {
+        if span.outstanding() == 0 {
+            let list = match span.state() {
+                State::Waiting => &self.queue(span.class()).waiting,
+                State::Available => &self.queue(span.class()).available,
+                _ => return,
+            };
+            list.remove(span);
+            if !heap.end_span(lists, span) {
+                list.push_back(span);
+            }
+        }
+    }
+
     /// Ends an empty span that is in no queue any more. Returns false where a
     /// block of it is in use after all.
     pub fn end_span(&self, span: &'static Span) -> bool {

@@ -432,6 +432,9 @@ impl Heap {
         let span = run.header();
         let size = super::size_class::size_of(class);
         let tagged = self.is_tagged();
+        if tagged {
+            run.chunk.set_tagged();
+        }
         span.begin(
             class as u8,
             State::Current,

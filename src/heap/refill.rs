@@ -73,6 +73,7 @@ impl Cache {
     #[cold]
     #[inline(never)]
     pub fn allocate_slow(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
+        let _held = super::thread::hold();
         if let Some(block) = self.reuse_current(Place::of_class(class)) {
             return Ok(block);
         }
@@ -93,6 +94,7 @@ impl Cache {
         if let Some(block) = self.pop(place).or_else(|| self.reuse_current(place)) {
             return Ok(block);
         }
+        let _held = super::thread::hold();
         self.lose_bin(class);
         let done = self.refill(class);
         if done.is_err() {

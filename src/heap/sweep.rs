@@ -83,8 +83,11 @@ pub fn sweep() {
     }
     LEFT_WAITING.store(numbers::waiting(), Relaxed);
     if let Some(thread) = thread::known() {
+        let _held = thread.hold();
         thread.common_if_any().inspect(|common| common.collect());
     }
+    // What was freed in spans of threads that sleep.
+    thread::end_empty_spans_of_others(|cache| core::ptr::eq(cache.heap(), &COMMON));
 }
 
 /// Frees the dead blocks of a common span. Under the common heap's lock, so that the

@@ -18,6 +18,10 @@
 //!   owners, by number; what is in `recent` is in the table, at its place.
 //! - T3 while the thread has pins, P1 and P2 hold (see `pins.rs`).
 //! - T4 what an owner's cache or desk says of its line is so: the line is open.
+//! - T6 caches, queues, lists of spans and what is kept idle are changed while the thread's
+//!   lock is held: by the thread itself in its slow paths, or by another that ends spans
+//!   without a block in use. Bins, current spans and lines are the thread's alone, and so
+//!   is any span with a block in use; so the fast paths need no lock.
 //! - T5 the current cache is where the current scope's owner is seated, or the empty one,
 //!   or, where that owner has ended, what it was until the thread tends.
 
@@ -42,6 +46,7 @@ use super::{exit, fork};
 use crate::engine::{HOST_KEY, Kind, Pass};
 use crate::error::Error;
 use crate::key::ExpertKey;
+use crate::lock::{Guard, Lock};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
 
 type Table = HashMap<usize, &'static Cache, IdHasher, TableAllocator>;
@@ -58,8 +63,14 @@ const GUESTS: usize = 3;
 /// A thread looks for lines of owners that have ended once so many have.
 const ENDED_PER_LOOK: usize = 64;
 
-/// A thread's record. The `Cell`s belong to the thread.
+/// A thread's record. The `Cell`s belong to the thread, or, where T6 says so, to the
+/// holder of its lock.
 pub struct Thread {
+    lock: Lock<()>,
+    /// How often the thread itself holds the lock now.
+    holds: Cell<u32>,
+    /// The thread's token; 0 while the record is unused or its thread is lost.
+    token: AtomicUsize,
     caches: Cell<Option<&'static Cache>>,
     host: Cell<Option<&'static Cache>>,
     common: Cell<Option<&'static Cache>>,
@@ -118,6 +129,25 @@ pub fn known() -> Option<&'static Thread> {
     LOCAL.with(|local| local.thread.get())
 }
 
+/// The lock of this thread (T6), until it is dropped. Held once for all that the thread
+/// does in between.
+pub struct Held {
+    thread: &'static Thread,
+    lock: Option<Guard<'static, ()>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.thread.holds.set(self.thread.holds.get() - 1);
+        drop(self.lock.take());
+    }
+}
+
+/// Takes the lock of this thread, if it is known, and does not hold it already.
+pub fn hold() -> Option<Held> {
+    known().map(Thread::hold)
+}
+
 /// Whether `cache` is one of this thread's.
 pub fn owns(cache: &Cache) -> bool {
     let mine = known();
@@ -170,6 +200,7 @@ fn attach(
         CACHES.give(cache);
         return Err(Error::InvalidKey);
     }
+    let _held = thread.hold();
     thread.add(cache);
     Ok(cache)
 }
@@ -198,6 +229,7 @@ pub fn this() -> Option<&'static Thread> {
         // Release: the record (the Acquire in `made`).
         MADE.store(ptr::from_ref(thread).cast_mut(), Ordering::Release);
     })?;
+    thread.token.store(token(), Relaxed);
     thread.life.set(LIVES.fetch_add(1, Relaxed) + 1);
     thread.seen_ended.set(numbers::ended());
     LOCAL.with(|local| local.thread.set(Some(thread)));
@@ -228,6 +260,7 @@ pub fn notify(cache: &'static Cache) {
 /// Drops a cache of this thread whose heap was reclaimed.
 pub fn drop_dead(cache: &'static Cache) {
     if let Some(thread) = known() {
+        let _held = thread.hold();
         paths::entered(Path::CacheDropped);
         thread.drop_cache(cache);
     }
@@ -249,6 +282,7 @@ pub fn tend() {
     if let Some(thread) = known() {
         // Relaxed: a hint; `open_inbox` orders.
         if !thread.inbox.load(Relaxed).is_null() {
+            let _held = thread.hold();
             thread.open_inbox();
         }
         let ended = numbers::ended().wrapping_sub(thread.seen_ended.get());
@@ -261,6 +295,7 @@ pub fn tend() {
 /// Hands over all that this thread has, and forgets the thread.
 pub fn end() {
     let Some(thread) = known() else { return };
+    let held = thread.hold();
     thread.scopes.clear();
     set_current(&EMPTY);
     set_found(&EMPTY);
@@ -285,6 +320,8 @@ pub fn end() {
     }
     thread.ledger.open_lines().for_each(|(number, line)| thread.close(number, line));
     LOCAL.with(|local| local.thread.set(None));
+    thread.token.store(0, Relaxed);
+    drop(held);
     POOL.give(thread);
 }
 
@@ -359,6 +396,32 @@ impl Thread {
             self.common.set(attach(self, &COMMON, HOST_KEY).ok());
         }
         self.common.get()
+    }
+
+    /// Takes the thread's lock, by the thread itself.
+    pub fn hold(&'static self) -> Held {
+        let is_first = self.holds.get() == 0;
+        let lock = is_first.then(|| self.lock.lock());
+        self.holds.set(self.holds.get() + 1);
+        Held { thread: self, lock }
+    }
+
+    /// Runs `f` while the thread, another one, is in none of its slow paths. Does nothing
+    /// where it has ended or is lost; or where it is busy, and the caller in a slow path
+    /// of its own: two that waited for each other there would wait for ever.
+    pub fn visit<T>(&'static self, f: impl FnOnce(&'static Self) -> T) -> Option<T> {
+        if self.token() == 0 || known().is_some_and(|mine| ptr::eq(mine, self)) {
+            return None;
+        }
+        let may_wait = known().is_none_or(|mine| mine.holds.get() == 0);
+        let held = if may_wait { Some(self.lock.lock()) } else { self.lock.try_lock() };
+        let _held = held?;
+        (self.token() != 0).then(|| f(self))
+    }
+
+    /// The thread's token; 0 where it has ended or is lost.
+    pub fn token(&self) -> usize {
+        self.token.load(Relaxed)
     }
 
     /// The thread's common cache, if it has one.
@@ -678,6 +741,9 @@ pub fn for_each<E>(f: impl FnMut(&'static Thread) -> Result<(), E>) -> Result<()
 impl Pooled for Thread {
     fn new() -> Self {
         Self {
+            lock: Lock::new(()),
+            holds: Cell::new(0),
+            token: AtomicUsize::new(0),
             caches: Cell::new(None),
             host: Cell::new(None),
             common: Cell::new(None),
@@ -712,8 +778,28 @@ pub fn caches() -> impl Iterator<Item = &'static Cache> {
     known().into_iter().flat_map(Thread::caches)
 }
 
+/// Ends what is empty in the caches of all other threads, as far as the threads
+/// themselves are not needed for it: what their bins are filled from stays. `f` says in
+/// which caches.
+pub fn end_empty_spans_of_others(f: impl Fn(&Cache) -> bool) {
+    for thread in made() {
+        thread.visit(|thread| {
+            thread.caches().filter(|cache| f(cache)).for_each(Cache::end_set_aside);
+        });
+    }
+}
+
+/// The threads that a child of `fork` does not have are lost: nobody waits for them.
+#[cfg(unix)]
+pub fn lose_others() {
+    let mine = known();
+    let others = made().filter(|thread| !mine.is_some_and(|mine| ptr::eq(mine, *thread)));
+    others.for_each(|thread| thread.token.store(0, Relaxed));
+}
+
 /// Gives back what is empty in this thread's caches.
 pub fn end_empty_spans() {
+    let _held = hold();
     tend();
     if let Some(thread) = known() {
         thread.close_ended();
