@@ -177,6 +177,10 @@ fn second_heap(folder: &Path, file: &str) -> Result<String, String> {
 fn many(folder: &Path) -> Result<String, String> {
     const PLUGINS: usize = 64;
     let copies = folder.join("copies");
+    // New files: what is loaded is not to be written to.
+    if copies.exists() {
+        fs::remove_dir_all(&copies).map_err(|e| e.to_string())?;
+    }
     fs::create_dir_all(&copies).map_err(|e| e.to_string())?;
     let mut plugins = Vec::new();
     for number in 0..PLUGINS {
@@ -189,7 +193,7 @@ fn many(folder: &Path) -> Result<String, String> {
     let runners: Vec<_> = plugins.iter().map(Plugin::runner).collect();
     let (ran, goes) = (Barrier::new(5), Barrier::new(5));
     let lingering = thread::scope(|threads| {
-        for _ in 0..4 {
+        let call_all = || {
             threads.spawn(|| {
                 for (number, runner) in runners.iter().enumerate() {
                     let expert = ALLOC.expert("many").register().expect("a slot is left");
@@ -199,8 +203,9 @@ fn many(folder: &Path) -> Result<String, String> {
                 }
                 ran.wait();
                 goes.wait();
-            });
-        }
+            })
+        };
+        let callers = [(); 4].map(|()| call_all());
         ran.wait();
         let mut lingering = Vec::new();
         let mut place = 7;
@@ -209,8 +214,12 @@ fn many(folder: &Path) -> Result<String, String> {
             lingering.extend(plugins.swap_remove(place).unload().try_end().err());
         }
         goes.wait();
-        lingering
-    });
+        // The end of the scope does not wait for what threads drop at their end.
+        for caller in callers {
+            caller.join().map_err(|_| "a thread panicked")?;
+        }
+        Ok::<_, String>(lingering)
+    })?;
     let stayed = lingering.len();
     for closed in lingering {
         closed.end()?;
