@@ -113,8 +113,8 @@ mod system {
     pub fn wake_one(_: &AtomicU32) {}
 }
 
-/// A waiter that nobody wakes: it yields at first, and then sleeps, each time twice
-/// as long as before.
+/// A waiter that nobody wakes: it only looks at first, then yields, and then sleeps,
+/// each time twice as long as before.
 #[cfg(not(loom))]
 pub struct Backoff {
     rounds: u32,
@@ -122,7 +122,9 @@ pub struct Backoff {
 
 #[cfg(not(loom))]
 impl Backoff {
-    /// The rounds in which a waiter only yields.
+    /// The rounds in which a waiter only looks.
+    const SPINS: u32 = 64;
+    /// The rounds after them in which it only yields.
     const YIELDS: u32 = 64;
     /// The longest sleep is 2^10 microseconds.
     const LONGEST: u32 = 10;
@@ -132,13 +134,18 @@ impl Backoff {
         Self { rounds: 0 }
     }
 
+    /// How often it has waited.
+    pub fn rounds(&self) -> u32 {
+        self.rounds
+    }
+
     /// Lets others run for a while.
     pub fn pause(&mut self) {
-        let sleeps = self.rounds.checked_sub(Self::YIELDS);
-        match sleeps {
+        match self.rounds.checked_sub(Self::SPINS + Self::YIELDS) {
+            None if self.rounds < Self::SPINS => core::hint::spin_loop(),
             None => std::thread::yield_now(),
-            Some(before) => {
-                let micros = 1 << before.min(Self::LONGEST);
+            Some(sleeps) => {
+                let micros = 1 << sleeps.min(Self::LONGEST);
                 std::thread::sleep(core::time::Duration::from_micros(micros));
             }
         }

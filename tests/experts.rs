@@ -302,7 +302,9 @@ fn reclaim_all_takes_ambient_blocks_too() {
     let expert = expert("all");
     {
         let _scope = expert.enter();
-        (0..100).for_each(|size| std::mem::forget(vec![0_u8; size * 100 + 1]));
+        // So that the compiler does not do without the blocks.
+        let forget = |block: Vec<u8>| std::mem::forget(std::hint::black_box(block));
+        (0..100).for_each(|size| forget(vec![0_u8; size * 100 + 1]));
     }
     // SAFETY: S1: nothing refers to the forgotten vectors, and no scope is left.
     let reclaimed = unsafe { expert.reclaim_all() };

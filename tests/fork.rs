@@ -217,7 +217,7 @@ mod unix {
     }
 
     /// Page faults of this process so far.
-    fn faults() -> i64 {
+    fn faults() -> libc::c_long {
         // SAFETY: zero is a value of every field.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
         // SAFETY: `usage` is ours.
@@ -226,7 +226,7 @@ mod unix {
     }
 
     /// Page faults of parent and child between a call of `fork` and its returns.
-    fn faults_of_a_fork() -> (i64, i64) {
+    fn faults_of_a_fork() -> (libc::c_long, libc::c_long) {
         let before = faults();
         // SAFETY: the child leaves at once.
         match unsafe { libc::fork() } {
@@ -251,8 +251,8 @@ mod unix {
         const EXPERTS: usize = 3000;
         /// More than the locks and the handlers' stacks lie in; far fewer than the
         /// pages of so many records.
-        const MOST: i64 = 100;
-        let within = |(parent, child): (i64, i64), when: &str| {
+        const MOST: libc::c_long = 100;
+        let within = |(parent, child): (libc::c_long, libc::c_long), when: &str| {
             assert!(parent <= MOST && child <= MOST, "{when}: {parent} and {child} faults");
         };
         within(faults_of_a_fork(), "before");

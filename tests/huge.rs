@@ -364,55 +364,6 @@ fn what_no_machine_has_is_refused() {
     }
 }
 
-/// What asks for no more than it has is never refused, however its block is found.
-fn a_shrink_that_lowers_the_alignment_needs_no_quota() {
-    use allocator_api2::alloc::Allocator;
-    let aligned = |size, align| Layout::from_size_align(size, align).unwrap();
-    let cases = [
-        (HUGE, 1 << 20, HUGE, 1),
-        (HUGE, 128 << 10, HUGE - 5000, 16),
-        (HUGE, 2 * CHUNK, HUGE / 2 + CHUNK / 2, 64 << 10),
-        (HUGE, 1 << 20, 70_000, 8),
-        (HUGE, CHUNK, 100, 8),
-        (100 << 10, CHUNK, 100 << 10, 4096),
-    ];
-    for (size, align, wanted, lowered) in cases {
-        let expert = ALLOC.expert("full").quota(size).register().unwrap();
-        let handle = expert.allocator();
-        let (old, new) = (aligned(size, align), aligned(wanted, lowered));
-        let block = handle.allocate(old).unwrap().cast::<u8>();
-        // SAFETY: the block has so many bytes.
-        unsafe { block.write_bytes(7, size) };
-        // SAFETY: the live block of that layout; the new one is no longer.
-        let shrunk = unsafe { handle.shrink(block, old, new) }.unwrap().cast::<u8>();
-        assert_eq!(shrunk.addr().get() % lowered, 0);
-        // SAFETY: a live block of so many bytes.
-        let bytes = unsafe { std::slice::from_raw_parts(shrunk.as_ptr(), wanted) };
-        assert!(bytes.iter().all(|&byte| byte == 7), "{size} at {align}");
-        assert_eq!(expert.stats().refusals, 0);
-        assert!(expert.stats().charged_bytes < wanted + 8192);
-        let key = expert.key();
-        assert_eq!(ALLOC.owner_of(shrunk.as_ptr().wrapping_add(wanted - 1)), Some(key));
-        check();
-        // What has moved grows, and is freed, as all blocks are.
-        let more = aligned(wanted + 4096, lowered);
-        let grown = more.size().next_multiple_of(4096) <= size;
-        // SAFETY: the live block of that layout.
-        let block = match unsafe { handle.grow_zeroed(shrunk, new, more) } {
-            Ok(block) => (block.cast::<u8>(), more),
-            Err(_) => (shrunk, new),
-        };
-        assert_eq!(block.1 == more, grown, "{size} at {align}");
-        let tail = block.0.as_ptr().wrapping_add(wanted);
-        assert!(!grown || is_zero(tail, 4096), "{size} at {align}");
-        // SAFETY: the live block of that layout.
-        unsafe { handle.deallocate(block.0, block.1) };
-        assert_eq!(expert.stats().live_blocks, 0);
-        drop(expert);
-        check();
-    }
-}
-
 fn main() {
     common::run_alone(&[
         #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
@@ -421,10 +372,6 @@ fn main() {
         (
             "what_was_used_before_reads_as_zero_where_asked",
             what_was_used_before_reads_as_zero_where_asked,
-        ),
-        (
-            "a_shrink_that_lowers_the_alignment_needs_no_quota",
-            a_shrink_that_lowers_the_alignment_needs_no_quota,
         ),
         ("an_expert_is_charged_for_its_blocks_only", an_expert_is_charged_for_its_blocks_only),
         (

@@ -5,12 +5,21 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use allocator_api2::alloc::{Allocator, Layout};
 use expert_alloc::Error;
 use expert_alloc::testing::{self, Call, Checked, Path, count};
 
 use common::ALLOC;
 
 const MIB: usize = 1 << 20;
+/// How long a chunk is where the system has enough.
+const CHUNK: usize = if usize::BITS == 64 { 32 * MIB } else { 4 * MIB };
+/// The most bytes of a block that shares a chunk are half of one: these have room.
+const LARGE: usize = CHUNK / 4;
+/// More than share a chunk.
+const HUGE: usize = 40 * MIB;
+/// The unit in which physical memory is given back.
+const SLICE: usize = 64 << 10;
 
 /// Walks the heap. No other thread is in it.
 fn walk() -> Checked {
@@ -31,8 +40,8 @@ fn mapped_after_purge() -> usize {
 
 fn mappings_that_stay_are_kept_purged_and_go_later() {
     let before = mapped_after_purge();
-    let blocks: Vec<_> = (0..6).map(|_| touched(40 * MIB)).collect();
-    let small: Vec<_> = (0..8).map(|_| touched(8 * MIB)).collect();
+    let blocks: Vec<_> = (0..6).map(|_| touched(HUGE)).collect();
+    let small: Vec<_> = (0..8).map(|_| touched(LARGE)).collect();
     let (chunks, refused) = (walk().chunks, testing::failed(Call::Unmap));
     testing::fail_calls_after(Call::Unmap, 0);
     drop((blocks, small));
@@ -40,13 +49,13 @@ fn mappings_that_stay_are_kept_purged_and_go_later() {
     assert!(testing::failed(Call::Unmap) > refused);
     let seen = walk();
     assert_eq!(seen.chunks + seen.kept_chunks, chunks, "every mapping is still known");
-    assert!(stays > before + 240 * MIB, "and counted: {stays}");
+    assert!(stays > before + 6 * HUGE, "and counted: {stays}");
     #[cfg(target_os = "linux")]
     assert!(linux::resident() < 60 * MIB, "but not resident: {}", linux::resident());
     // What could not go is used again.
     let mapped = testing::mapped_bytes();
-    drop(touched(40 * MIB));
-    drop(touched(8 * MIB));
+    drop(touched(HUGE));
+    drop(touched(LARGE));
     assert_eq!(testing::mapped_bytes(), mapped);
     testing::heal();
     assert_eq!(mapped_after_purge(), before);
@@ -56,7 +65,7 @@ fn mappings_that_stay_are_kept_purged_and_go_later() {
 fn a_purge_that_fails_is_tried_again() {
     ALLOC.purge();
     // Something stays in the chunk, so that it is not unmapped.
-    let (stays, goes) = (touched(MIB), touched(8 * MIB));
+    let (stays, goes) = (touched(2 * SLICE), touched(LARGE));
     testing::fail_calls_after(Call::Purge, 0);
     drop(goes);
     let purged = ALLOC.memory().purged_slices;
@@ -65,12 +74,12 @@ fn a_purge_that_fails_is_tried_again() {
     // SAFETY: S1: no other thread is in the heap.
     unsafe { testing::check_zero() }.unwrap();
     // What was not purged does not read as zero by itself.
-    let zeroed = vec![0u8; 8 * MIB];
+    let zeroed = vec![0u8; LARGE];
     assert!(zeroed.iter().all(|&byte| byte == 0));
     drop(zeroed);
     testing::heal();
     ALLOC.purge();
-    assert!(ALLOC.memory().purged_slices >= purged + 128);
+    assert!(ALLOC.memory().purged_slices >= purged + LARGE / SLICE);
     // SAFETY: as above.
     unsafe { testing::check_zero() }.unwrap();
     drop(stays);
@@ -80,9 +89,9 @@ fn a_purge_that_fails_is_tried_again() {
 /// being read.
 fn time_passes_though_no_purge_succeeds() {
     ALLOC.purge();
-    let stays = touched(MIB);
+    let stays = touched(2 * SLICE);
     testing::fail_calls_after(Call::Purge, 0);
-    drop((0..4).map(|_| touched(12 * MIB)).collect::<Vec<_>>());
+    drop((0..4).map(|_| touched(LARGE)).collect::<Vec<_>>());
     let failed = || testing::failed(Call::Purge);
     let (began, before) = (Instant::now(), failed());
     while failed() < before + 10 {
@@ -100,13 +109,13 @@ fn time_passes_though_no_purge_succeeds() {
 
 fn where_a_chunk_cannot_be_had_a_shorter_one_is() {
     ALLOC.purge();
-    for limit in [16 * MIB, 3 * MIB, MIB] {
+    for limit in [CHUNK / 2, 3 * MIB / 2, MIB] {
         let before = walk();
         testing::fail_beyond(limit);
         let refused = testing::failed(Call::Map);
         // More than a chunk of the usual length has room for.
         let blocks: Vec<_> = (0..300).map(|number| touched(60_000 - number)).collect();
-        let large: Vec<_> = (0..160).map(|_| touched(MIB / 2)).collect();
+        let large: Vec<_> = (0..160).map(|_| touched(CHUNK / 64)).collect();
         assert!(testing::failed(Call::Map) > refused, "the limit was met");
         let during = walk();
         assert!(during.chunks >= before.chunks + 2, "{limit}: {during:?}");
@@ -124,18 +133,67 @@ fn where_a_chunk_cannot_be_had_a_shorter_one_is() {
 /// A short chunk is as long as the block needs that it is mapped for.
 fn a_short_chunk_fits_an_aligned_block() {
     ALLOC.purge();
-    testing::fail_beyond(8 * MIB);
+    testing::fail_beyond(CHUNK / 4);
     let expert = ALLOC.expert("aligned").register().unwrap();
     let handle = expert.allocator();
-    use allocator_api2::alloc::{Allocator, Layout};
-    let layout = Layout::from_size_align(5 * MIB, 2 * MIB).unwrap();
+    let layout = Layout::from_size_align(CHUNK / 8 + MIB / 4, CHUNK / 16).unwrap();
     let block = handle.allocate(layout).unwrap().cast::<u8>();
-    assert_eq!(block.addr().get() % (2 * MIB), 0);
+    assert_eq!(block.addr().get() % (CHUNK / 16), 0);
     walk();
     // SAFETY: the block just allocated.
     unsafe { handle.deallocate(block, layout) };
     testing::heal();
     drop(expert);
+}
+
+/// What asks for no more than it has is never refused, however its block is found.
+fn a_shrink_that_lowers_the_alignment_needs_no_quota() {
+    let aligned = |size, align| Layout::from_size_align(size, align).unwrap();
+    let cases = [
+        (HUGE, 1 << 20, HUGE, 1),
+        (HUGE, 128 << 10, HUGE - 5000, 16),
+        (HUGE, 2 * CHUNK, HUGE / 2 + CHUNK / 2, 64 << 10),
+        (HUGE, 1 << 20, 70_000, 8),
+        (HUGE, CHUNK, 100, 8),
+        (100 << 10, CHUNK, 100 << 10, 4096),
+    ];
+    for (size, align, wanted, lowered) in cases {
+        let expert = ALLOC.expert("full").quota(size).register().unwrap();
+        let handle = expert.allocator();
+        let (old, new) = (aligned(size, align), aligned(wanted, lowered));
+        let block = handle.allocate(old).unwrap().cast::<u8>();
+        // SAFETY: the block has so many bytes.
+        unsafe { block.write_bytes(7, size) };
+        // SAFETY: the live block of that layout; the new one is no longer.
+        let shrunk = unsafe { handle.shrink(block, old, new) }.unwrap().cast::<u8>();
+        assert_eq!(shrunk.addr().get() % lowered, 0);
+        // SAFETY: a live block of so many bytes.
+        let bytes = unsafe { std::slice::from_raw_parts(shrunk.as_ptr(), wanted) };
+        assert!(bytes.iter().all(|&byte| byte == 7), "{size} at {align}");
+        assert_eq!(expert.stats().refusals, 0);
+        assert!(expert.stats().charged_bytes < wanted + 8192);
+        let key = expert.key();
+        assert_eq!(ALLOC.owner_of(shrunk.as_ptr().wrapping_add(wanted - 1)), Some(key));
+        walk();
+        // What has moved grows, and is freed, as all blocks are.
+        let more = aligned(wanted + 4096, lowered);
+        let grown = more.size().next_multiple_of(4096) <= size;
+        // SAFETY: the live block of that layout.
+        let block = match unsafe { handle.grow_zeroed(shrunk, new, more) } {
+            Ok(block) => (block.cast::<u8>(), more),
+            Err(_) => (shrunk, new),
+        };
+        assert_eq!(block.1 == more, grown, "{size} at {align}");
+        let tail = block.0.as_ptr().wrapping_add(wanted);
+        // SAFETY: the block has grown by so many bytes.
+        let is_zero = || unsafe { std::slice::from_raw_parts(tail, 4096) } == [0; 4096];
+        assert!(!grown || is_zero(), "{size} at {align}");
+        // SAFETY: the live block of that layout.
+        unsafe { handle.deallocate(block.0, block.1) };
+        assert_eq!(expert.stats().live_blocks, 0);
+        drop(expert);
+        walk();
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -227,6 +285,10 @@ mod linux {
         assert_eq!(ALLOC.system_limit(), limit << 10);
         let expert = ALLOC.expert("half").quota_percent(50).register().unwrap();
         assert_eq!(expert.stats().quota, (limit << 10) / 100 * 50);
+        if limit >= 60_000 {
+            // Huge blocks take no more addresses than they need.
+            drop([touched(20 * MIB), touched(20 * MIB)]);
+        }
         println!("hello {sum}");
     }
 
@@ -336,6 +398,10 @@ fn main() {
             where_a_chunk_cannot_be_had_a_shorter_one_is,
         ),
         ("a_short_chunk_fits_an_aligned_block", a_short_chunk_fits_an_aligned_block),
+        (
+            "a_shrink_that_lowers_the_alignment_needs_no_quota",
+            a_shrink_that_lowers_the_alignment_needs_no_quota,
+        ),
     ]);
     #[cfg(target_os = "linux")]
     if !common::emulated() {

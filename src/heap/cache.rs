@@ -100,6 +100,16 @@ pub enum Fate {
     Adopted = 2,
 }
 
+/// An owner, as seated in a thread.
+#[derive(Clone, Copy)]
+pub struct Seat {
+    /// The thread's line for the owner.
+    pub line: &'static Line,
+    /// The thread's common cache, for the classes that the owner's own does not serve.
+    pub common: &'static Cache,
+    pub number: Number,
+}
+
 /// The cache of one thread for one heap. See the module.
 #[repr(C)]
 pub struct Cache {
@@ -120,11 +130,7 @@ pub struct Cache {
     /// The key that a handle knows it by: of bound blocks' owner, else 0.
     id: Cell<usize>,
     /// Whose blocks are allocated here; `None` where they are the host's.
-    number: Cell<Option<Number>>,
-    /// The thread's line for that number.
-    line: Cell<Option<&'static Line>>,
-    /// The thread's common cache, for the classes that this one does not serve.
-    common: Cell<Option<&'static Cache>>,
+    seat: Cell<Option<Seat>>,
     /// The classes that are served from spans of this cache, a bit each.
     served: Cell<u64>,
     /// By how much each class has grown, in units of [`GROWTH_UNIT`].
@@ -166,9 +172,7 @@ impl Cache {
             tight: Cell::new(0),
             is_freed_into: AtomicBool::new(false),
             id: Cell::new(0),
-            number: Cell::new(None),
-            line: Cell::new(None),
-            common: Cell::new(None),
+            seat: Cell::new(None),
             served: Cell::new(ALL_CLASSES),
             growth: [const { Cell::new(0) }; CLASSES],
             thread: AtomicPtr::new(ptr::null_mut()),
@@ -197,9 +201,7 @@ impl Cache {
     /// Empties the record, its spans taken over by somebody.
     pub fn close(&self) {
         self.id.set(0);
-        self.number.set(None);
-        self.line.set(None);
-        self.common.set(None);
+        self.seat.set(None);
         self.growth.iter().for_each(|units| units.set(0));
         // Spans of large blocks may still name this record. Clear `thread`, so that
         // `owns()` is false even for the previous owner.
@@ -227,30 +229,26 @@ impl Cache {
         self.id.get()
     }
 
-    /// Whose blocks are allocated here; `None` where they are the host's.
+    /// The owner that is seated here; `None` where the blocks are the host's.
     #[inline(always)]
+    pub fn seat(&self) -> Option<Seat> {
+        self.seat.get()
+    }
+
+    /// Whose blocks are allocated here; `None` where they are the host's.
     pub fn number(&self) -> Option<Number> {
-        self.number.get()
+        self.seat.get().map(|seat| seat.number)
     }
 
     /// The thread's line for [`number`](Self::number).
-    #[inline(always)]
     pub fn line(&self) -> Option<&'static Line> {
-        self.line.get()
-    }
-
-    /// The thread's common cache, where this one does not serve all classes.
-    #[inline(always)]
-    pub fn common(&self) -> Option<&'static Self> {
-        self.common.get()
+        self.seat.get().map(|seat| seat.line)
     }
 
     /// Makes this the cache, or the desk, of an owner: no class is served from spans of
     /// its own so far. `id` is its key, for bound blocks, or 0.
     pub fn serve(&self, number: Number, line: &'static Line, common: &'static Self, id: usize) {
-        self.number.set(Some(number));
-        self.line.set(Some(line));
-        self.common.set(Some(common));
+        self.seat.set(Some(Seat { line, common, number }));
         self.served.set(0);
         self.id.set(id);
     }
@@ -258,8 +256,7 @@ impl Cache {
     /// Makes this the desk of nobody.
     pub fn serve_nobody(&self) {
         self.id.set(0);
-        self.number.set(None);
-        self.line.set(None);
+        self.seat.set(None);
     }
 
     /// Whether blocks of `class` come from spans of this cache.
@@ -276,7 +273,7 @@ impl Cache {
 
     /// Whether all classes are served, of an owner.
     pub fn is_busy(&self) -> bool {
-        self.served.get() == ALL_CLASSES && self.number.get().is_some()
+        self.served.get() == ALL_CLASSES && self.seat.get().is_some()
     }
 
     /// Notes that the owner was charged `bytes` more for `class`; whether that class has

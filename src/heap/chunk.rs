@@ -9,8 +9,8 @@
 //!   The other free slices read as zero.
 //! - C3 `aged` is a part of `dirty`: those that were so at the last tick.
 //! - C4 a slice is in `starts` iff a span begins there.
-//! - C5 `bytes` is at most `reserved`, and less only of a huge chunk. A huge chunk has
-//!   more than [`CHUNK`]; the others have that, or less where the system had no more.
+//! - C5 `bytes` is at most `reserved`, and less only of a huge chunk. The others have
+//!   [`CHUNK`](super::geometry::CHUNK), or less where the system had no more.
 //! - C6 no slice beyond the mapping is in `free`.
 
 use core::cell::Cell;
@@ -18,7 +18,7 @@ use core::ptr::NonNull;
 
 use super::address;
 use super::bitmap::SliceSet;
-use super::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, SLICE, SLICES, TABLE};
+use super::geometry::{BLOCK_SLICES, FIRST_SLICE, SLICE, SLICES, TABLE};
 use super::span::Span;
 use super::tables::{Linked, Pooled};
 use crate::source;
@@ -31,6 +31,8 @@ pub struct Chunk {
     /// The mapping; 0 bytes when the record is unused.
     base: AtomicUsize,
     bytes: AtomicUsize,
+    /// Whether it has one block only, in a mapping of its own.
+    is_huge: AtomicBool,
     /// The bytes of addresses that the mapping may grow to, and ends with.
     reserved: Cell<usize>,
     pub free: Cell<SliceSet>,
@@ -58,6 +60,7 @@ impl Pooled for Chunk {
         Self {
             base: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
+            is_huge: AtomicBool::new(false),
             reserved: Cell::new(0),
             free: Cell::new(SliceSet::EMPTY),
             dirty: Cell::new(SliceSet::EMPTY),
@@ -80,15 +83,16 @@ impl Linked for Chunk {
 }
 
 impl Chunk {
-    /// Takes over a fresh mapping, all its slices for blocks free, which may
-    /// grow to `reserved` bytes.
-    pub fn open(&self, mapping: NonNull<u8>, bytes: usize, reserved: usize) {
+    /// Takes over a fresh mapping, which may grow to `reserved` bytes, for one huge block;
+    /// or for many, all its slices for blocks free.
+    pub fn open(&self, mapping: NonNull<u8>, bytes: usize, reserved: usize, is_huge: bool) {
         // The only place where a chunk's provenance is exposed (see `address`).
         self.base.store(mapping.as_ptr().expose_provenance(), Relaxed);
         self.bytes.store(bytes, Relaxed);
+        self.is_huge.store(is_huge, Relaxed);
         self.reserved.set(reserved);
         let mut free = SliceSet::EMPTY;
-        if bytes <= CHUNK {
+        if !is_huge {
             free.insert(FIRST_SLICE, self.end_slice() - FIRST_SLICE);
         }
         self.free.set(free);
@@ -116,7 +120,7 @@ impl Chunk {
 
     /// Sets the length of the mapping of a huge block.
     pub fn set_bytes(&self, bytes: usize) {
-        debug_assert!(bytes > CHUNK && bytes <= self.reserved());
+        debug_assert!(self.is_huge() && bytes <= self.reserved());
         self.bytes.store(bytes, Relaxed);
     }
 
@@ -127,7 +131,7 @@ impl Chunk {
 
     /// Whether it has one block only, in a mapping of its own.
     pub fn is_huge(&self) -> bool {
-        self.bytes() > CHUNK
+        self.is_huge.load(Relaxed)
     }
 
     /// How many slices it has, those of headers and tag tables included. Not of a huge

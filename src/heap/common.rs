@@ -21,13 +21,13 @@
 
 use core::ptr::NonNull;
 
-use super::cache::Cache;
+use super::cache::{Cache, Seat};
 use super::free_block;
 use super::geometry::SLICE;
 use super::ledger::Line;
 use super::numbers::{self, Entry, Number, Standing};
 use super::paths::{self, Path};
-use super::size_class::{self, Place, SMALL_MAX};
+use super::size_class::{self, Place};
 use super::span::Span;
 use super::tags::{self, Tag, TagWord};
 use super::{blocks, pressure, sweep, thread};
@@ -47,8 +47,11 @@ const STEP: usize = 512;
 /// What an owner is charged at a time that has more than that already, in bytes.
 const LARGE_STEP: usize = 4096;
 
-/// Credit beyond this goes back to the account, in bytes; a quarter of it is kept.
+/// Credit beyond this goes back to the account, in bytes.
 const MOST_CREDIT: i32 = 8192;
+
+/// What is kept of credit that goes back, in bytes.
+const KEPT_CREDIT: i32 = 4096;
 
 /// How a request stands to the quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,21 +66,27 @@ pub enum Limit {
 #[inline(always)]
 fn tag_word(block: NonNull<u8>, class: usize) -> &'static TagWord {
     let address = block.addr().get();
-    if size_class::size_of(class) <= SMALL_MAX {
+    match tags::index_in_slice(class, address % SLICE) {
         // SAFETY: a carved block of a tagged span of one slice.
-        return unsafe { tags::word_of(address & !(SLICE - 1), address, class) };
+        Some(index) => unsafe { tags::word_at(address, index) },
+        None => tag_word_slow(block),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn tag_word_slow(block: NonNull<u8>) -> &'static TagWord {
     // SAFETY: a block of this heap, of a span that is in use.
-    (unsafe { blocks::span_of(block) }).tag_word(address)
+    (unsafe { blocks::span_of(block) }).tag_word(block.addr().get())
 }
 
 /// A block of the class at `place` for whoever is seated at `desk`, tagged, if one is at
 /// hand and paid for. The fast path of small owners.
 #[inline(always)]
 pub fn hand_out_at_once(desk: &'static Cache, place: Place) -> Option<NonNull<u8>> {
-    let (line, number, common) = (desk.line()?, desk.number()?, desk.common()?);
+    let Seat { line, common, number } = desk.seat()?;
     let class = place.class();
-    let bytes = size_class::size_of(class) as i32;
+    let bytes = tags::block_bytes(class) as i32;
     if line.credit() < bytes {
         return None;
     }
@@ -102,9 +111,7 @@ pub fn allocate(
     tag: bool,
     limit: Limit,
 ) -> Result<NonNull<u8>, Error> {
-    let none = Error::InvalidKey;
-    let (number, line) = (desk.number().ok_or(none)?, desk.line().ok_or(none)?);
-    let common = desk.common().ok_or(none)?;
+    let Seat { line, common, number } = desk.seat().ok_or(Error::InvalidKey)?;
     let bytes = size_class::size_of(class);
     if line.credit() < bytes as i32 {
         if let Some(own) = charge(number, line, class, limit)? {
@@ -118,6 +125,10 @@ pub fn allocate(
                 return blocks::allocate_at(own, class, limit);
             }
             sweep::sweep_if_worth_it();
+            if line.is_long() {
+                let entry = numbers::entry(number);
+                entry.lock(number, || fold(entry, line));
+            }
             common.allocate_slow(class)?
         }
     };
@@ -132,7 +143,7 @@ pub fn allocate(
 /// single block may have room. `None` where it has not, or the cache is not an owner's.
 #[cold]
 pub fn allocate_instead(cache: &'static Cache, class: usize) -> Option<NonNull<u8>> {
-    let (number, line, common) = (cache.number()?, cache.line()?, cache.common()?);
+    let Seat { line, common, number } = cache.seat()?;
     let bytes = size_class::size_of(class);
     charge_once(numbers::entry(number), number, line, bytes).ok()?;
     let place = Place::of_class(class);
@@ -198,7 +209,10 @@ fn charge(
 ) -> Result<Option<&'static Cache>, Error> {
     let entry = numbers::entry(number);
     let bytes = size_class::size_of(class);
+    // What tending closes is not this line.
+    line.hold();
     thread::tend();
+    line.let_go();
     let mut done = charge_once(entry, number, line, bytes);
     if done == Err(Error::QuotaExceeded) {
         paths::entered(Path::Pressure);
@@ -275,6 +289,7 @@ fn charge_beyond(entry: &Entry, number: Number, line: &Line, bytes: usize) -> Re
 pub fn settle(number: Number, line: &Line, kept: i32) {
     let entry = numbers::entry(number);
     entry.lock(number, || {
+        fold(entry, line);
         if line.credit() > kept {
             let back = line.credit() - kept;
             line.add_credit(-back);
@@ -287,14 +302,13 @@ pub fn settle(number: Number, line: &Line, kept: i32) {
 #[inline]
 pub fn settle_after_scope(number: Number, line: &Line) {
     if line.credit() > MOST_CREDIT {
-        settle(number, line, MOST_CREDIT / 4);
+        settle(number, line, KEPT_CREDIT);
     }
 }
 
 /// Keeps the counts of a line from running over. Under the entry's lock.
 fn fold(entry: &Entry, line: &Line) {
-    const MANY: u32 = 1 << 30;
-    if line.allocations() > MANY || line.frees() > MANY {
+    if line.is_long() {
         let counts = line.counts();
         entry.add(numbers::LineCounts { credit: 0, ..counts });
         line.reset_counts();
@@ -305,24 +319,35 @@ fn fold(entry: &Entry, line: &Line) {
 /// tag taken off.
 #[inline(always)]
 pub fn count_free(number: Number, class: usize) {
-    let bytes = size_class::size_of(class);
-    let line = thread::known().and_then(|thread| thread.ledger().opened(number));
-    match line {
-        Some(line) => {
-            line.count_free(bytes as i32);
-            if line.credit() > MOST_CREDIT {
-                settle(number, line, MOST_CREDIT / 4);
-            }
-        }
-        None => numbers::entry(number).count_free(number, bytes),
+    // Most blocks are freed where they were allocated: for their owner.
+    match thread::current().seat() {
+        Some(seat) if seat.number == number => count_free_in(seat.line, number, class),
+        _ => count_free_of_other(number, class),
+    }
+}
+
+#[inline(always)]
+fn count_free_in(line: &'static Line, number: Number, class: usize) {
+    line.count_free(tags::block_bytes(class) as i32);
+    if line.credit() > MOST_CREDIT {
+        settle(number, line, KEPT_CREDIT);
+    }
+}
+
+/// As [`count_free`], where the owner is not that of the current scope.
+#[inline(never)]
+fn count_free_of_other(number: Number, class: usize) {
+    match thread::known().and_then(|thread| thread.ledger().opened(number)) {
+        Some(line) => count_free_in(line, number, class),
+        None => numbers::entry(number).count_free(number, tags::block_bytes(class) as usize),
     }
 }
 
 /// Takes the tag of a block that its owner, or the host, frees in the thread that owns
 /// the span. `None` where the block is free already, or raw.
 #[inline(always)]
-pub fn take_own_tag(span: &Span, address: usize) -> Option<Number> {
-    let word = span.tag_word(address);
+pub fn take_own_tag(class: usize, block: NonNull<u8>) -> Option<Number> {
+    let word = tag_word(block, class);
     let number = word.load().number().filter(|number| number.kind() != Kind::Raw)?;
     word.store(Tag::NONE);
     Some(number)

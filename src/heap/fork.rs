@@ -30,6 +30,7 @@ mod system {
     /// one run next, in this thread, and may use the heap.
     extern "C" fn before() {
         sweep::lock_forever();
+        thread::hold_forever();
         stripes::lock_forever();
         numbers::lock_forever();
         thread::lock_forever();
@@ -53,6 +54,7 @@ mod system {
         unsafe { Heap::unlock_making() };
         // SAFETY: as above.
         unsafe { thread::unlock() };
+        thread::let_go();
         // SAFETY: as above.
         unsafe { sweep::unlock() };
     }

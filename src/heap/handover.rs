@@ -12,7 +12,7 @@ use super::numbers::{self, Number};
 use super::paths::{self, Path};
 use super::record::{self, HOST, Heap, Lists};
 use super::span::{Span, State};
-use super::{thread, usage};
+use super::{sweep, thread, usage};
 use crate::engine::Taken;
 use crate::sync::{Ordering, fence};
 
@@ -81,6 +81,8 @@ pub fn merge(cache: &'static Cache) {
             if span.outstanding() == 0 && cache.end_span(span) {
                 continue;
             }
+            // Not current any more, before its cache is another: see `Span::used`.
+            span.set_state(State::Waiting);
             span.set_cache(Some(host));
             host.enlist(span);
         }
@@ -108,8 +110,10 @@ pub unsafe fn reclaim_number(number: Number) -> Taken {
         let own = unsafe { reclaim(heap) };
         taken = Taken { blocks: taken.blocks + own.blocks, bytes: taken.bytes + own.bytes };
         heap.close();
+        entry.close_heap(number);
     }
     thread::forget(number);
+    sweep::sweep_if_worth_it();
     taken
 }
 
@@ -128,6 +132,7 @@ pub fn adopt_number(number: Number) -> Taken {
         let own = adopt(heap, &HOST);
         taken = Taken { blocks: taken.blocks + own.blocks, bytes: taken.bytes + own.bytes };
         heap.close();
+        entry.close_heap(number);
         thread::tend();
     }
     thread::forget(number);

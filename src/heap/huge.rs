@@ -20,6 +20,9 @@ use super::paths::{self, Path};
 use super::visit;
 use crate::source;
 
+/// The least that is mapped for a huge block, in bytes.
+const ROOMY: usize = CHUNK + SLICE;
+
 /// How many times as many addresses as bytes a chunk with room to grow has.
 const TIMES: usize = 16;
 
@@ -37,8 +40,8 @@ pub struct HugeRun {
 pub fn take(bytes: usize, align: usize, zeroed: bool, purpose: Purpose) -> Option<HugeRun> {
     let offset = align.max(SLICE);
     let mapped = bytes.checked_add(offset)?.checked_next_multiple_of(SLICE)?;
-    // A length of exactly one chunk would look like an ordinary one.
-    let mapped = if mapped <= CHUNK { CHUNK + SLICE } else { mapped };
+    // Room to grow, where it costs nothing.
+    let mapped = if source::address_limit() == usize::MAX { mapped.max(ROOMY) } else { mapped };
     let align = align.max(CHUNK);
     let has_room = purpose == Purpose::Growth && mapped > kept::MOST / 2;
     let room = if has_room { mapped.saturating_mul(TIMES - 1) } else { 0 };
@@ -48,7 +51,7 @@ pub fn take(bytes: usize, align: usize, zeroed: bool, purpose: Purpose) -> Optio
     arena.look_at_clock();
     let (chunk, is_fresh) = match arena.take_kept(lengths, align) {
         Some(chunk) => (chunk, false),
-        None => (arena.map_chunk(mapped, room, align)?, true),
+        None => (arena.map_chunk(mapped, room, align, true)?, true),
     };
     drop(arena);
     let start = chunk.base() + offset;

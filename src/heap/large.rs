@@ -153,7 +153,7 @@ fn begin(
     purpose: Purpose,
 ) -> Result<(), Error> {
     let span = run.header();
-    span.begin(0, state, bytes, start, run.slices as u32, run.fresh, false);
+    span.begin(0, state, bytes, start, run.slices as u32, run.fresh);
     span.set_heap(heap);
     heap.with(|lists| {
         if !heap.is_of(key) {

@@ -197,6 +197,11 @@ impl Line {
         LineCounts { allocations: self.allocations(), frees: self.frees(), credit }
     }
 
+    /// Whether a count is far on its way to 2^32, and the entry has to take over.
+    pub fn is_long(&self) -> bool {
+        (self.allocations() | self.frees()) >= 1 << 30
+    }
+
     /// Begins the counts anew, which somebody has taken over.
     pub fn reset_counts(&self) {
         self.frees.store(0, Relaxed);

@@ -64,23 +64,23 @@ unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
     // SAFETY: S2; the pointer has the chunk's provenance.
     span.local.set(unsafe { FreeBlock::new(memory, span.local.get()) }.into());
     let wait = span.wait.load(Relaxed).wrapping_sub(1);
-    // Release: what was in the block, and its words, to whoever counts the free blocks.
-    span.wait.store(wait, Release);
     if wait == 0 {
-        noticed(span);
+        return noticed(span);
     }
+    // Release: what was in the block, and its words, to whoever counts the free blocks.
+    // Where this was the last one, the span may be gone the moment after.
+    span.wait.store(wait, Release);
 }
 
-/// Enough local frees have come for the span to be looked at.
+/// Enough local frees have come for the span to be looked at; the last one is not counted
+/// yet.
 #[cold]
 #[inline(never)]
 pub fn noticed(span: &'static Span) {
+    // Before the block counts as free: from then on another thread may end the span (T6).
     let _held = thread::hold();
-    // Another thread may have ended the span before the lock was had: its last block is
-    // free, and this thread has not looked at it since.
-    if span.thread.load(Relaxed) & !TAGGED != thread::token() {
-        return;
-    }
+    // Release: as in `free_own`.
+    span.wait.store(0, Release);
     let Some(cache) = span.cache() else { return };
     let local = span.local_count();
     match span.state() {
@@ -114,6 +114,18 @@ pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
         // SAFETY: S1 and S2 are handed on.
         return unsafe { free_own_tagged(header, memory) };
     }
+    // SAFETY: S1 and S2 are handed on.
+    unsafe { free_remote(header, memory) };
+}
+
+/// Frees a block whose slice's header does not say that it is this thread's. Apart, so that
+/// what is in front needs no stack.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free`].
+#[inline(never)]
+unsafe fn free_remote(header: &'static Span, memory: NonNull<u8>) {
     // S3: the first header of another thread's span, or of one just left.
     if header.thread.load(Relaxed) != 0 {
         // SAFETY: S1 is handed on.
@@ -139,12 +151,14 @@ pub const TAGGED: usize = 1;
 /// # Safety
 ///
 /// - S1, S2 as for [`free`]; `span` is the block's and this thread's.
-#[inline]
+#[inline(never)]
 unsafe fn free_own_tagged(span: &'static Span, memory: NonNull<u8>) {
-    let Some(number) = common::take_own_tag(span, memory.addr().get()) else { return refuse() };
-    common::count_free(number, span.class());
+    let class = span.class();
+    let Some(number) = common::take_own_tag(class, memory) else { return refuse() };
     // SAFETY: S1, S2.
     unsafe { free_own(span, memory) };
+    // Last, so that it ends with a jump.
+    common::count_free(number, class);
 }
 
 /// Takes the tag of a block that is freed by another thread than its span's, or in a span

@@ -21,8 +21,11 @@ use crate::key::ExpertKey;
 /// The block that an address points to or into: carved, in use or free.
 pub struct Found<'p> {
     pub span: &'p Span,
-    /// The block's start, as its place and the class of its tag have it, or its span's.
+    /// The block's start.
     pub start: NonNull<u8>,
+    /// The class that the start of a block of a tagged span was made of. The header may be
+    /// another's by now: a tag says whether the block is one of that class.
+    class: Option<usize>,
     /// Where its tag is, if it may have one.
     pub tag: Option<&'p TagWord>,
 }
@@ -36,32 +39,32 @@ pub fn find(address: usize, _pin: &Pin) -> Option<Found<'_>> {
     let first = chunk.start_before(slice).filter(|&first| first >= least)?;
     let span = chunk.header(first);
     let begin = chunk.base() + first * SLICE;
-    let (start, tag) = if span.is_large() {
+    let (start, class, tag) = if span.is_large() {
         let offset = address.checked_sub(span.start())?;
         (offset < span.block_size()).then_some(())?;
-        (span.start(), Some(span.mark()))
+        (span.start(), None, Some(span.mark()))
     } else if span.is_tagged() {
         let class = span.class();
         let index = tags::index_of(class, address - begin);
         (index < size_class::capacity(class) as usize).then_some(())?;
         // SAFETY: a slice for blocks of a mapped chunk; the index is one of the class.
-        (begin + index * size_class::size_of(class), Some(unsafe { tags::word_at(begin, index) }))
+        let word = unsafe { tags::word_at(begin, index) };
+        (begin + index * size_class::size_of(class), Some(class), Some(word))
     } else {
-        (span.block_start(address)?, None)
+        (span.block_start(address)?, None, None)
     };
     // SAFETY: inside a mapped chunk.
-    Some(Found { span, start: unsafe { address::block_at(start) }, tag })
+    Some(Found { span, start: unsafe { address::block_at(start) }, class, tag })
 }
 
 impl Found<'_> {
-    /// Whether `tag` is one of the block at [`start`](Self::start), whatever the span is
-    /// by now.
-    fn is_of(&self, tag: Tag) -> bool {
+    /// Whether `tag`, read or taken at its place, is one of the block at
+    /// [`start`](Self::start), whatever the span is by now (TAG1). Of a block with a span
+    /// to itself, whose tag is taken, the header says that.
+    pub fn is_of(&self, tag: Tag) -> bool {
         match tag.class() {
-            // The place of the tag and its class tell the block, and `start` was made of
-            // a class: is it the same one?
-            Some(class) => self.span.class() == class,
-            None => tag != Tag::NONE,
+            Some(class) => self.class == Some(class),
+            None => self.class.is_none() && self.span.start() == self.start.addr().get(),
         }
     }
 }

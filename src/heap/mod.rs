@@ -18,6 +18,7 @@ mod exit;
 mod fork;
 mod free_block;
 mod geometry;
+mod growth;
 mod handover;
 mod host;
 mod huge;

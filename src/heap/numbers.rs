@@ -19,8 +19,8 @@
 //! - NUM2 `charged` is what the entry's account was charged for blocks in tagged spans:
 //!   while it is live, the bytes of its blocks in use and all credit, that of lines and
 //!   `returned`; once it is adopted, what was in use then; once it is dead, 0.
-//! - NUM3 a number is given out again only when no block bears it, and no thread has an
-//!   open line for it. So who holds a block or a line knows whose the number is.
+//! - NUM3 a number is given out again only when no block and no span bears it, and no thread
+//!   has an open line for it. So who holds a block or a line knows whose the number is.
 //! - NUM4 state, charge, account and own heap change under the lock of the entry;
 //!   key and state are read without.
 
@@ -123,6 +123,8 @@ pub struct Entry {
     lines: AtomicU32,
     standing: AtomicU8,
     overdraft: AtomicBool,
+    /// Whether the owner's own heap has spans, which bear the number too.
+    has_heap: AtomicBool,
 }
 
 /// What threads without a line may free before it goes back to the account, in bytes.
@@ -348,6 +350,7 @@ impl Entry {
             let overdraft = self.overdraft.load(Relaxed);
             let heap = Heap::open(number, key, self.account(), overdraft);
             let heap = heap.ok_or(Error::OutOfMemory)?;
+            self.has_heap.store(true, Relaxed);
             // Release: the record.
             self.heap.store(ptr::from_ref(heap).cast_mut(), Release);
             Ok(heap)
@@ -409,8 +412,12 @@ impl Entry {
         self.frees.fetch_add(1, AcqRel);
         if returned > MOST_RETURNED || self.standing() != Standing::Live {
             self.lock(number, || {
-                self.give_back(self.take_returned());
-                self.let_go(number);
+                // Another thread may have let go of the number in between: with its last
+                // block counted nothing here is this owner's any more.
+                if self.standing() != Standing::Unused {
+                    self.give_back(self.take_returned());
+                    self.let_go(number);
+                }
             });
         }
     }
@@ -510,6 +517,14 @@ impl Entry {
         })
     }
 
+    /// Notes that the owner's own heap is closed: no span of it bears the number.
+    pub fn close_heap(&self, number: Number) {
+        self.lock(number, || {
+            self.has_heap.store(false, Relaxed);
+            self.let_go(number);
+        });
+    }
+
     /// Gives the number to the next owner, if this one has ended, and no block and no
     /// line bears it any more (NUM3). Under the lock.
     fn let_go(&self, number: Number) {
@@ -517,7 +532,8 @@ impl Entry {
         let is_bare = || {
             // Acquire: the allocations that were counted before these frees.
             let frees = self.frees.load(Acquire);
-            self.lines.load(Relaxed) == 0 && frees == self.allocations.load(Relaxed)
+            let is_free = frees == self.allocations.load(Relaxed);
+            is_free && self.lines.load(Relaxed) == 0 && !self.has_heap.load(Relaxed)
         };
         if !matches!(standing, Standing::Adopted | Standing::Dead) || !is_bare() {
             return;

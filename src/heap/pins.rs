@@ -47,6 +47,10 @@ impl Pins {
     pub fn pin(&self, word: usize) -> Taken {
         // Relaxed: only this thread writes them.
         let first = self.words[0].load(Ordering::Relaxed);
+        // Any pin keeps chunks in place, and has its fence behind it.
+        if first != 0 && word == ANYTHING {
+            return Taken { place: 0, before: first };
+        }
         // A pin inside a pin of the same key, or of anything, is covered by
         // that; one of a second key (a transfer has two) takes the second place.
         let place = usize::from(first > ANYTHING && word > ANYTHING && word != first);

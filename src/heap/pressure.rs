@@ -228,9 +228,8 @@ pub fn relieve(heap: &Heap) -> bool {
 #[cold]
 pub fn relieve_owner(account: &Account) -> bool {
     let Some(thread) = thread::known() else { return false };
-    let is_related = account.is_related();
-    let shares =
-        |other: &Account| core::ptr::eq(other, account) || is_related && other.shares_with(account);
+    let _held = thread.hold();
+    let shares = |other: &Account| other.shares_with(account);
     for (number, line) in thread.ledger().open_lines().take(LINES_PER_REFUSAL) {
         let entry = numbers::entry(number);
         if line.credit() > 0 && entry.standing() == Standing::Live && shares(entry.account()) {

@@ -40,6 +40,7 @@ use crate::engine::Kind;
 use crate::error::Error;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
+use crate::wait::Backoff;
 
 /// What stands in front of the memory handed out, in bytes.
 pub const PREFIX: usize = 16;
@@ -142,11 +143,11 @@ impl<'p> Work<'p> {
     /// [`Error::InvalidPointer`], [`Error::AccessDenied`].
     fn begin(key: ExpertKey, address: *const u8, pin: &'p Pin) -> Result<Self, Error> {
         let block = address.addr().checked_sub(PREFIX).ok_or(Error::InvalidPointer)?;
-        let mut waited = 0;
+        let mut waited = Backoff::new();
         loop {
-            let Found { span, start, tag } =
-                lookup::find(block, pin).ok_or(Error::InvalidPointer)?;
-            let word = tag.filter(|_| start.addr().get() == block).ok_or(Error::InvalidPointer)?;
+            let found = lookup::find(block, pin).ok_or(Error::InvalidPointer)?;
+            let begins = found.start.addr().get() == block;
+            let word = found.tag.filter(|_| begins).ok_or(Error::InvalidPointer)?;
             crate::sync::delay();
             let tag = word.load();
             let number = tag.number().filter(|number| number.kind() == Kind::Raw);
@@ -166,14 +167,11 @@ impl<'p> Work<'p> {
             if !word.exchange(tag, tag.in_work()) {
                 continue;
             }
+            let Found { span, start, .. } = found;
             let work = Self { block: start, span, word, tag, number };
-            // With the tag taken, the block's span is what its tag says (TAG1). The header
-            // may have been another's before.
-            let is_same = match tag.class() {
-                Some(class) => span.class() == class,
-                None => span.start() == block,
-            };
-            if is_same {
+            // With the tag taken, it is known which block it is of: maybe another one, if the
+            // header was another's at the look. Dropped, the tag is put back.
+            if found.is_of(tag) {
                 return Ok(work);
             }
         }
@@ -201,18 +199,13 @@ impl<'p> Work<'p> {
     }
 }
 
-/// Waits a little for another call, for the time after `waited` times. False where it is
-/// one of a thread that a child of `fork` does not have.
-fn wait(waited: &mut u32) -> bool {
-    const LOOKS: u32 = 64;
-    const LONG: u32 = 10_000;
-    *waited = waited.saturating_add(1);
-    if *waited < LOOKS {
-        core::hint::spin_loop();
-    } else {
-        std::thread::yield_now();
-    }
-    *waited < LONG || !super::fork::is_child()
+/// Waits a little for another call. False where it is one of a thread that a child of
+/// `fork` does not have.
+fn wait(waited: &mut Backoff) -> bool {
+    /// By then it has slept for a tenth of a second.
+    const LONG: u32 = 300;
+    waited.pause();
+    waited.rounds() < LONG || !super::fork::is_child()
 }
 
 /// Gives back a block of the owner of `number` that bears no tag any more.

@@ -307,10 +307,6 @@ impl Heap {
         self.key() == Some(key)
     }
 
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
     /// The number of the owner; `None` of the host's heap and the common one.
     pub fn number(&self) -> Option<Number> {
         // Acquire: that an owner before has lost its spans (the Release in `open`).
@@ -431,19 +427,11 @@ impl Heap {
         let run = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
         let span = run.header();
         let size = super::size_class::size_of(class);
-        let tagged = self.is_tagged();
-        if tagged {
+        span.begin(class as u8, State::Current, size, run.start(), slices as u32, run.fresh);
+        if self.is_tagged() {
+            span.set_tagged();
             run.chunk.set_tagged();
         }
-        span.begin(
-            class as u8,
-            State::Current,
-            size,
-            run.start(),
-            slices as u32,
-            run.fresh,
-            tagged,
-        );
         for back in 1..slices {
             run.chunk.header(run.first + back).set_back(back as u16);
         }

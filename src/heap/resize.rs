@@ -211,14 +211,24 @@ fn allocate_beside(
 
 /// Whose the live block at `memory` is; `None`: the host's.
 ///
-/// In a tagged span the block's number is its owner's while the block is in use (NUM3). In
+/// In a tagged span a number is its owner's as long as the block bears it (NUM3). In
 /// one without tags the heap is its owner's or, once and for all, the host's: where it is
 /// the same after the look as before, what was seen was its owner's.
 fn owner_of(span: &'static Span, memory: NonNull<u8>) -> Option<(Number, ExpertKey)> {
     if span.is_tagged() {
-        let number = span.tag_word(memory.addr().get()).load().number()?;
-        let key = numbers::entry(number).key()?;
-        return (key != HOST_KEY).then_some((number, key));
+        let word = span.tag_word(memory.addr().get());
+        // A sweep may give a block that the host has adopted the host's number, and the
+        // number that it had is another owner's then: where the tag is the same after the
+        // look as before, what was seen was its owner's.
+        loop {
+            let tag = word.load();
+            let number = tag.number()?;
+            crate::sync::delay();
+            let key = numbers::entry(number).key();
+            if word.load() == tag {
+                return key.filter(|&key| key != HOST_KEY).map(|key| (number, key));
+            }
+        }
     }
     loop {
         let heap = span.heap_seen()?;

@@ -154,10 +154,9 @@ impl Span {
         start: usize,
         slices: u32,
         fresh: bool,
-        tagged: bool,
     ) {
         debug_assert_eq!(self.thread.load(Relaxed), 0);
-        self.is_tagged.store(tagged, Relaxed);
+        self.is_tagged.store(false, Relaxed);
         self.local.set(FreeList::EMPTY);
         self.set_leftover(FreeList::EMPTY, 0);
         self.set_wait(0, NEVER);
@@ -172,6 +171,11 @@ impl Span {
         self.fresh.set(fresh);
         self.set_cache(None);
         self.back.store(0, Relaxed);
+    }
+
+    /// Notes that the blocks of the span, which has just begun, have tags.
+    pub fn set_tagged(&self) {
+        self.is_tagged.store(true, Relaxed);
     }
 
     /// Ends the span: the header is as that of a free slice.

@@ -96,16 +96,18 @@ fn sweep_span(span: &'static Span) {
     let class = span.class();
     let bytes = size_class::size_of(class);
     let is_own = span.thread.load(Relaxed) == thread::token() | 1;
-    let mut last: Option<(Number, Standing)> = None;
+    // The last number that was found live: the blocks of one owner often lie side by side.
+    // That of an owner that has ended may be another's after the next free.
+    let mut live: Option<Number> = None;
     for (index, word) in span.tag_words().enumerate() {
         let tag = word.load();
         let Some(number) = tag.number() else { continue };
-        let standing = match last {
-            Some((same, standing)) if same == number => standing,
-            _ => numbers::entry(number).standing(),
-        };
-        last = Some((number, standing));
-        match standing {
+        if live == Some(number) {
+            continue;
+        }
+        crate::sync::delay();
+        match numbers::entry(number).standing() {
+            Standing::Live => live = Some(number),
             Standing::Dead if word.exchange(tag, Tag::NONE) => {
                 numbers::bury(bytes);
                 numbers::entry(number).count_free(number, bytes);

@@ -87,11 +87,6 @@ impl Tag {
         self.0 & IN_WORK != 0
     }
 
-    /// The tag while no raw call is at work on the block.
-    pub const fn at_rest(self) -> Self {
-        Self(self.0 & !IN_WORK)
-    }
-
     /// The tag while a raw call is at work on the block.
     pub const fn in_work(self) -> Self {
         Self(self.0 | IN_WORK)
@@ -104,11 +99,6 @@ impl Tag {
 pub struct TagWord(AtomicU32);
 
 impl TagWord {
-    /// A place without a tag.
-    pub const fn new() -> Self {
-        Self(AtomicU32::new(0))
-    }
-
     /// Reads the tag.
     #[inline(always)]
     pub fn load(&self) -> Tag {
@@ -138,15 +128,23 @@ impl TagWord {
     }
 }
 
-/// For each class of one slice a factor that turns an offset into the number of
-/// the block there: `offset * INVERSES[class] >> 32`. Exact for offsets below
-/// 64 KiB, since the factor is less than 1 above 2^32 / size, and
-/// `offset * size < 2^32`.
-const INVERSES: [u32; CLASSES] = {
-    let mut table = [0; CLASSES];
+/// Of a class, what turns an offset into the number of a block, and the size of a block.
+#[derive(Clone, Copy)]
+struct Measure {
+    /// `offset * inverse >> 32` is the number of the block there, of a class of one slice;
+    /// exact for offsets below 64 KiB, since the factor is less than 1 above 2^32 / size,
+    /// and `offset * size < 2^32`. 0 for the other classes.
+    inverse: u32,
+    size: u32,
+}
+
+static MEASURES: [Measure; CLASSES] = {
+    let mut table = [Measure { inverse: 0, size: 0 }; CLASSES];
     let mut class = 0;
-    while class < CLASSES && size_class::size_of(class) <= SMALL_MAX {
-        table[class] = ((1 << 32) / size_class::size_of(class) as u64 + 1) as u32;
+    while class < CLASSES {
+        let size = size_class::size_of(class);
+        let inverse = if size <= SMALL_MAX { ((1 << 32) / size as u64 + 1) as u32 } else { 0 };
+        table[class] = Measure { inverse, size: size as u32 };
         class += 1;
     }
     table
@@ -154,13 +152,32 @@ const INVERSES: [u32; CLASSES] = {
 
 const _: () = assert!(SLICE * SMALL_MAX < 1 << 32);
 
+#[inline(always)]
+fn measure(class: usize) -> Measure {
+    debug_assert!(class < CLASSES);
+    // SAFETY: classes are below CLASSES.
+    *unsafe { MEASURES.get_unchecked(class) }
+}
+
+/// The size of a block of `class`, in bytes, from a table.
+#[inline(always)]
+pub fn block_bytes(class: usize) -> u32 {
+    measure(class).size
+}
+
+/// The number of the block of `class` that is `offset` bytes from the first one, of a
+/// class of one slice; `None` of any other.
+#[inline(always)]
+pub fn index_in_slice(class: usize, offset: usize) -> Option<usize> {
+    let inverse = measure(class).inverse;
+    (inverse != 0).then_some(((offset as u64 * u64::from(inverse)) >> 32) as usize)
+}
+
 /// The number of the block of `class` that is `offset` bytes from the first one.
 #[inline(always)]
-pub const fn index_of(class: usize, offset: usize) -> usize {
-    match INVERSES[class] {
-        0 => offset / size_class::size_of(class),
-        inverse => (offset as u64 * inverse as u64 >> 32) as usize,
-    }
+pub fn index_of(class: usize, offset: usize) -> usize {
+    let index = index_in_slice(class, offset);
+    index.unwrap_or_else(|| offset / size_class::size_of(class))
 }
 
 /// The place of the tag of block `index` of the span that begins at `start`.
@@ -214,7 +231,6 @@ mod tests {
                     let tag = Tag::new(number, class);
                     assert_eq!((tag.number(), tag.class()), (Some(number), Some(class)));
                     assert!(tag.in_work().is_in_work() && !tag.is_in_work());
-                    assert_eq!(tag.in_work().at_rest(), tag);
                 }
                 assert_eq!(Tag::large(number).class(), None);
                 assert_eq!(Tag::large(number).number(), Some(number));

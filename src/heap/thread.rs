@@ -809,6 +809,24 @@ pub fn end_empty_spans() {
     caches().for_each(Cache::purge);
 }
 
+/// Keeps other threads from visiting this one: for `fork`.
+#[cfg(unix)]
+pub fn hold_forever() {
+    hold().map(core::mem::forget);
+}
+
+/// Undoes [`hold_forever`].
+#[cfg(unix)]
+pub fn let_go() {
+    if let Some(thread) = known() {
+        thread.holds.set(thread.holds.get() - 1);
+        if thread.holds.get() == 0 {
+            // SAFETY: S1: `hold_forever` took it, in this thread.
+            unsafe { thread.lock.force_unlock() };
+        }
+    }
+}
+
 /// Keeps pools and records as they are: for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {

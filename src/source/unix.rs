@@ -145,7 +145,9 @@ pub(super) fn map_pair(
     let start = near.into_iter().chain(below).find_map(|wish| {
         let place = Reserved::new()?;
         let start = map_exactly(wish, front, READ_AND_WRITE)?;
-        if map_exactly(wish.checked_add(offset)?, back, READ_AND_WRITE).is_some() {
+        if let Some(behind) = map_exactly(wish.checked_add(offset)?, back, READ_AND_WRITE) {
+            // Both are reached from addresses; the caller exposes the first.
+            behind.as_ptr().expose_provenance();
             return Some(start);
         }
         // SAFETY: the mapping just made, whole and unused.

@@ -5,7 +5,7 @@ use crate::heap::address;
 use crate::heap::arena;
 use crate::heap::chunk::Chunk;
 use crate::heap::chunk_map;
-use crate::heap::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, SLICE, SLICES, TABLE};
+use crate::heap::geometry::{CHUNK, FIRST_SLICE, SLICE, SLICES, TABLE};
 use crate::heap::span::State;
 use crate::heap::tags::{self, Tag, TagWord};
 use crate::sync::Ordering::Relaxed;
