@@ -52,6 +52,25 @@ fn main() {
         set("CARGO_CFG_TARGET_FAMILY") == "unix" && set("CARGO_CFG_TARGET_VENDOR") != "apple";
     if is_elf && env::var_os("CARGO_FEATURE_CAPI").is_some() {
         println!("cargo:rustc-link-arg=-Wl,-z,nodelete");
+        name_shared_object(&set("CARGO_PKG_VERSION_MAJOR"));
+        // For the build script of a host in Rust, whose plug-ins find the calls in
+        // it: what its program has to be linked with. See docs/plugins.md.
+        println!("cargo:export_arguments=-Wl,--export-dynamic-symbol=Expert*");
+    }
+}
+
+/// Gives the shared object its SONAME, and makes the link of that name beside it, so
+/// that what is linked with the one finds the other.
+fn name_shared_object(major: &str) {
+    let name = format!("libexpert_alloc.so.{major}");
+    println!("cargo:rustc-link-arg=-Wl,-soname,{name}");
+    // OUT_DIR is PROFILE/build/PACKAGE/out.
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    if let Some(profile) = out.ancestors().nth(3) {
+        #[cfg(unix)]
+        let _ = std::os::unix::fs::symlink("libexpert_alloc.so", profile.join(name));
+        #[cfg(not(unix))]
+        let _ = profile;
     }
 }
 

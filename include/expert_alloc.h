@@ -16,6 +16,11 @@
  *     refused.
  *   - *error is written on success and on failure; the pointer may be NULL.
  *   - No C++ exception and no Rust panic comes out of a call.
+ *   - A function that a call is given (a clean-up, say) may be left by throwing,
+ *     by ending its thread (pthread_exit, pthread_cancel) and by longjmp to a
+ *     place outside the call, on x86-64 Linux with glibc. The call finishes its
+ *     work, then the thread ends, or the jump is done. Elsewhere it must return:
+ *     an exception or the thread's end ends the process, a longjmp is undefined.
  *
  * The first four calls are those of Network Monitor 2.
  */
@@ -24,6 +29,11 @@
 
 #include <stddef.h>
 #include <stdint.h>
+
+/* The version of this header, as the shared object's: 0 is its SONAME's. */
+#define EXPERT_ALLOC_VERSION_MAJOR 0
+#define EXPERT_ALLOC_VERSION_MINOR 1
+#define EXPERT_ALLOC_VERSION_PATCH 0
 
 /* The types of the Win32 API, where there is none. */
 #ifdef _WIN32
@@ -83,6 +93,23 @@ typedef struct {
     uint64_t elapsed_ns;
 } EXPERTRECLAIMED;
 
+/* How an expert stands. */
+typedef enum {
+    EXPERT_STATE_LIVE           = 0, /* it may allocate */
+    EXPERT_STATE_TERMINATED     = 1, /* the host has told it to stop */
+    EXPERT_STATE_OVERDRAWN      = 2, /* it was granted more than its quota */
+    EXPERT_STATE_PARENT_STOPPED = 3, /* its parent has ended or is to stop */
+    EXPERT_STATE_CLOSING        = 4  /* its clean-ups run */
+} EXPERT_STATE;
+
+/* Who an expert is. */
+typedef struct {
+    char       name[64];   /* UTF-8, ended by a 0 */
+    HEXPERTKEY parent;     /* the nearest one that has not ended; NULL: none */
+    SIZE_T     soft_quota; /* 0: none */
+    DWORD      state;      /* an EXPERT_STATE; later versions may have more */
+} EXPERTINFO;
+
 /* ---- for experts ------------------------------------------------------- */
 
 /* A block of nBytes, zero-filled, 16-byte aligned; NULL on failure. For 0
@@ -101,11 +128,37 @@ DWORD WINAPI ExpertFreeMemory(HEXPERTKEY hExpertKey, LPVOID pOriginalMemory);
 /* The bytes asked for; 0 for what is not a live block of this key. */
 SIZE_T WINAPI ExpertMemorySize(HEXPERTKEY hExpertKey, LPVOID pOriginalMemory);
 
+/* As ExpertAllocMemory, aligned to a power of two of up to 1 GiB, and zero-filled
+ * only where zeroed is not 0. The calls above take the block like any other, and
+ * it keeps its alignment when it is resized or given away. It counts as size and
+ * alignment together where the alignment is more than 16. */
+LPVOID WINAPI ExpertAllocAligned(HEXPERTKEY key, SIZE_T size, SIZE_T alignment, int zeroed,
+                                 DWORD *error);
+
+/* Whether the expert is to stop: NMERR_SUCCESS, NMERR_EXPERT_TERMINATE (for whatever
+ * reason), NMERR_INVALID_EXPERT_HANDLE. For loops that allocate nothing. */
+DWORD WINAPI ExpertCheck(HEXPERTKEY key);
+
+/* A number of the heap that this call reaches: there is to be one in a process. */
+const void *WINAPI ExpertHeapIdentity(void);
+
 /* ---- for the host ------------------------------------------------------ */
 
 /* A new expert; NULL on failure. The name is copied, up to 63 bytes of UTF-8.
  * A quota of 0 is none. */
 HEXPERTKEY WINAPI ExpertRegisterKey(const char *name, SIZE_T quota, DWORD *error);
+
+/* As ExpertRegisterKey, below a parent: what is charged to the child is charged to
+ * the parent too, whose quota counts as well, and the child is to stop when the
+ * parent is told to stop or ends. EXPERT_HOST_KEY for a child of nobody's. What is
+ * charged beyond soft_quota is reported and not refused; 0 is none. */
+HEXPERTKEY WINAPI ExpertRegisterChild(HEXPERTKEY parent, const char *name, SIZE_T quota,
+                                      SIZE_T soft_quota, DWORD *error);
+
+/* Changes a quota from now on; 0 is none. Below what is charged already nothing is
+ * taken away, and new requests are refused. */
+DWORD WINAPI ExpertSetQuota(HEXPERTKEY key, SIZE_T quota);
+DWORD WINAPI ExpertSetSoftQuota(HEXPERTKEY key, SIZE_T soft_quota);
 
 /* Tells an expert to stop, for good: alloc and realloc are refused with
  * NMERR_EXPERT_TERMINATE from here on. */
@@ -124,13 +177,34 @@ DWORD WINAPI ExpertReclaimKey(HEXPERTKEY key, EXPERTRECLAIMED *report);
 LPVOID WINAPI ExpertTransferMemory(HEXPERTKEY from, LPVOID memory, HEXPERTKEY to, DWORD *error);
 
 /* Registers what to call, once, when the expert ends, before its memory goes.
- * The key is still valid then, as for an expert that is to stop. A C++
- * exception out of it, or a panic of a Rust plug-in, is caught and counted on
- * x86-64 Linux; elsewhere it ends the process. */
+ * The key is still valid then, as for an expert that is to stop. One that does
+ * not return (see above) counts as failed; those that are left run, and the
+ * memory is taken back all the same. */
 DWORD WINAPI ExpertOnReclaim(HEXPERTKEY key, void (*cleanup)(LPVOID), LPVOID context);
 
 /* What an expert holds. */
 DWORD WINAPI ExpertGetMemoryStats(HEXPERTKEY key, EXPERTMEMORYSTATS *stats);
+
+/* What an expert and all its children hold; EXPERT_HOST_KEY: what all hold. */
+DWORD WINAPI ExpertGetSubtreeStats(HEXPERTKEY key, EXPERTMEMORYSTATS *stats);
+
+/* Who an expert is. */
+DWORD WINAPI ExpertGetInfo(HEXPERTKEY key, EXPERTINFO *info);
+
+/* Calls callback with the host's key, then with that of each expert, in no
+ * particular order. An expert may end meanwhile, and its key is refused then. The
+ * callback may call whatever it likes. NMERR_INTERNAL_EXCEPTION where it threw,
+ * and it was not called again. */
+DWORD WINAPI ExpertEnumerate(void (*callback)(HEXPERTKEY, LPVOID), LPVOID context);
+
+/* Makes key the owner of what this thread allocates through the global allocator
+ * (of a Rust host, or of a process with this library's malloc), until ExpertLeave.
+ * Scopes nest. NMERR_INVALID_PARAMETER from ExpertLeave without ExpertEnter. */
+DWORD WINAPI ExpertEnter(HEXPERTKEY key);
+DWORD WINAPI ExpertLeave(void);
+
+/* Gives free memory back to the system at once. */
+void WINAPI ExpertPurge(void);
 
 /* Whose block memory points to or into; NULL: not ours. Nothing is read there,
  * so any address may be given, and a block that was freed, unless it came from

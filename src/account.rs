@@ -9,15 +9,28 @@
 //! - ACCOUNT1 `charged <= quota` except for what [`overdraw`](Account::overdraw)
 //!   granted.
 //! - ACCOUNT2 an account's `charged` is the sum of what was charged to it and its
-//!   children and not yet refunded.
+//!   children and not yet refunded (of a reserve below it: ACCOUNT6).
 //! - ACCOUNT3 the parent is set before the account is first charged and does not
 //!   change while anything is charged; it outlives its children.
-//! - ACCOUNT4 the marks are sticky until the account is opened again; `INHERITS` is
+//! - ACCOUNT4 the marks are sticky until the account is opened again, but for
+//!   `OVERDRAWN`, which [`forgive`](Account::forgive) takes off; `INHERITS` is
 //!   set iff there is a parent; `MARKED` is set iff any mark is.
+//! - ACCOUNT5 `peak` is at most `quota`, or the account is marked.
+//! - ACCOUNT6 a reserve (see `reserve.rs`) has charged those above with what is charged
+//!   to it, or with what it sets aside, whichever is more; an account that is no
+//!   reserve, with what is charged to it.
+
+// The model checker takes this file from elsewhere, and looks for these beside it.
+#[path = "account/elastic.rs"]
+mod elastic;
+#[path = "account/reserve.rs"]
+mod reserve;
 
 use core::ptr::NonNull;
 
-use crate::sync::{AtomicPtr, AtomicUsize, Half, Ordering::Relaxed, delay};
+use crate::sync::{
+    AtomicPtr, AtomicUsize, Half, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst, delay,
+};
 
 /// A bit of every mark: see [`marks`](Account::marks).
 const MARKED: usize = 1 << Half::BITS;
@@ -27,6 +40,10 @@ const OVERDRAWN: usize = MARKED | 1;
 const SEALED: usize = MARKED | 2;
 /// Mark: there is a parent, whose marks count here, too.
 const INHERITS: usize = MARKED | 4;
+/// Mark: the quota was lowered, so that what was once granted may be beyond it.
+const LOWERED: usize = MARKED | 8;
+/// Mark: the account sets room aside for those below it.
+const RESERVE: usize = MARKED | 16;
 
 /// In the address of an account's parent: the account is a parent itself, or was.
 const IS_PARENT: usize = 1;
@@ -94,7 +111,6 @@ impl Account {
     /// - S2 `parent` stays where it is, and an account, for as long as this
     ///   account can be charged.
     pub unsafe fn open(&self, quota: usize, soft_quota: usize, parent: Option<NonNull<Account>>) {
-        let none_if_zero = |bytes: usize| if bytes == 0 { usize::MAX } else { bytes };
         self.peak.store(0, Relaxed);
         self.refusals.store(0, Relaxed);
         self.marks.store(if parent.is_some() { INHERITS } else { 0 }, Relaxed);
@@ -124,6 +140,9 @@ impl Account {
 
     /// The hard limit in bytes; 0 for none.
     pub fn quota(&self) -> usize {
+        if self.is_reserve() {
+            return 0;
+        }
         zero_if_none(self.quota.load(Relaxed))
     }
 
@@ -150,8 +169,7 @@ impl Account {
     /// Whether neither this account nor a parent is sealed or overdrawn.
     #[inline]
     pub fn is_open(&self) -> bool {
-        let marks = self.marks.load(Relaxed);
-        marks == 0 || (marks == INHERITS && self.are_parents_open())
+        self.marks.load(Relaxed) == 0 || self.is_chain_open()
     }
 
     /// A word that is 0 while the account is open and has no parent, and
@@ -180,6 +198,12 @@ impl Account {
         !self.parent.load(Relaxed).is_null()
     }
 
+    /// Whether the account is a parent, or was since it was opened.
+    #[cfg(feature = "std")]
+    pub fn is_parent(&self) -> bool {
+        self.parent.load(Relaxed).addr() & IS_PARENT != 0
+    }
+
     fn set_parent(&self) {
         let marked = |parent: *mut Self| Some(parent.map_addr(|address| address | IS_PARENT));
         self.parent.fetch_update(Relaxed, Relaxed, marked).ok();
@@ -188,8 +212,11 @@ impl Account {
     /// Refuses every further charge, here and of children, until the account
     /// is opened again. What was charged stays; [`overdraw`](Self::overdraw)
     /// still grants.
-    pub fn seal(&self) {
-        self.marks.fetch_or(SEALED, Relaxed);
+    /// Whether it was not sealed before.
+    pub fn seal(&self) -> bool {
+        // Sequentially consistent: who looks for somebody to tell of this afterwards
+        // finds all who may have looked at the marks before (WAITING1 of the tasks).
+        self.marks.fetch_or(SEALED, SeqCst) & SEALED & !MARKED == 0
     }
 
     /// Charges `bytes` here and to every parent, or nothing anywhere.
@@ -207,9 +234,20 @@ impl Account {
         }
         delay();
         for (depth, account) in self.chain().enumerate() {
-            if account.charge_alone(bytes).is_err() {
-                self.chain().take(depth).for_each(|charged| charged.refund_alone(bytes));
+            let is_reserve = account.is_reserve();
+            let charged = match is_reserve {
+                // Those above it, too.
+                true => account.charge_reserve(bytes),
+                false => account.charge_alone(bytes),
+            };
+            if charged.is_err() {
+                self.chain().take(depth).for_each(|charged| {
+                    let _ = charged.refund_alone(bytes);
+                });
                 return Err(Refused);
+            }
+            if is_reserve {
+                break;
             }
         }
         Ok(())
@@ -218,16 +256,24 @@ impl Account {
     /// Charges `bytes` here and to every parent even beyond a quota, and marks
     /// the account as overdrawn.
     pub fn overdraw(&self, bytes: usize) {
-        self.marks.fetch_or(OVERDRAWN, Relaxed);
+        let mut share = bytes;
         for account in self.chain() {
-            let before = account.charged.fetch_add(bytes, Relaxed);
-            account.peak.fetch_max(before.saturating_add(bytes), Relaxed);
+            let before = account.charged.fetch_add(share, Relaxed);
+            let sum = before.saturating_add(share);
+            account.peak.fetch_max(sum, Relaxed);
+            share = account.share(before, sum);
         }
+        // Release: the charge, which is seen by the one who forgives this mark.
+        self.marks.fetch_or(OVERDRAWN, Release);
     }
 
     /// Gives back `bytes` that were charged here and to every parent.
     pub fn refund(&self, bytes: usize) {
-        self.chain().for_each(|account| account.refund_alone(bytes));
+        let mut share = bytes;
+        for account in self.chain() {
+            let before = account.refund_alone(share);
+            share = account.share(before - share, before);
+        }
     }
 
     /// As [`charge`](Self::charge), for an engine that changes the accounts of a heap
@@ -279,7 +325,12 @@ impl Account {
     /// Whether a charge of `bytes` would be granted now.
     #[inline]
     pub fn has_room(&self, bytes: usize) -> bool {
-        self.chain().all(|account| account.has_room_alone(bytes))
+        let mut share = bytes;
+        self.chain().all(|account| {
+            let (here, charged) = (share, account.charged.load(Relaxed));
+            share = account.share(charged, charged.saturating_add(here));
+            account.has_room_alone(here)
+        })
     }
 
     /// As [`overdraw`](Self::overdraw), under the lock of
@@ -293,9 +344,13 @@ impl Account {
     /// [`charge_locked`](Self::charge_locked).
     #[inline]
     pub fn refund_locked(&self, bytes: usize) {
-        self.refund_alone_locked(bytes);
+        let _ = self.refund_alone_locked(bytes);
         if self.is_marked(INHERITS) {
-            self.chain().skip(1).for_each(|account| account.refund_alone_locked(bytes));
+            let mut share = bytes;
+            for account in self.chain().skip(1) {
+                let before = account.refund_alone_locked(share);
+                share = account.share(before.wrapping_sub(share), before);
+            }
         }
     }
 
@@ -303,14 +358,15 @@ impl Account {
     /// parent.
     #[inline]
     pub fn refund_unlimited_locked(&self, bytes: usize) {
-        self.refund_alone_locked(bytes);
+        let _ = self.refund_alone_locked(bytes);
     }
 
     #[inline]
-    fn refund_alone_locked(&self, bytes: usize) {
+    fn refund_alone_locked(&self, bytes: usize) -> usize {
         let before = self.charged.load(Relaxed);
         debug_assert!(before >= bytes, "ACCOUNT2: refunded {bytes} of {before} bytes charged");
         self.charged.store(before.wrapping_sub(bytes), Relaxed);
+        before
     }
 
     /// Moves a charge of `bytes` to the account `to`, under the lock of
@@ -333,18 +389,21 @@ impl Account {
     #[inline]
     fn has_room_alone(&self, bytes: usize) -> bool {
         let sum = self.charged.load(Relaxed).checked_add(bytes);
-        let fits = sum.is_some_and(|sum| sum <= self.quota.load(Relaxed));
+        let fits = sum.is_some_and(|sum| sum <= self.quota.load(Relaxed) || self.is_reserve());
         fits && !self.is_sealed()
     }
 
     #[inline]
     fn add_locked(&self, bytes: usize) {
+        let mut share = bytes;
         for account in self.chain() {
-            let sum = account.charged.load(Relaxed).wrapping_add(bytes);
+            let before = account.charged.load(Relaxed);
+            let sum = before.wrapping_add(share);
             account.charged.store(sum, Relaxed);
             if sum > account.peak.load(Relaxed) {
                 account.peak.store(sum, Relaxed);
             }
+            share = account.share(before, sum);
         }
     }
 
@@ -378,7 +437,7 @@ impl Account {
     }
 
     #[cold]
-    fn are_parents_open(&self) -> bool {
+    fn is_chain_open(&self) -> bool {
         self.chain().all(|account| !account.is_overdrawn() && !account.is_sealed())
     }
 
@@ -398,10 +457,15 @@ impl Account {
         Ok(())
     }
 
-    fn refund_alone(&self, bytes: usize) {
+    fn refund_alone(&self, bytes: usize) -> usize {
         let before = self.charged.fetch_sub(bytes, Relaxed);
         debug_assert!(before >= bytes, "ACCOUNT2: refunded {bytes} of {before} bytes charged");
+        before
     }
+}
+
+fn none_if_zero(bytes: usize) -> usize {
+    if bytes == 0 { usize::MAX } else { bytes }
 }
 
 fn zero_if_none(limit: usize) -> usize {

@@ -191,6 +191,20 @@ pub trait Engine: Copy + Send + Sync {
     /// As [`allocate`](Self::allocate).
     fn raw_allocate(self, who: Who<'_, Self::Owner>, size: usize) -> Result<NonNull<u8>, Error>;
 
+    /// As [`raw_allocate`](Self::raw_allocate), but the content may be anything.
+    ///
+    /// # Errors
+    ///
+    /// As [`raw_allocate`](Self::raw_allocate).
+    #[cfg(feature = "capi")]
+    fn raw_allocate_uninit(
+        self,
+        who: Who<'_, Self::Owner>,
+        size: usize,
+    ) -> Result<NonNull<u8>, Error> {
+        self.raw_allocate(who, size)
+    }
+
     /// The size asked for of `key`'s live raw block at `address`. Trusts
     /// nothing: any address may be passed.
     ///

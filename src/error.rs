@@ -31,13 +31,37 @@ pub enum Error {
     InvalidPointer,
     /// The host has told this expert to stop; it may free, but not allocate.
     Terminated,
-    /// No live expert has the key: it is zero, forged, or of an expert that has ended.
+    /// The expert was granted more than its quota, where a refusal would have
+    /// aborted the process, and is to stop for that reason; it may free.
+    Overdrawn,
+    /// A parent of the expert has ended or is to stop, and so is the expert;
+    /// it may free.
+    ParentStopped,
+    /// The key is nobody's: zero, forged, or of an expert that has ended.
     InvalidKey,
     /// No slot is left for another expert.
     TooManyExperts,
 }
 
 impl Error {
+    /// Whether the expert is to stop, for one of three reasons: it may free, but
+    /// not allocate any more.
+    ///
+    /// ```
+    /// use expert_alloc::{Error, ExpertAlloc};
+    ///
+    /// let expert = ExpertAlloc::new().expert("slow").quota(64 << 10).register()?;
+    /// let refused = expert.alloc(1 << 20).unwrap_err();
+    /// assert_eq!((refused, refused.is_stop()), (Error::QuotaExceeded, false));
+    /// expert.terminate();
+    /// assert!(expert.alloc(1).unwrap_err().is_stop());
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[must_use]
+    pub const fn is_stop(self) -> bool {
+        matches!(self, Self::Terminated | Self::Overdrawn | Self::ParentStopped)
+    }
+
     /// The Network Monitor error code (`NMERR_…`) that the C calls return for
     /// this error.
     ///
@@ -47,6 +71,16 @@ impl Error {
     /// const NMERR_OUT_OF_MEMORY: u32 = 19;
     /// assert_eq!(Error::QuotaExceeded.nmerr(), NMERR_OUT_OF_MEMORY);
     /// ```
+    ///
+    /// The three reasons to stop are one code, `NMERR_EXPERT_TERMINATE`: what a
+    /// plug-in has to do is the same, and none of them goes away.
+    ///
+    /// ```
+    /// use expert_alloc::Error;
+    ///
+    /// let reasons = [Error::Terminated, Error::Overdrawn, Error::ParentStopped];
+    /// assert_eq!(reasons.map(Error::nmerr), [125; 3]);
+    /// ```
     #[must_use]
     pub const fn nmerr(self) -> u32 {
         match self {
@@ -54,7 +88,7 @@ impl Error {
             Self::CleanupFailed => 69,
             Self::AccessDenied => 74,
             Self::InvalidPointer => 76,
-            Self::Terminated => 125,
+            Self::Terminated | Self::Overdrawn | Self::ParentStopped => 125,
             Self::InvalidKey => 130,
         }
     }
@@ -69,6 +103,8 @@ impl fmt::Display for Error {
             Self::AccessDenied => "the block belongs to another expert",
             Self::InvalidPointer => "not a live block of this heap",
             Self::Terminated => "the host has told this expert to stop",
+            Self::Overdrawn => "the expert was granted more than its quota, and is to stop",
+            Self::ParentStopped => "a parent of this expert has ended or is to stop",
             Self::InvalidKey => "no live expert has this key",
             Self::TooManyExperts => "no slot is left for another expert",
         })

@@ -18,6 +18,9 @@ pub mod raw {}
 #[doc = include_str!("../docs/guide/servers.md")]
 pub mod servers {}
 
+#[doc = include_str!("../docs/hosts.md")]
+pub mod hosts {}
+
 #[doc = include_str!("../docs/guide/plugins.md")]
 pub mod plugins {}
 
@@ -50,7 +53,7 @@ pub mod performance {}
 #[doc = include_str!("../docs/pictures/threads.svg")]
 pub mod benchmarks {}
 
-#[doc = include_str!("../docs/guide/soundness.md")]
+#[doc = include_str!("../docs/soundness.md")]
 pub mod soundness {}
 
 #[doc = include_str!("../docs/guide/features.md")]

@@ -35,8 +35,13 @@ mod wait;
 pub use api::capi;
 pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, ExpertHeap, Holder, Host};
 #[cfg(feature = "std")]
-pub use api::{ExpertAlloc, Failure, InScope, Scope, Snapshot};
+pub use api::{
+    ExpertAlloc, Failure, FailureKind, InScope, Inherit, Observation, RunAsync, Scope,
+    SharedExpert, SharedHandle, Snapshot,
+};
 pub use error::Error;
+#[cfg(feature = "std")]
+pub use expert::events::{Event, EventKind, Holding, Largest, Observer, Refusal, Verdict};
 pub use expert::home::{Ambient, Home};
 #[cfg(feature = "std")]
 pub use expert::owned_name::NameCopy;

@@ -66,7 +66,7 @@ mod delays {
         static STATE: Cell<u64> = const { Cell::new(0) };
     }
 
-    /// Makes one in `one_in` calls of [`delay`] wait, from now on and in all
+    /// Makes one in `one_in` calls of `delay` wait, from now on and in all
     /// threads; 0 for none, as in the beginning.
     pub fn set_delays(one_in: u32) {
         ONE_IN.store(one_in, Relaxed);

@@ -2,69 +2,106 @@
 //! compiled against the header and the shared object runs the whole contract.
 #![cfg(unix)]
 
-use std::ffi::OsStr;
+mod c_tools;
+
 use std::fmt::Write;
 use std::mem::offset_of;
-use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::{env, fs};
 
-use expert_alloc::capi::{EXPERTMEMORYSTATS, EXPERTRECLAIMED};
+use c_tools::{cc, cpp, link, root, run, shared_object, work_folder};
+use expert_alloc::capi::{EXPERTHOST, EXPERTINFO, EXPERTMEMORYSTATS, EXPERTRECLAIMED};
 use expert_alloc::{Error, ExpertAlloc};
 
 #[global_allocator]
 static ALLOC: ExpertAlloc = ExpertAlloc::new();
 
-const HEADER: &str = include_str!("../include/expert_alloc.h");
-const CODE: &str = include_str!("../src/api/capi.rs");
+const HEADERS: [&str; 2] =
+    [include_str!("../include/expert_alloc.h"), include_str!("../include/expert_plugin.h")];
+
+/// The files that export calls.
+const CODE: &[&str] = &[
+    include_str!("../src/api/capi/experts.rs"),
+    include_str!("../src/api/capi/figures.rs"),
+    include_str!("../src/api/capi/host.rs"),
+    include_str!("../src/api/capi/plugins.rs"),
+    include_str!("../src/api/capi/scopes.rs"),
+    include_str!("../src/api/identity.rs"),
+];
 
 /// A call: its name, then the types of its result and its arguments.
 type Call = (String, Vec<String>);
 
 /// The calls that the header declares.
 fn declared() -> Vec<Call> {
-    let text = without_comments(HEADER);
+    let text = HEADERS.map(c_tools::without_comments).concat();
     let call = |part: &str| {
-        let (before, after) = part.split_once(" WINAPI ")?;
+        let (before, after) = part.split_once("WINAPI Expert")?;
         let (name, arguments) = after.split_once('(')?;
+        let name = format!("Expert{name}");
+        // What a plug-in defines is not the library's.
+        if before.contains("EXPERT_EXPORT") {
+            return None;
+        }
         let result = before.rsplit(['\n', '{', '}', '"']).next()?.trim();
-        let arguments = arguments.trim_end().strip_suffix(')')?.split(',').map(declared_type);
-        Some((name.into(), [result.to_string()].into_iter().chain(arguments).collect()))
+        let arguments = arguments.trim_end().strip_suffix(')')?;
+        let arguments = split_outside_brackets(arguments).into_iter().map(|it| declared_type(&it));
+        let arguments = arguments.filter(|argument| argument != "void");
+        Some((name, [result.to_string()].into_iter().chain(arguments).collect()))
     };
     sorted(text.split(';').filter_map(call).collect())
+}
+
+/// The parts between the commas that no bracket is around.
+fn split_outside_brackets(list: &str) -> Vec<String> {
+    let (mut depth, mut parts) = (0, vec![String::new()]);
+    for c in list.chars() {
+        match c {
+            ',' if depth == 0 => parts.push(String::new()),
+            _ => {
+                depth += i32::from("(<".contains(c)) - i32::from(")>".contains(c));
+                parts.last_mut().unwrap().push(c);
+            }
+        }
+    }
+    parts.retain(|part| !part.trim().is_empty());
+    parts
 }
 
 /// The type of an argument such as `SIZE_T nBytes`.
 fn declared_type(argument: &str) -> String {
     let argument = argument.split_whitespace().collect::<Vec<_>>().join(" ");
-    if argument.starts_with("void (*") {
-        return "void (*)(LPVOID)".into();
+    if let Some((_, arguments)) = argument.split_once(")(") {
+        // The only result of a function that is another's argument is not looked at.
+        return format!("void (*)({arguments}");
+    }
+    if argument == "void" {
+        return argument;
     }
     let name = argument.rfind(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(0);
     let declared = argument[..=name].trim();
     if declared == "DWORD *" { "LPDWORD".into() } else { declared.into() }
 }
 
-fn without_comments(text: &str) -> String {
-    let mut parts = text.split("/*");
-    let first = parts.next().unwrap_or_default().to_string();
-    parts.filter_map(|part| part.split_once("*/")).fold(first, |text, (_, code)| text + code)
-}
-
 /// The calls that the code exports, in the header's types.
 fn exported() -> Vec<Call> {
     let call = |part: &str| {
-        let (name, rest) = part.split_once('(')?;
+        let (name, rest) = part.split_once('(').filter(|(name, _)| name.starts_with("Expert"))?;
         let (signature, _) = rest.split_once(" {")?;
-        let (arguments, result) = signature.rsplit_once(") -> ")?;
-        let typed = |argument: &str| Some(c_type(argument.split_once(": ")?.1.trim()));
-        // The one argument type that has a comma or colon of its own has none.
-        let arguments = arguments.split(",\n").flat_map(|line| line.split(", "));
-        let arguments = arguments.filter_map(typed);
+        let (arguments, result) = match signature.rsplit_once(") -> ") {
+            // Not that of a function among the arguments.
+            Some((arguments, result)) if !result.contains('(') => (arguments, result),
+            _ => (signature.strip_suffix(')')?, "()"),
+        };
+        let typed = |argument: &String| Some(c_type(argument.split_once(": ")?.1.trim()));
+        let arguments = split_outside_brackets(arguments);
+        let arguments = arguments.iter().filter_map(typed);
         Some((name.into(), [c_type(result.trim())].into_iter().chain(arguments).collect()))
     };
-    sorted(CODE.split("extern \"system\" fn ").skip(1).filter_map(call).collect())
+    let calls = CODE.iter().flat_map(|code| {
+        code.split("extern \"system").skip(1).filter_map(|part| part.split_once("\" fn "))
+    });
+    sorted(calls.filter_map(|(_, part)| call(part)).collect())
 }
 
 fn c_type(rust: &str) -> String {
@@ -76,9 +113,18 @@ fn c_type(rust: &str) -> String {
         ("*mut c_void", "LPVOID"),
         ("*const c_void", "const void *"),
         ("*const c_char", "const char *"),
+        ("()", "void"),
+        ("c_int", "int"),
+        ("*mut EXPERTINFO", "EXPERTINFO *"),
         ("*mut EXPERTRECLAIMED", "EXPERTRECLAIMED *"),
         ("*mut EXPERTMEMORYSTATS", "EXPERTMEMORYSTATS *"),
+        ("*const EXPERTHOST", "const EXPERTHOST *"),
+        ("Option<Lookup>", "void (*)(LPVOID, const char *)"),
         ("Option<unsafe extern \"C-unwind\" fn(*mut c_void)>", "void (*)(LPVOID)"),
+        (
+            "Option<unsafe extern \"C-unwind\" fn(HEXPERTKEY, *mut c_void)>",
+            "void (*)(HEXPERTKEY, LPVOID)",
+        ),
     ];
     let found = known.iter().find(|(name, _)| *name == rust.trim_end_matches(','));
     found.map_or_else(|| panic!("{rust} has no type in C"), |(_, c)| (*c).to_string())
@@ -92,13 +138,13 @@ fn sorted(mut calls: Vec<Call>) -> Vec<Call> {
 #[test]
 fn the_header_declares_what_the_code_exports() {
     let (declared, exported) = (declared(), exported());
-    assert_eq!(exported.len(), 11, "{exported:#?}");
+    assert_eq!(exported.len(), 28, "{exported:#?}");
     assert_eq!(declared, exported);
 }
 
 /// C code that the compiler refuses when a number differs.
 fn layout_assertions() -> String {
-    let mut code = String::from("#include \"expert_alloc.h\"\n");
+    let mut code = String::from("#include \"expert_plugin.h\"\n");
     let mut same = |c: &str, rust: usize| {
         writeln!(code, "_Static_assert(({c}) == {rust}u, \"{c} is not {rust}\");").unwrap();
     };
@@ -113,6 +159,9 @@ fn layout_assertions() -> String {
     }
     layout!(EXPERTMEMORYSTATS: live_bytes live_blocks peak_bytes charged_bytes quota
         allocations frees refusals);
+    layout!(EXPERTHOST: size identity allocate allocate_zeroed release resize alloc_memory
+        realloc_memory free_memory memory_size alloc_aligned on_reclaim memory_stats check);
+    layout!(EXPERTINFO: name parent soft_quota state);
     layout!(EXPERTRECLAIMED: blocks bytes adopted_blocks adopted_bytes cleanups_run
         cleanups_failed elapsed_ns);
     let codes = [
@@ -137,30 +186,6 @@ fn host_key_check() -> String {
     format!("int is_host(void) {{ return (uintptr_t)EXPERT_HOST_KEY == (uintptr_t){key}u; }}\n")
 }
 
-fn run(command: &mut Command) -> String {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{command:?}: {}\n{}", output.status, text(&output.stderr));
-    text(&output.stdout)
-}
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn work_folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("c-contract")
-}
-
-/// The C compiler, told to be strict.
-fn cc() -> Command {
-    let mut cc = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()));
-    cc.args(env::var("CFLAGS").unwrap_or_default().split_whitespace());
-    cc.args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-g", "-fexceptions"]);
-    cc.arg("-I").arg(root().join("include"));
-    cc
-}
-
 #[test]
 fn structs_and_constants_of_the_header_are_those_of_the_code() {
     let folder = work_folder();
@@ -170,69 +195,16 @@ fn structs_and_constants_of_the_header_are_those_of_the_code() {
     run(cc().arg("-c").arg(&file).arg("-o").arg(folder.join("layout.o")));
 }
 
-/// Builds the shared object, once, and gives the folder that it is in.
-fn shared_object() -> &'static Path {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    FOLDER.get_or_init(|| {
-        let folder = work_folder();
-        fs::create_dir_all(&folder).unwrap();
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo
-            .current_dir(root())
-            .args(["rustc", "--release", "--lib", "--crate-type", "cdylib", "--features", "capi"])
-            .arg("--target-dir")
-            .arg(&folder);
-        let built = match target() {
-            Some(target) => {
-                cargo.args(["-Zbuild-std", "--target", &target]);
-                folder.join(target)
-            }
-            None => folder,
-        };
-        run(&mut cargo);
-        built.join("release")
-    })
-}
-
-/// The target, where it is not the machine itself (`.ci/targets`).
-fn target() -> Option<String> {
-    env::var("CROSS_TARGET").ok()
-}
-
-/// Runs a program that was built here, with the target's runner if it has one.
-fn program(path: &Path) -> Command {
-    let runner = env::var("CROSS_RUNNER").unwrap_or_default();
-    let mut words = runner.split_whitespace().map(OsStr::new).chain([path.as_os_str()]);
-    let mut command = Command::new(words.next().unwrap_or_default());
-    command.args(words);
-    // Cargo's would come before the path that was linked, and may hold an older
-    // build.
-    command.env_remove("LD_LIBRARY_PATH");
-    command
-}
-
-/// Links the output of the compiler command with the shared object.
-fn link(compiler: &mut Command) {
-    let libraries = shared_object();
-    compiler.arg("-L").arg(libraries).arg("-lexpert_alloc");
-    compiler.arg(format!("-Wl,-rpath,{}", libraries.display()));
-}
-
 /// Where there is a C++ compiler; the C program throws in its own way.
 #[test]
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn a_clean_up_may_throw_as_cpp_does() {
-    let compiler = env::var_os("CXX").unwrap_or_else(|| "c++".into());
-    if Command::new(&compiler).arg("--version").output().is_err() {
-        return;
-    }
+    let Some(mut build) = cpp("c++11") else { return };
     let program = work_folder().join("throws");
-    let mut build = Command::new(compiler);
-    build.args(["-std=c++11", "-Wall", "-Wextra", "-Werror", "-I"]).arg(root().join("include"));
     build.arg(root().join("tests/c/throws.cpp")).arg("-o").arg(&program);
     link(&mut build);
     run(&mut build);
-    assert_eq!(run(&mut self::program(&program)).trim(), "the host's own");
+    assert_eq!(run(&mut c_tools::program(&program)).trim(), "the host's own");
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -246,7 +218,7 @@ fn a_clean_up_may_panic_as_another_rust_does() {
     build.arg("-L").arg(folder).args(["-l", "dylib=expert_alloc"]);
     build.arg(format!("-Clink-arg=-Wl,-rpath,{}", folder.display()));
     run(&mut build);
-    assert_eq!(run(&mut self::program(&program)).trim(), "its own");
+    assert_eq!(run(&mut c_tools::program(&program)).trim(), "its own");
 }
 
 #[test]
@@ -267,7 +239,7 @@ fn a_c_program_runs_the_contract() {
     link(&mut build);
     build.args(["-lpthread", "-ldl"]);
     run(&mut build);
-    let said = run(self::program(&program).arg(&plugin));
+    let said = run(c_tools::program(&program).arg(&plugin));
     assert_eq!(said.trim(), "the contract holds");
 }
 
@@ -280,5 +252,5 @@ fn a_thread_may_end_after_the_library_was_closed() {
     build.arg(root().join("tests/c/closes.c")).arg("-o").arg(&program);
     build.args(["-lpthread", "-ldl"]);
     run(&mut build);
-    assert_eq!(run(self::program(&program).arg(library)).trim(), "ended");
+    assert_eq!(run(c_tools::program(&program).arg(library)).trim(), "ended");
 }

@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// All but `testing`, which is not for users.
-const FEATURES: &str = "allocator-api2-04,critical-section,serde";
+const FEATURES: &str = "allocator-api2-04,capi,critical-section,serde";
 
 /// rustdoc's data on the crate, in a format that is not stable yet, so
 /// the compiler is told to allow it.
@@ -49,6 +49,13 @@ impl<'d> Items<'d> {
         let name = item["name"].as_str().unwrap_or_default();
         let path = if path.is_empty() { name.to_string() } else { format!("{path}::{name}") };
         let children = match kind.as_str() {
+            // The module is not public; what is in it is.
+            "use" if inner["is_glob"] == true => {
+                let module = &self.index[inner["id"].to_string()]["inner"]["module"];
+                let path = path.rsplit_once("::").map_or("", |(up, _)| up);
+                let items = module["items"].as_array().into_iter().flatten();
+                return items.for_each(|child| self.add(child, path));
+            }
             "use" => {
                 return self.add(&inner["id"], path.rsplit_once("::").map_or("", |(up, _)| up));
             }

@@ -181,7 +181,7 @@ fn an_overdraft_is_granted_charged_and_stops_the_expert() {
     };
     assert_eq!(expert.state(), State::Overdrawn);
     assert!(expert.stats().charged_bytes > 1 << 20);
-    assert_eq!(expert.alloc(10), Err(Error::Terminated));
+    assert_eq!(expert.alloc(10), Err(Error::Overdrawn));
     let mut vector = allocator_api2::vec::Vec::<u8, _>::new_in(expert.allocator());
     assert!(vector.try_reserve(10).is_err());
     drop(big);

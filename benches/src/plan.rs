@@ -143,6 +143,10 @@ impl Plan<'_> {
                 if index < WITH_HANDLES {
                     add(format!("handles of {owners}"), OURS, format!("{name}, Handles"), owners);
                 }
+                if name == "pair" {
+                    add(format!("plug-ins of {owners}"), OURS, format!("{name}, Lent"), owners);
+                    add(format!("keys of {owners}"), OURS, format!("{name}, Keyed"), owners);
+                }
             }
             for &owners in owners {
                 add(format!("tracking, {owners}"), TRACKING, scopes.clone(), owners);

@@ -122,9 +122,7 @@ impl Seat {
             Err(Ended::Refused(error)) => {
                 let (outcome, error) = match error {
                     Error::Terminated if told_to_stop => (Outcome::Terminated, error),
-                    // An overdraft of the ambient face ends with an order to stop.
-                    Error::Terminated => (Outcome::OverQuota, Error::QuotaExceeded),
-                    Error::QuotaExceeded => (Outcome::OverQuota, error),
+                    Error::QuotaExceeded | Error::Overdrawn => (Outcome::OverQuota, error),
                     _ => (Outcome::Failed, error),
                 };
                 (outcome, None, Some(error.to_string()))

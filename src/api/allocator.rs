@@ -5,6 +5,8 @@ use core::alloc::Layout;
 use core::ptr::NonNull;
 
 use crate::api::handle::ExpertHandle;
+#[cfg(feature = "std")]
+use crate::api::shared::SharedHandle;
 use crate::engine::{Engine, Kind};
 use crate::expert::home::Home;
 
@@ -28,9 +30,12 @@ impl<H: Home> ExpertHandle<'_, H> {
         if layout.size() == 0 {
             return Some(sized(dangling(layout), 0));
         }
-        self.expert().check_open().ok()?;
-        let engine = self.expert().home().engine();
-        let block = engine.allocate(self.expert().who(), Kind::Bound, layout, zeroed).ok()?;
+        let expert = self.expert();
+        let allocate = || {
+            expert.check_open()?;
+            expert.home().engine().allocate(expert.who(), Kind::Bound, layout, zeroed)
+        };
+        let block = expert.or_asked(layout.size(), allocate).ok()?;
         Some(sized(block, layout.size()))
     }
 
@@ -98,7 +103,8 @@ impl<H: Home> ExpertHandle<'_, H> {
         let who = self.expert().who();
         // SAFETY: S1 for S1; S2: handles allocate `Bound` blocks of their own
         // expert only; S3: an `Allocator` may move the block.
-        let block = unsafe { engine.reallocate(who, Kind::Bound, block, old, new, zeroed) };
+        let resize = || unsafe { engine.reallocate(who, Kind::Bound, block, old, new, zeroed) };
+        let block = self.expert().or_asked(new.size(), resize);
         Some(sized(block.ok()?, new.size()))
     }
 }
@@ -116,31 +122,48 @@ fn sized(block: NonNull<u8>, size: usize) -> NonNull<[u8]> {
     NonNull::slice_from_raw_parts(block, size)
 }
 
-/// Implements one of the `Allocator` traits, found in the module given, under
-/// the bounds given.
+/// Implements one of the `Allocator` traits, found in the module given, for the
+/// handles of both kinds, under the bounds given.
 macro_rules! implement_allocator {
     ($($module:ident)::+ $(, $($bounds:tt)+)?) => {
+        // Blocks stay valid until they are freed or the expert ends, which the
+        // borrow of the handle rules out; copies of a handle refer to the same
+        // expert; a block moves in `grow` and `shrink` only.
+        implement_allocator!(
+            for ExpertHandle<'_, H>, |this| *this, $($module)::+ $(, $($bounds)+)?
+        );
+        // The same: the expert does not end while a handle holds it (SHARED1), and a
+        // block is used only while its collection holds the handle, or for ever.
+        #[cfg(feature = "std")]
+        implement_allocator!(
+            for SharedHandle<H>, |this| this.handle(), $($module)::+ $(, $($bounds)+)?
+        );
+    };
+    (
+        for $handle:ty, |$this:ident| $borrowed:expr, $($module:ident)::+ $(, $($bounds:tt)+)?
+    ) => {
         const _: () = {
             use $($module)::+::{AllocError, Allocator};
 
-            // SAFETY: blocks stay valid until they are freed or the expert ends,
-            // which the borrow of the handle rules out; copies of a handle refer
-            // to the same expert; a block moves in `grow` and `shrink` only.
-            unsafe impl<H: Home> Allocator for ExpertHandle<'_, H> $(where $($bounds)+)? {
+            // SAFETY: as said where this is expanded.
+            unsafe impl<H: Home> Allocator for $handle $(where $($bounds)+)? {
                 #[inline]
                 fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-                    self.obtain(layout, false).ok_or(AllocError)
+                    let $this = self;
+                    $borrowed.obtain(layout, false).ok_or(AllocError)
                 }
 
                 #[inline]
                 fn allocate_zeroed(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-                    self.obtain(layout, true).ok_or(AllocError)
+                    let $this = self;
+                    $borrowed.obtain(layout, true).ok_or(AllocError)
                 }
 
                 #[inline]
                 unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+                    let $this = self;
                     // SAFETY: the trait's contract is our S1.
-                    unsafe { self.give_back(block, layout) }
+                    unsafe { $borrowed.give_back(block, layout) }
                 }
 
                 #[inline]
@@ -150,8 +173,9 @@ macro_rules! implement_allocator {
                     old: Layout,
                     new: Layout,
                 ) -> Result<NonNull<[u8]>, AllocError> {
+                    let $this = self;
                     // SAFETY: the trait's contract is our S1.
-                    unsafe { self.enlarge(block, old, new, false) }.ok_or(AllocError)
+                    unsafe { $borrowed.enlarge(block, old, new, false) }.ok_or(AllocError)
                 }
 
                 #[inline]
@@ -161,8 +185,9 @@ macro_rules! implement_allocator {
                     old: Layout,
                     new: Layout,
                 ) -> Result<NonNull<[u8]>, AllocError> {
+                    let $this = self;
                     // SAFETY: the trait's contract is our S1.
-                    unsafe { self.enlarge(block, old, new, true) }.ok_or(AllocError)
+                    unsafe { $borrowed.enlarge(block, old, new, true) }.ok_or(AllocError)
                 }
 
                 #[inline]
@@ -172,8 +197,9 @@ macro_rules! implement_allocator {
                     old: Layout,
                     new: Layout,
                 ) -> Result<NonNull<[u8]>, AllocError> {
+                    let $this = self;
                     // SAFETY: the trait's contract is our S1.
-                    unsafe { self.reduce(block, old, new) }.ok_or(AllocError)
+                    unsafe { $borrowed.reduce(block, old, new) }.ok_or(AllocError)
                 }
             }
         };

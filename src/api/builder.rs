@@ -5,6 +5,10 @@ use core::fmt;
 use crate::api::Expert;
 use crate::api::home::DefaultHome;
 use crate::error::Error;
+#[cfg(feature = "std")]
+use crate::expert::events::{self, EventKind};
+#[cfg(feature = "std")]
+use crate::expert::home::Ambient;
 use crate::expert::home::Home;
 use crate::expert::life::{self, Request};
 use crate::expert::name::Name;
@@ -28,11 +32,22 @@ pub struct ExpertBuilder<'b, H: Home = DefaultHome> {
     soft_quota: usize,
     parent: Option<&'b Expert<H>>,
     overdraft: bool,
+    #[cfg(feature = "std")]
+    guarantee: usize,
 }
 
 impl<'b, H: Home> ExpertBuilder<'b, H> {
     pub(crate) fn new(home: H, name: <H::Name as Name>::Given<'b>) -> Self {
-        Self { home, name, quota: 0, soft_quota: 0, parent: None, overdraft: true }
+        Self {
+            home,
+            name,
+            quota: 0,
+            soft_quota: 0,
+            parent: None,
+            overdraft: true,
+            #[cfg(feature = "std")]
+            guarantee: 0,
+        }
     }
 
     /// Limits the bytes that may be charged to the expert; 0 for no limit.
@@ -82,7 +97,7 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
     /// let query = heap.expert("query").parent(&plugin).register()?;
     /// assert_eq!(query.alloc(100 << 10), Err(Error::QuotaExceeded), "the parent's");
     /// plugin.terminate();
-    /// assert_eq!(query.alloc(1), Err(Error::Terminated));
+    /// assert_eq!(query.alloc(1), Err(Error::ParentStopped));
     /// # Ok::<(), Error>(())
     /// ```
     pub fn parent(mut self, parent: &'b Expert<H>) -> Self {
@@ -122,14 +137,15 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
     /// let plugin = heap.expert("plug-in").register()?;
     /// plugin.terminate();
     /// let query = heap.expert("query").parent(&plugin).register();
-    /// assert_eq!(query.unwrap_err(), Error::Terminated);
+    /// assert_eq!(query.unwrap_err(), Error::ParentStopped);
     /// # Ok::<(), Error>(())
     /// ```
     ///
     /// # Errors
     ///
     /// - [`Error::TooManyExperts`], [`Error::OutOfMemory`]: no slot is left.
-    /// - [`Error::Terminated`]: the parent must stop.
+    /// - [`Error::ParentStopped`]: the parent is to stop.
+    /// - [`Error::QuotaExceeded`]: the parent has no room for the guarantee.
     /// - [`Error::InvalidKey`]: the parent lives in another heap.
     pub fn register(self) -> Result<Expert<H>, Error> {
         if self.parent.is_some_and(|parent| !parent.home().is_same(self.home)) {
@@ -141,8 +157,12 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
             soft_quota: self.soft_quota,
             parent: self.parent.map(|parent| (parent.key(), parent.slot())),
             flags: if self.overdraft { OVERDRAFT } else { 0 },
+            #[cfg(feature = "std")]
+            guarantee: self.guarantee,
         };
         let (key, slot) = life::register(self.home, &request)?;
+        #[cfg(feature = "std")]
+        events::tell(self.home, key, EventKind::Registered);
         Ok(Expert::registered(self.home, key, slot))
     }
 }
@@ -169,6 +189,31 @@ impl ExpertBuilder<'_, crate::api::ExpertAlloc> {
         let bytes = (crate::heap::system_limit() / 100).saturating_mul(percent.into());
         // A quota of 0 would be none.
         self.quota(bytes.max(1))
+    }
+}
+
+#[cfg(feature = "std")]
+impl<H: Ambient> ExpertBuilder<'_, H> {
+    /// Sets room of the parent's quota aside for this expert, in bytes: its
+    /// siblings cannot have it, whatever they ask for. It counts as charged to the
+    /// parent until the expert has ended. Beyond it, the expert competes like any
+    /// other. Without a parent it means nothing.
+    ///
+    /// ```
+    /// use expert_alloc::{Error, ExpertAlloc};
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let tenant = heap.expert("tenant").quota(1 << 20).register()?;
+    /// let steady = heap.expert("steady").parent(&tenant).guarantee(512 << 10).register()?;
+    /// let greedy = heap.expert("greedy").parent(&tenant).register()?;
+    /// assert_eq!(greedy.alloc(600 << 10), Err(Error::QuotaExceeded));
+    /// assert!(greedy.alloc(500 << 10).is_ok());
+    /// assert!(steady.alloc(500 << 10).is_ok());
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn guarantee(mut self, bytes: usize) -> Self {
+        self.guarantee = bytes;
+        self
     }
 }
 

@@ -4,7 +4,8 @@
 //!
 //! - EXPERT1 an `Expert` owns its slot: while it exists, and is not being ended by
 //!   value, the slot's generation is that of `key`.
-//! - EXPERT2 everything that is obtained through a handle borrows the `Expert`.
+//! - EXPERT2 what is obtained through a handle borrows the `Expert`, or holds what
+//!   owns it (SHARED1).
 
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -143,9 +144,10 @@ impl<H: Home> Expert<H> {
     }
 
     /// Tells the expert to stop, for good: it may free, but raw calls,
-    /// handles and its children's are refused with [`Error::Terminated`].
-    /// Requests of the global allocator in a scope are not refused, because that
-    /// would abort the process, unless the expert was made with
+    /// handles are refused with [`Error::Terminated`], and its children's with
+    /// [`Error::ParentStopped`].
+    /// What the global allocator hands out in a scope is not refused, because
+    /// that would abort the process, unless the expert was made with
     /// [`refuse_overdraft`](crate::ExpertBuilder::refuse_overdraft).
     ///
     /// ```
@@ -160,7 +162,7 @@ impl<H: Home> Expert<H> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn terminate(&self) {
-        life::terminate::<H>(self.slot());
+        life::terminate(self.home, self.key, self.slot());
     }
 
     /// Whether it may allocate, and if not, why.
@@ -254,11 +256,35 @@ impl<H: Home> Expert<H> {
     /// # Ok::<(), expert_alloc::Error>(())
     /// ```
     ///
+    /// Beware of what is made when it is first needed, and kept: if that was in a
+    /// scope of this expert, the program goes on using it. The buffer of standard
+    /// output is such a block, after a `println!`. [`warm_up`] makes what the
+    /// standard library has of these; `hosts` in this documentation lists others.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// ALLOC.warm_up();                             // without this: use after free
+    /// let expert = ALLOC.expert("prints").register()?;
+    /// expert.run(|| println!("hello from the expert")).unwrap();
+    /// // SAFETY: the closure has kept nothing; the buffer is the host's.
+    /// assert_eq!(unsafe { expert.reclaim_all() }.blocks, 0);
+    /// println!("hello from the host");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    ///
+    #[cfg_attr(feature = "std", doc = "[`warm_up`]: crate::ExpertAlloc::warm_up")]
+    #[cfg_attr(not(feature = "std"), doc = "[`warm_up`]: crate")]
+    ///
     /// # Safety
     ///
     /// - S1 nothing will use or free a block that the global allocator handed
     ///   out in a scope of this expert, and no thread is in a scope of it (one
-    ///   that was forgotten, for example), from the last clean-up on.
+    ///   that was forgotten, or that of an inherited task that is being polled),
+    ///   from the last clean-up on.
     pub unsafe fn reclaim_all(self) -> Reclaimed {
         // SAFETY: S1.
         unsafe { self.into_end(Fate::Reclaim) }
@@ -319,12 +345,60 @@ impl<H: Home> Expert<H> {
     /// Refuses, and counts the refusal, if the expert must stop.
     #[inline]
     pub(crate) fn check_open(&self) -> Result<(), Error> {
-        let account = self.slot().account();
-        if account.is_open() {
+        if self.slot().account().is_open() {
             return Ok(());
         }
-        account.count_refusal();
-        Err(Error::Terminated)
+        self.refuse()
+    }
+
+    /// Counts a refusal and says why.
+    #[cold]
+    fn refuse(&self) -> Result<(), Error> {
+        self.slot().account().count_refusal();
+        // What was just sealed or overdrawn is not opened again, but the quota
+        // may have been raised since the look.
+        self.state().refusal().map_or(Ok(()), Err)
+    }
+
+    /// What `request` for that many bytes gives, at the last try: when a quota
+    /// has no room, the host's observer is asked first. Where the quota refused
+    /// because the expert was told to stop during the call, that is the reason.
+    #[inline]
+    pub(crate) fn or_asked<T>(
+        &self,
+        bytes: usize,
+        request: impl Fn() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut result = request();
+        let mut tries = 0;
+        while matches!(result, Err(Error::QuotaExceeded)) && self.is_worth_a_try(bytes, tries) {
+            tries += 1;
+            result = request();
+        }
+        result.map_err(|why| self.refused(why))
+    }
+
+    /// Asks before a refusal for want of quota; not without end.
+    #[cold]
+    fn is_worth_a_try(&self, bytes: usize, tries: u32) -> bool {
+        #[cfg(feature = "std")]
+        return tries < 8 && crate::expert::events::ask(self.home, self.key, bytes);
+        #[cfg(not(feature = "std"))]
+        {
+            let _ = (bytes, tries);
+            false
+        }
+    }
+
+    /// The reason for a refusal, which the observer is told of.
+    #[cold]
+    fn refused(&self, why: Error) -> Error {
+        #[cfg(feature = "std")]
+        crate::expert::events::look(self.home, self.key, self.slot());
+        match why {
+            Error::QuotaExceeded => self.state().refusal().unwrap_or(why),
+            why => why,
+        }
     }
 
     /// Gives up the value, but not the expert: it now ends by its key.

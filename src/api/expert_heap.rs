@@ -289,9 +289,7 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
     /// [`Error::InvalidKey`] for a key of no live expert,
     /// [`Error::AccessDenied`] for the host's.
     pub fn terminate(&self, key: ExpertKey) -> Result<(), Error> {
-        let visit = Visit::new(self, key)?;
-        life::terminate::<&Self>(visit.slot().ok_or(Error::AccessDenied)?);
-        Ok(())
+        life::terminate_visited(self, Visit::new(self, key)?)
     }
 
     /// Walks the whole heap and tests its invariants.

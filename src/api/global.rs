@@ -1,24 +1,20 @@
 //! The process-wide heap: the global allocator, and the way to its experts.
 
-use core::alloc::{GlobalAlloc, Layout};
 use std::vec::Vec;
 
 use crate::api::builder::ExpertBuilder;
 use crate::api::host::Host;
-use crate::engine::{Engine, HOST_KEY, Who};
+use crate::engine::{Engine, HOST_KEY};
 use crate::error::Error;
-use crate::expert::home::{Ambient, Home, SlotOf, sealed::Sealed};
+use crate::expert::home::{Home, SlotOf};
 use crate::expert::life;
-use crate::expert::owned_name::{NameCopy, OwnedName};
-use crate::expert::registry::Registry;
+use crate::expert::owned_name::NameCopy;
 use crate::expert::report::{self, ExpertSnapshot};
 use crate::expert::stats::Stats;
 use crate::expert::table::Report;
 use crate::expert::visit::Visit;
 use crate::heap::{self, HeapStats, HostEngine};
 use crate::key::ExpertKey;
-
-static REGISTRY: Registry<<HostEngine as Engine>::Owner, OwnedName> = Registry::new();
 
 /// The size of an expert that has allocated nothing.
 const _: () = assert!(size_of::<SlotOf<ExpertAlloc>>() <= 256);
@@ -77,6 +73,7 @@ impl ExpertAlloc {
     /// # Ok::<(), expert_alloc::Error>(())
     /// ```
     pub fn expert(self, name: &str) -> ExpertBuilder<'_> {
+        self.watch_panics_once();
         ExpertBuilder::new(self, name)
     }
 
@@ -169,8 +166,8 @@ impl ExpertAlloc {
     /// ```
     #[must_use]
     pub fn snapshot(self) -> Snapshot {
-        // The snapshot's memory must not be charged to an expert.
-        self.as_host(|| Snapshot { experts: report::rows(self).collect() })
+        // What is kept for the reader is not to be charged to an expert.
+        Home::as_host(self, || Snapshot { experts: report::rows(self).collect() })
     }
 
     /// The figures of one expert, or of the host; `None` for a key of no
@@ -210,8 +207,32 @@ impl ExpertAlloc {
     /// [`Error::InvalidKey`] for a key of no live expert,
     /// [`Error::AccessDenied`] for the host's.
     pub fn terminate(self, key: ExpertKey) -> Result<(), Error> {
+        life::terminate_visited(self, Visit::new(self, key)?)
+    }
+
+    /// Sets the quota of the expert of `key`, as
+    /// [`Expert::set_quota`](crate::Expert::set_quota) does; one that is overdrawn
+    /// is [forgiven](crate::Expert::forgive) what is covered then.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("elastic").quota(64 << 10).register()?;
+    /// heap.set_quota(expert.key(), 1 << 20)?;
+    /// assert_eq!(expert.stats().quota, 1 << 20);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidKey`] for a key that is nobody's,
+    /// [`Error::AccessDenied`] for the host's.
+    pub fn set_quota(self, key: ExpertKey, bytes: usize) -> Result<(), Error> {
         let visit = Visit::new(self, key)?;
-        life::terminate::<Self>(visit.slot().ok_or(Error::AccessDenied)?);
+        let account = visit.slot().ok_or(Error::AccessDenied)?.account();
+        account.set_quota(bytes);
+        account.forgive();
         Ok(())
     }
 
@@ -337,90 +358,5 @@ impl Snapshot {
     #[must_use]
     pub fn get(&self, key: ExpertKey) -> Option<&ExpertSnapshot<NameCopy>> {
         self.experts.iter().find(|expert| expert.key == key)
-    }
-}
-
-// SAFETY: the heap gives blocks as the layouts ask, never twice, and does not unwind.
-unsafe impl GlobalAlloc for ExpertAlloc {
-    #[inline]
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        heap::alloc(layout)
-    }
-
-    #[inline]
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        heap::alloc_zeroed(layout)
-    }
-
-    #[inline]
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        // SAFETY: the trait's contract is that of the heap.
-        unsafe { heap::dealloc(block, layout) }
-    }
-
-    #[inline]
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        // SAFETY: the trait's contract is that of the heap.
-        unsafe { heap::realloc(block, layout, new_size) }
-    }
-}
-
-impl Sealed for ExpertAlloc {}
-
-// SAFETY: S1 and S2: there is one engine and one registry in the process.
-// S3: is the heap's promise.
-unsafe impl Home for ExpertAlloc {
-    type Engine = HostEngine;
-    type Text = NameCopy;
-    type Name = OwnedName;
-    type Pin = heap::Pin;
-
-    #[inline]
-    fn engine(self) -> HostEngine {
-        HostEngine
-    }
-
-    #[inline]
-    fn registry<'a>(self) -> &'a Registry<<HostEngine as Engine>::Owner, OwnedName> {
-        &REGISTRY
-    }
-
-    #[inline]
-    fn pin(self, key: ExpertKey) -> heap::Pin {
-        heap::pin(key)
-    }
-
-    fn as_host<T>(self, f: impl FnOnce() -> T) -> T {
-        /// Goes back to the scope before, also when `f` panics.
-        struct Leave(heap::Entered);
-
-        impl Drop for Leave {
-            fn drop(&mut self) {
-                heap::leave(self.0);
-            }
-        }
-
-        let _leave = Leave(heap::enter(HostEngine.host()));
-        f()
-    }
-
-    #[inline]
-    fn is_same(self, _: Self) -> bool {
-        true
-    }
-}
-
-// SAFETY: S1: is the heap's promise.
-unsafe impl Ambient for ExpertAlloc {
-    type Entered = heap::Entered;
-
-    #[inline]
-    fn enter(self, who: Who<'_, <HostEngine as Engine>::Owner>) -> heap::Entered {
-        heap::enter(who)
-    }
-
-    #[inline]
-    fn leave(self, previous: heap::Entered) {
-        heap::leave(previous);
     }
 }

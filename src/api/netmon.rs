@@ -8,17 +8,24 @@
 //! | state of the expert | alloc, realloc | free | size, transfer from |
 //! |---|---|---|---|
 //! | live | done | done | done |
-//! | to stop, for whatever reason | `Terminated` | done, then `Terminated` | done |
+//! | to stop | `Terminated`, `Overdrawn` or `ParentStopped` | done, then the same | done |
 //! | closing: its clean-ups run | `Terminated` | done, then `Terminated` | done |
 //! | ended | `InvalidKey` | `InvalidKey` | `InvalidKey`, size 0 |
 
 use core::ptr::NonNull;
 
-use crate::engine::Engine;
+use crate::api::aligned;
+use crate::api::expert::Expert;
+use crate::api::leave;
+use crate::engine::{Engine, HOST_KEY};
 use crate::error::Error;
-use crate::expert::home::Home;
-use crate::expert::life::{self, Fate};
-use crate::expert::slot::{CLOSING, DETACHED};
+use crate::expert::events::{self, EventKind};
+use crate::expert::family;
+use crate::expert::home::{Ambient, Home};
+use crate::expert::life::{self, Closing, Fate, Request};
+use crate::expert::name::Name;
+use crate::expert::report;
+use crate::expert::slot::{CLOSING, DETACHED, LENT, OVERDRAFT};
 use crate::expert::stats::{Reclaimed, Stats};
 use crate::expert::visit::{State, Visit};
 use crate::key::ExpertKey;
@@ -26,16 +33,28 @@ use crate::key::ExpertKey;
 /// A key as it comes in: `None` for zero.
 pub(crate) type Key = Option<ExpertKey>;
 
+#[inline(always)]
 fn visit<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error> {
     Visit::new(home, key.ok_or(Error::InvalidKey)?)
 }
 
+/// Refuses one that must stop, with the reason.
+#[inline(always)]
+fn check_live<H: Home>(visit: &Visit<'_, H>) -> Result<(), Error> {
+    if visit.is_live() {
+        return Ok(());
+    }
+    // No reason to stop ever goes away but an overdraft, which may be forgiven just now.
+    visit.state().refusal().map_or(Ok(()), Err)
+}
+
 /// As [`visit`], and only for experts that may get memory.
+#[inline(always)]
 fn visit_live<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error> {
     let visit = visit(home, key)?;
-    if visit.state() != State::Live {
+    if let Err(why) = check_live(&visit) {
         visit.who().account.count_refusal();
-        return Err(Error::Terminated);
+        return Err(why);
     }
     Ok(visit)
 }
@@ -44,7 +63,7 @@ fn visit_live<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error
 /// during the call: then that is the reason.
 fn or_told_to_stop<T, H: Home>(visit: &Visit<'_, H>, result: Result<T, Error>) -> Result<T, Error> {
     match result {
-        Err(Error::QuotaExceeded) if visit.state() != State::Live => Err(Error::Terminated),
+        Err(Error::QuotaExceeded) => Err(check_live(visit).err().unwrap_or(Error::QuotaExceeded)),
         result => result,
     }
 }
@@ -55,7 +74,21 @@ pub(crate) fn alloc<H: Home>(home: H, key: Key, size: usize) -> Result<NonNull<u
     or_told_to_stop(&visit, home.engine().raw_allocate(visit.who(), size))
 }
 
-/// Resizes a raw block of the key's; null is answered by a new block.
+/// As [`alloc`], with an alignment, and not zero-filled where that is not asked.
+pub(crate) fn alloc_aligned<H: Home>(
+    home: H,
+    key: Key,
+    size: usize,
+    alignment: usize,
+    zeroed: bool,
+) -> Result<NonNull<u8>, Error> {
+    let visit = visit_live(home, key)?;
+    let result = aligned::allocate(home, visit.who(), size, alignment, zeroed);
+    or_told_to_stop(&visit, result)
+}
+
+/// Resizes a raw block of the key's, which keeps its alignment; null is
+/// answered by a new block.
 pub(crate) fn realloc<H: Home>(
     home: H,
     key: Key,
@@ -63,10 +96,13 @@ pub(crate) fn realloc<H: Home>(
     size: usize,
 ) -> Result<NonNull<u8>, Error> {
     let visit = visit_live(home, key)?;
-    let result = if block.is_null() {
-        home.engine().raw_allocate(visit.who(), size)
-    } else {
-        home.engine().raw_reallocate(visit.who(), block, size)
+    if block.is_null() {
+        return or_told_to_stop(&visit, home.engine().raw_allocate(visit.who(), size));
+    }
+    let result = match home.engine().raw_reallocate(visit.who(), block, size) {
+        Err(Error::InvalidPointer) => aligned_of(home, visit.key(), block)
+            .and_then(|found| aligned::relocate(home, &found, visit.who(), size)),
+        result => result,
     };
     or_told_to_stop(&visit, result)
 }
@@ -77,14 +113,37 @@ pub(crate) fn free<H: Home>(home: H, key: Key, block: *mut u8) -> Result<(), Err
     if block.is_null() {
         return Ok(());
     }
-    home.engine().raw_free(visit.key(), block)?;
-    if visit.state() == State::Live { Ok(()) } else { Err(Error::Terminated) }
+    match home.engine().raw_free(visit.key(), block) {
+        Err(Error::InvalidPointer) => {
+            let found = aligned_of(home, visit.key(), block)?;
+            home.engine().raw_free(visit.key(), found.outer)?;
+        }
+        result => result?,
+    }
+    check_live(&visit)
 }
 
 /// The bytes asked for of a raw block of the key's; 0 for anything else.
 pub(crate) fn size<H: Home>(home: H, key: Key, block: *const u8) -> usize {
-    let size = |visit: Visit<'_, H>| home.engine().raw_size(visit.key(), block);
-    visit(home, key).and_then(size).unwrap_or(0)
+    visit(home, key).and_then(|visit| size_of(home, visit.key(), block)).unwrap_or(0)
+}
+
+fn size_of<H: Home>(home: H, key: ExpertKey, block: *const u8) -> Result<usize, Error> {
+    match home.engine().raw_size(key, block) {
+        Err(Error::InvalidPointer) => aligned_of(home, key, block).map(|found| found.size),
+        result => result,
+    }
+}
+
+/// The aligned block of the key's at `block`, which is none of the engine's.
+#[cold]
+fn aligned_of<H: Home>(
+    home: H,
+    key: ExpertKey,
+    block: *const u8,
+) -> Result<aligned::Aligned, Error> {
+    let found = aligned::find(home, block).ok_or(Error::InvalidPointer)?;
+    if found.owner == key { Ok(found) } else { Err(Error::AccessDenied) }
 }
 
 /// Gives a raw block to another key. The giver may have been told to stop, the taker
@@ -97,35 +156,127 @@ pub(crate) fn transfer<H: Home>(
 ) -> Result<NonNull<u8>, Error> {
     let giver = visit(home, from)?;
     if from == to {
-        home.engine().raw_size(giver.key(), block)?;
+        size_of(home, giver.key(), block)?;
         return NonNull::new(block).ok_or(Error::InvalidPointer);
     }
     let taker = visit_live(home, to)?;
-    let result = home.engine().raw_transfer(giver.who(), block, taker.who());
+    let result = match home.engine().raw_transfer(giver.who(), block, taker.who()) {
+        Err(Error::InvalidPointer) => aligned_of(home, giver.key(), block)
+            .and_then(|found| aligned::relocate(home, &found, taker.who(), found.size)),
+        result => result,
+    };
+    if let (Some(slot), Ok(_)) = (giver.slot(), result) {
+        life::transferred::<H>(slot, taker.key());
+    }
     or_told_to_stop(&taker, result)
+}
+
+/// Registers an expert that is known by its key alone. The host is a parent
+/// that has no quota, and no figures that its children's are part of.
+pub(crate) fn register_child<'n, H: Home>(
+    home: H,
+    parent: Key,
+    name: <H::Name as Name>::Given<'n>,
+    quota: usize,
+    soft_quota: usize,
+) -> Result<ExpertKey, Error> {
+    let visit = visit(home, parent)?;
+    let parent = visit.slot().map(|slot| (visit.key(), slot));
+    let request = Request::<H> { name, quota, soft_quota, parent, guarantee: 0, flags: OVERDRAFT };
+    let (key, slot) = life::register(home, &request)?;
+    events::tell(home, key, EventKind::Registered);
+    Ok(Expert::registered(home, key, slot).into_key())
+}
+
+/// Changes the hard quota. The host has none.
+pub(crate) fn set_quota<H: Home>(home: H, key: Key, bytes: usize) -> Result<(), Error> {
+    let visit = visit(home, key)?;
+    visit.slot().ok_or(Error::AccessDenied)?.account().set_quota(bytes);
+    Ok(())
+}
+
+/// Changes the soft quota. The host has none.
+pub(crate) fn set_soft_quota<H: Home>(home: H, key: Key, bytes: usize) -> Result<(), Error> {
+    let visit = visit(home, key)?;
+    let slot = visit.slot().ok_or(Error::AccessDenied)?;
+    slot.account().set_soft_quota(bytes);
+    if let Some(hosted) = slot.hosted() {
+        hosted.told.forget_soft();
+    }
+    Ok(())
+}
+
+/// Makes the key's expert, or the host, the owner of what this thread allocates
+/// through the global allocator. The result is for `leave` or `leave_all`.
+pub(crate) fn enter<H: Ambient>(home: H, key: Key) -> Result<H::Entered, Error> {
+    let visit = visit(home, key)?;
+    if visit.state() == State::Closing {
+        return Err(Error::Terminated);
+    }
+    Ok(home.enter(visit.who()))
+}
+
+/// Refuses one who is to stop. Not counted: nothing was asked for.
+pub(crate) fn check<H: Home>(home: H, key: Key) -> Result<(), Error> {
+    check_live(&visit(home, key)?)
 }
 
 /// Tells an expert to stop, for good. The host cannot be told.
 pub(crate) fn terminate<H: Home>(home: H, key: Key) -> Result<(), Error> {
-    let visit = visit(home, key)?;
-    life::terminate::<H>(visit.slot().ok_or(Error::AccessDenied)?);
-    Ok(())
+    life::terminate_visited(home, visit(home, key)?)
 }
 
 /// Ends an expert that was registered by key. One that an `Expert` value owns
-/// is not ended under it, and the host never ends: [`Error::AccessDenied`].
-pub(crate) fn reclaim<H: Home>(home: H, key: Key) -> Result<Reclaimed, Error> {
+/// is not ended under it, one that a plug-in allocates for is not either, and the
+/// host never ends: [`Error::AccessDenied`].
+pub(crate) fn reclaim<H: Ambient>(home: H, key: Key) -> Result<Reclaimed, Error> {
+    // SAFETY: S1 does not concern experts that are not lent.
+    unsafe { end(home, key, 0) }
+}
+
+/// Ends an expert that was lent to a plug-in, with all of its memory.
+///
+/// # Safety
+///
+/// - S1 no code of the plug-in runs any more, and nothing refers to what it
+///   allocated.
+pub(crate) unsafe fn reclaim_lent<H: Ambient>(home: H, key: Key) -> Result<Reclaimed, Error> {
+    // SAFETY: S1.
+    unsafe { end(home, key, LENT) }
+}
+
+/// Ends an expert whose word has the flag `LENT`, or not, as `lent` has it.
+///
+/// # Safety
+///
+/// - S1 where `lent` has it, as [`reclaim_lent`].
+unsafe fn end<H: Ambient>(home: H, key: Key, lent: usize) -> Result<Reclaimed, Error> {
     let valid = visit(home, key)?;
     let (key, slot) = (valid.key(), valid.slot().ok_or(Error::AccessDenied)?);
     // The end waits for visitors, so it must not be one.
     drop(valid);
     let word = slot.word();
-    if word.is_of(key) && !word.has(CLOSING) && !word.has(DETACHED) {
+    let is_mine = word.has(DETACHED) && word.has(LENT) == (lent != 0);
+    if word.is_of(key) && !word.has(CLOSING) && !is_mine {
         return Err(Error::AccessDenied);
     }
-    // SAFETY: S1: a detached expert has no handles, and its raw blocks are raw
-    // pointers; calls for them come by key. S2 does not concern `Adopt`.
-    unsafe { life::finish(home, key, slot, DETACHED, Fate::Adopt) }
+    let fate = if lent == 0 { Fate::Adopt } else { Fate::Reclaim };
+    let closing = Closing::begin(home, key, slot, DETACHED)?;
+    // No guard, whose drop a `longjmp` would skip: what ends here is said twice.
+    let entered = home.enter(home.engine().host());
+    let end = || {
+        // SAFETY: S1: a detached expert has no handles, and its raw blocks are raw
+        // pointers; calls for them come by key; what a plug-in has is ours (S1). S2
+        // does not concern `Adopt`, and is our S1 otherwise.
+        let reclaimed = unsafe { closing.complete(fate) };
+        home.leave_all(entered);
+        reclaimed
+    };
+    let rest = || {
+        // The call whose result this was never returns.
+        let _ = end();
+    };
+    Ok(leave::or_rest(&rest, end))
 }
 
 /// Registers a clean-up. Not while the clean-ups run already.
@@ -146,4 +297,14 @@ pub(crate) fn on_reclaim<H: Home>(
 pub(crate) fn stats<H: Home>(home: H, key: Key) -> Result<Stats, Error> {
     let visit = visit(home, key)?;
     Ok(Stats::of(home.engine(), visit.who()))
+}
+
+/// What the key and all its children hold. Of the host: what all hold.
+pub(crate) fn subtree<H: Home>(home: H, key: Key) -> Result<Stats, Error> {
+    let key = key.ok_or(Error::InvalidKey)?;
+    if key == HOST_KEY {
+        return Ok(report::total(home));
+    }
+    let visit = Visit::new(home, key)?;
+    Ok(family::subtree(home, key, Stats::of(home.engine(), visit.who())))
 }

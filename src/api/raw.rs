@@ -13,6 +13,8 @@ use crate::api::host::Host;
 use crate::engine::{Engine, Who};
 use crate::error::Error;
 use crate::expert::home::{Home, OwnerOf};
+use crate::expert::life;
+use crate::key::ExpertKey;
 use crate::sync::delay;
 
 /// Whoever can hold raw blocks: an [`Expert`], or the [`Host`].
@@ -38,7 +40,7 @@ impl<H: Home> Holder<H> for Expert<H> {}
 impl<H: Home> Holder<H> for Host<H> {}
 
 pub(crate) mod sealed {
-    use super::{Error, Home, OwnerOf, Who};
+    use super::{Error, ExpertKey, Home, OwnerOf, Who};
 
     /// The part of a holder that the raw calls use.
     pub trait Holder<H: Home> {
@@ -52,8 +54,24 @@ pub(crate) mod sealed {
         ///
         /// # Errors
         ///
-        /// [`Error::Terminated`].
+        /// [`Error::Terminated`], [`Error::Overdrawn`], [`Error::ParentStopped`].
         fn check_open(&self) -> Result<(), Error>;
+
+        /// Notes that it has given a block to the owner of this key.
+        fn note_transfer(&self, to: ExpertKey);
+
+        /// What `request` for that many bytes gives, at the last try. Where the
+        /// quota refused because the holder was told to stop during the call, that
+        /// is the reason.
+        ///
+        /// # Errors
+        ///
+        /// That of `request`, or as [`check_open`](Self::check_open).
+        fn or_asked<T>(
+            &self,
+            bytes: usize,
+            request: impl Fn() -> Result<T, Error>,
+        ) -> Result<T, Error>;
     }
 }
 
@@ -69,6 +87,18 @@ impl<H: Home> sealed::Holder<H> for Expert<H> {
     fn check_open(&self) -> Result<(), Error> {
         self.check_open()
     }
+
+    fn note_transfer(&self, to: ExpertKey) {
+        life::transferred::<H>(self.slot(), to);
+    }
+
+    fn or_asked<T>(
+        &self,
+        bytes: usize,
+        request: impl Fn() -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        Self::or_asked(self, bytes, request)
+    }
 }
 
 impl<H: Home> sealed::Holder<H> for Host<H> {
@@ -83,23 +113,20 @@ impl<H: Home> sealed::Holder<H> for Host<H> {
     fn check_open(&self) -> Result<(), Error> {
         Ok(())
     }
+
+    fn note_transfer(&self, _: ExpertKey) {}
+
+    fn or_asked<T>(&self, _: usize, request: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        request()
+    }
 }
 
 fn alloc<H: Home>(holder: &impl Holder<H>, size: usize) -> Result<NonNull<u8>, Error> {
-    holder.check_open()?;
-    or_told_to_stop(holder, holder.home().engine().raw_allocate(holder.who(), size))
-}
-
-/// The result, but where the quota refused because the holder was told to stop
-/// during the call: then that is the reason.
-fn or_told_to_stop<T, H: Home>(
-    holder: &impl Holder<H>,
-    result: Result<T, Error>,
-) -> Result<T, Error> {
-    match result {
-        Err(Error::QuotaExceeded) if !holder.who().account.is_open() => Err(Error::Terminated),
-        result => result,
-    }
+    let allocate = || {
+        holder.check_open()?;
+        holder.home().engine().raw_allocate(holder.who(), size)
+    };
+    holder.or_asked(size, allocate)
 }
 
 fn realloc<H: Home>(
@@ -110,9 +137,12 @@ fn realloc<H: Home>(
     if block.is_null() {
         return alloc(holder, size);
     }
-    holder.check_open()?;
-    delay();
-    or_told_to_stop(holder, holder.home().engine().raw_reallocate(holder.who(), block, size))
+    let resize = || {
+        holder.check_open()?;
+        delay();
+        holder.home().engine().raw_reallocate(holder.who(), block, size)
+    };
+    holder.or_asked(size, resize)
 }
 
 fn free<H: Home>(holder: &impl Holder<H>, block: *mut u8) -> Result<(), Error> {
@@ -134,9 +164,14 @@ fn transfer<H: Home>(
     if !from.home().is_same(to.home()) {
         return Err(Error::InvalidKey);
     }
-    to.check_open()?;
-    delay();
-    or_told_to_stop(to, from.home().engine().raw_transfer(from.who(), block, to.who()))
+    let transfer = || {
+        to.check_open()?;
+        delay();
+        from.home().engine().raw_transfer(from.who(), block, to.who())
+    };
+    let transferred = to.or_asked(size(from, block), transfer)?;
+    from.note_transfer(to.who().key);
+    Ok(transferred)
 }
 
 macro_rules! raw_calls {
@@ -160,8 +195,9 @@ macro_rules! raw_calls {
             ///
             /// # Errors
             ///
-            /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`],
-            /// [`Error::Terminated`].
+            /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`];
+            /// [`Error::Terminated`], [`Error::Overdrawn`] and
+            /// [`Error::ParentStopped`] where the expert is to stop.
             pub fn alloc(&self, size: usize) -> Result<NonNull<u8>, Error> {
                 alloc(self, size)
             }

@@ -7,19 +7,22 @@
 use core::fmt;
 use core::future::Future;
 use core::marker::PhantomData;
+use core::ops::Deref;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
 use crate::api::expert::Expert;
 use crate::api::home::DefaultHome;
-use crate::engine::Who;
+use crate::engine::{Engine, Who};
 use crate::expert::home::{Ambient, OwnerOf};
 use crate::expert::slot::OVERDRAFT;
-use crate::expert::visit;
+use crate::expert::visit::{self, State, Visit};
+use crate::key::ExpertKey;
 
 /// Until this is dropped, this thread's allocations through the global allocator are
-/// the expert's. Scopes nest; dropped out of order, each restores the owner that was
-/// current when it began.
+/// the expert's. Scopes nest: the innermost one that stands is current. One that is
+/// dropped out of order is struck out, and the inner ones go on; once all are dropped,
+/// the host is current, whatever the order was.
 ///
 /// It belongs to its thread:
 ///
@@ -41,10 +44,42 @@ use crate::expert::visit;
 /// ```
 #[must_use = "the scope ends when this is dropped"]
 pub struct Scope<'e, H: Ambient = DefaultHome> {
+    _within: Within<H>,
+    _expert: PhantomData<&'e Expert<H>>,
+}
+
+/// A scope of whomever: until this is dropped. It keeps nobody alive.
+pub(crate) struct Within<H: Ambient> {
     home: H,
-    previous: H::Entered,
-    /// Of its expert and its thread: neither `Send` nor `Sync`.
-    _expert: PhantomData<(&'e Expert<H>, *mut ())>,
+    entered: H::Entered,
+    /// Of its thread: neither `Send` nor `Sync`.
+    _thread: PhantomData<*mut ()>,
+}
+
+impl<H: Ambient> Within<H> {
+    #[inline]
+    fn enter(home: H, who: Who<'_, OwnerOf<H>>) -> Self {
+        Self { home, entered: home.enter(who), _thread: PhantomData }
+    }
+
+    /// The scope of the expert of `key`; the host's for `None`, and where the
+    /// expert has ended or is being ended.
+    pub(crate) fn enter_by_key(home: H, key: Option<ExpertKey>) -> Self {
+        let visit = key.and_then(|key| Visit::new(home, key).ok());
+        match visit.filter(|visit| visit.state() != State::Closing) {
+            // The expert may end after the visit: then its blocks, and the scope,
+            // become the host's (S1 of `Ambient`).
+            Some(visit) => Self::enter(home, visit.who()),
+            None => Self::enter(home, home.engine().host()),
+        }
+    }
+}
+
+impl<H: Ambient> Drop for Within<H> {
+    #[inline]
+    fn drop(&mut self) {
+        self.home.leave(self.entered);
+    }
 }
 
 impl<H: Ambient> Expert<H> {
@@ -67,8 +102,8 @@ impl<H: Ambient> Expert<H> {
     /// ```
     #[inline]
     pub fn enter(&self) -> Scope<'_, H> {
-        let previous = self.home().enter(self.ambient());
-        Scope { home: self.home(), previous, _expert: PhantomData }
+        let within = Within::enter(self.home(), self.ambient());
+        Scope { _within: within, _expert: PhantomData }
     }
 
     /// Polls `future` in a scope of this expert, on whatever thread that is.
@@ -89,21 +124,14 @@ impl<H: Ambient> Expert<H> {
     /// assert_eq!(ALLOC.owner_of(text.as_ptr()), Some(task.key()));
     /// # Ok::<(), expert_alloc::Error>(())
     /// ```
-    pub fn in_scope<F: Future>(&self, future: F) -> InScope<'_, F, H> {
-        InScope { expert: self, future }
+    pub fn in_scope<F: Future>(&self, future: F) -> InScope<&Self, F> {
+        InScope::new(self, future)
     }
 
     /// The engine's view of it, for ambient blocks.
     fn ambient(&self) -> Who<'_, OwnerOf<H>> {
         let overdraft = self.slot().word().has(OVERDRAFT);
         visit::who::<H>(self.slot(), self.key(), overdraft)
-    }
-}
-
-impl<H: Ambient> Drop for Scope<'_, H> {
-    #[inline]
-    fn drop(&mut self) {
-        self.home.leave(self.previous);
     }
 }
 
@@ -119,127 +147,38 @@ impl<H: Ambient> fmt::Debug for Scope<'_, H> {
 /// use expert_alloc::{Expert, InScope};
 ///
 /// /// Names the type, for example to keep it in a struct.
-/// fn wrap<F: Future>(expert: &Expert, future: F) -> InScope<'_, F> {
+/// fn wrap<F: Future>(expert: &Expert, future: F) -> InScope<&Expert, F> {
 ///     expert.in_scope(future)
 /// }
 /// ```
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
-pub struct InScope<'e, F, H: Ambient = DefaultHome> {
-    expert: &'e Expert<H>,
+pub struct InScope<E, F> {
+    /// Before `expert`, which it may refer to.
     future: F,
+    expert: E,
 }
 
-impl<F: Future, H: Ambient> Future for InScope<'_, F, H> {
+impl<E, F> InScope<E, F> {
+    pub(crate) fn new(expert: E, future: F) -> Self {
+        Self { future, expert }
+    }
+}
+
+impl<E, F, H> Future for InScope<E, F>
+where
+    E: Deref<Target = Expert<H>>,
+    F: Future,
+    H: Ambient,
+{
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let _scope = self.expert.enter();
-        // SAFETY: the future is pinned with the whole: nothing else moves it out,
-        // there is no `Drop`, and `Unpin` follows from that of the fields.
-        let future = unsafe { self.map_unchecked_mut(|whole| &mut whole.future) };
-        future.poll(context)
+        // SAFETY: nothing moves the future out, there is no `Drop`, and `Unpin`
+        // follows from that of the fields.
+        let this = unsafe { self.get_unchecked_mut() };
+        let _scope = this.expert.enter();
+        // SAFETY: pinned with the whole.
+        unsafe { Pin::new_unchecked(&mut this.future) }.poll(context)
     }
-}
-
-#[cfg(feature = "std")]
-pub use run::Failure;
-
-#[cfg(feature = "std")]
-mod run {
-    use std::any::Any;
-    use std::boxed::Box;
-    use std::fmt;
-    use std::panic::{AssertUnwindSafe, catch_unwind};
-
-    use crate::api::expert::Expert;
-    use crate::expert::home::Ambient;
-
-    impl<H: Ambient> Expert<H> {
-        /// Calls `f` in a scope of this expert and catches its panic.
-        ///
-        /// What `f` borrows mutably may be left half changed by a panic; look
-        /// at it with that in mind, as after a thread that panicked.
-        ///
-        /// ```
-        /// use expert_alloc::ExpertAlloc;
-        ///
-        /// let heap = ExpertAlloc::new();
-        /// let expert = heap.expert("careless").register()?;
-        /// assert_eq!(expert.run(|| 6 * 7).unwrap(), 42);
-        /// let failure = expert.run(|| panic!("out of cheese")).unwrap_err();
-        /// assert_eq!(failure.message(), Some("out of cheese"));
-        /// # Ok::<(), expert_alloc::Error>(())
-        /// ```
-        ///
-        /// # Errors
-        ///
-        /// [`Failure`] with what the panic carried.
-        pub fn run<T>(&self, f: impl FnOnce() -> T) -> Result<T, Failure> {
-            let _scope = self.enter();
-            catch_unwind(AssertUnwindSafe(f)).map_err(Failure)
-        }
-    }
-
-    /// What an expert's panic carried. See [`Expert::run`].
-    ///
-    /// ```
-    /// use expert_alloc::ExpertAlloc;
-    ///
-    /// let heap = ExpertAlloc::new();
-    /// let expert = heap.expert("careless").register()?;
-    /// let failure = expert.run(|| panic!("frame {} is odd", 7)).unwrap_err();
-    /// assert_eq!(failure.to_string(), "panicked: frame 7 is odd");
-    /// # Ok::<(), expert_alloc::Error>(())
-    /// ```
-    pub struct Failure(Box<dyn Any + Send>);
-
-    impl Failure {
-        /// The panic's message, where it is text, as it nearly always is.
-        ///
-        /// ```
-        /// use expert_alloc::ExpertAlloc;
-        ///
-        /// let expert = ExpertAlloc::new().expert("careless").register()?;
-        /// let failure = expert.run(|| panic!("frame {} is odd", 7)).unwrap_err();
-        /// assert_eq!(failure.message(), Some("frame 7 is odd"));
-        /// let failure = expert.run(|| std::panic::panic_any(7)).unwrap_err();
-        /// assert_eq!(failure.message(), None);
-        /// # Ok::<(), expert_alloc::Error>(())
-        /// ```
-        #[must_use]
-        pub fn message(&self) -> Option<&str> {
-            let text = self.0.downcast_ref::<&str>().copied();
-            text.or_else(|| self.0.downcast_ref().map(std::string::String::as_str))
-        }
-
-        /// What the panic carried, for example to resume it.
-        ///
-        /// ```
-        /// use expert_alloc::ExpertAlloc;
-        ///
-        /// let expert = ExpertAlloc::new().expert("careless").register()?;
-        /// let failure = expert.run(|| std::panic::panic_any(7)).unwrap_err();
-        /// assert_eq!(failure.into_payload().downcast_ref(), Some(&7));
-        /// # Ok::<(), expert_alloc::Error>(())
-        /// ```
-        #[must_use]
-        pub fn into_payload(self) -> Box<dyn Any + Send> {
-            self.0
-        }
-    }
-
-    impl fmt::Debug for Failure {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.debug_tuple("Failure").field(&self.message()).finish()
-        }
-    }
-
-    impl fmt::Display for Failure {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "panicked: {}", self.message().unwrap_or("(no message)"))
-        }
-    }
-
-    impl std::error::Error for Failure {}
 }

@@ -24,20 +24,13 @@ pub struct Cleanups(AtomicPtr<Node>);
 struct Node {
     next: *mut Node,
     layout: Layout,
-    call: unsafe fn(NonNull<Node>),
+    call: unsafe fn(NonNull<Node>, &dyn Fn()),
 }
 
 #[repr(C)]
 struct Holding<F> {
     node: Node,
     closure: F,
-}
-
-/// How many clean-ups ran, and how many of these panicked.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Outcome {
-    pub(crate) run: usize,
-    pub(crate) failed: usize,
 }
 
 impl Cleanups {
@@ -81,41 +74,44 @@ impl Cleanups {
 
     /// Whether there is nothing to run.
     pub(crate) fn is_empty(&self) -> bool {
-        // Relaxed: nothing is read behind the pointer here; `run` orders its own reads.
+        // Relaxed: nothing is read behind the pointer here; `run_next` orders its own reads.
         self.0.load(Relaxed).is_null()
     }
 
-    /// Takes all clean-ups and runs them, last registered first. A panic in
-    /// one ends that one only.
-    pub(crate) fn run<E: Engine>(&self, engine: E) -> Outcome {
-        let mut outcome = Outcome::default();
+    /// Takes the clean-up that was registered last and runs it; whether it
+    /// returned. A panic ends that one only. `None` where none is left.
+    ///
+    /// Nothing of it is kept while it runs: one that never comes back, because it
+    /// leaves by `longjmp`, has lost nothing, and the next call takes the next.
+    ///
+    /// For the one who ends the expert, when nobody adds any more.
+    pub(crate) fn run_next<E: Engine>(&self, engine: E) -> Option<bool> {
         // Acquire: pairs with the Release in `link`.
-        let mut next = self.0.swap(core::ptr::null_mut(), Acquire);
-        while let Some(node) = NonNull::new(next) {
-            // SAFETY: CLEANUP1: the list was taken whole, so the node is this thread's.
-            let Node { next: following, layout, call } = unsafe { node.read() };
-            next = following;
-            outcome.run += 1;
-            // SAFETY: CLEANUP1 and CLEANUP2 are the duties of `call`; the node is not used again.
-            outcome.failed += usize::from(!returns(|| unsafe { call(node) }));
-            // SAFETY: S1: from `allocate` with this layout, and its closure is gone.
-            unsafe { engine.deallocate(node.cast(), layout) };
-        }
-        outcome
+        let node = NonNull::new(self.0.load(Acquire))?;
+        // SAFETY: CLEANUP1.
+        let Node { next, layout, call } = unsafe { node.read() };
+        // Relaxed: nobody else uses the list.
+        self.0.store(next, Relaxed);
+        // SAFETY: S1: from `allocate` with this layout; `call` has taken the closure.
+        let free = || unsafe { engine.deallocate(node.cast(), layout) };
+        // SAFETY: CLEANUP1 and CLEANUP2 are the duties of `call`; the node is not used again.
+        Some(returns(|| unsafe { call(node, &free) }))
     }
 }
 
-/// Calls the closure of a node, which is gone afterwards, even after a panic.
+/// Takes the closure out of a node, calls `free` for the node, then the closure,
+/// which is gone afterwards, even after a panic.
 ///
 /// # Safety
 ///
 /// - S1 the node is a `Holding<F>`, its closure neither called nor in use.
-unsafe fn call<F: FnOnce()>(node: NonNull<Node>) {
+unsafe fn call<F: FnOnce()>(node: NonNull<Node>, free: &dyn Fn()) {
     let holding = node.cast::<Holding<F>>().as_ptr();
     // SAFETY: S1: the block holds this type.
     let closure = unsafe { &raw const (*holding).closure };
     // SAFETY: S1: it is read once.
     let closure = unsafe { closure.read() };
+    free();
     closure();
 }
 

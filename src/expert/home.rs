@@ -1,6 +1,8 @@
 //! Homes: where experts live. A home brings an engine and a registry together.
 
 use crate::engine::{Engine, Who};
+#[cfg(feature = "std")]
+use crate::expert::events::{Event, Refusal, Verdict};
 use crate::expert::name::Name;
 use crate::expert::registry::Registry;
 use crate::expert::slot::Slot;
@@ -11,6 +13,10 @@ pub type OwnerOf<H> = <<H as Home>::Engine as Engine>::Owner;
 
 /// A slot of a home.
 pub(crate) type SlotOf<H> = Slot<OwnerOf<H>, <H as Home>::Name>;
+
+/// A copy of a name of a home.
+#[cfg(feature = "std")]
+pub(crate) type CopiedOf<H> = <<H as Home>::Name as Name>::Copied;
 
 /// The registry of a home.
 pub type RegistryOf<H> = Registry<OwnerOf<H>, <H as Home>::Name>;
@@ -86,6 +92,28 @@ pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
         f()
     }
 
+    /// Whether somebody is told what happens to experts, by this thread, now.
+    #[cfg(feature = "std")]
+    #[doc(hidden)]
+    fn is_observed(self) -> bool {
+        false
+    }
+
+    /// Tells the observer.
+    #[cfg(feature = "std")]
+    #[doc(hidden)]
+    fn tell(self, event: &Event<CopiedOf<Self>>) {
+        let _ = event;
+    }
+
+    /// Asks the observer.
+    #[cfg(feature = "std")]
+    #[doc(hidden)]
+    fn ask(self, refusal: &Refusal<CopiedOf<Self>>) -> Verdict {
+        let _ = refusal;
+        Verdict::Refuse
+    }
+
     /// Whether both refer to the same heap.
     #[doc(hidden)]
     fn is_same(self, other: Self) -> bool;
@@ -113,7 +141,7 @@ pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
 /// - S1 an ambient owner that ends while it is current is replaced by the
 ///   host: [`enter`](Self::enter) keeps no reference that outlives its expert.
 pub unsafe trait Ambient: Home {
-    /// The owner that was current before.
+    /// A scope that was entered.
     #[doc(hidden)]
     type Entered: Copy;
 
@@ -121,9 +149,19 @@ pub unsafe trait Ambient: Home {
     #[doc(hidden)]
     fn enter(self, who: Who<'_, OwnerOf<Self>>) -> Self::Entered;
 
-    /// Makes the previous owner current again, or the host, if that one has ended.
+    /// Leaves a scope, in whatever order. The innermost one that stands is current then,
+    /// or the host, where none stands or its owner has ended.
     #[doc(hidden)]
-    fn leave(self, previous: Self::Entered);
+    fn leave(self, entered: Self::Entered);
+
+    /// Leaves a scope with all those that were entered in it and still stand.
+    #[cfg(feature = "capi")]
+    #[doc(hidden)]
+    fn leave_all(self, entered: Self::Entered);
+
+    /// The expert that owns what this thread allocates; `None` for the host.
+    #[doc(hidden)]
+    fn current(self) -> Option<ExpertKey>;
 }
 
 pub(crate) mod sealed {

@@ -18,16 +18,25 @@
 //! memory stays: their handles borrow them, not the parent. The parent's slot
 //! lingers as the account that their charges go through.
 
+use core::cell::Cell;
 use core::ptr::NonNull;
 
+#[cfg(feature = "std")]
+use crate::engine::HOST_KEY;
 use crate::engine::{Engine, Kind, Who};
 use crate::error::Error;
+#[cfg(feature = "std")]
+use crate::expert::events::{self, Event, EventKind};
+#[cfg(feature = "std")]
+use crate::expert::home::CopiedOf;
 use crate::expert::home::{Home, OwnerOf, SlotOf};
 use crate::expert::name::Name;
 use crate::expert::slot::{KEYED, OVERDRAFT, Word};
 use crate::expert::stats::Reclaimed;
-use crate::expert::visit::who;
+use crate::expert::visit::{Visit, who};
 use crate::key::ExpertKey;
+#[cfg(feature = "std")]
+use crate::sync::Ordering::Relaxed;
 use crate::sync::delay;
 
 /// The expert to register.
@@ -38,6 +47,9 @@ pub(crate) struct Request<'n, 'p, H: Home + 'p> {
     /// Bytes; 0 for none.
     pub(crate) soft_quota: usize,
     pub(crate) parent: Option<(ExpertKey, &'p SlotOf<H>)>,
+    /// Bytes of the parent's room that are set aside; 0 for none.
+    #[cfg(feature = "std")]
+    pub(crate) guarantee: usize,
     /// Flags of the slot's word.
     pub(crate) flags: usize,
 }
@@ -55,29 +67,48 @@ pub(crate) enum Fate {
 ///
 /// # Errors
 ///
-/// [`Error::TooManyExperts`], [`Error::OutOfMemory`]; [`Error::Terminated`]
-/// where the parent must stop.
+/// [`Error::TooManyExperts`], [`Error::OutOfMemory`]; [`Error::ParentStopped`]
+/// where the parent is to stop.
 pub(crate) fn register<'a, H: Home + 'a>(
     home: H,
     request: &Request<'_, '_, H>,
 ) -> Result<(ExpertKey, &'a SlotOf<H>), Error> {
     let registry = home.registry();
-    let parent = request.parent;
-    if parent.is_some_and(|(_, parent)| !parent.account().is_open()) {
-        return Err(Error::Terminated);
+    let above = request.parent;
+    if above.is_some_and(|(_, parent)| !parent.account().is_open()) {
+        return Err(Error::ParentStopped);
     }
+    let parent = above.map(|(key, slot)| (key.slot().unwrap_or(0), slot));
+    #[cfg(feature = "std")]
+    let parent = match parent {
+        Some(parent) if request.guarantee != 0 => Some(set_aside(home, parent, request.guarantee)?),
+        parent => parent,
+    };
     delay();
-    let (number, slot) = registry.take(home.engine())?;
-    if parent.is_some_and(|(_, parent)| !parent.hold()) {
-        registry.give_back(number);
-        return Err(Error::TooManyExperts);
+    let taken = registry.take(home.engine()).and_then(|(number, slot)| {
+        if parent.is_some_and(|(_, parent)| !parent.hold()) {
+            registry.give_back(number);
+            return Err(Error::TooManyExperts);
+        }
+        Ok((number, slot))
+    });
+    #[cfg(feature = "std")]
+    if let Some((number, _)) = parent.filter(|_| request.guarantee != 0) {
+        // The child holds it now, or there is none.
+        release(home, number);
     }
-    let parent_number = parent.and_then(|(key, _)| key.slot()).unwrap_or(0);
-    // A child is not granted an overdraft that its parent is refused.
-    let refuses = parent.is_some_and(|(_, parent)| !parent.word().has(OVERDRAFT));
+    let (number, slot) = taken?;
+    let parent_number = parent.map_or(0, |(number, _)| number);
+    // A child is not granted what its parent is to be refused.
+    let refuses = above.is_some_and(|(_, parent)| !parent.word().has(OVERDRAFT));
     let flags = if refuses { request.flags & !OVERDRAFT } else { request.flags };
     let generation = slot.open(flags, parent_number, |slot| {
         slot.name().set(request.name);
+        #[cfg(feature = "std")]
+        if let Some(hosted) = slot.hosted() {
+            hosted.told.reset();
+            hosted.handed_over.store(0, Relaxed);
+        }
         let parent = parent.map(|(_, parent)| NonNull::from(parent.account()));
         // SAFETY: S1: the slot was free, so all was refunded. S2: slots never
         // move, and the parent's account is not opened anew while held (SLOT3).
@@ -87,10 +118,89 @@ pub(crate) fn register<'a, H: Home + 'a>(
     Ok((key, slot))
 }
 
+/// Makes an account between a parent and a child to come that sets aside room of
+/// the parent's. It has one hold, the caller's.
+///
+/// # Errors
+///
+/// As [`register`]; [`Error::QuotaExceeded`] where there is not so much room.
+#[cfg(feature = "std")]
+fn set_aside<'a, H: Home + 'a>(
+    home: H,
+    (parent_number, parent): (usize, &SlotOf<H>),
+    bytes: usize,
+) -> Result<(usize, &'a SlotOf<H>), Error> {
+    let registry = home.registry();
+    let (number, slot) = registry.take(home.engine())?;
+    if !parent.hold() {
+        registry.give_back(number);
+        return Err(Error::TooManyExperts);
+    }
+    let mut opened = Ok(());
+    slot.linger(parent_number, |slot| {
+        let parent = NonNull::from(parent.account());
+        // SAFETY: S1: the slot was free, so all was refunded. S2: as in `register`.
+        opened = unsafe { slot.account().open_reserve(bytes, parent) };
+    });
+    if opened.is_err() {
+        slot.unhold();
+        registry.give_back(number);
+        parent.unhold();
+        return Err(Error::QuotaExceeded);
+    }
+    Ok((number, slot))
+}
+
+/// Notes that a block of the expert's was given away; to the host, that is on
+/// purpose, and so it is told.
+pub(crate) fn transferred<H: Home>(slot: &SlotOf<H>, to: ExpertKey) {
+    #[cfg(feature = "std")]
+    if let Some(hosted) = slot.hosted().filter(|_| to == HOST_KEY) {
+        hosted.handed_over.fetch_add(1, Relaxed);
+    }
+    #[cfg(not(feature = "std"))]
+    let _ = (slot, to);
+}
+
 /// Tells an expert to stop, for good: it may free, but not allocate. Its
-/// children must stop, too.
-pub(crate) fn terminate<H: Home>(slot: &SlotOf<H>) {
-    slot.account().seal();
+/// children are to stop too.
+pub(crate) fn terminate<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
+    let is_news = slot.account().seal();
+    stopped(home, key, slot, is_news);
+}
+
+/// As [`terminate`], for one who came by the key.
+///
+/// # Errors
+///
+/// [`Error::AccessDenied`] for the host.
+pub(crate) fn terminate_visited<H: Home>(home: H, visit: Visit<'_, H>) -> Result<(), Error> {
+    let slot = visit.slot().ok_or(Error::AccessDenied)?;
+    let (key, is_news) = (visit.key(), slot.account().seal());
+    // What follows calls out, and is not to keep anybody from ending the expert.
+    // If that happens, a stranger's tasks are woken, and see that nothing is new.
+    drop(visit);
+    stopped(home, key, slot, is_news);
+    Ok(())
+}
+
+/// What follows when an expert was told to stop.
+fn stopped<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>, is_news: bool) {
+    wake(home, key, slot);
+    #[cfg(feature = "std")]
+    if is_news {
+        events::tell(home, key, EventKind::Stopped);
+    }
+    #[cfg(not(feature = "std"))]
+    let _ = is_news;
+}
+
+/// Wakes the tasks of an expert that is to stop from now on, and its children's.
+fn wake<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
+    #[cfg(feature = "std")]
+    crate::expert::tasks::wake(home, key, slot);
+    #[cfg(not(feature = "std"))]
+    let _ = (home, key, slot);
 }
 
 /// An expert that this thread, and no other, is ending.
@@ -98,7 +208,14 @@ pub(crate) struct Closing<'a, H: Home + 'a> {
     home: H,
     key: ExpertKey,
     slot: &'a SlotOf<H>,
-    reclaimed: Reclaimed,
+    reclaimed: Cell<Reclaimed>,
+    /// Its key is invalid, and its memory gone.
+    is_over: Cell<bool>,
+    #[cfg(feature = "std")]
+    started: std::time::Instant,
+    /// What is to be told of the end.
+    #[cfg(feature = "std")]
+    event: Option<Event<CopiedOf<H>>>,
 }
 
 /// Ends the expert of `key`: all of the steps.
@@ -122,43 +239,89 @@ pub(crate) unsafe fn finish<'a, H: Home + 'a>(
     required: usize,
     fate: Fate,
 ) -> Result<Reclaimed, Error> {
-    #[cfg(feature = "std")]
-    let started = std::time::Instant::now();
-    let mut closing = Closing::begin(home, key, slot, required)?;
-    closing.clean_up();
-    let word = closing.shut();
-    // SAFETY: S1 and S2; `shut` has waited for the visitors.
-    unsafe { closing.take_memory(word, fate) };
-    #[cfg_attr(not(feature = "std"), expect(unused_mut, reason = "there is no clock"))]
-    let mut reclaimed = closing.release();
-    #[cfg(feature = "std")]
-    {
-        reclaimed.elapsed = started.elapsed();
-    }
-    Ok(reclaimed)
+    let closing = Closing::begin(home, key, slot, required)?;
+    let complete = || {
+        // SAFETY: S1 and S2.
+        unsafe { closing.complete(fate) }
+    };
+    Ok(if slot.cleanups().is_empty() { complete() } else { home.as_host(complete) })
 }
 
 impl<'a, H: Home + 'a> Closing<'a, H> {
     /// Makes this thread the one that ends the expert. From here on it gets no
     /// memory and no new clean-ups: visitors that saw it before have left.
-    fn begin(home: H, key: ExpertKey, slot: &'a SlotOf<H>, required: usize) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    ///
+    /// As [`finish`].
+    pub(crate) fn begin(
+        home: H,
+        key: ExpertKey,
+        slot: &'a SlotOf<H>,
+        required: usize,
+    ) -> Result<Self, Error> {
+        #[cfg(feature = "std")]
+        let started = std::time::Instant::now();
         let before = slot.begin_closing(key, required).ok_or(Error::InvalidKey)?;
         delay();
+        #[cfg(feature = "std")]
+        events::look(home, key, slot);
         slot.account().seal();
-        let closing = Self { home, key, slot, reclaimed: Reclaimed::default() };
+        wake(home, key, slot);
+        let closing = Self {
+            home,
+            key,
+            slot,
+            reclaimed: Cell::new(Reclaimed::default()),
+            is_over: Cell::new(false),
+            #[cfg(feature = "std")]
+            started,
+            // The name is gone when the rest is known.
+            #[cfg(feature = "std")]
+            event: if home.is_observed() {
+                events::event(home, key, EventKind::Stopped)
+            } else {
+                None
+            },
+        };
         closing.wait_for_visitors(before);
         Ok(closing)
     }
 
-    /// Runs the clean-ups. They allocate for the host, so that no quota makes them
-    /// fail; the key can still free.
-    fn clean_up(&mut self) {
-        if self.slot.cleanups().is_empty() {
-            return;
+    /// All steps that are left. The caller has made the host current, so that no
+    /// quota makes a clean-up fail; the key can still free.
+    ///
+    /// A clean-up may leave this call by `longjmp`. Then it is called once more,
+    /// and does the rest: nothing here has to be dropped.
+    ///
+    /// # Safety
+    ///
+    /// As [`finish`].
+    pub(crate) unsafe fn complete(&self, fate: Fate) -> Reclaimed {
+        self.clean_up();
+        if !self.is_over.replace(true) {
+            let word = self.shut();
+            // SAFETY: S1 and S2; `shut` has waited for the visitors.
+            unsafe { self.take_memory(word, fate) };
+            self.release();
         }
-        let engine = self.home.engine();
-        let outcome = self.home.as_host(|| self.slot.cleanups().run(engine));
-        self.reclaimed.count_cleanups(outcome);
+        self.reclaimed.get()
+    }
+
+    fn count(&self, count: impl FnOnce(&mut Reclaimed)) {
+        let mut reclaimed = self.reclaimed.get();
+        count(&mut reclaimed);
+        self.reclaimed.set(reclaimed);
+    }
+
+    fn clean_up(&self) {
+        let cleanups = self.slot.cleanups();
+        while !self.is_over.get() && !cleanups.is_empty() {
+            self.count(Reclaimed::count_cleanup);
+            if cleanups.run_next(self.home.engine()) == Some(true) {
+                self.count(Reclaimed::count_return);
+            }
+        }
     }
 
     /// Makes the key invalid, and waits for visitors that came in before.
@@ -182,44 +345,65 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
     /// # Safety
     ///
     /// As [`finish`]; and no visitor is left.
-    unsafe fn take_memory(&mut self, word: Word, fate: Fate) {
+    unsafe fn take_memory(&self, word: Word, fate: Fate) {
         let engine = self.home.engine();
         let who = who::<H>(self.slot, self.key, word.has(OVERDRAFT));
         for kind in [Kind::Bound, Kind::Raw] {
             // SAFETY: S1.
-            self.reclaimed.count_reclaimed(unsafe { engine.reclaim(who, kind) });
+            let taken = unsafe { engine.reclaim(who, kind) };
+            self.count(|reclaimed| reclaimed.count_reclaimed(taken));
         }
         match fate {
-            Fate::Adopt => self.reclaimed.count_adopted(engine.adopt(who, engine.host())),
+            Fate::Adopt => {
+                let taken = engine.adopt(who, engine.host());
+                self.count(|reclaimed| reclaimed.count_adopted(taken));
+            }
             Fate::Reclaim => {
                 // SAFETY: S2.
-                self.reclaimed.count_reclaimed(unsafe { engine.reclaim(who, Kind::Ambient) });
+                let taken = unsafe { engine.reclaim(who, Kind::Ambient) };
+                self.count(|reclaimed| reclaimed.count_reclaimed(taken));
             }
         }
         delay();
         engine.close(who);
+        #[cfg(feature = "std")]
+        if let Some(hosted) = self.slot.hosted() {
+            hosted.tasks.clear();
+            let handed_over = hosted.handed_over.load(Relaxed);
+            self.count(|reclaimed| reclaimed.count_handed_over(handed_over));
+        }
     }
 
-    /// Releases the slot, and those of ended parents that lingered for it.
-    fn release(self) -> Reclaimed {
-        let registry = self.home.registry();
-        let mut number = self.key.slot().unwrap_or(0);
-        while number != 0 {
-            let slot = registry.place(number);
-            let parent = slot.link();
-            delay();
-            if !slot.unhold() {
-                break;
+    /// Releases the slot, and those of ended parents that lingered for it; then tells
+    /// the observer.
+    fn release(&self) {
+        release(self.home, self.key.slot().unwrap_or(0));
+        #[cfg(feature = "std")]
+        {
+            self.count(|reclaimed| reclaimed.elapsed = self.started.elapsed());
+            if let Some(mut event) = self.event {
+                event.kind = EventKind::Ended(self.reclaimed.get());
+                self.home.tell(&event);
             }
-            debug_assert_eq!(
-                slot.account().charged(),
-                0,
-                "ACCOUNT2: an ended expert is still charged"
-            );
-            registry.give_back(number);
-            number = parent;
         }
-        self.reclaimed
+    }
+}
+
+/// Gives up a hold of slot `number`, and of those above it that lingered for it.
+fn release<H: Home>(home: H, mut number: usize) {
+    let registry = home.registry();
+    while number != 0 {
+        let slot = registry.place(number);
+        let parent = slot.link();
+        delay();
+        if !slot.unhold() {
+            break;
+        }
+        debug_assert_eq!(slot.account().charged(), 0, "ACCOUNT2: an ended expert is still charged");
+        #[cfg(feature = "std")]
+        slot.account().close_reserve();
+        registry.give_back(number);
+        number = parent;
     }
 }
 

@@ -8,14 +8,20 @@
 //!  visit     from a key alone to an expert that cannot end meanwhile
 //!  stats     figures of one expert         report   rows of all of them
 //!  table     the rows as text
+//!  family    an expert with all below it
 //!  cleanup   what to run before the memory goes
 //!  registry  slots by number, free slots, look-up by key
+//!  events    what the host's observer is told
+//!  tasks     whom to wake when an expert is to stop
 //!  slot      one expert's account, engine state, name, clean-ups
 //!  name      names in place                owned_name  names copied
 //!  serialize figures for other programs
 //! ```
 
 pub(crate) mod cleanup;
+#[cfg(feature = "std")]
+pub(crate) mod events;
+pub(crate) mod family;
 pub(crate) mod home;
 pub(crate) mod life;
 #[cfg(all(test, feature = "std"))]
@@ -31,4 +37,6 @@ mod serialize;
 pub(crate) mod slot;
 pub(crate) mod stats;
 pub(crate) mod table;
+#[cfg(feature = "std")]
+pub(crate) mod tasks;
 pub(crate) mod visit;

@@ -4,7 +4,14 @@
 //! name is kept in atomic words and read like this: words, then the slot's
 //! generation again. Words of two different names are never looked at as text.
 
+#[cfg(feature = "std")]
+use core::sync::atomic::AtomicU32;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
+
+#[cfg(feature = "std")]
+use crate::expert::events::Told;
+#[cfg(feature = "std")]
+use crate::expert::tasks::Tasks;
 
 /// How a home keeps the names of its experts.
 ///
@@ -19,6 +26,10 @@ pub unsafe trait Name: Send + Sync + 'static {
     type Words: Copy;
     /// A copy that outlives the slot.
     type Copied: Copy + AsRef<str> + Send + Sync + 'static;
+
+    /// What a slot has beside such a name: hosts more than small systems.
+    #[cfg(feature = "std")]
+    type Beside: Beside;
 
     /// The name of a slot that was never taken.
     const NEW: Self;
@@ -47,6 +58,44 @@ pub unsafe trait Name: Send + Sync + 'static {
     fn host() -> Self::Copied;
 }
 
+/// What a slot of a host has beside its name.
+#[cfg(feature = "std")]
+pub struct Hosted {
+    pub(crate) tasks: Tasks,
+    pub(crate) told: Told,
+    /// Blocks that were given to the host on purpose.
+    pub(crate) handed_over: AtomicU32,
+}
+
+/// [`Hosted`], or nothing.
+#[cfg(feature = "std")]
+pub trait Beside: Send + Sync {
+    /// That of a slot that was never taken.
+    const NEW: Self;
+
+    /// It, if there is one.
+    fn hosted(&self) -> Option<&Hosted>;
+}
+
+#[cfg(feature = "std")]
+impl Beside for Hosted {
+    const NEW: Self =
+        Self { tasks: Tasks::new(), told: Told::new(), handed_over: AtomicU32::new(0) };
+
+    fn hosted(&self) -> Option<&Hosted> {
+        Some(self)
+    }
+}
+
+#[cfg(feature = "std")]
+impl Beside for () {
+    const NEW: Self = ();
+
+    fn hosted(&self) -> Option<&Hosted> {
+        None
+    }
+}
+
 /// A name that stays where it is: two words in the slot, for small systems.
 #[cfg_attr(feature = "std", allow(dead_code, reason = "for homes without an operating system"))]
 pub struct StaticName {
@@ -59,6 +108,8 @@ unsafe impl Name for StaticName {
     type Given<'n> = &'static str;
     type Words = (*mut u8, usize);
     type Copied = &'static str;
+    #[cfg(feature = "std")]
+    type Beside = ();
 
     const NEW: Self =
         Self { start: AtomicPtr::new(core::ptr::null_mut()), length: AtomicUsize::new(0) };

@@ -5,7 +5,7 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::expert::name::Name;
+use crate::expert::name::{Hosted, Name};
 
 /// The longest name kept on hosts, in bytes; a longer one is cut at a
 /// character boundary.
@@ -21,6 +21,7 @@ unsafe impl Name for OwnedName {
     type Given<'n> = &'n str;
     type Words = [usize; WORDS];
     type Copied = NameCopy;
+    type Beside = Hosted;
 
     const NEW: Self = Self([const { AtomicUsize::new(0) }; WORDS]);
 

@@ -26,7 +26,9 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::expert::name::Name;
 use crate::expert::slot::Slot;
-use crate::key::{ExpertKey, MAX_SLOTS};
+#[cfg(any(test, feature = "testing"))]
+use crate::key::ExpertKey;
+use crate::key::MAX_SLOTS;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::{AtomicPtr, AtomicUsize, Half, delay};
 
@@ -49,17 +51,31 @@ const fn slots_before(segments: usize) -> usize {
 }
 
 /// All slots of one heap.
-pub struct Registry<O, N> {
+pub struct Registry<O, N: Name> {
     segments: [AtomicPtr<Slot<O, N>>; SEGMENTS],
     carved: AtomicUsize,
     free: AtomicUsize,
 }
 
+/// [`slots_before`] each segment: a load, where a division would be. One more than there
+/// are, so that no number needs a check.
+const BEFORE: [usize; SEGMENTS + 1] = {
+    let mut before = [0; SEGMENTS + 1];
+    let mut segment = 0;
+    while segment <= SEGMENTS {
+        before[segment] = slots_before(segment);
+        segment += 1;
+    }
+    before
+};
+
 /// The place of a slot: segment, index in it.
+#[inline]
 fn locate(slot: usize) -> (usize, usize) {
     let position = slot - 1;
     let segment = ((position * ((1 << STEP) - 1)) / FIRST + 1).ilog2() / STEP;
-    (segment as usize, position - slots_before(segment as usize))
+    let segment = (segment as usize).min(SEGMENTS);
+    (segment, position - BEFORE[segment])
 }
 
 impl<O, N: Name> Registry<O, N> {
@@ -76,6 +92,7 @@ impl<O, N: Name> Registry<O, N> {
 
     /// The slot of a key, whether or not the key is still valid; `None` where
     /// there never was such a slot.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn slot_of(&self, key: ExpertKey) -> Option<&Slot<O, N>> {
         let slot = key.slot().filter(|&slot| slot != 0 && slot <= self.carved())?;
         self.reachable(slot)

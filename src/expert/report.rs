@@ -82,8 +82,14 @@ pub(crate) fn row<H: Home>(home: H, key: ExpertKey) -> Result<Row<H>, crate::Err
 
 /// The rows of the host and of all experts, in the order of their slots.
 pub(crate) fn rows<H: Home>(home: H) -> impl Iterator<Item = Row<H>> {
+    keys(home).filter_map(move |key| row(home, key).ok())
+}
+
+/// The keys of the host and of all experts, in the order of their slots. Nothing
+/// is held between one and the next.
+pub(crate) fn keys<H: Home>(home: H) -> impl Iterator<Item = ExpertKey> {
     let keys = home.registry().numbers().filter_map(move |number| key_of(home, number));
-    core::iter::once(HOST_KEY).chain(keys).filter_map(move |key| row(home, key).ok())
+    core::iter::once(HOST_KEY).chain(keys)
 }
 
 /// The key of the expert in a slot, a parent's, or of the next one above that has
@@ -101,7 +107,7 @@ fn living_parent<H: Home>(home: H, mut number: usize) -> Option<ExpertKey> {
 }
 
 /// The key of the expert in a slot now.
-fn key_of<H: Home>(home: H, number: usize) -> Option<ExpertKey> {
+pub(crate) fn key_of<H: Home>(home: H, number: usize) -> Option<ExpertKey> {
     if number == 0 {
         return None;
     }

@@ -50,11 +50,12 @@ impl Serialize for Stats {
 impl Serialize for Reclaimed {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let clock = usize::from(cfg!(feature = "std"));
-        let mut fields = serializer.serialize_struct("Reclaimed", 6 + clock)?;
+        let mut fields = serializer.serialize_struct("Reclaimed", 7 + clock)?;
         fields.serialize_field("blocks", &self.blocks)?;
         fields.serialize_field("bytes", &self.bytes)?;
         fields.serialize_field("adopted_blocks", &self.adopted_blocks)?;
         fields.serialize_field("adopted_bytes", &self.adopted_bytes)?;
+        fields.serialize_field("handed_over_blocks", &self.handed_over_blocks)?;
         fields.serialize_field("cleanups_run", &self.cleanups_run)?;
         fields.serialize_field("cleanups_failed", &self.cleanups_failed)?;
         #[cfg(feature = "std")]

@@ -8,7 +8,7 @@
 //! ```text
 //!  word       high half: generation      low half: flags
 //!  +--------------------------------+--------------------------------+
-//!  | odd: taken, the key is valid   |     OVERDRAFT DETACHED KEYED CLOSING |
+//!  | odd: taken, the key is valid   | LENT OVERDRAFT DETACHED KEYED CLOSING |
 //!  +--------------------------------+--------------------------------+
 //! ```
 //!
@@ -32,6 +32,8 @@ use core::mem::MaybeUninit;
 use crate::account::Account;
 use crate::expert::cleanup::Cleanups;
 use crate::expert::name::Name;
+#[cfg(feature = "std")]
+use crate::expert::name::{Beside, Hosted};
 use crate::key::{ExpertKey, LAST_GENERATION};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::{AtomicHalf, AtomicUsize, Half, fence};
@@ -47,11 +49,15 @@ pub(crate) const DETACHED: usize = 4;
 /// The global allocator may overdraw the account.
 pub(crate) const OVERDRAFT: usize = 8;
 
+/// A plug-in allocates for the expert as long as its library is loaded.
+#[cfg(feature = "capi")]
+pub(crate) const LENT: usize = 16;
+
 const FLAGS: usize = (1 << Half::BITS) - 1;
 
 /// One expert's state. See the module.
 #[cfg_attr(target_pointer_width = "64", repr(align(64)))]
-pub struct Slot<O, N> {
+pub struct Slot<O, N: Name> {
     word: AtomicUsize,
     link: AtomicHalf,
     holds: AtomicHalf,
@@ -59,15 +65,17 @@ pub struct Slot<O, N> {
 }
 
 /// The part of a slot besides its word and links.
-struct Body<O, N> {
+struct Body<O, N: Name> {
     account: Account,
     owner: O,
     cleanups: Cleanups,
+    #[cfg(feature = "std")]
+    beside: N::Beside,
     name: N,
 }
 
 // SAFETY: all fields are atomic or, in the body, only shared after SLOT1.
-unsafe impl<O: Sync, N: Sync> Sync for Slot<O, N> {}
+unsafe impl<O: Sync, N: Name> Sync for Slot<O, N> {}
 
 /// A slot's word, as it was read.
 #[derive(Clone, Copy)]
@@ -102,7 +110,14 @@ impl<O, N: Name> Slot<O, N> {
     ///
     /// - S1 the slot is zero-filled, and this is the only call for it.
     pub(crate) unsafe fn write_body(&self, owner: O) {
-        let body = Body { account: Account::new(), owner, cleanups: Cleanups::new(), name: N::NEW };
+        let body = Body {
+            account: Account::new(),
+            owner,
+            cleanups: Cleanups::new(),
+            #[cfg(feature = "std")]
+            beside: N::Beside::NEW,
+            name: N::NEW,
+        };
         // SAFETY: S1 and SLOT1: no one else reads or writes the body yet.
         unsafe { (*self.body.get()).write(body) };
     }
@@ -125,6 +140,12 @@ impl<O, N: Name> Slot<O, N> {
 
     pub(crate) fn cleanups(&self) -> &Cleanups {
         &self.body().cleanups
+    }
+
+    /// What hosts have more.
+    #[cfg(feature = "std")]
+    pub(crate) fn hosted(&self) -> Option<&Hosted> {
+        self.body().beside.hosted()
     }
 
     pub(crate) fn name(&self) -> &N {
@@ -153,6 +174,22 @@ impl<O, N: Name> Slot<O, N> {
         generation
     }
 
+    /// Readies a free slot to be somebody's account without an expert of its own:
+    /// it lingers, as for a child, from the beginning. `prepare` writes the
+    /// account.
+    #[cfg(feature = "std")]
+    pub(crate) fn linger(&self, parent: usize, prepare: impl FnOnce(&Self)) {
+        debug_assert!(!self.word().is_taken(), "SLOT2");
+        self.link.store(parent as Half, Relaxed);
+        self.holds.store(1, Relaxed);
+        prepare(self);
+        if self.word().generation() == 0 {
+            // Even and not 0: taken by nobody, and reachable (SLOT1).
+            // Release: publishes the above to `word`.
+            self.word.store(2 << Half::BITS, Release);
+        }
+    }
+
     /// Marks the expert of `key` as being ended; the flags before, or `None`
     /// where it has ended or another thread ends it (SLOT6).
     pub(crate) fn begin_closing(&self, key: ExpertKey, required: usize) -> Option<Word> {
@@ -166,6 +203,7 @@ impl<O, N: Name> Slot<O, N> {
     ///
     /// All changes to one word have an order, so the thread that ends the expert
     /// either sees this flag or is seen by the caller.
+    #[inline]
     pub(crate) fn mark_keyed(&self, key: ExpertKey) -> Option<Word> {
         let word = Word(self.word.load(SeqCst));
         if word.is_of(key) && word.has(KEYED) {
@@ -178,6 +216,12 @@ impl<O, N: Name> Slot<O, N> {
     #[cfg(any(test, feature = "capi"))]
     pub(crate) fn detach(&self, key: ExpertKey) {
         self.set_flag(key, |_| Some(DETACHED));
+    }
+
+    /// Lets a plug-in allocate for the expert from now on.
+    #[cfg(feature = "capi")]
+    pub(crate) fn lend(&self, key: ExpertKey) {
+        self.set_flag(key, |_| Some(LENT));
     }
 
     fn set_flag(&self, key: ExpertKey, flag: impl Fn(Word) -> Option<usize>) -> Option<Word> {

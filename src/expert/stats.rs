@@ -5,7 +5,6 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::engine::{Engine, Taken, Who};
-use crate::expert::cleanup::Outcome;
 
 /// The memory of an expert, in bytes and blocks.
 ///
@@ -119,9 +118,15 @@ pub struct Reclaimed {
     /// Their bytes, as in [`Stats::live_bytes`].
     pub bytes: usize,
     /// Live blocks of the global allocator. They stay valid and are the host's now.
+    /// Where the host copies what it wants to keep (`ExpertAlloc::hand_over`), these
+    /// are leaks.
     pub adopted_blocks: usize,
     /// Their bytes.
     pub adopted_bytes: usize,
+    /// Raw blocks that the expert had transferred to the host in its life: what
+    /// it returned on purpose, unlike what was adopted. They are no part of the
+    /// figures above. 0 on systems without `std`, which do not count them.
+    pub handed_over_blocks: usize,
     /// Clean-ups that were run.
     pub cleanups_run: usize,
     /// Clean-ups that panicked.
@@ -132,14 +137,25 @@ pub struct Reclaimed {
 }
 
 impl Reclaimed {
-    pub(crate) fn count_cleanups(&mut self, outcome: Outcome) {
-        self.cleanups_run += outcome.run;
-        self.cleanups_failed += outcome.failed;
+    /// Counts a clean-up that is about to run: as failed until it has returned.
+    pub(crate) fn count_cleanup(&mut self) {
+        self.cleanups_run += 1;
+        self.cleanups_failed += 1;
+    }
+
+    /// Counts that the clean-up counted last has returned.
+    pub(crate) fn count_return(&mut self) {
+        self.cleanups_failed -= 1;
     }
 
     pub(crate) fn count_reclaimed(&mut self, taken: Taken) {
         self.blocks += taken.blocks;
         self.bytes += taken.bytes;
+    }
+
+    #[cfg(feature = "std")]
+    pub(crate) fn count_handed_over(&mut self, blocks: u32) {
+        self.handed_over_blocks = blocks as usize;
     }
 
     pub(crate) fn count_adopted(&mut self, taken: Taken) {

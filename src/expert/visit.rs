@@ -58,6 +58,25 @@ impl State {
         }
     }
 
+    /// Why an expert in this state is refused memory; `None` for a live one.
+    ///
+    /// ```
+    /// use expert_alloc::{Error, State};
+    ///
+    /// assert_eq!(State::Live.refusal(), None);
+    /// assert_eq!(State::Overdrawn.refusal(), Some(Error::Overdrawn));
+    /// assert_eq!(State::Closing.refusal(), Some(Error::Terminated));
+    /// ```
+    #[must_use]
+    pub const fn refusal(self) -> Option<Error> {
+        match self {
+            Self::Live => None,
+            Self::Terminated | Self::Closing => Some(Error::Terminated),
+            Self::Overdrawn => Some(Error::Overdrawn),
+            Self::ParentStopped => Some(Error::ParentStopped),
+        }
+    }
+
     pub(crate) fn of(word: Word, account: &Account) -> Self {
         if word.has(CLOSING) {
             Self::Closing
@@ -104,11 +123,13 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
     /// # Errors
     ///
     /// [`Error::InvalidKey`] for a key of no live expert.
+    #[inline(always)]
     pub(crate) fn new(home: H, key: ExpertKey) -> Result<Self, Error> {
         if key == HOST_KEY {
             return Ok(Self { home, key, slot: None, word: Word::HOST, _pin: None });
         }
-        let slot = home.registry().slot_of(key).ok_or(Error::InvalidKey)?;
+        let slot = key.slot().and_then(|slot| home.registry().lookup(slot));
+        let slot = slot.ok_or(Error::InvalidKey)?;
         // A stale key must not prolong a wait.
         if !slot.word().is_of(key) {
             return Err(Error::InvalidKey);
@@ -129,11 +150,19 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
         self.slot
     }
 
+    #[inline]
     pub(crate) fn who(&self) -> Who<'_, OwnerOf<H>> {
         match self.slot {
             Some(slot) => who::<H>(slot, self.key, self.word.has(OVERDRAFT)),
             None => self.home.engine().host(),
         }
+    }
+
+    /// Whether the state is [`State::Live`]: a load or two, for most.
+    #[cfg(feature = "capi")]
+    #[inline]
+    pub(crate) fn is_live(&self) -> bool {
+        self.slot.is_none_or(|slot| !slot.word().has(CLOSING) && slot.account().is_open())
     }
 
     pub(crate) fn state(&self) -> State {

@@ -123,6 +123,18 @@ pub fn leave(entered: Entered) {
     }
 }
 
+/// As [`leave`], with all scopes that were entered in it and still stand: those that a
+/// jump has skipped, and those that are left in another order.
+#[cfg(feature = "capi")]
+pub fn leave_all(entered: Entered) {
+    let Some(thread) = thread::known().filter(|thread| thread.life() == entered.life) else {
+        return;
+    };
+    while let Some(last) = thread.scopes().last().filter(|&last| last >= entered.place) {
+        leave(Entered { life: entered.life, place: last });
+    }
+}
+
 /// The key of the owner of the scope that this thread is in; the host's in none.
 pub fn current_key() -> ExpertKey {
     let number = thread::known().and_then(|thread| thread.scopes().current());

@@ -51,6 +51,8 @@ mod usage;
 mod visit;
 
 pub use blocks::{alloc, alloc_zeroed, dealloc};
+#[cfg(feature = "capi")]
+pub use host::leave_all;
 pub use host::{Entered, HostEngine, current_key, enter, leave};
 #[cfg(feature = "testing")]
 pub use paths::{Path, count};

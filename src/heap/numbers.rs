@@ -318,9 +318,11 @@ impl Entry {
         account.unwrap_or(&HOST_ACCOUNT)
     }
 
-    /// Whether an ambient request may be granted beyond the quota.
+    /// Whether an ambient request may be granted beyond the quota. A panicking thread
+    /// is not refused: that would end the process, or hang it.
     pub fn may_overdraw(&self, number: Number) -> bool {
-        number.kind() == Kind::Ambient && self.overdraft.load(Relaxed)
+        let is_ambient = number.kind() == Kind::Ambient;
+        is_ambient && (self.overdraft.load(Relaxed) || std::thread::panicking())
     }
 
     /// The owner's own heap, if it has one.

@@ -392,8 +392,9 @@ impl Heap {
         if is_granted { Ok(()) } else { Err(self.refused()) }
     }
 
+    /// A panicking thread is not refused: that would end the process, or hang it.
     fn may_overdraw(&self) -> bool {
-        self.kind == Kind::Ambient && self.overdraft.load(Relaxed)
+        self.kind == Kind::Ambient && (self.overdraft.load(Relaxed) || std::thread::panicking())
     }
 
     fn refused(&self) -> Error {

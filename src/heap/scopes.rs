@@ -76,6 +76,12 @@ impl Scopes {
         Some(place)
     }
 
+    /// The place of the innermost scope.
+    #[cfg(feature = "capi")]
+    pub fn last(&self) -> Option<usize> {
+        self.len.get().checked_sub(1)
+    }
+
     /// Leaves the scope at `place`: whose it was, and whether another is current now.
     /// `None` where no scope stands there.
     #[inline]

@@ -812,7 +812,9 @@ pub fn end_empty_spans() {
 /// Keeps other threads from visiting this one: for `fork`.
 #[cfg(unix)]
 pub fn hold_forever() {
-    hold().map(core::mem::forget);
+    if let Some(held) = hold() {
+        core::mem::forget(held);
+    }
 }
 
 /// Undoes [`hold_forever`].

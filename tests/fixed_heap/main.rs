@@ -153,7 +153,7 @@ fn a_child_does_not_escape_its_parent() {
     assert_eq!(parent.alloc(1000), Err(Error::QuotaExceeded));
     assert_eq!(child.alloc(1000), Err(Error::QuotaExceeded));
     parent.terminate();
-    assert_eq!(child.alloc(1), Err(Error::Terminated));
+    assert_eq!(child.alloc(1), Err(Error::ParentStopped));
     let _ = child.finish();
     assert_eq!(parent.stats().charged_bytes, 0);
 }

@@ -1,8 +1,8 @@
-//! Accounts: quotas, parents, overdrafts, seals.
+//! Tests of accounts.
 
 use super::*;
 
-fn opened(quota: usize, parent: Option<&Account>) -> Account {
+pub(super) fn opened(quota: usize, parent: Option<&Account>) -> Account {
     let account = Account::new();
     // SAFETY: nothing is charged yet, and the tests keep parents on the stack below.
     unsafe { account.open(quota, 0, parent.map(NonNull::from)) };

@@ -10,7 +10,7 @@ use std::{string::ToString, thread};
 use crate::api::{Expert, ExpertBuilder, Host};
 use crate::engine::{Engine, HOST_KEY, Kind};
 use crate::error::Error;
-use crate::expert::home::Home;
+use crate::expert::home::{Ambient, Home};
 use crate::expert::life::{self, Fate};
 use crate::expert::mock::MockHome;
 use crate::expert::report;
@@ -84,7 +84,7 @@ fn an_overdraft_is_granted_and_tells_the_expert_to_stop() {
     let generous = expert(home, "generous").quota(100).register().unwrap();
     let block = ambient(&generous, 150).unwrap();
     assert_eq!(generous.state(), State::Overdrawn);
-    assert_eq!(generous.alloc(1), Err(Error::Terminated));
+    assert_eq!(generous.alloc(1), Err(Error::Overdrawn));
     release(home, block, 150);
     assert_eq!(generous.state(), State::Overdrawn, "sticky");
     let strict = expert(home, "strict").quota(100).refuse_overdraft().register().unwrap();
@@ -207,7 +207,7 @@ fn a_parent_that_ends_first_lingers_for_its_children() {
     parent.alloc(20).unwrap();
     assert_eq!(parent.finish().bytes, 20);
     assert_eq!(report::row(home, old), Err(Error::InvalidKey), "its key is invalid at once");
-    assert_eq!((child.state(), child.alloc(1)), (State::ParentStopped, Err(Error::Terminated)));
+    assert_eq!((child.state(), child.alloc(1)), (State::ParentStopped, Err(Error::ParentStopped)));
     assert_eq!(child.size(block), 40, "its memory stays");
     assert_eq!(grandparent.stats().charged_bytes, 40, "and is still charged upwards");
     let other = expert(home, "other").register().unwrap();
@@ -243,7 +243,7 @@ fn a_parent_that_is_to_stop_gets_no_more_children() {
     let child = expert(home, "child").parent(&parent).register().unwrap();
     parent.terminate();
     assert_eq!(child.state(), State::ParentStopped);
-    assert_eq!(expert(home, "late").parent(&parent).register().err(), Some(Error::Terminated));
+    assert_eq!(expert(home, "late").parent(&parent).register().err(), Some(Error::ParentStopped));
 }
 
 #[test]

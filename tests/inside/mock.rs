@@ -76,11 +76,6 @@ impl MockHome {
         self.state().blocks.len()
     }
 
-    /// The current scope; `None` for the host.
-    pub(crate) fn current(self) -> Option<ExpertKey> {
-        self.0.current.lock().unwrap().last().copied()
-    }
-
     fn state(self) -> MutexGuard<'static, State> {
         self.0.state.lock().unwrap()
     }
@@ -345,5 +340,14 @@ unsafe impl Ambient for MockHome {
 
     fn leave(self, previous: usize) {
         self.0.current.lock().unwrap().truncate(previous);
+    }
+
+    #[cfg(feature = "capi")]
+    fn leave_all(self, previous: usize) {
+        self.leave(previous);
+    }
+
+    fn current(self) -> Option<ExpertKey> {
+        self.0.current.lock().unwrap().last().copied().filter(|&key| key != HOST_KEY)
     }
 }

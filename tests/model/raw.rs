@@ -76,7 +76,7 @@ impl Actor<'_> {
                 self.moved(at, moved, layout_of(size), (size > old).then_some(old));
             }
             Err(why) => {
-                assert!(size > old || why == Error::Terminated, "{why}: shrinking {block:?}");
+                assert!(size > old || why.is_stop(), "{why}: shrinking {block:?}");
                 block.check();
                 match seated {
                     Some(seated) => self.check_refusal(seated, size, failures),
@@ -117,11 +117,10 @@ impl Actor<'_> {
         assert_eq!(expert.size(address), 0);
         for why in [Some(freed), resized.err(), given.err()] {
             let is_expected = match with {
-                Some(with) => why == Some(with) || why == Some(Error::Terminated),
-                None => matches!(
-                    why,
-                    Some(Error::InvalidPointer | Error::AccessDenied | Error::Terminated)
-                ),
+                Some(with) => why == Some(with) || why.is_some_and(Error::is_stop),
+                None => why.is_some_and(|why| {
+                    matches!(why, Error::InvalidPointer | Error::AccessDenied) || why.is_stop()
+                }),
             };
             assert!(is_expected, "{why:?} for {address:?} with {expert:?}");
         }

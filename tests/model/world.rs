@@ -124,7 +124,7 @@ impl World {
                 let is_unlimited = quota == 0 && parent.is_none();
                 *place = Some(Seated { expert, incarnation, is_unlimited, refuses: refuse });
             }
-            Err(Error::Terminated) => assert!(parent.is_some(), "an orphan cannot be stopped"),
+            Err(Error::ParentStopped) => assert!(parent.is_some(), "an orphan cannot be stopped"),
             Err(why) => assert_eq!(why, Error::OutOfMemory, "registering"),
         }
     }

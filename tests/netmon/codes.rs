@@ -172,6 +172,8 @@ fn the_codes_are_those_of_the_errors() {
     assert_eq!(Error::CleanupFailed.nmerr(), INTERNAL_EXCEPTION);
     assert_eq!(Error::AccessDenied.nmerr(), ACCESS_DENIED);
     assert_eq!(Error::InvalidPointer.nmerr(), INVALID_PARAMETER);
-    assert_eq!(Error::Terminated.nmerr(), EXPERT_TERMINATE);
+    for stop in [Error::Terminated, Error::Overdrawn, Error::ParentStopped] {
+        assert_eq!(stop.nmerr(), EXPERT_TERMINATE);
+    }
     assert_eq!(Error::InvalidKey.nmerr(), INVALID_EXPERT_HANDLE);
 }

@@ -16,7 +16,8 @@ pub fn check(results: &Results, bars: &mut Vec<Bar>) {
     small(results, bars);
 }
 
-/// At most 2 % slower than without experts; at least 4 times faster than
+/// At most 2 % slower than without experts; a plug-in's allocator at most twice a
+/// handle; a pair of calls by key within 25 ns; at least 4 times faster than
 /// tracking-allocator over System.
 fn attribution(results: &Results, bars: &mut Vec<Bar>) {
     let group = Group::Attribution;
@@ -28,6 +29,17 @@ fn attribution(results: &Results, bars: &mut Vec<Bar>) {
                     let what = format!("{}, {ours} / no experts", row.row);
                     bars.push(Bar::at_most(group, &what, ratio, 1.02));
                 }
+            }
+            let (plugin, handle) =
+                (format!("plug-ins of {owners}"), format!("handles of {owners}"));
+            if let Some(ratio) = row.ratio(&plugin, &handle) {
+                let what = format!("{}, {plugin} / {handle}", row.row);
+                bars.push(Bar::at_most(group, &what, ratio, 2.0));
+            }
+            let keyed = format!("keys of {owners}");
+            if let Some(cell) = row.cell(&keyed) {
+                let what = format!("{}, {keyed}, ns", row.row);
+                bars.push(Bar::at_most(group, &what, cell.figure(), 25.0));
             }
             let (tracking, ours) = (format!("tracking, {owners}"), format!("scopes of {owners}"));
             if let Some(ratio) = row.ratio(&tracking, &ours) {

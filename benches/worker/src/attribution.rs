@@ -49,6 +49,9 @@ mod expert {
     use std::alloc::Layout;
 
     use allocator_api2::alloc::Allocator;
+    use bench_peers::expert_alloc::capi::{
+        EXPERTHOST, ExpertAllocMemory, ExpertFreeMemory, ExpertHostTable, HEXPERTKEY, handle,
+    };
     use bench_peers::expert_alloc::{Expert, ExpertHandle, Scope};
 
     use super::*;
@@ -69,6 +72,8 @@ mod expert {
         work!(Handles, "shuffled batch", single::shuffled_batch),
         work!(Handles, "churn 10k", churn_10k),
         work!(Handles, "churn 300k", churn_300k),
+        work!(Lent, "pair", single::pair),
+        work!(Keyed, "pair", single::pair),
     ];
 
     /// Experts that live as long as the program.
@@ -152,6 +157,97 @@ mod expert {
         fn switch(&mut self) {
             self.number = if self.number + 1 == self.handles.len() { 0 } else { self.number + 1 };
             self.current = self.handles[self.number];
+        }
+    }
+
+    /// Keys of experts, one after another.
+    struct Keys {
+        keys: Vec<HEXPERTKEY>,
+        number: usize,
+    }
+
+    impl Keys {
+        fn register(count: usize) -> Self {
+            Self { keys: experts(count).iter().map(|it| handle(it.key())).collect(), number: 0 }
+        }
+
+        #[inline(always)]
+        fn current(&self) -> HEXPERTKEY {
+            self.keys[self.number]
+        }
+
+        fn switch(&mut self) {
+            self.number = if self.number + 1 == self.keys.len() { 0 } else { self.number + 1 };
+        }
+    }
+
+    /// The global allocator of a plug-in: the host's table, as the plug-in calls it.
+    struct Lent {
+        keys: Keys,
+        table: &'static EXPERTHOST,
+    }
+
+    impl Lent {
+        fn register(count: usize) -> Self {
+            let lent = experts(count).iter().map(|expert| {
+                // SAFETY: experts live as long as the program.
+                handle(unsafe { expert.lend() })
+            });
+            let keys = Keys { keys: lent.collect(), number: 0 };
+            // SAFETY: the host's table stays for ever.
+            Self { keys, table: unsafe { &*std::hint::black_box(ExpertHostTable()) } }
+        }
+    }
+
+    impl Memory for Lent {
+        #[inline(always)]
+        fn take(&mut self, layout: Layout) -> Block {
+            let block = (self.table.allocate)(self.keys.current(), layout.size(), layout.align());
+            // SAFETY: S1, a block of the layout's size.
+            unsafe { Block::fresh(block.cast(), layout, 0) }
+        }
+
+        #[inline(always)]
+        unsafe fn give(&mut self, block: Block) {
+            let layout = block.layout();
+            // SAFETY: S1: it came from the table with this layout.
+            unsafe { (self.table.release)(block.address.cast(), layout.size(), layout.align()) }
+        }
+
+        #[inline(always)]
+        fn switch(&mut self) {
+            self.keys.switch();
+        }
+    }
+
+    /// The calls by key, as C makes them: zero-filled, and everything checked.
+    struct Keyed(Keys);
+
+    impl Keyed {
+        fn register(count: usize) -> Self {
+            Self(Keys::register(count))
+        }
+    }
+
+    impl Memory for Keyed {
+        #[inline(always)]
+        fn take(&mut self, layout: Layout) -> Block {
+            // SAFETY: no place for the code.
+            let block =
+                unsafe { ExpertAllocMemory(self.0.current(), layout.size(), std::ptr::null_mut()) };
+            // SAFETY: S1, a block of the layout's size.
+            unsafe { Block::fresh(block.cast(), layout, self.0.number as u32) }
+        }
+
+        #[inline(always)]
+        unsafe fn give(&mut self, block: Block) {
+            let code = ExpertFreeMemory(self.0.keys[block.owner as usize], block.address.cast());
+            assert_eq!(code, 0);
+        }
+
+        #[inline(always)]
+        fn switch(&mut self) {
+            self.0.switch();
         }
     }
 }

@@ -1,0 +1,10 @@
+/* Frees what is not its own: the data. */
+#include "expert_plugin.h"
+
+EXPERT_PLUGIN("foreign free", "frees another's block")
+
+DWORD Run(HEXPERTKEY key, const EXPERTCONFIG *config, EXPERTSTARTUPINFO *startup)
+{
+    (void)config;
+    return ExpertFreeMemory(key, (void *)(uintptr_t)startup->data);
+}

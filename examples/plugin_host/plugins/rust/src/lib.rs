@@ -1,0 +1,1 @@
+//! Nothing: the plug-ins are in `examples`.

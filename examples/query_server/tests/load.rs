@@ -1,0 +1,156 @@
+//! The server under load from `wrk`, all kinds of requests mixed: good ones are
+//! all answered and wait for no bad one, memory is back where it began, and
+//! every figure adds up.
+//!
+//! `QUERY_SERVER_SECONDS` says how long each run of the load is: 4 by default.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const GOOD: [&str; 4] = ["good", "table", "spawn", "blocking"];
+const BAD: [&str; 5] = ["hog", "panic", "leak", "never", "detached"];
+
+/// What a good request may take at most, whatever the bad ones do. It is a
+/// hundred times what one takes, because the machine may have other work.
+const LONGEST: Duration = Duration::from_secs(5);
+
+struct Server {
+    child: Child,
+    address: String,
+}
+
+/// What wrk found.
+#[derive(Debug)]
+struct Load {
+    answers: u64,
+    longest: Duration,
+}
+
+impl Server {
+    fn start() -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_query_server"));
+        command.arg("127.0.0.1:0").env("RUST_BACKTRACE", "1");
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("listening on ").unwrap().into();
+        Self { child, address }
+    }
+
+    fn ask(&self, method: &str, path: &str) -> String {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(stream, "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{answer}");
+        body.into()
+    }
+
+    /// The row of a tenant.
+    fn tenant(&self, name: &str) -> Value {
+        let rows: Value = serde_json::from_str(&self.ask("GET", "/experts")).unwrap();
+        let mut rows = rows.as_array().unwrap().iter();
+        rows.find(|row| row["name"] == name).unwrap_or_else(|| panic!("no {name}")).clone()
+    }
+
+    /// Waits until no request of the tenant's runs any more.
+    fn quiet(&self, name: &str) -> Value {
+        let started = Instant::now();
+        loop {
+            let row = self.tenant(name);
+            if row["subtree"]["charged_bytes"] == 0 && row["subtree"]["live_blocks"] == 0 {
+                return row;
+            }
+            assert!(started.elapsed() < Duration::from_secs(10), "{row}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Resident memory in bytes, once what is free was given back.
+    fn resident(&self) -> usize {
+        for _ in 0..20 {
+            self.ask("POST", "/purge");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let path = format!("/proc/{}/statm", self.child.id());
+        let pages: usize =
+            std::fs::read_to_string(path).unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        pages * 4096
+    }
+
+    /// Starts wrk with this many connections on these kinds.
+    fn load(&self, tenant: &str, kinds: &[&str], connections: usize, seconds: u64) -> Child {
+        let mut wrk = Command::new("wrk");
+        wrk.args(["-t1", "--timeout", "20s"]).arg(format!("-c{connections}"));
+        wrk.arg(format!("-d{seconds}s")).arg("-s");
+        wrk.arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/requests.lua"));
+        wrk.arg(format!("http://{}", self.address)).arg("--").arg(tenant).args(kinds);
+        wrk.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits for wrk. Every answer was what its kind is to get.
+fn result(wrk: Child) -> Load {
+    let output = wrk.wait_with_output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find_map(|line| line.strip_prefix("RESULT "));
+    let line = line.unwrap_or_else(|| panic!("{text}{}", String::from_utf8_lossy(&output.stderr)));
+    let figures: Vec<&str> = line.splitn(5, ' ').collect();
+    let [answers, wrong, lost, longest] = [0, 1, 2, 3].map(|n| figures[n].parse::<u64>().unwrap());
+    assert_eq!((wrong, lost), (0, 0), "{text}");
+    Load { answers, longest: Duration::from_micros(longest) }
+}
+
+fn outcome(row: &Value, name: &str) -> u64 {
+    row["outcomes"][name].as_u64().unwrap()
+}
+
+#[test]
+fn good_requests_are_answered_whatever_the_others_do() {
+    let seconds = std::env::var("QUERY_SERVER_SECONDS").map_or(4, |text| text.parse().unwrap());
+    let server = Server::start();
+    // Threads, symbols, connections: what is made once.
+    let warm = [server.load("warm", &GOOD, 64, 2), server.load("warm", &BAD, 64, 2)];
+    let _ = warm.map(result);
+    server.quiet("warm");
+    let before = server.resident();
+    for connections in [2, 64] {
+        let good = server.load("acme", &GOOD, connections, seconds);
+        let bad = server.load("rogue", &BAD, connections, seconds);
+        let [good, bad] = [good, bad].map(result);
+        println!("{connections} connections: good {good:?}, bad {bad:?}");
+        assert!(good.answers > 100 && bad.answers > 20, "{good:?} {bad:?}");
+        assert!(good.longest < LONGEST, "{good:?}");
+    }
+    let (acme, rogue) = (server.quiet("acme"), server.quiet("rogue"));
+    println!("{acme}\n{rogue}");
+    let failed = ["panicked", "over_quota", "late", "parent_stopped"];
+    assert_eq!(failed.map(|name| outcome(&acme, name)), [0; 4]);
+    assert_eq!(acme["reclaimed_blocks"], 0);
+    // A request that was cut off at the end of the load may lack in a count.
+    let kinds = ["panicked", "over_quota", "late"].map(|name| outcome(&rogue, name));
+    let [least, most] = [kinds.iter().min(), kinds.iter().max()].map(|count| *count.unwrap());
+    assert!(least > 5 && most - least < 200, "{rogue}");
+    // Three blocks of each leaky request came back with it.
+    let reclaimed = rogue["reclaimed_blocks"].as_u64().unwrap();
+    assert!(reclaimed % 3 == 0 && reclaimed.abs_diff(3 * most) < 600, "{rogue}");
+    // Its quota and what one poll allocates.
+    let largest = rogue["largest_request"].as_u64().unwrap();
+    assert!(largest <= (1 << 20) + (256 << 10), "{rogue}");
+    let after = server.resident();
+    println!("resident: {} KiB before, {} KiB after", before >> 10, after >> 10);
+    assert!(after < before + (8 << 20), "{before} bytes before, {after} after");
+}

@@ -1,0 +1,159 @@
+//! Whose heap it is: the table and the key that the host hands over at load.
+//!
+//! Invariants
+//!
+//! - A1 `HOST` is the table without a host, or one that stays for ever.
+//! - A2 the key is stored before the table, and neither changes afterwards.
+
+use core::ffi::{c_int, c_void};
+use core::ptr;
+use core::sync::atomic::AtomicPtr;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+
+use crate::error::Error;
+use crate::key::Stats;
+use crate::table::{Host, RawKey};
+
+static HOST: AtomicPtr<Host> = AtomicPtr::new((&raw const WITHOUT).cast_mut());
+static KEY: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+
+/// The host's table.
+#[inline(always)]
+pub(crate) fn host() -> &'static Host {
+    // Acquire: the key (the Release in `attach`).
+    let host = HOST.load(Acquire);
+    // SAFETY: A1.
+    unsafe { &*host }
+}
+
+/// The key of this plug-in, for what its allocator hands out.
+#[inline(always)]
+pub(crate) fn library_key() -> RawKey {
+    // Relaxed: A2, behind the table.
+    KEY.load(Relaxed)
+}
+
+/// Which heap the plug-in's calls reach; null before it is attached.
+#[must_use]
+pub fn identity() -> *const c_void {
+    host().identity
+}
+
+/// Attaches the plug-in to its host: from here on the host's heap is its allocator.
+/// The macros define the entry point that calls this.
+///
+/// # Errors
+///
+/// - [`Error::INVALID_PARAMETER`]: the table is null, or of a host that is too old.
+/// - [`Error::ACCESS_DENIED`]: it is attached already, with another key: its library
+///   was not gone when it was loaded again.
+///
+/// # Safety
+///
+/// - S1 `host` is null, or a host's table that stays for ever, and `key` a key that
+///   was lent to this plug-in.
+/// - S2 no other thread attaches at the same time.
+pub unsafe fn attach(host: *const Host, key: *mut c_void) -> Result<(), Error> {
+    // SAFETY: S1: null, or begins with its size.
+    if host.is_null() || unsafe { (*host).size } < size_of::<Host>() {
+        return Err(Error::INVALID_PARAMETER);
+    }
+    if !ptr::eq(self::host(), &WITHOUT) {
+        let is_same = ptr::eq(self::host(), host) && library_key() == key;
+        return if is_same { Ok(()) } else { Err(Error::ACCESS_DENIED) };
+    }
+    KEY.store(key, Relaxed);
+    // Release: the key (the Acquire in `host`).
+    HOST.store(host.cast_mut(), Release);
+    Ok(())
+}
+
+/// What there is before the plug-in is attached: nothing.
+static WITHOUT: Host = Host {
+    size: size_of::<Host>(),
+    identity: ptr::null(),
+    allocate: nothing,
+    allocate_zeroed: nothing,
+    release: ignore,
+    resize: no_resize,
+    alloc_memory: no_alloc,
+    realloc_memory: no_realloc,
+    free_memory: no_free,
+    memory_size: no_size,
+    alloc_aligned: no_aligned,
+    on_reclaim: no_cleanup,
+    memory_stats: no_stats,
+    check: no_check,
+};
+
+extern "C" fn nothing(_: RawKey, _: usize, _: usize) -> *mut c_void {
+    ptr::null_mut()
+}
+
+extern "C" fn ignore(_: *mut c_void, _: usize, _: usize) {}
+
+extern "C" fn no_resize(_: RawKey, _: *mut c_void, _: usize, _: usize, _: usize) -> *mut c_void {
+    ptr::null_mut()
+}
+
+/// # Safety
+///
+/// - S1 `error` is null, or may be written to.
+unsafe extern "system" fn no_alloc(_: RawKey, _: usize, error: *mut u32) -> *mut c_void {
+    // SAFETY: S1.
+    if let Some(error) = unsafe { error.as_mut() } {
+        *error = Error::INVALID_KEY.code();
+    }
+    ptr::null_mut()
+}
+
+/// # Safety
+///
+/// - S1 as [`no_alloc`].
+unsafe extern "system" fn no_realloc(
+    key: RawKey,
+    _: *mut c_void,
+    size: usize,
+    error: *mut u32,
+) -> *mut c_void {
+    // SAFETY: S1.
+    unsafe { no_alloc(key, size, error) }
+}
+
+extern "system" fn no_free(_: RawKey, _: *mut c_void) -> u32 {
+    Error::INVALID_KEY.code()
+}
+
+extern "system" fn no_size(_: RawKey, _: *mut c_void) -> usize {
+    0
+}
+
+/// # Safety
+///
+/// - S1 as [`no_alloc`].
+unsafe extern "system" fn no_aligned(
+    key: RawKey,
+    size: usize,
+    _: usize,
+    _: c_int,
+    error: *mut u32,
+) -> *mut c_void {
+    // SAFETY: S1.
+    unsafe { no_alloc(key, size, error) }
+}
+
+extern "system" fn no_cleanup(
+    _: RawKey,
+    _: Option<unsafe extern "C-unwind" fn(*mut c_void)>,
+    _: *mut c_void,
+) -> u32 {
+    Error::INVALID_KEY.code()
+}
+
+extern "system" fn no_stats(_: RawKey, _: *mut Stats) -> u32 {
+    Error::INVALID_KEY.code()
+}
+
+extern "system" fn no_check(_: RawKey) -> u32 {
+    Error::INVALID_KEY.code()
+}

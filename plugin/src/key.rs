@@ -1,0 +1,169 @@
+//! Keys of runs, and what can be done with one.
+
+use core::ffi::c_void;
+use core::ptr::NonNull;
+
+use crate::attach::host;
+use crate::error::Error;
+use crate::table::RawKey;
+
+/// The key of a run: whatever is allocated with it goes when the run ends, freed or
+/// not. Any thread may use it; once the run has ended it is refused.
+///
+/// Blocks are zero-filled and aligned to 16 bytes, and reached through raw pointers.
+/// The calls check what they are given, and follow nothing.
+///
+/// ```
+/// use expert_alloc_plugin::{Error, Key};
+///
+/// // Not attached: this program has no host.
+/// assert_eq!(Key::from_raw(std::ptr::null_mut()).alloc(100), Err(Error::INVALID_KEY));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(transparent)]
+pub struct Key(RawKey);
+
+// SAFETY: it is a number, which is not followed.
+unsafe impl Send for Key {}
+// SAFETY: as above.
+unsafe impl Sync for Key {}
+
+/// What a key holds: `EXPERTMEMORYSTATS`. Sizes are in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Stats {
+    /// In blocks handed out and not freed.
+    pub live_bytes: usize,
+    /// Blocks handed out and not freed.
+    pub live_blocks: usize,
+    /// The most that `charged_bytes` ever was.
+    pub peak_bytes: usize,
+    /// What counts against the quota.
+    pub charged_bytes: usize,
+    /// The limit of that; 0 for none.
+    pub quota: usize,
+    /// Blocks handed out so far.
+    pub allocations: u64,
+    /// Blocks freed so far.
+    pub frees: u64,
+    /// Requests refused.
+    pub refusals: u64,
+}
+
+impl Key {
+    /// The key that the host gave, as an argument of an entry point.
+    #[must_use]
+    pub const fn from_raw(key: *mut c_void) -> Self {
+        Self(key)
+    }
+
+    /// As C has it.
+    #[must_use]
+    pub const fn into_raw(self) -> *mut c_void {
+        self.0
+    }
+
+    /// A block of `size` bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OUT_OF_MEMORY`], [`Error::TERMINATE`], [`Error::INVALID_KEY`].
+    pub fn alloc(self, size: usize) -> Result<NonNull<u8>, Error> {
+        let mut code = 0;
+        // SAFETY: `code` may be written to.
+        let block = unsafe { (host().alloc_memory)(self.0, size, &raw mut code) };
+        block_or(block, code)
+    }
+
+    /// As [`alloc`](Self::alloc), aligned to a power of two; not zero-filled where
+    /// `zeroed` is false.
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc`](Self::alloc); [`Error::INVALID_PARAMETER`] for the alignment.
+    pub fn alloc_aligned(
+        self,
+        size: usize,
+        alignment: usize,
+        zeroed: bool,
+    ) -> Result<NonNull<u8>, Error> {
+        let (mut code, zeroed) = (0, i32::from(zeroed));
+        let error = &raw mut code;
+        // SAFETY: `code` may be written to.
+        let block = unsafe { (host().alloc_aligned)(self.0, size, alignment, zeroed, error) };
+        block_or(block, code)
+    }
+
+    /// Resizes a block of this key; null is answered by a new one.
+    ///
+    /// # Errors
+    ///
+    /// As [`alloc`](Self::alloc) and [`free`](Self::free); it is then untouched.
+    pub fn realloc(self, block: *mut u8, size: usize) -> Result<NonNull<u8>, Error> {
+        let mut code = 0;
+        let error = &raw mut code;
+        // SAFETY: `code` may be written to.
+        let block = unsafe { (host().realloc_memory)(self.0, block.cast(), size, error) };
+        block_or(block, code)
+    }
+
+    /// Frees a block of this key. For a run that is to stop it frees, and then says so.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::INVALID_PARAMETER`], [`Error::ACCESS_DENIED`], [`Error::TERMINATE`].
+    pub fn free(self, block: *mut u8) -> Result<(), Error> {
+        Error::from_code((host().free_memory)(self.0, block.cast()))
+    }
+
+    /// The bytes asked for of a block of this key; 0 for anything else.
+    #[must_use]
+    pub fn size(self, block: *mut u8) -> usize {
+        (host().memory_size)(self.0, block.cast())
+    }
+
+    /// Whether the run may go on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TERMINATE`], [`Error::INVALID_KEY`].
+    pub fn check(self) -> Result<(), Error> {
+        Error::from_code((host().check)(self.0))
+    }
+
+    /// What it holds.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::INVALID_KEY`].
+    pub fn stats(self) -> Result<Stats, Error> {
+        let mut stats = Stats::default();
+        // SAFETY: `stats` may be written to.
+        Error::from_code(unsafe { (host().memory_stats)(self.0, &raw mut stats) })?;
+        Ok(stats)
+    }
+
+    /// Registers what to call when the run ends, before its memory goes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OUT_OF_MEMORY`], [`Error::TERMINATE`], [`Error::INVALID_KEY`].
+    ///
+    /// # Safety
+    ///
+    /// - S1 `cleanup` may be called once with `context`, from any thread, until the
+    ///   run's key has ended; it does not unwind.
+    pub unsafe fn on_reclaim(
+        self,
+        cleanup: unsafe extern "C-unwind" fn(*mut c_void),
+        context: *mut c_void,
+    ) -> Result<(), Error> {
+        // SAFETY: S1.
+        Error::from_code(unsafe { (host().on_reclaim)(self.0, Some(cleanup), context) })
+    }
+}
+
+fn block_or(block: *mut c_void, code: u32) -> Result<NonNull<u8>, Error> {
+    Error::from_code(code)?;
+    NonNull::new(block.cast()).ok_or(Error::OUT_OF_MEMORY)
+}

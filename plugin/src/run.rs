@@ -1,0 +1,139 @@
+//! What `Configure` and `Run` are given.
+
+use core::ffi::c_void;
+use core::{ptr, slice};
+
+use crate::entry::Plugin;
+use crate::error::Error;
+use crate::key::Key;
+use crate::table::{Config, StartupInfo};
+
+/// A run: its key, what it works on, its configuration, its result.
+#[derive(Debug)]
+pub struct Run<'r> {
+    key: Key,
+    config: *const Config,
+    startup: &'r mut StartupInfo,
+}
+
+impl<'r> Run<'r> {
+    /// The key of the run.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// What the run works on.
+    #[must_use]
+    pub fn data(&self) -> &'r [u8] {
+        let (data, bytes) = (self.startup.data.cast::<u8>(), self.startup.data_bytes);
+        // SAFETY: S1 of `run`.
+        if data.is_null() { &[] } else { unsafe { slice::from_raw_parts(data, bytes) } }
+    }
+
+    /// The configuration that `configure` has set; empty without one.
+    #[must_use]
+    pub fn config(&self) -> &'r [u8] {
+        // SAFETY: S1 of `run`.
+        unsafe { bytes_of(self.config) }
+    }
+
+    /// Tells the host what came out.
+    pub fn set_result(&mut self, result: u64) {
+        self.startup.result = result;
+    }
+
+    /// Whether the run may go on: for loops that take long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TERMINATE`].
+    pub fn check(&self) -> Result<(), Error> {
+        self.key.check()
+    }
+}
+
+/// A configuration in the making: a block that outlives the key it was made with.
+#[derive(Debug)]
+pub struct Configuration<'c> {
+    key: Key,
+    config: &'c mut *mut Config,
+}
+
+impl Configuration<'_> {
+    /// The key of this call.
+    #[must_use]
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    /// The configuration so far; empty the first time.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: S2 of `configure`.
+        unsafe { bytes_of(*self.config) }
+    }
+
+    /// Sets the configuration.
+    ///
+    /// # Errors
+    ///
+    /// As [`Key::realloc`]; it is as it was then.
+    pub fn set(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        let length = u32::try_from(bytes.len()).map_err(|_| Error::OUT_OF_MEMORY)?;
+        let size = size_of::<Config>().checked_add(bytes.len()).ok_or(Error::OUT_OF_MEMORY)?;
+        let block = self.key.realloc((*self.config).cast(), size)?.cast::<Config>();
+        // SAFETY: a block of `size` bytes, aligned to 16.
+        unsafe { block.write(Config { raw_config_length: length }) };
+        // SAFETY: inside the block.
+        let content = unsafe { block.add(1) }.cast::<u8>().as_ptr();
+        // SAFETY: as many bytes are behind the header, and `bytes` is no part of it.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), content, bytes.len()) };
+        *self.config = block.as_ptr();
+        Ok(())
+    }
+}
+
+/// The bytes of a configuration.
+///
+/// # Safety
+///
+/// - S1 `config` is null, or one with its bytes behind it, for as long as `'a`.
+unsafe fn bytes_of<'a>(config: *const Config) -> &'a [u8] {
+    // SAFETY: S1.
+    let Some(header) = (unsafe { config.as_ref() }) else { return &[] };
+    let length = header.raw_config_length as usize;
+    // SAFETY: S1.
+    let content = unsafe { config.add(1) }.cast::<u8>();
+    // SAFETY: S1.
+    unsafe { slice::from_raw_parts(content, length) }
+}
+
+/// The entry point `Run`, but for panics.
+///
+/// # Safety
+///
+/// - S1 what the host gives to `Run` is as `expert_plugin.h` has it.
+pub unsafe fn run<P: Plugin>(key: *mut c_void, config: *const c_void, startup: *mut c_void) -> u32 {
+    // SAFETY: S1.
+    let Some(startup) = (unsafe { startup.cast::<StartupInfo>().as_mut() }) else {
+        return Error::INVALID_PARAMETER.code();
+    };
+    let mut run = Run { key: Key::from_raw(key), config: config.cast(), startup };
+    Error::code_of(P::run(&mut run))
+}
+
+/// The entry point `Configure`, but for panics.
+///
+/// # Safety
+///
+/// - S1 what the host gives to `Configure` is as `expert_plugin.h` has it.
+/// - S2 `*config` is null, or a configuration with its bytes behind it.
+pub unsafe fn configure<P: Plugin>(key: *mut c_void, config: *mut *mut c_void) -> u32 {
+    // SAFETY: S1.
+    let Some(config) = (unsafe { config.cast::<*mut Config>().as_mut() }) else {
+        return Error::INVALID_PARAMETER.code();
+    };
+    let mut configuration = Configuration { key: Key::from_raw(key), config };
+    Error::code_of(P::configure(&mut configuration))
+}

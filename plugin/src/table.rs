@@ -1,0 +1,66 @@
+//! The types of `expert_plugin.h`: what comes over the border.
+
+use core::ffi::{c_char, c_int, c_void};
+
+use crate::key::Stats;
+
+/// `HEXPERTKEY`.
+pub(crate) type RawKey = *mut c_void;
+
+/// `EXPERTHOST`: the host's calls. The plug-in is given it at load.
+#[derive(Debug)]
+#[repr(C)]
+#[allow(missing_docs, reason = "the fields are those of expert_plugin.h, which describes them")]
+pub struct Host {
+    pub size: usize,
+    pub identity: *const c_void,
+    pub allocate: extern "C" fn(RawKey, usize, usize) -> *mut c_void,
+    pub allocate_zeroed: extern "C" fn(RawKey, usize, usize) -> *mut c_void,
+    pub release: unsafe extern "C" fn(*mut c_void, usize, usize),
+    pub resize: unsafe extern "C" fn(RawKey, *mut c_void, usize, usize, usize) -> *mut c_void,
+    pub alloc_memory: unsafe extern "system" fn(RawKey, usize, *mut u32) -> *mut c_void,
+    pub realloc_memory:
+        unsafe extern "system" fn(RawKey, *mut c_void, usize, *mut u32) -> *mut c_void,
+    pub free_memory: extern "system" fn(RawKey, *mut c_void) -> u32,
+    pub memory_size: extern "system" fn(RawKey, *mut c_void) -> usize,
+    pub alloc_aligned:
+        unsafe extern "system" fn(RawKey, usize, usize, c_int, *mut u32) -> *mut c_void,
+    pub on_reclaim: unsafe extern "system" fn(
+        RawKey,
+        Option<unsafe extern "C-unwind" fn(*mut c_void)>,
+        *mut c_void,
+    ) -> u32,
+    pub memory_stats: unsafe extern "system" fn(RawKey, *mut Stats) -> u32,
+    pub check: extern "system" fn(RawKey) -> u32,
+}
+
+// SAFETY: nobody writes to it, and nobody follows its one pointer.
+unsafe impl Sync for Host {}
+
+/// `EXPERTENUMINFO`: what `Register` fills.
+#[derive(Debug)]
+#[repr(C)]
+#[allow(missing_docs, reason = "the fields are those of expert_plugin.h, which describes them")]
+pub struct EnumInfo {
+    pub name: [c_char; 64],
+    pub description: [c_char; 192],
+    pub version: u32,
+}
+
+/// `EXPERTCONFIG`: this, and as many bytes behind it.
+#[derive(Debug)]
+#[repr(C)]
+pub struct Config {
+    pub(crate) raw_config_length: u32,
+}
+
+/// `EXPERTSTARTUPINFO`: what a run works on, and what comes out.
+#[derive(Debug)]
+#[repr(C)]
+#[allow(missing_docs, reason = "the fields are those of expert_plugin.h, which describes them")]
+pub struct StartupInfo {
+    pub size: usize,
+    pub data: *const c_void,
+    pub data_bytes: usize,
+    pub result: u64,
+}

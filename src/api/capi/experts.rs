@@ -1,0 +1,156 @@
+//! What an expert calls: the four calls of Network Monitor, and alignment.
+
+use core::ffi::{c_int, c_void};
+
+use super::{HEAP, HEXPERTKEY, code, guarded, key_of, pointer};
+use crate::api::netmon;
+
+/// Allocates a block of `size` bytes for `key`, zero-filled, 16-byte aligned.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// let mut error = 0;
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertAllocMemory(key, 100, &mut error) };
+/// assert_eq!((error, expert.stats().live_blocks), (0, 1));
+/// // SAFETY: a null may be given.
+/// let none = unsafe { ExpertAllocMemory(std::ptr::null_mut(), 100, std::ptr::null_mut()) };
+/// assert!(none.is_null(), "no expert has this key");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+///
+/// # Safety
+///
+/// - S1 `error` is null, or may be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "system" fn ExpertAllocMemory(
+    key: HEXPERTKEY,
+    size: usize,
+    error: *mut u32,
+) -> *mut c_void {
+    let result = guarded(|| netmon::alloc(HEAP, key_of(key), size));
+    // SAFETY: S1.
+    unsafe { pointer(result, error) }
+}
+
+/// Resizes a block of `key`'s; null is answered by a new block.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// let mut error = 0;
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertAllocMemory(key, 100, &mut error) };
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertReallocMemory(key, block, 5000, &mut error) };
+/// assert_eq!((error, ExpertMemorySize(key, block)), (0, 5000));
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+///
+/// # Safety
+///
+/// - S1 `error` is null, or may be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "system" fn ExpertReallocMemory(
+    key: HEXPERTKEY,
+    memory: *mut c_void,
+    size: usize,
+    error: *mut u32,
+) -> *mut c_void {
+    let result = guarded(|| netmon::realloc(HEAP, key_of(key), memory.cast(), size));
+    // SAFETY: S1.
+    unsafe { pointer(result, error) }
+}
+
+/// Frees a block of `key`'s.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// let mut error = 0;
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertAllocMemory(key, 100, &mut error) };
+/// assert_eq!(ExpertFreeMemory(key, block), 0);
+/// assert_eq!(ExpertFreeMemory(key, block), 76, "NMERR_INVALID_PARAMETER: freed already");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+#[unsafe(no_mangle)]
+pub extern "system" fn ExpertFreeMemory(key: HEXPERTKEY, memory: *mut c_void) -> u32 {
+    code(guarded(|| netmon::free(HEAP, key_of(key), memory.cast())))
+}
+
+/// The bytes asked for of a block of `key`'s; 0 for anything else.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// let mut error = 0;
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertAllocMemory(key, 100, &mut error) };
+/// assert_eq!(ExpertMemorySize(key, block), 100);
+/// assert_eq!(ExpertMemorySize(key, block.wrapping_byte_add(1)), 0, "not where a block starts");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+#[unsafe(no_mangle)]
+pub extern "system" fn ExpertMemorySize(key: HEXPERTKEY, memory: *mut c_void) -> usize {
+    guarded(|| Ok(netmon::size(HEAP, key_of(key), memory.cast()))).unwrap_or(0)
+}
+
+/// Allocates a block of `size` bytes for `key`, aligned to `alignment` bytes, and
+/// zero-filled where `zeroed` is not 0. Freed, resized and measured by the calls
+/// above; it keeps its alignment.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// let mut error = 0;
+/// // SAFETY: `error` may be written to.
+/// let block = unsafe { ExpertAllocAligned(key, 100, 4096, 1, &mut error) };
+/// assert_eq!((error, block.addr() % 4096), (0, 0));
+/// assert_eq!(ExpertFreeMemory(key, block), 0);
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+///
+/// # Safety
+///
+/// - S1 `error` is null, or may be written to.
+#[unsafe(no_mangle)]
+pub unsafe extern "system" fn ExpertAllocAligned(
+    key: HEXPERTKEY,
+    size: usize,
+    alignment: usize,
+    zeroed: c_int,
+    error: *mut u32,
+) -> *mut c_void {
+    let result = guarded(|| netmon::alloc_aligned(HEAP, key_of(key), size, alignment, zeroed != 0));
+    // SAFETY: S1.
+    unsafe { pointer(result, error) }
+}
+
+/// Whether the expert may go on: 0, or why not.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// assert_eq!(ExpertCheck(key), 0);
+/// expert.terminate();
+/// assert_eq!(ExpertCheck(key), 125, "NMERR_EXPERT_TERMINATE");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+#[unsafe(no_mangle)]
+pub extern "system" fn ExpertCheck(key: HEXPERTKEY) -> u32 {
+    code(guarded(|| netmon::check(HEAP, key_of(key))))
+}

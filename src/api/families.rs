@@ -1,0 +1,99 @@
+//! Families: children that end with their parent, and who of them holds most.
+
+use std::boxed::Box;
+
+use crate::api::expert::Expert;
+use crate::error::Error;
+use crate::expert::events::Largest;
+use crate::expert::family;
+use crate::expert::home::{CopiedOf, Home};
+
+impl<H: Home + 'static> Expert<H> {
+    /// Keeps `child`, and ends it when this expert ends: before its memory
+    /// goes, among its clean-ups, the last one kept first. So a host that ends a
+    /// plug-in ends its queries without a list of them.
+    ///
+    /// Without this, children that somebody else owns outlive their parent and
+    /// are to stop.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let plugin = heap.expert("plug-in").register()?;
+    /// let query = plugin.keep(heap.expert("query").parent(&plugin).register()?)?;
+    /// query.alloc(100)?;
+    /// let key = query.key();
+    /// assert_eq!(plugin.finish().cleanups_run, 1);
+    /// assert!(heap.get(key).is_none(), "it went first");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    ///
+    /// It ends with the parent, not before: what borrows it borrows the parent.
+    ///
+    /// ```compile_fail,E0505
+    /// # use expert_alloc::ExpertAlloc;
+    /// # let heap = ExpertAlloc::new();
+    /// let plugin = heap.expert("plug-in").register().unwrap();
+    /// let query = plugin.keep(heap.expert("query").register().unwrap()).unwrap();
+    /// drop(plugin);
+    /// let _ = query.alloc(100);
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`] where the host has no memory to keep it in: the
+    /// child has ended then.
+    pub fn keep(&self, child: Self) -> Result<&Self, Error> {
+        let kept = self.home().as_host(|| Box::into_raw(Box::new(child)));
+        let owner = Kept(kept);
+        self.on_reclaim(move || owner.end())?;
+        // SAFETY: in the box, which nobody drops before this expert is ended, by
+        // value: no borrow of it is left then.
+        Ok(unsafe { &*kept })
+    }
+}
+
+/// Owns a child in a box.
+struct Kept<H: Home>(*mut Expert<H>);
+
+// SAFETY: it owns an `Expert`, which may be sent.
+unsafe impl<H: Home> Send for Kept<H> {}
+
+impl<H: Home> Kept<H> {
+    fn end(self) {
+        drop(self);
+    }
+}
+
+impl<H: Home> Drop for Kept<H> {
+    fn drop(&mut self) {
+        // SAFETY: of `keep`, whose references are gone.
+        drop(unsafe { Box::from_raw(self.0) });
+    }
+}
+
+impl<H: Home> Expert<H> {
+    /// Who of its children holds most, with all below them: whom to stop, rather
+    /// than the one who was refused.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let tenant = heap.expert("tenant").quota(1 << 20).register()?;
+    /// let light = heap.expert("light").parent(&tenant).register()?;
+    /// let heavy = heap.expert("heavy").parent(&tenant).register()?;
+    /// heavy.alloc(900 << 10)?;
+    /// assert!(light.alloc(500 << 10).is_err());
+    /// let largest = tenant.largest_children();
+    /// assert_eq!(largest.iter().next().unwrap().key, heavy.key());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    #[must_use]
+    pub fn largest_children(&self) -> Largest<CopiedOf<H>> {
+        let mut largest = Largest::NONE;
+        family::largest_children(self.home(), self.key(), &mut largest);
+        largest
+    }
+}

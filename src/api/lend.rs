@@ -1,0 +1,186 @@
+//! Lending: a plug-in whose own global allocator is this heap, under one key.
+//!
+//! The plug-in's statics, its threads and what its runtime keeps for each thread
+//! live as long as its library is loaded, so the key does too: it is not that of a
+//! run. Nobody comes by this way to an expert that was not lent, so nothing has to
+//! be held in place: who lends promises to end the expert after the library.
+//!
+//! What is allocated is bound to the expert, as a handle's is, as long as the quota
+//! grants it. Rust code takes a null for the end of the process, so beyond the
+//! quota it is an ambient block, which overdraws the account.
+
+use core::alloc::{GlobalAlloc, Layout};
+use core::ptr::{self, NonNull};
+
+use crate::api::{Expert, ExpertAlloc};
+use crate::engine::{Engine, Kind, Pass};
+use crate::error::Error;
+use crate::expert::home::{Home, SlotOf};
+use crate::expert::slot::{LENT, OVERDRAFT, Word};
+use crate::expert::visit::{Visit, who};
+use crate::key::ExpertKey;
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::{AtomicPtr, AtomicUsize};
+
+const HEAP: ExpertAlloc = ExpertAlloc::new();
+
+impl Expert<ExpertAlloc> {
+    /// Lets a plug-in that is given the key allocate for this expert: its global
+    /// allocator is then this heap. See `docs/plugins.md`.
+    ///
+    /// ```no_run
+    /// use expert_alloc::ExpertAlloc;
+    /// use expert_alloc::capi::{self, EXPERTHOST, HEXPERTKEY};
+    ///
+    /// # fn attach_of(_: &str) -> unsafe extern "system" fn(*const EXPERTHOST, HEXPERTKEY) -> u32 { todo() }
+    /// # fn todo() -> ! { std::process::exit(1) }
+    /// let loaded = ExpertAlloc::new().expert("libcounter.so").quota(64 << 20).register()?;
+    /// let attach = attach_of("libcounter.so");       // its `ExpertPluginAttach`
+    /// // SAFETY: `loaded` ends below, after the library.
+    /// let key = unsafe { loaded.lend() };
+    /// // SAFETY: what it is there for.
+    /// assert_eq!(unsafe { attach(capi::ExpertHostTable(), capi::handle(key)) }, 0);
+    /// // Its entry points are called, then it is unloaded.
+    /// // SAFETY: nothing of it is left that could use its memory.
+    /// let reclaimed = unsafe { loaded.reclaim_all() };
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    ///
+    /// # Safety
+    ///
+    /// - S1 when this expert ends, no code of the plug-in runs any more, and nothing
+    ///   refers to what it allocated: its library is unloaded, and really gone.
+    pub unsafe fn lend(&self) -> ExpertKey {
+        // It has not ended, so there is no error.
+        let lent = to_plugin(self.key());
+        debug_assert_eq!(lent, Ok(()));
+        self.key()
+    }
+}
+
+/// Lets a plug-in allocate for the expert of `key`.
+///
+/// # Errors
+///
+/// [`Error::InvalidKey`], [`Error::AccessDenied`] for the host's.
+pub(crate) fn to_plugin(key: ExpertKey) -> Result<(), Error> {
+    let visit = Visit::new(HEAP, key)?;
+    let slot = visit.slot().ok_or(Error::AccessDenied)?;
+    slot.lend(key);
+    PLACES[key.into_raw() % PLACES.len()].fill(key, slot);
+    Ok(())
+}
+
+/// Where a lent key's slot is found in a few instructions: each key has one place, and
+/// where another has it, it takes the longer way.
+static PLACES: [Place; 128] = [const { Place::new() }; 128];
+
+/// Invariants
+///
+/// - PLACE1 the slot is null, or one that exists, which is for ever; then the key is one.
+/// - PLACE2 while the expert of the key has not ended, the slot is its.
+struct Place {
+    key: AtomicUsize,
+    slot: AtomicPtr<SlotOf<ExpertAlloc>>,
+}
+
+impl Place {
+    const fn new() -> Self {
+        Self { key: AtomicUsize::new(0), slot: AtomicPtr::new(ptr::null_mut()) }
+    }
+
+    /// Takes the place, unless it is another's who has not ended.
+    fn fill(&self, key: ExpertKey, slot: &SlotOf<ExpertAlloc>) {
+        // Acquire: the slot that goes with the key (the Release below).
+        let before = self.key.load(Acquire);
+        if before == TAKING || lent(ExpertKey::from_raw(before)).is_some() {
+            return;
+        }
+        // One of two who take it at the same time goes without.
+        if self.key.compare_exchange(before, TAKING, Acquire, Relaxed).is_ok() {
+            self.slot.store(ptr::from_ref(slot).cast_mut(), Relaxed);
+            // Release: the slot (the Acquire in `find`).
+            self.key.store(key.into_raw(), Release);
+        }
+    }
+
+    #[inline(always)]
+    fn find(&self, key: usize) -> Option<(ExpertKey, &'static SlotOf<ExpertAlloc>)> {
+        // Acquire: PLACE2 (the Release in `fill`).
+        if self.key.load(Acquire) != key {
+            return None;
+        }
+        // SAFETY: PLACE1.
+        let slot = unsafe { self.slot.load(Relaxed).as_ref() }?;
+        // SAFETY: PLACE1: a key is not 0.
+        Some((unsafe { ExpertKey::from_raw(key).unwrap_unchecked() }, slot))
+    }
+}
+
+/// No key, and not 0: the place is being filled.
+const TAKING: usize = 1 << (usize::BITS - 1);
+
+/// A block for the key's plug-in, if one can be had at once.
+#[inline(always)]
+pub(crate) fn allocate_at_once(key: usize, layout: Layout) -> Option<NonNull<u8>> {
+    let (key, slot) = PLACES[key % PLACES.len()].find(key)?;
+    // The account of an expert that has ended is marked until another has the slot, which
+    // is after the last call of the plug-in (S1 of `lend`).
+    let pass = Pass::new(key, slot.account());
+    HEAP.engine().allocate_at_once(pass, layout)
+}
+
+/// The slot of a key that was lent.
+fn lent<'a>(key: Option<ExpertKey>) -> Option<(ExpertKey, &'a SlotOf<ExpertAlloc>, Word)> {
+    let key = key?;
+    let slot = HEAP.registry().lookup(key.slot()?)?;
+    let word = slot.word();
+    (word.is_of(key) && word.has(LENT)).then_some((key, slot, word))
+}
+
+/// A block for the key's plug-in; null where there is no memory, or the key is not
+/// a plug-in's.
+pub(crate) fn allocate(key: Option<ExpertKey>, layout: Layout, zeroed: bool) -> *mut u8 {
+    let Some((key, slot, word)) = lent(key) else { return ptr::null_mut() };
+    let allocate = |kind, overdraft| {
+        HEAP.engine().allocate(who::<ExpertAlloc>(slot, key, overdraft), kind, layout, zeroed)
+    };
+    if slot.account().is_open() {
+        if let Ok(block) = allocate(Kind::Bound, false) {
+            return block.as_ptr();
+        }
+    }
+    if word.has(OVERDRAFT) {
+        return allocate(Kind::Ambient, true).map_or(ptr::null_mut(), NonNull::as_ptr);
+    }
+    ptr::null_mut()
+}
+
+/// Resizes a block; null where there is no memory, and then it is untouched.
+///
+/// # Safety
+///
+/// - S1 `block` came from a call here with `layout`, and is live.
+/// - S2 `new_size` is not 0 and fits an `isize` rounded up to the alignment.
+pub(crate) unsafe fn resize(
+    key: Option<ExpertKey>,
+    block: *mut u8,
+    layout: Layout,
+    new_size: usize,
+) -> *mut u8 {
+    // SAFETY: S1 and S2: it keeps its owner, whatever its kind is.
+    let resized = unsafe { HEAP.realloc(block, layout, new_size) };
+    if !resized.is_null() {
+        return resized;
+    }
+    // The quota refuses a bound block; an ambient one it does not.
+    let Ok(new) = Layout::from_size_align(new_size, layout.align()) else { return resized };
+    let moved = allocate(key, new, false);
+    if !moved.is_null() {
+        // SAFETY: two distinct blocks of at least that many bytes.
+        unsafe { block.copy_to_nonoverlapping(moved, layout.size().min(new_size)) };
+        // SAFETY: S1.
+        unsafe { HEAP.dealloc(block, layout) };
+    }
+    moved
+}

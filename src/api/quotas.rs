@@ -1,0 +1,121 @@
+//! Quotas while they are used.
+
+use crate::api::expert::Expert;
+use crate::error::Error;
+use crate::expert::family;
+use crate::expert::home::Home;
+use crate::expert::stats::Stats;
+
+impl<H: Home> Expert<H> {
+    /// Sets the hard limit of what may be charged from now on, in bytes; 0 for
+    /// none. Where more is charged already, nothing is taken away: new requests
+    /// are refused until enough was freed.
+    ///
+    /// ```
+    /// use expert_alloc::{Error, ExpertAlloc};
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("elastic").quota(64 << 10).register()?;
+    /// assert_eq!(expert.alloc(100 << 10), Err(Error::QuotaExceeded));
+    /// expert.set_quota(1 << 20);
+    /// let block = expert.alloc(100 << 10)?;
+    /// expert.set_quota(64 << 10);
+    /// assert_eq!(expert.size(block.as_ptr()), 100 << 10, "it stays");
+    /// assert_eq!(expert.alloc(100 << 10), Err(Error::QuotaExceeded));
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn set_quota(&self, bytes: usize) {
+        self.slot().account().set_quota(bytes);
+    }
+
+    /// Sets the number of charged bytes beyond which reports say so; 0 for none.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("growing").register()?;
+    /// expert.alloc(100 << 10)?;
+    /// expert.set_soft_quota(64 << 10);
+    /// assert!(expert.snapshot().is_over_soft_quota());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    pub fn set_soft_quota(&self, bytes: usize) {
+        self.slot().account().set_soft_quota(bytes);
+        #[cfg(feature = "std")]
+        if let Some(hosted) = self.slot().hosted() {
+            hosted.told.forget_soft();
+        }
+    }
+
+    /// Gives `bytes` of this expert's quota to another's, where they are not
+    /// used. One without a quota has no room to give; one that is given room and
+    /// has no quota goes on without.
+    ///
+    /// ```
+    /// use expert_alloc::{Error, ExpertAlloc};
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let idle = heap.expert("idle").quota(1 << 20).register()?;
+    /// let busy = heap.expert("busy").quota(1 << 20).register()?;
+    /// idle.give_room(&busy, 512 << 10)?;
+    /// assert_eq!((idle.stats().quota, busy.stats().quota), (512 << 10, 1536 << 10));
+    /// assert_eq!(idle.give_room(&busy, 512 << 10), Err(Error::QuotaExceeded), "all of it");
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QuotaExceeded`] where that much is not free, or nothing would be
+    /// left: a quota of 0 would be none.
+    pub fn give_room(&self, to: &Self, bytes: usize) -> Result<(), Error> {
+        let (from, to) = (self.slot().account(), to.slot().account());
+        from.give_room(to, bytes).map_err(|_| Error::QuotaExceeded)
+    }
+
+    /// Lets an expert go on that was granted more than its quota, where what is
+    /// charged is within its quota, and its parents', by now: because memory
+    /// was freed, or a quota was raised. Whether it is not overdrawn any more.
+    ///
+    /// ```
+    /// use expert_alloc::{ExpertAlloc, State};
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// let expert = ALLOC.expert("large").quota(64 << 10).register()?;
+    /// let large = expert.run(|| vec![0_u8; 1 << 20]).unwrap();
+    /// assert_eq!((expert.state(), expert.forgive()), (State::Overdrawn, false));
+    /// expert.set_quota(2 << 20);
+    /// assert!(expert.forgive());
+    /// assert_eq!(expert.state(), State::Live);
+    /// # drop(large);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    pub fn forgive(&self) -> bool {
+        self.slot().account().forgive()
+    }
+
+    /// What the expert and all of its children hold together, theirs included.
+    /// Charges, their peak and the quota are the expert's own, which the
+    /// children's charges are a part of.
+    ///
+    /// It takes a look at every expert of the heap.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let tenant = heap.expert("tenant").quota(1 << 20).register()?;
+    /// let query = heap.expert("query").parent(&tenant).register()?;
+    /// tenant.alloc(100)?;
+    /// query.alloc(100)?;
+    /// assert_eq!(tenant.stats().live_blocks, 1);
+    /// assert_eq!(tenant.subtree().live_blocks, 2);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    #[must_use]
+    pub fn subtree(&self) -> Stats {
+        family::subtree(self.home(), self.key(), self.stats())
+    }
+}

@@ -1,0 +1,278 @@
+//! Running an expert's code, and what became of it.
+
+use core::fmt;
+use std::any::Any;
+use std::boxed::Box;
+use std::format;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::string::{String, ToString};
+
+use crate::api::expert::Expert;
+use crate::api::foreign::{self, Foreign, Note, Thrown};
+use crate::api::panics;
+use crate::expert::events;
+use crate::expert::home::Ambient;
+use crate::expert::visit::State;
+
+impl<H: Ambient> Expert<H> {
+    /// Calls `f` in a scope of this expert and catches what comes out of it: its
+    /// panic, and on Linux on x86-64 also an exception that is not Rust's, or
+    /// that of a library with a Rust runtime of its own. (Elsewhere these abort
+    /// the process, as Rust has it.)
+    ///
+    /// What `f` borrows mutably may be left half changed by a panic; look
+    /// at it with that in mind, as after a thread that panicked.
+    ///
+    /// ```
+    /// use expert_alloc::{ExpertAlloc, FailureKind};
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("careless").register()?;
+    /// assert_eq!(expert.run(|| 6 * 7).unwrap(), 42);
+    /// let failure = expert.run(|| panic!("out of cheese")).unwrap_err();
+    /// assert_eq!(failure.kind(), FailureKind::Panicked);
+    /// assert_eq!(failure.message(), Some("out of cheese"));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] with what the panic or the exception was.
+    pub fn run<T>(&self, f: impl FnOnce() -> T) -> Result<T, Failure> {
+        let outcome = {
+            let _scope = self.enter();
+            foreign::call(f)
+        };
+        events::look(self.home(), self.key(), self.slot());
+        outcome.map_err(|thrown| self.home().as_host(|| Failure::of(thrown)))
+    }
+}
+
+/// Why a [`Failure`] came about.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, FailureKind};
+///
+/// let expert = ExpertAlloc::new().expert("careless").register()?;
+/// let failure = expert.run(|| panic!("out of cheese")).unwrap_err();
+/// let status = match failure.kind() {
+///     FailureKind::OverQuota => 507,
+///     FailureKind::Terminated | FailureKind::ParentStopped => 503,
+///     _ => 500,
+/// };
+/// assert_eq!(status, 500);
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FailureKind {
+    /// It panicked.
+    Panicked,
+    /// An exception of another language or runtime came out of it, or it asked for the
+    /// end of its thread, which goes on.
+    ForeignException,
+    /// It was granted more than its quota.
+    OverQuota,
+    /// The host told it to stop.
+    Terminated,
+    /// A parent of it has ended or is to stop.
+    ParentStopped,
+}
+
+impl FailureKind {
+    /// Why a task of an expert in this state goes no further; `None` for a live
+    /// one.
+    pub(crate) fn of(state: State) -> Option<Self> {
+        match state {
+            State::Live => None,
+            State::Overdrawn => Some(Self::OverQuota),
+            State::ParentStopped => Some(Self::ParentStopped),
+            State::Terminated | State::Closing => Some(Self::Terminated),
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Panicked => "panicked",
+            Self::ForeignException => "threw",
+            Self::OverQuota => "stopped: over its quota",
+            Self::Terminated => "stopped: told to stop",
+            Self::ParentStopped => "stopped: a parent has ended or is to stop",
+        }
+    }
+}
+
+/// Why an expert's code did not return. See [`Expert::run`] and
+/// [`Expert::run_async`].
+///
+/// It is the host's: it stays what it is when the expert has ended, also with
+/// [`reclaim_all`](Expert::reclaim_all). Only a panic's payload that is no text
+/// lies where the panic put it, which is the expert's ambient memory.
+///
+/// ```
+/// use expert_alloc::ExpertAlloc;
+///
+/// let heap = ExpertAlloc::new();
+/// let expert = heap.expert("careless").register()?;
+/// let failure = expert.run(|| panic!("frame {} is odd", 7)).unwrap_err();
+/// assert_eq!(failure.to_string(), "panicked: frame 7 is odd");
+/// assert!(failure.place().unwrap().contains(".rs:"), "file, line and column");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+pub struct Failure {
+    kind: FailureKind,
+    payload: Option<Box<dyn Any + Send>>,
+    place: Option<Box<str>>,
+}
+
+impl Failure {
+    /// That of a call. What it keeps is allocated here, as the host.
+    pub(crate) fn of(thrown: Thrown) -> Self {
+        match thrown {
+            Thrown::Panic(payload) => Self {
+                kind: FailureKind::Panicked,
+                payload: Some(copied(payload)),
+                place: panics::take_place().map(|place| place.text().into()),
+            },
+            Thrown::Foreign(note) => Self {
+                kind: FailureKind::ForeignException,
+                payload: Some(Box::new(description(&note))),
+                place: None,
+            },
+        }
+    }
+
+    /// That of an expert that is to stop.
+    pub(crate) fn stopped(kind: FailureKind) -> Self {
+        Self { kind, payload: None, place: None }
+    }
+
+    /// Why the code did not return.
+    ///
+    /// ```
+    /// use expert_alloc::{ExpertAlloc, FailureKind};
+    ///
+    /// let expert = ExpertAlloc::new().expert("careless").register()?;
+    /// let failure = expert.run(|| panic!("out of cheese")).unwrap_err();
+    /// assert_eq!(failure.kind(), FailureKind::Panicked);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    #[must_use]
+    pub fn kind(&self) -> FailureKind {
+        self.kind
+    }
+
+    /// The panic's message, where it is text, as it nearly always is; of a
+    /// foreign exception what is known of it, such as its C++ type.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let expert = ExpertAlloc::new().expert("careless").register()?;
+    /// let failure = expert.run(|| panic!("frame {} is odd", 7)).unwrap_err();
+    /// assert_eq!(failure.message(), Some("frame 7 is odd"));
+    /// let failure = expert.run(|| std::panic::panic_any(7)).unwrap_err();
+    /// assert_eq!(failure.message(), None);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    #[must_use]
+    pub fn message(&self) -> Option<&str> {
+        text(self.payload.as_deref()?)
+    }
+
+    /// Where the panic began: file, line and column. `None` where no panic
+    /// did, or where it did not pass the hook (see
+    /// [`watch_panics`](crate::ExpertAlloc::watch_panics)), as in
+    /// [`resume_unwind`](std::panic::resume_unwind).
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let expert = ExpertAlloc::new().expert("careless").register()?;
+    /// let failure = expert.run(|| panic!("out of cheese")).unwrap_err();
+    /// assert!(failure.place().unwrap().contains(".rs:"), "file, line and column");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    #[must_use]
+    pub fn place(&self) -> Option<&str> {
+        self.place.as_deref()
+    }
+
+    /// What the panic carried, for example to resume it; of other failures their
+    /// description, as a [`String`].
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let expert = ExpertAlloc::new().expert("careless").register()?;
+    /// let failure = expert.run(|| std::panic::panic_any(7)).unwrap_err();
+    /// assert_eq!(failure.into_payload().downcast_ref(), Some(&7));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    #[must_use]
+    pub fn into_payload(mut self) -> Box<dyn Any + Send> {
+        self.payload.take().unwrap_or_else(|| Box::new(self.to_string()))
+    }
+}
+
+/// Anything may be the payload: its destructor may panic, and nobody expects
+/// that of a failure.
+impl Drop for Failure {
+    fn drop(&mut self) {
+        let payload = self.payload.take();
+        if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+            core::mem::forget(another);
+        }
+    }
+}
+
+/// The text of a payload.
+fn text(payload: &(dyn Any + Send)) -> Option<&str> {
+    let text = payload.downcast_ref::<&str>().copied();
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+}
+
+/// The payload, in memory of whoever is current now where it is text.
+fn copied(payload: Box<dyn Any + Send>) -> Box<dyn Any + Send> {
+    match payload.downcast::<&'static str>() {
+        Ok(text) => Box::new(*text),
+        Err(payload) => match payload.downcast::<String>() {
+            Ok(text) => Box::new(text.as_str().to_string()),
+            Err(payload) => payload,
+        },
+    }
+}
+
+/// What a foreign exception was, in words.
+fn description(note: &Note) -> String {
+    match (note.what, note.name()) {
+        (Foreign::Rust, _) => "a panic of another Rust runtime".to_string(),
+        (Foreign::Exit, _) => "the end of its thread".to_string(),
+        (Foreign::Cpp, "") => "a C++ exception".to_string(),
+        (Foreign::Cpp, name) => format!("a C++ exception of type {name}"),
+        (Foreign::Other(class), _) => format!("an exception of class {class:#018x}"),
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failure")
+            .field("kind", &self.kind)
+            .field("message", &self.message())
+            .field("place", &self.place())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.as_str())?;
+        match (self.message(), &self.payload) {
+            (Some(message), _) => write!(f, ": {message}"),
+            (None, Some(_)) => f.write_str(": (no message)"),
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+impl core::error::Error for Failure {}

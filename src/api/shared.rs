@@ -1,0 +1,332 @@
+//! Owned experts: for values that live as long as they are wanted, and take
+//! their expert along.
+//!
+//! Invariants
+//!
+//! - SHARED1 every clone, handle and future of an owned expert holds it; the expert
+//!   ends when the last of them is dropped, and not before. What is forgotten
+//!   holds it for ever.
+
+use core::fmt;
+use core::future::Future;
+use core::mem::ManuallyDrop;
+use core::ops::Deref;
+use std::boxed::Box;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::vec::Vec;
+
+use crate::api::expert::Expert;
+use crate::api::home::DefaultHome;
+use crate::api::scope::InScope;
+use crate::api::task::RunAsync;
+use crate::expert::home::{Ambient, Home};
+use crate::expert::stats::Reclaimed;
+
+/// What is told of the end of an expert.
+type Told = Box<dyn FnOnce(Reclaimed) + Send>;
+
+/// What the clones and handles of an owned expert have in common. In the
+/// host's memory.
+struct Shared<H: Home + 'static> {
+    expert: Expert<H>,
+    told: Mutex<Vec<Told>>,
+}
+
+/// The end of an owned expert, which nobody holds any more (SHARED1).
+fn end<H: Home>(expert: Expert<H>, told: Vec<Told>) -> Reclaimed {
+    let home = expert.home();
+    let reclaimed = expert.finish();
+    home.as_host(|| {
+        for tell in told {
+            // A destructor is no place for somebody's panic.
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| tell(reclaimed))) {
+                core::mem::forget(payload);
+            }
+        }
+    });
+    reclaimed
+}
+
+/// One who holds an owned expert.
+struct Hold<H: Home + 'static>(ManuallyDrop<Arc<Shared<H>>>);
+
+impl<H: Home> Hold<H> {
+    fn new(expert: Expert<H>) -> Self {
+        let home = expert.home();
+        let shared = Shared { expert, told: Mutex::default() };
+        Self(ManuallyDrop::new(home.as_host(|| Arc::new(shared))))
+    }
+
+    /// The end, where this was the last.
+    fn give_up(shared: Arc<Shared<H>>) -> Option<Reclaimed> {
+        let Shared { expert, told } = Arc::into_inner(shared)?;
+        Some(end(expert, told.into_inner().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+impl<H: Home> Drop for Hold<H> {
+    fn drop(&mut self) {
+        // SAFETY: this is the drop: nobody reads the field any more.
+        let shared = unsafe { ManuallyDrop::take(&mut self.0) };
+        let _ = Self::give_up(shared);
+    }
+}
+
+impl<H: Home> Clone for Hold<H> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+/// An expert that is owned by all who hold it: clones of this, its
+/// [handles](SharedHandle), and futures that were made with it. It ends when
+/// the last of them is dropped, so its collections may lie in a struct beside
+/// it, or go to another task.
+///
+/// It derefs to [`Expert`]: what that can be asked, this can be. Prefer the
+/// borrowed face where lifetimes allow it: there the end has a place in the
+/// program. Here it comes when it comes, and not at all where something that
+/// holds the expert is forgotten, or lies in the expert's own memory.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, SharedExpert, SharedHandle};
+///
+/// struct Plugin {
+///     users: hashbrown::HashMap<u32, u64, std::hash::RandomState, SharedHandle>,
+///     expert: SharedExpert,
+/// }
+///
+/// let expert = ExpertAlloc::new().expert("top-users").register()?.into_shared();
+/// let hasher = std::hash::RandomState::new();
+/// let users = hashbrown::HashMap::with_hasher_in(hasher, expert.allocator());
+/// let mut plugin = Plugin { users, expert };
+/// plugin.users.insert(7, 1);
+/// assert_eq!(plugin.expert.stats().live_blocks, 1);
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+#[must_use = "dropping the last one ends the expert"]
+pub struct SharedExpert<H: Home + 'static = DefaultHome>(Hold<H>);
+
+impl<H: Home + 'static> Expert<H> {
+    /// Makes this an expert that is owned by all who hold it, and ends when the
+    /// last of them is dropped.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let heap = ExpertAlloc::new();
+    /// let expert = heap.expert("everywhere").register()?.into_shared();
+    /// let elsewhere = expert.clone();
+    /// let key = expert.key();
+    /// std::thread::spawn(move || elsewhere.alloc(100).map(|_| ())).join().unwrap()?;
+    /// assert_eq!(expert.stats().live_blocks, 1);
+    /// drop(expert);
+    /// assert!(heap.get(key).is_none());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    pub fn into_shared(self) -> SharedExpert<H> {
+        SharedExpert(Hold::new(self))
+    }
+}
+
+impl<H: Home + 'static> SharedExpert<H> {
+    /// An allocator for collections that live in the expert's memory, and hold
+    /// the expert: they may go wherever they like.
+    ///
+    /// ```
+    /// use allocator_api2::vec::Vec;
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let expert = ExpertAlloc::new().expert("frames").register()?.into_shared();
+    /// let mut frames = Vec::new_in(expert.allocator());
+    /// frames.push(7_u32);
+    /// drop(expert);
+    /// std::thread::spawn(move || frames.push(8)).join().unwrap();
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    #[must_use]
+    pub fn allocator(&self) -> SharedHandle<H> {
+        SharedHandle(self.0.clone())
+    }
+
+    /// Makes the end the only thing that can still happen: no memory from now
+    /// on, its tasks are woken and stopped. What is held stays valid until it is
+    /// dropped; the [report](Self::on_end) comes with the last of it.
+    ///
+    /// ```
+    /// use expert_alloc::{Error, ExpertAlloc};
+    ///
+    /// let expert = ExpertAlloc::new().expert("slow").register()?.into_shared();
+    /// let mut held = allocator_api2::vec::Vec::new_in(expert.allocator());
+    /// held.push(7);
+    /// expert.revoke();
+    /// assert_eq!(expert.alloc(1), Err(Error::Terminated));
+    /// assert_eq!(held[0], 7);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn revoke(&self) {
+        self.terminate();
+    }
+
+    /// Registers who is told, once the expert has ended, what that brought back:
+    /// in the thread that drops the last of it, as the host. A panic of it goes
+    /// nowhere.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    /// use std::sync::mpsc;
+    ///
+    /// let expert = ExpertAlloc::new().expert("leaky").register()?.into_shared();
+    /// let (send, receive) = mpsc::channel();
+    /// expert.on_end(move |reclaimed| drop(send.send(reclaimed)));
+    /// expert.alloc(100)?;
+    /// drop(expert);
+    /// assert_eq!(receive.recv().unwrap().blocks, 1);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    pub fn on_end(&self, tell: impl FnOnce(Reclaimed) + Send + 'static) {
+        self.home().as_host(|| {
+            let told = &mut self.0.0.told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.push(Box::new(tell));
+        });
+    }
+
+    /// Ends the expert, if nobody else holds it.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let expert = ExpertAlloc::new().expert("shared").register()?.into_shared();
+    /// let other = expert.clone();
+    /// let expert = expert.try_finish().expect_err("the other holds it");
+    /// drop(other);
+    /// assert_eq!(expert.try_finish().unwrap().blocks, 0);
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The expert itself, where somebody else holds it.
+    pub fn try_finish(self) -> Result<Reclaimed, Self> {
+        // A count of one is no race: who could make it two holds it, too.
+        if Arc::strong_count(&self.0.0) != 1 {
+            return Err(self);
+        }
+        let mut last = ManuallyDrop::new(self.0);
+        // SAFETY: not read or dropped once more.
+        let shared = unsafe { ManuallyDrop::take(&mut last.0) };
+        Ok(Hold::give_up(shared).unwrap_or_default())
+    }
+}
+
+impl<H: Ambient + 'static> SharedExpert<H> {
+    /// As [`Expert::run_async`], and the future holds the expert: so that it can
+    /// be spawned.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// fn spawn(_: impl Future + Send + 'static) {}
+    ///
+    /// let request = ExpertAlloc::new().expert("request").register()?.into_shared();
+    /// spawn(request.run_async(async { 6 * 7 }));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    pub fn run_async<F: Future>(&self, future: F) -> RunAsync<Self, F, H> {
+        RunAsync::new(self.clone(), future)
+    }
+
+    /// As [`Expert::in_scope`], and the future holds the expert.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// fn spawn(_: impl Future + Send + 'static) {}
+    ///
+    /// let request = ExpertAlloc::new().expert("request").register()?.into_shared();
+    /// spawn(request.in_scope(async { 6 * 7 }));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    pub fn in_scope<F: Future>(&self, future: F) -> InScope<Self, F> {
+        InScope::new(self.clone(), future)
+    }
+}
+
+impl<H: Home> Clone for SharedExpert<H> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<H: Home> Deref for SharedExpert<H> {
+    type Target = Expert<H>;
+
+    fn deref(&self) -> &Expert<H> {
+        &self.0.0.expert
+    }
+}
+
+impl<H: Home> fmt::Debug for SharedExpert<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SharedExpert").field(&**self).finish()
+    }
+}
+
+/// An allocator whose memory is an [owned expert](SharedExpert)'s, and that
+/// holds the expert.
+///
+/// A collection over it may go anywhere, be leaked or pinned: its memory is there
+/// until the collection is dropped, because the collection holds the handle. A
+/// handle in its own expert's memory that nothing outside leads to (a cycle of
+/// `Rc`, for example) keeps that expert for ever.
+///
+/// ```
+/// use allocator_api2::boxed::Box;
+/// use expert_alloc::{ExpertAlloc, SharedHandle};
+///
+/// let heap = ExpertAlloc::new();
+/// let expert = heap.expert("boxes").register()?.into_shared();
+/// let key = expert.key();
+/// let number: Box<u32, SharedHandle> = Box::new_in(7, expert.allocator());
+/// drop(expert);
+/// assert_eq!((*number, heap.owner_of(&*number)), (7, Some(key)));
+/// drop(number);
+/// assert!(heap.get(key).is_none(), "it was the last");
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+pub struct SharedHandle<H: Home + 'static = DefaultHome>(Hold<H>);
+
+impl<H: Home> SharedHandle<H> {
+    /// The same for as long as this is borrowed.
+    #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_allocator))]
+    #[inline(always)]
+    pub(crate) fn handle(&self) -> crate::api::ExpertHandle<'_, H> {
+        self.0.0.expert.allocator()
+    }
+
+    /// The expert that this allocates for.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// let expert = ExpertAlloc::new().expert("one").register()?.into_shared();
+    /// assert_eq!(expert.allocator().expert().key(), expert.key());
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    pub fn expert(&self) -> SharedExpert<H> {
+        SharedExpert(self.0.clone())
+    }
+}
+
+impl<H: Home> Clone for SharedHandle<H> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<H: Home> fmt::Debug for SharedHandle<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SharedHandle").field(&self.0.0.expert.key()).finish()
+    }
+}

@@ -1,0 +1,207 @@
+//! Futures of experts: polled in a scope, and stopped with their expert.
+
+use core::fmt;
+use core::future::Future;
+use core::ops::Deref;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use crate::api::expert::Expert;
+use crate::api::foreign;
+use crate::api::home::DefaultHome;
+use crate::api::run::{Failure, FailureKind};
+use crate::expert::home::Ambient;
+use crate::expert::{events, tasks};
+use crate::sync::{Ordering::SeqCst, fence};
+
+impl<H: Ambient> Expert<H> {
+    /// Polls `future` in a scope of this expert and catches what comes out of it,
+    /// as [`run`](Self::run) does. At a poll that finds the expert over its
+    /// quota, told to stop or without its parent, the future is dropped, also in
+    /// a scope, and the result says why. [`terminate`](Self::terminate), of
+    /// the expert or of a parent, wakes it.
+    ///
+    /// So a future holds at most the quota and what one poll allocates. What it
+    /// returns at the poll that overdrew the quota is returned all the same.
+    ///
+    /// ```
+    /// use expert_alloc::{ExpertAlloc, FailureKind};
+    /// use std::future::{Future, pending};
+    /// use std::pin::pin;
+    /// use std::task::{Context, Poll, Waker};
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// let query = ALLOC.expert("query").quota(1 << 20).register()?;
+    /// let mut task = pin!(query.run_async(async {
+    ///     let rows = vec![0_u8; 2 << 20];
+    ///     pending::<()>().await;
+    ///     rows.len()
+    /// }));
+    /// let poll = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    /// let Poll::Ready(Err(failure)) = poll else { unreachable!("over its quota") };
+    /// assert_eq!(failure.kind(), FailureKind::OverQuota);
+    /// assert_eq!(query.stats().live_blocks, 0, "the rows went with the future");
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future gives [`Failure`] where that of the caller was stopped or did
+    /// not come to its end.
+    pub fn run_async<F: Future>(&self, future: F) -> RunAsync<&Self, F, H> {
+        RunAsync::new(self, future)
+    }
+}
+
+/// A future that ends with its expert. See [`Expert::run_async`].
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, Failure};
+///
+/// async fn answer() -> Result<u32, Failure> {
+///     let request = ExpertAlloc::new().expert("request").register().unwrap();
+///     request.run_async(async { 6 * 7 }).await
+/// }
+/// # let _ = answer();
+/// ```
+#[must_use = "a future does nothing unless it is polled"]
+pub struct RunAsync<E, F, H = DefaultHome>
+where
+    E: Deref<Target = Expert<H>>,
+    H: Ambient,
+{
+    /// `None` when it is over. Pinned with the whole. Before `expert`, which it
+    /// may refer to.
+    future: Option<F>,
+    /// Where the waker is kept.
+    place: Option<usize>,
+    expert: E,
+}
+
+impl<E, F, H> RunAsync<E, F, H>
+where
+    E: Deref<Target = Expert<H>>,
+    H: Ambient,
+{
+    pub(crate) fn new(expert: E, future: F) -> Self {
+        Self { future: Some(future), place: None, expert }
+    }
+
+    /// Drops the future where it is, in a scope. What its destructors throw has
+    /// nobody to go to.
+    fn end(&mut self) {
+        if self.future.is_some() {
+            let _scope = self.expert.enter();
+            // Dropped in place: pinned to its end.
+            if let Err(thrown) = foreign::call(|| self.future = None) {
+                self.expert.home().as_host(|| drop(Failure::of(thrown)));
+            }
+        }
+        if let Some(hosted) = self.expert.slot().hosted() {
+            hosted.tasks.give_up(&mut self.place);
+        }
+    }
+
+    /// Why the task goes no further; `None` if it does. The host's observer is
+    /// told what has happened, and asked before it is stopped for its quota.
+    fn why_stop(&self) -> Option<FailureKind> {
+        let expert = &*self.expert;
+        let account = expert.slot().account();
+        let mut tries = 0;
+        events::look(expert.home(), expert.key(), expert.slot());
+        loop {
+            let kind = FailureKind::of(expert.state())?;
+            let beyond = account.charged().saturating_sub(account.quota());
+            if kind != FailureKind::OverQuota
+                || tries == 8
+                || !events::ask(expert.home(), expert.key(), beyond)
+            {
+                return Some(kind);
+            }
+            tries += 1;
+            expert.forgive();
+        }
+    }
+
+    /// The failure of a task whose expert is to stop.
+    fn stop(&mut self, kind: FailureKind) -> Failure {
+        self.end();
+        if kind == FailureKind::OverQuota {
+            // Nobody else has noticed: an allocator tells nobody. The fence is that
+            // of WAITING1.
+            fence(SeqCst);
+            tasks::wake(self.expert.home(), self.expert.key(), self.expert.slot());
+        }
+        Failure::stopped(kind)
+    }
+}
+
+impl<E, F, H> Future for RunAsync<E, F, H>
+where
+    E: Deref<Target = Expert<H>>,
+    F: Future,
+    H: Ambient,
+{
+    type Output = Result<F::Output, Failure>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: nothing moves the future out, here or in `Drop`, and `Unpin`
+        // follows from that of the fields.
+        let this = unsafe { self.get_unchecked_mut() };
+        let home = this.expert.home();
+        // First the waker, then the look (WAITING1).
+        if let Some(hosted) = this.expert.slot().hosted() {
+            home.as_host(|| hosted.tasks.keep(&mut this.place, context.waker()));
+        }
+        if let Some(kind) = this.why_stop() {
+            return Poll::Ready(Err(this.stop(kind)));
+        }
+        let Some(future) = &mut this.future else {
+            // Polled again after its end, which nobody does.
+            return Poll::Ready(Err(this.stop(FailureKind::Terminated)));
+        };
+        // SAFETY: pinned with the whole.
+        let future = unsafe { Pin::new_unchecked(future) };
+        let polled = {
+            let _scope = this.expert.enter();
+            foreign::call(|| future.poll(context))
+        };
+        match polled {
+            Ok(Poll::Pending) => match this.why_stop() {
+                Some(kind) => Poll::Ready(Err(this.stop(kind))),
+                None => Poll::Pending,
+            },
+            Ok(Poll::Ready(value)) => {
+                this.end();
+                Poll::Ready(Ok(value))
+            }
+            Err(thrown) => {
+                let failure = home.as_host(|| Failure::of(thrown));
+                this.end();
+                Poll::Ready(Err(failure))
+            }
+        }
+    }
+}
+
+impl<E, F, H> Drop for RunAsync<E, F, H>
+where
+    E: Deref<Target = Expert<H>>,
+    H: Ambient,
+{
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl<E, F, H> fmt::Debug for RunAsync<E, F, H>
+where
+    E: Deref<Target = Expert<H>>,
+    H: Ambient,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RunAsync").field("expert", &*self.expert).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,124 @@
+//! Families: an expert with its children, their children, and so on.
+//!
+//! There is no list of children: who is below whom is read from the links of
+//! the slots (SLOT4), so that to be a child costs nothing. A parent that has ended
+//! lingers in its slot, so the way up stays whole.
+
+use crate::engine::HOST_KEY;
+#[cfg(feature = "std")]
+use crate::expert::events::{Holding, Largest};
+#[cfg(feature = "std")]
+use crate::expert::home::CopiedOf;
+use crate::expert::home::Home;
+use crate::expert::report;
+use crate::expert::stats::Stats;
+use crate::expert::visit::Visit;
+use crate::key::ExpertKey;
+
+/// Whether the slot `number` is below the slot `ancestor`: a child's, a
+/// grandchild's.
+fn is_below<H: Home>(home: H, number: usize, ancestor: usize) -> bool {
+    let registry = home.registry();
+    // Bounded: a slot that is released meanwhile links to another free one.
+    let mut steps = *registry.numbers().end();
+    let mut above = registry.reachable(number).map_or(0, |slot| slot.link());
+    while above != 0 && above != ancestor && steps != 0 {
+        above = registry.reachable(above).map_or(0, |slot| slot.link());
+        steps -= 1;
+    }
+    above == ancestor
+}
+
+/// Those below the expert of `key` that have not ended, in the order of their
+/// slots. Each stays until the next is asked for.
+pub(crate) fn descendants<'a, H: Home + 'a>(
+    home: H,
+    key: ExpertKey,
+) -> impl Iterator<Item = Visit<'a, H>> {
+    let ancestor = key.slot().filter(|_| key != HOST_KEY);
+    let numbers = ancestor
+        .into_iter()
+        .flat_map(move |ancestor| home.registry().numbers().map(move |number| (number, ancestor)));
+    numbers.filter_map(move |(number, ancestor)| {
+        // A look before the visit: most are no relatives.
+        if !is_below(home, number, ancestor) {
+            return None;
+        }
+        let visit = Visit::new(home, report::key_of(home, number)?).ok()?;
+        // Once more: now the slot, and those above it, stay as they are.
+        is_below(home, number, ancestor).then_some(visit)
+    })
+}
+
+/// What the expert of `visit` and all below it hold together. Charges, their
+/// peak and the quota are those of the expert, in whose figures the others' are.
+pub(crate) fn subtree<H: Home>(home: H, key: ExpertKey, own: Stats) -> Stats {
+    let mut sum = own;
+    descendants(home, key).for_each(|child| {
+        sum.add(&Stats::of(home.engine(), child.who()), true);
+    });
+    sum
+}
+
+/// The expert whose quota has the least room: that of `key`, or one above it
+/// that has not ended.
+#[cfg(feature = "std")]
+pub(crate) fn tightest<H: Home>(home: H, key: ExpertKey) -> ExpertKey {
+    let (mut tightest, mut least) = (key, usize::MAX);
+    for number in upwards(home, key) {
+        let Some(slot) = home.registry().reachable(number) else { break };
+        let account = slot.account();
+        let room = match account.quota() {
+            0 => usize::MAX,
+            quota => quota.saturating_sub(account.charged()),
+        };
+        if let Some(here) = report::key_of(home, number).filter(|_| room < least) {
+            (tightest, least) = (here, room);
+        }
+    }
+    tightest
+}
+
+/// The slot of `key`, its parent's, and so on up.
+#[cfg(feature = "std")]
+fn upwards<H: Home>(home: H, key: ExpertKey) -> impl Iterator<Item = usize> {
+    let slot = |number: usize| Some(number).filter(|&number| number != 0);
+    let above = move |&number: &usize| slot(home.registry().reachable(number)?.link());
+    let first = slot(key.slot().unwrap_or(0));
+    // Bounded: a slot that is released meanwhile links to another free one.
+    core::iter::successors(first, above).take(*home.registry().numbers().end())
+}
+
+/// Who holds most of the quota of `key`: its children, or itself where it has
+/// none.
+#[cfg(feature = "std")]
+pub(crate) fn largest<H: Home>(home: H, key: ExpertKey) -> Largest<CopiedOf<H>> {
+    let mut largest = Largest::NONE;
+    largest_children(home, key, &mut largest);
+    if largest.iter().next().is_none() {
+        if let Ok(row) = report::row(home, key) {
+            largest.add(holding(&row));
+        }
+    }
+    largest
+}
+
+#[cfg(feature = "std")]
+fn holding<N: Copy>(row: &report::ExpertSnapshot<N>) -> Holding<N> {
+    Holding { key: row.key, name: row.name, charged_bytes: row.stats.charged_bytes }
+}
+
+/// Adds the children of `key` to the largest.
+#[cfg(feature = "std")]
+pub(crate) fn largest_children<H: Home>(
+    home: H,
+    key: ExpertKey,
+    largest: &mut Largest<CopiedOf<H>>,
+) {
+    for child in descendants(home, key) {
+        let row = report::row(home, child.key());
+        if let Some(row) = row.ok().filter(|row| row.parent == Some(key)) {
+            largest.add(holding(&row));
+        }
+    }
+}
