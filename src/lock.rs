@@ -9,9 +9,9 @@
 //!
 //! Invariants
 //!
-//! - L1 the word is `FREE` iff nobody holds the lock, and `AWAITED` if a thread may
+//! - LOCK1 the word is `FREE` iff nobody holds the lock, and `AWAITED` if a thread may
 //!   be waiting for it.
-//! - L2 the value is used by the holder alone; a thread never takes a lock that it
+//! - LOCK2 the value is used by the holder alone; a thread never takes a lock that it
 //!   holds, but for what `fork` holds, which uses no value meanwhile.
 
 use core::cell::UnsafeCell;
@@ -32,7 +32,7 @@ pub struct Lock<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value goes from thread to thread with the lock (L2).
+// SAFETY: the value goes from thread to thread with the lock (LOCK2).
 unsafe impl<T: Send> Sync for Lock<T> {}
 
 /// The right to use the value of a lock. Dropped by the thread that has it.
@@ -107,7 +107,7 @@ impl<T> Lock<T> {
         if look_for(FREE, &self.word) && self.try_take() {
             return false;
         }
-        // Others may be waiting, seen or not: who takes it from here on says so (L1).
+        // Others may be waiting, seen or not: who takes it from here on says so (LOCK1).
         // Acquire: as in `try_take`.
         while self.word.swap(AWAITED, Ordering::Acquire) != FREE {
             self.waiters.wait(&self.word, AWAITED);
@@ -135,7 +135,7 @@ impl<T> Deref for Guard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: L2: this thread's while the guard lives.
+        // SAFETY: LOCK2: this thread's while the guard lives.
         unsafe { &*self.lock.value.get() }
     }
 }
@@ -143,7 +143,7 @@ impl<T> Deref for Guard<'_, T> {
 impl<T> DerefMut for Guard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: as above; there is one guard (L2).
+        // SAFETY: as above; there is one guard (LOCK2).
         unsafe { &mut *self.lock.value.get() }
     }
 }

@@ -18,8 +18,9 @@ use crate::expert::slot::OVERDRAFT;
 use crate::expert::visit;
 
 /// Until this is dropped, this thread's allocations through the global allocator are
-/// the expert's. Scopes nest; dropped out of order, each restores the owner that was
-/// current when it began.
+/// the expert's. Scopes nest: the innermost one that was not dropped counts. So they may
+/// be dropped in any order; once all scopes of an expert are dropped, the thread does not
+/// allocate for it.
 ///
 /// It belongs to its thread:
 ///
