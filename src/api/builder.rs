@@ -51,8 +51,8 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
     }
 
     /// Limits the bytes that may be charged to the expert; 0 for no limit.
-    /// Memory is charged by the page as it is put to use, so a little more
-    /// than the blocks themselves.
+    /// Blocks are charged rounded up, and somewhat ahead of their use: see the
+    /// [guide](crate::guide::quotas).
     ///
     /// ```
     /// use expert_alloc::{Error, ExpertAlloc};

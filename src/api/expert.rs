@@ -221,7 +221,8 @@ impl<H: Home> Expert<H> {
     /// handles and raw calls, and lets the host adopt the blocks
     /// that the global allocator handed out in its scopes. Dropping it does the same.
     ///
-    /// The cost grows with the expert's pages, not with its blocks.
+    /// The cost does not grow with its blocks: the memory of a small expert is marked
+    /// and freed later, that of a large one goes back in spans of 64 KiB.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

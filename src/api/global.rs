@@ -97,9 +97,10 @@ impl ExpertAlloc {
 
     /// The owner of the block that `address` points to or into: an expert's key or the
     /// host's. `None` for everything that is not a block of this heap. Any address may
-    /// be given, and nothing is read there. That is why the answer for a freed block may
-    /// still be its owner: for raw blocks it is `None` then, for others it is `None` once
-    /// their page was given up.
+    /// be given, and nothing is read there. For a freed raw block, for one of an expert that
+    /// is small, and for a large block the answer is `None`. A freed block of the host, or
+    /// of an expert that has memory to itself, has its owner still until that memory goes
+    /// to another.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

@@ -35,8 +35,8 @@ pub struct Stats {
     pub live_blocks: usize,
     /// The most that `charged_bytes` ever was: the quota that would have been enough.
     pub peak_bytes: usize,
-    /// Bytes that count against the quota: whole pages and everything else that is
-    /// set aside for the expert and its children.
+    /// Bytes that count against the quota: blocks, whole pages, and everything else that
+    /// is set aside for the expert and its children.
     pub charged_bytes: usize,
     /// The hard limit of `charged_bytes`; 0 for none.
     pub quota: usize,

@@ -5,10 +5,8 @@
 //! noted here in that case, and given back when the shortage is over. It was never
 //! used, so it costs addresses and no memory.
 //!
-//! Invariant:
-//!
-//! - LEFT1 a place is reserved before anything is mapped that may have to go back, so
-//!   there is one for it.
+//! Invariant LEFTOVER1: a place is reserved before anything is mapped that may have to go
+//! back, so there is one for it.
 
 use core::ptr::{self, NonNull};
 
@@ -34,7 +32,7 @@ static ALL: [Place; PLACES] =
 /// How many mappings wait here. A hint: orders nothing.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
-/// A place for one mapping (LEFT1).
+/// A place for one mapping (LEFTOVER1).
 pub struct Reserved(&'static Place);
 
 impl Reserved {
