@@ -16,8 +16,8 @@ fn resident() -> usize {
 
 const MIB: usize = 1 << 20;
 
-fn burst(bytes: usize) -> Vec<Box<[u8; 256]>> {
-    (0..bytes / 256).map(|_| Box::new([1; 256])).collect()
+fn burst(bytes: usize) -> Vec<Vec<u8>> {
+    (0..bytes / 256).map(|_| vec![1; 256]).collect()
 }
 
 /// Four threads free what they have, and sleep: what they keep is bounded without any
