@@ -422,6 +422,15 @@ impl Entry {
         }
     }
 
+    /// Counts blocks of a dead number, of `bytes` in all, that a sweep has freed.
+    pub fn count_swept(&self, number: Number, blocks: u32, bytes: usize) {
+        DEAD_BYTES.fetch_sub(bytes, Relaxed);
+        self.lock(number, || {
+            self.frees.fetch_add(u64::from(blocks), AcqRel);
+            self.let_go(number);
+        });
+    }
+
     /// Gives back `bytes` of what was charged, that no block uses. Under the lock.
     pub fn give_back(&self, bytes: usize) {
         // Once the owner has ended, credit is not charged any more. What the host was
@@ -548,11 +557,6 @@ impl Entry {
         self.returned.store(unused.first, Relaxed);
         unused.first = number.index();
     }
-}
-
-/// Notes that a dead block of `bytes` was freed.
-pub fn bury(bytes: usize) {
-    DEAD_BYTES.fetch_sub(bytes, Relaxed);
 }
 
 /// Keeps all entries and the lists of unused numbers as they are: for `fork`.

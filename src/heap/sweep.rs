@@ -97,26 +97,40 @@ fn sweep_span(span: &'static Span) {
     let bytes = size_class::size_of(class);
     let is_own = span.thread.load(Relaxed) == thread::token() | 1;
     // The last number that was found live: the blocks of one owner often lie side by side.
-    // That of an owner that has ended may be another's after the next free.
     let mut live: Option<Number> = None;
+    // The last number that was found dead, and how many of its blocks were freed but not
+    // counted. Until they are, they count as in use, and the number is nobody else's (NUM3).
+    let mut dead: Option<(Number, u32)> = None;
     for (index, word) in span.tag_words().enumerate() {
         let tag = word.load();
         let Some(number) = tag.number() else { continue };
         if live == Some(number) {
             continue;
         }
-        crate::sync::delay();
-        match numbers::entry(number).standing() {
-            Standing::Live => live = Some(number),
-            Standing::Dead if word.exchange(tag, Tag::NONE) => {
-                numbers::bury(bytes);
-                numbers::entry(number).count_free(number, bytes);
+        if dead.is_none_or(|(same, _)| same != number) {
+            crate::sync::delay();
+            match numbers::entry(number).standing() {
+                Standing::Dead => count_swept(dead.replace((number, 0)), bytes),
+                Standing::Live => live = Some(number),
+                Standing::Adopted if is_own => pass_to_host(number, word, tag, class),
+                _ => {}
+            }
+        }
+        if let Some((_, count)) = dead.as_mut().filter(|(same, _)| *same == number) {
+            if word.exchange(tag, Tag::NONE) {
+                *count += 1;
                 // SAFETY: a block of this span, nobody's but this sweep's now.
                 unsafe { local::push_swept(span, span.block(index * bytes)) };
             }
-            Standing::Adopted if is_own => pass_to_host(number, word, tag, class),
-            _ => {}
         }
+    }
+    count_swept(dead, bytes);
+}
+
+/// Counts the blocks of a dead number that were freed.
+fn count_swept(dead: Option<(Number, u32)>, bytes: usize) {
+    if let Some((number, count @ 1..)) = dead {
+        numbers::entry(number).count_swept(number, count, count as usize * bytes);
     }
 }
 
