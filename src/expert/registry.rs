@@ -92,7 +92,7 @@ impl<O, N: Name> Registry<O, N> {
 
     /// The slot of a key, whether or not the key is still valid; `None` where
     /// there never was such a slot.
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(any(test, all(feature = "testing", feature = "std")))]
     pub(crate) fn slot_of(&self, key: ExpertKey) -> Option<&Slot<O, N>> {
         let slot = key.slot().filter(|&slot| slot != 0 && slot <= self.carved())?;
         self.reachable(slot)

@@ -40,7 +40,8 @@ pub fn find(address: usize, _pin: &Pin) -> Option<Found<'_>> {
     let span = chunk.header(first);
     let begin = chunk.base() + first * SLICE;
     let (start, class, tag) = if span.is_large() {
-        let offset = address.checked_sub(span.start())?;
+        // Of a header that is being written the start may be 0 still.
+        let offset = address.checked_sub(span.start()).filter(|_| span.start() != 0)?;
         (offset < span.block_size()).then_some(())?;
         (span.start(), None, Some(span.mark()))
     } else if span.is_tagged() {

@@ -441,10 +441,22 @@ impl Entry {
         }
     }
 
-    /// Makes a block of `bytes`, which was adopted with this number, one of the host's own
-    /// number. By the one who has changed its tag.
+    /// Counts a block of `bytes`, adopted with another number, as one of the host's own, of
+    /// which this is the entry.
+    pub fn count_passed(&self, bytes: usize) {
+        self.charged.fetch_add(bytes, Relaxed);
+        self.allocations.fetch_add(1, Relaxed);
+    }
+
+    /// Undoes [`count_passed`](Self::count_passed): somebody has freed the block before.
+    pub fn uncount_passed(&self, bytes: usize) {
+        self.charged.fetch_sub(bytes, Relaxed);
+        self.allocations.fetch_sub(1, Relaxed);
+    }
+
+    /// Takes a block of `bytes`, which was adopted with this number and is one of the host's
+    /// own now, off what this number counts. What the host is charged for it stays.
     pub fn pass_to_host(&self, number: Number, bytes: usize) {
-        let Some((_, host)) = host() else { return };
         self.lock(number, || {
             let charged = bytes.min(self.charged());
             self.remove_charge(charged);
@@ -454,8 +466,6 @@ impl Entry {
             self.frees.fetch_add(1, AcqRel);
             self.let_go(number);
         });
-        host.charged.fetch_add(bytes, Relaxed);
-        host.allocations.fetch_add(1, Relaxed);
     }
 
     /// What threads without a line have freed and nobody uses yet: from now on the

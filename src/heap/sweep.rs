@@ -136,9 +136,14 @@ fn count_swept(dead: Option<(Number, u32)>, bytes: usize) {
 
 /// Gives a block of this thread's span that the host has adopted the host's number.
 fn pass_to_host(number: Number, word: &super::tags::TagWord, tag: Tag, class: usize) {
-    let Some((host, _)) = numbers::host() else { return };
+    let Some((host, entry)) = numbers::host() else { return };
+    let bytes = size_class::size_of(class);
+    // Counted before the block can be freed as the host's.
+    entry.count_passed(bytes);
     if word.exchange(tag, Tag::new(host, class)) {
-        numbers::entry(number).pass_to_host(number, size_class::size_of(class));
+        numbers::entry(number).pass_to_host(number, bytes);
+    } else {
+        entry.uncount_passed(bytes);
     }
 }
 

@@ -809,7 +809,12 @@ pub fn trim(number: Number) {
 pub fn lose_others() {
     let mine = known();
     let others = made().filter(|thread| !mine.is_some_and(|mine| ptr::eq(mine, *thread)));
-    others.for_each(|thread| thread.token.store(0, Relaxed));
+    for thread in others {
+        thread.token.store(0, Relaxed);
+        // Whoever held the lock of it, its own thread or a visitor, is not in the child.
+        // SAFETY: S1: as the copy of whoever took it, if anybody did.
+        unsafe { thread.lock.force_unlock() };
+    }
 }
 
 /// Gives back what is empty in this thread's caches.
@@ -824,23 +829,30 @@ pub fn end_empty_spans() {
     caches().for_each(Cache::purge);
 }
 
-/// Keeps other threads from visiting this one: for `fork`.
+/// Keeps other threads from visiting this one: for `fork`. A thread without a record is
+/// visited by nobody, and need not be known before the lock is given back.
 #[cfg(unix)]
 pub fn hold_forever() {
-    if let Some(held) = hold() {
-        core::mem::forget(held);
+    if let Some(thread) = known() {
+        core::mem::forget(thread.hold());
+        FORKS.store(ptr::from_ref(thread).cast_mut(), Relaxed);
     }
 }
+
+/// The record of the thread that forks and holds its own lock; null where it has none.
+/// Written and read by that thread, and by its copy in the child.
+#[cfg(unix)]
+static FORKS: AtomicPtr<Thread> = AtomicPtr::new(ptr::null_mut());
 
 /// Undoes [`hold_forever`].
 #[cfg(unix)]
 pub fn let_go() {
-    if let Some(thread) = known() {
-        thread.holds.set(thread.holds.get() - 1);
-        if thread.holds.get() == 0 {
-            // SAFETY: S1: `hold_forever` took it, in this thread.
-            unsafe { thread.lock.force_unlock() };
-        }
+    // SAFETY: null or a record, which is never freed.
+    let Some(thread) = (unsafe { FORKS.swap(ptr::null_mut(), Relaxed).as_ref() }) else { return };
+    thread.holds.set(thread.holds.get() - 1);
+    if thread.holds.get() == 0 {
+        // SAFETY: S1: `hold_forever` took it, in this thread.
+        unsafe { thread.lock.force_unlock() };
     }
 }
 
