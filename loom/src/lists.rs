@@ -53,7 +53,7 @@ impl Span {
             // SAFETY: the list was taken whole.
             next = self.links[offset / 16].with(|link| unsafe { *link });
         }
-        assert_eq!(taken.count() as usize, blocks.len(), "R1");
+        assert_eq!(taken.count() as usize, blocks.len(), "REMOTE1");
         blocks
     }
 }
@@ -80,7 +80,7 @@ fn each_block_comes_home_once() {
     });
 }
 
-/// R2: a block that is taken, handed out and freed again by another thread
+/// REMOTE2: a block that is taken, handed out and freed again by another thread
 /// while a push is under way.
 #[test]
 fn a_block_that_is_first_again_is_no_mistake() {

@@ -105,7 +105,7 @@ pub unsafe fn span_of(memory: NonNull<u8>) -> &'static Span {
     if header.back() == 0 || header.is_large() {
         return header;
     }
-    // SAFETY: S6 of the span: its first slice, in the same chunk.
+    // SAFETY: SPAN6: its first slice, in the same chunk.
     unsafe { address::header_of(address - header.back() * SLICE) }
 }
 

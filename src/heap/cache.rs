@@ -12,12 +12,12 @@
 //!
 //! Invariants
 //!
-//! - Q1 the blocks in a bin are of the queue's current span.
-//! - Q2 `|bin| == limit - allocated`, unless a second free broke the list
+//! - CACHE1 the blocks in a bin are of the queue's current span.
+//! - CACHE2 `|bin| == limit - allocated`, unless a second free broke the list
 //!   (then the bin is lost when that is noticed, and empty).
-//! - Q3 only the cache's thread uses the bins and queues, until the heap is
+//! - CACHE3 only the cache's thread uses the bins and queues, until the heap is
 //!   reclaimed or the thread hands the cache over.
-//! - Q4 a cache is alive iff it is on its heap's list; the heap's lock decides.
+//! - CACHE4 a cache is alive iff it is on its heap's list; the heap's lock decides.
 
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
@@ -82,7 +82,7 @@ pub struct Queue {
     pub waiting: SpanList,
     /// Spans without a block in use (see `idle`).
     pub idle: SpanList,
-    /// See Q2.
+    /// See CACHE2.
     limit: AtomicUsize,
 }
 
@@ -153,7 +153,7 @@ pub struct Cache {
     next_unused: Cell<Option<&'static Cache>>,
 }
 
-// SAFETY: Q3: one thread at a time uses the Cells.
+// SAFETY: CACHE3: one thread at a time uses the Cells.
 unsafe impl Sync for Cache {}
 
 /// The cache of a thread that has none yet: every bin is empty, so the first
@@ -435,7 +435,7 @@ impl Cache {
         self.bins[class].head.get()
     }
 
-    /// How many blocks the bin holds (Q2).
+    /// How many blocks the bin holds (CACHE2).
     pub fn bin_count(&self, class: usize) -> usize {
         let allocated = self.bins[class].allocated.load(Relaxed);
         self.queues[class].limit.load(Relaxed).wrapping_sub(allocated)

@@ -3,15 +3,15 @@
 //!
 //! Invariants
 //!
-//! - C1 a slice is in `free` iff blocks may lie in it and no span has it; the slices
+//! - CHUNK1 a slice is in `free` iff blocks may lie in it and no span has it; the slices
 //!   of headers and tag tables never are.
-//! - C2 `dirty` is a part of `free`: free slices that may have physical pages.
+//! - CHUNK2 `dirty` is a part of `free`: free slices that may have physical pages.
 //!   The other free slices read as zero.
-//! - C3 `aged` is a part of `dirty`: those that were so at the last tick.
-//! - C4 a slice is in `starts` iff a span begins there.
-//! - C5 `bytes` is at most `reserved`, and less only of a huge chunk. The others have
+//! - CHUNK3 `aged` is a part of `dirty`: those that were so at the last tick.
+//! - CHUNK4 a slice is in `starts` iff a span begins there.
+//! - CHUNK5 `bytes` is at most `reserved`, and less only of a huge chunk. The others have
 //!   [`CHUNK`](super::geometry::CHUNK), or less where the system had no more.
-//! - C6 no slice beyond the mapping is in `free`.
+//! - CHUNK6 no slice beyond the mapping is in `free`.
 
 use core::cell::Cell;
 use core::ptr::NonNull;
@@ -38,7 +38,7 @@ pub struct Chunk {
     pub free: Cell<SliceSet>,
     pub dirty: Cell<SliceSet>,
     pub aged: Cell<SliceSet>,
-    /// Read without the lock by whoever looks up an address (C4).
+    /// Read without the lock by whoever looks up an address (CHUNK4).
     starts: [AtomicUsize; START_WORDS],
     /// No run of free slices is longer than this.
     pub longest: Cell<usize>,
@@ -198,7 +198,7 @@ impl Chunk {
         self.longest.set(SLICES);
     }
 
-    /// Notes that a span begins at `slice`, or no longer does (C4).
+    /// Notes that a span begins at `slice`, or no longer does (CHUNK4).
     pub fn set_start(&self, slice: usize, begins: bool) {
         let bits = usize::BITS as usize;
         let (word, mask) = (&self.starts[slice / bits], 1 << (slice % bits));
@@ -219,7 +219,7 @@ impl Chunk {
         Some(place * bits + bits - 1 - word.leading_zeros() as usize)
     }
 
-    /// The slices at which spans begin, in order; under the arena's lock (C4).
+    /// The slices at which spans begin, in order; under the arena's lock (CHUNK4).
     #[cfg(unix)]
     pub fn starts(&self) -> impl Iterator<Item = usize> {
         let bits = usize::BITS as usize;

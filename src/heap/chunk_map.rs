@@ -3,8 +3,10 @@
 //! A two-level table over the 48-bit address space, one entry per chunk-sized
 //! unit. Leaves are made on demand and stay. Looked up without a lock.
 //!
-//! Invariant M1: the entries of a unit that holds part of a live chunk's
-//! mapping are that chunk; all others are null.
+//! Invariant:
+//!
+//! - MAP1 the entries of a unit that holds part of a live chunk's mapping are that
+//!   chunk; all others are null.
 
 use core::alloc::Layout;
 use core::ptr;

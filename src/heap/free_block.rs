@@ -59,10 +59,10 @@ unsafe impl Sync for Links {}
 ///
 /// # Invariants
 ///
-/// - F1 non-null, aligned to 16 bytes, provenance over the whole chunk.
-/// - F2 nothing else reads or writes its bytes, except an untrusted look at
+/// - FREE1 non-null, aligned to 16 bytes, provenance over the whole chunk.
+/// - FREE2 nothing else reads or writes its bytes, except an untrusted look at
 ///   the guard.
-/// - F3 word 0 holds an initialised link, word 1 the guard.
+/// - FREE3 word 0 holds an initialised link, word 1 the guard.
 #[must_use = "dropping a free block leaks it"]
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -72,7 +72,7 @@ pub struct FreeBlock(NonNull<Links>);
 ///
 /// # Invariants
 ///
-/// - F4 it points to a free block of the list, or to [`END`].
+/// - FREE4 it points to a free block of the list, or to [`END`].
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct FreeList(*const Links);
@@ -98,7 +98,7 @@ impl FreeList {
     /// and the list of the others.
     #[inline(always)]
     pub fn pop(self) -> Option<(NonNull<u8>, Self)> {
-        // SAFETY: F4; the end is not null either.
+        // SAFETY: FREE4; the end is not null either.
         let first = FreeBlock(unsafe { NonNull::new_unchecked(self.0.cast_mut()) });
         // The end has no guard.
         if !first.is_guarded() {
@@ -163,14 +163,14 @@ impl FreeBlock {
     /// The block behind this one.
     #[inline(always)]
     pub fn next(self) -> FreeList {
-        // SAFETY: F1 and F3.
+        // SAFETY: FREE1 and FREE3.
         unsafe { (*self.0.as_ptr()).next }
     }
 
     /// Puts `next` behind this block.
     #[inline(always)]
     pub fn set_next(self, next: FreeList) {
-        // SAFETY: F1 and F2. Relaxed: as in `new`; in a raw block this word was
+        // SAFETY: FREE1 and FREE2. Relaxed: as in `new`; in a raw block this word was
         // the size.
         (unsafe { self.0.cast::<AtomicPtr<Links>>().as_ref() }).store(next.0.cast_mut(), Relaxed);
     }
@@ -178,7 +178,7 @@ impl FreeBlock {
     /// Whether the guard is in place: the block is free indeed.
     #[inline(always)]
     pub fn is_guarded(self) -> bool {
-        // SAFETY: F1: readable; if it is in use after all, by a program that
+        // SAFETY: FREE1: readable; if it is in use after all, by a program that
         // freed it twice, the value read is only compared.
         unsafe { (*self.0.as_ptr()).guard == guard_of(self.addr()) }
     }
@@ -186,7 +186,7 @@ impl FreeBlock {
     /// Hands the block out: wipes the guard.
     #[inline(always)]
     fn take(self) -> NonNull<u8> {
-        // SAFETY: F1. Relaxed: as in `new`.
+        // SAFETY: FREE1. Relaxed: as in `new`.
         (unsafe { second_word(self.0.cast()) }).store(0, Relaxed);
         self.0.cast()
     }

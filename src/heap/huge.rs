@@ -111,7 +111,7 @@ impl Arena {
         }
     }
 
-    /// Keeps a huge chunk beyond what may be kept (N2).
+    /// Keeps a huge chunk beyond what may be kept (KEPT2).
     fn keep_purged(&self, chunk: &'static Chunk) {
         chunk.purge_behind(chunk.base() + SLICE);
         self.kept.keep(chunk);

@@ -4,9 +4,9 @@
 //!
 //! Invariants
 //!
-//! - N1 a kept chunk is huge, has no span, and is neither in the map nor on the
+//! - KEPT1 a kept chunk is huge, has no span, and is neither in the map nor on the
 //!   arena's list.
-//! - N2 `bytes` is the sum of the kept chunks' lengths, at most [`MOST`]; but for
+//! - KEPT2 `bytes` is the sum of the kept chunks' lengths, at most [`MOST`]; but for
 //!   those that could not be unmapped, because a thread might have been looking at
 //!   them or because the system refused. Their physical pages behind slice 0 were
 //!   purged.
@@ -36,7 +36,7 @@ impl Kept {
         Self { young: Cell::new(None), old: Cell::new(None), bytes: Cell::new(0) }
     }
 
-    /// Whether `bytes` more may be kept (N2).
+    /// Whether `bytes` more may be kept (KEPT2).
     pub fn has_room(&self, bytes: usize) -> bool {
         self.bytes.get().saturating_add(bytes) <= MOST
     }

@@ -8,8 +8,8 @@
 //!
 //! Invariants
 //!
-//! - P1 while a word is not 0, no chunk is released.
-//! - P2 while a word is a key, the expert of that key is not reclaimed.
+//! - PIN1 while a word is not 0, no chunk is released.
+//! - PIN2 while a word is a key, the expert of that key is not reclaimed.
 
 use crate::sync::{AtomicUsize, Ordering, fence};
 

@@ -14,12 +14,12 @@
 //!
 //! Invariants
 //!
-//! - W1 a raw block of an owner is live iff its tag, or mark, has the owner's number. A
+//! - RAW1 a raw block of an owner is live iff its tag, or mark, has the owner's number. A
 //!   call that acts on it first takes the tag *in work*, by one exchange. So of two
 //!   frees one succeeds; a free that is late takes no block that another owner has got at
 //!   that address; and others who want the block wait until the call is done: to them it
 //!   is there all the time.
-//! - W2 while a call for an owner runs, the owner does not end (its caller has borrowed
+//! - RAW2 while a call for an owner runs, the owner does not end (its caller has borrowed
 //!   or pinned it), so the owner's number stays its own (NUM3).
 
 use core::alloc::Layout;

@@ -12,12 +12,12 @@
 //!
 //! Invariants
 //!
-//! - H1 every span in use is on the list of one record, and names it (S5).
-//! - H2 every live cache is on the list of the record it names.
-//! - H3 a bit of `abandoned_classes` is set iff that class's list of abandoned
+//! - HEAP1 every span in use is on the list of one record, and names it (SPAN5).
+//! - HEAP2 every live cache is on the list of the record it names.
+//! - HEAP3 a bit of `abandoned_classes` is set iff that class's list of abandoned
 //!   spans is not empty.
-//! - H4 the account was charged the sum of `charged` over the spans.
-//! - H5 `lists` is used by the holder of the record's stripe alone.
+//! - HEAP4 the account was charged the sum of `charged` over the spans.
+//! - HEAP5 `lists` is used by the holder of the record's stripe alone.
 //!
 //! Lock order: an expert's heap (one only: see `stripes`), then the host's, then the
 //! arena, then the tables.
@@ -41,7 +41,7 @@ use crate::error::Error;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, Ordering::Relaxed};
 
-/// The lists of a heap, under its lock (H5).
+/// The lists of a heap, under its lock (HEAP5).
 pub struct Lists {
     spans: Cell<Option<&'static Span>>,
     /// Where a sweep goes on.
@@ -64,14 +64,14 @@ pub struct Heap {
     overdraft: AtomicBool,
     pub abandoned_classes: [AtomicBool; CLASSES],
     lists: Lists,
-    /// The lock of `lists` (H5).
+    /// The lock of `lists` (HEAP5).
     stripe: &'static Stripe,
     /// The next of all records ever made.
     next_made: AtomicPtr<Heap>,
     next_unused: Cell<Option<&'static Heap>>,
 }
 
-// SAFETY: the Cells of `lists` are used under a lock (H5), and so is the other.
+// SAFETY: the Cells of `lists` are used under a lock (HEAP5), and so is the other.
 unsafe impl Sync for Heap {}
 // SAFETY: as above.
 unsafe impl Send for Heap {}
@@ -341,21 +341,21 @@ impl Heap {
         self.abandoned_classes[class].load(Relaxed)
     }
 
-    /// Puts `span`, which no thread owns any more, on its list (H3).
+    /// Puts `span`, which no thread owns any more, on its list (HEAP3).
     pub fn add_abandoned(&self, lists: &Lists, span: &'static Span) {
         span.set_state(State::Abandoned);
         lists.abandoned[span.class()].push_back(span);
         self.abandoned_classes[span.class()].store(true, Relaxed);
     }
 
-    /// Takes `span` off the abandoned list (H3).
+    /// Takes `span` off the abandoned list (HEAP3).
     pub fn remove_abandoned(&self, lists: &Lists, span: &'static Span) {
         let list = &lists.abandoned[span.class()];
         list.remove(span);
         self.abandoned_classes[span.class()].store(!list.is_empty(), Relaxed);
     }
 
-    /// Charges the owner `bytes` more for `span`, or nothing (H4, S4).
+    /// Charges the owner `bytes` more for `span`, or nothing (HEAP4, SPAN4).
     ///
     /// # Errors
     ///
@@ -497,7 +497,7 @@ pub fn release_slices_in(returned: &mut Returned<'_>, span: &'static Span) {
     let chunk = returned.chunk_of(start).or_else(|| super::chunk_map::find(start));
     debug_assert!(chunk.is_some(), "a span in use is in a live chunk");
     let Some(chunk) = chunk else { return };
-    // What was dirty before and not carved still is (C2).
+    // What was dirty before and not carved still is (CHUNK2).
     let touched = if !span.is_fresh() {
         slices * SLICE
     } else if span.is_large() {

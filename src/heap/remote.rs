@@ -12,8 +12,8 @@
 //!
 //! Invariants
 //!
-//! - R1 `blocks` is the length of the list that begins at `first`.
-//! - R2 blocks are only pushed one by one and taken all at once, so a block
+//! - REMOTE1 `blocks` is the length of the list that begins at `first`.
+//! - REMOTE2 blocks are only pushed one by one and taken all at once, so a block
 //!   that is first again later cannot be mistaken for the earlier one's list.
 
 use crate::sync::{AtomicU32, Ordering};

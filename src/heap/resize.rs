@@ -32,7 +32,7 @@ pub unsafe fn realloc(block: *mut u8, layout: Layout, new_size: usize) -> *mut u
     if layout.align() <= SLICE {
         // SAFETY: S1, as in `dealloc`.
         let header = unsafe { address::header_of(block.addr()) };
-        // Only the first header of a span has a thread (S3 of the span).
+        // Only the first header of a span has a thread (SPAN3).
         if header.thread.load(Relaxed) == thread::token() && has_room(header, new_size) {
             return block;
         }

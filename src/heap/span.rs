@@ -10,21 +10,21 @@
 //!
 //! Invariants (walked by `check.rs` under these numbers)
 //!
-//! - S1 `carved == used + |local| + |leftover| + |remote| + |bin|`, where `used` are the
+//! - SPAN1 `carved == used + |local| + |leftover| + |remote| + |bin|`, where `used` are the
 //!   blocks in programs' hands and `|bin|` is 0 unless the span is current.
-//! - S2 `|local| == base - wait`; nothing counts the list itself.
-//! - S3 `thread` is the owner thread's token iff the span is in a queue of one of
+//! - SPAN2 `|local| == base - wait`; nothing counts the list itself.
+//! - SPAN3 `thread` is the owner thread's token iff the span is in a queue of one of
 //!   that thread's caches, with the lowest bit set iff the span is tagged; 0 in the
 //!   headers of abandoned spans, of large blocks, of free slices and of a span's inner
 //!   slices.
-//! - S4 `charged` is the carved bytes rounded up to a page (for a large block
+//! - SPAN4 `charged` is the carved bytes rounded up to a page (for a large block
 //!   its bytes, rounded up), and is what its owner's account was charged.
-//! - S5 a span is on the list of exactly one heap, the one in `heap`.
-//! - S7 what moves free blocks from one list of a span to another, or to its cache's
+//! - SPAN5 a span is on the list of exactly one heap, the one in `heap`.
+//! - SPAN6 while its span is in use, an inner slice's `back` is its distance from
+//!   the span's first slice.
+//! - SPAN7 what moves free blocks from one list of a span to another, or to its cache's
 //!   bin, does so while `version` is odd; so who reads the counts between two equal even
 //!   versions reads of each block that it is in one place.
-//! - S6 while its span is in use, an inner slice's `back` is its distance from
-//!   the span's first slice.
 
 use core::cell::Cell;
 use core::ptr::NonNull;
@@ -92,13 +92,13 @@ pub const NEVER: u32 = 1 << 30;
 /// as well: each by itself, nothing is published through them (`Relaxed`).
 #[repr(C, align(128))]
 pub struct Span {
-    /// The token of the thread that owns the span (S3).
+    /// The token of the thread that owns the span (SPAN3).
     pub thread: AtomicUsize,
     /// What that thread freed.
     pub local: Cell<FreeList>,
     /// How many more local frees until the span is looked at.
     pub wait: AtomicU32,
-    /// See S2.
+    /// See SPAN2.
     base: AtomicU32,
     /// The heap that owns the blocks: the tag.
     heap: AtomicPtr<Heap>,
@@ -129,7 +129,7 @@ pub struct Span {
     charged: AtomicUsize,
     /// The tag of a raw block with a span of its own; none of any other.
     mark: TagWord,
-    /// See S7.
+    /// See SPAN7.
     version: AtomicU32,
     /// What a bin still held when it was emptied and `local` was not empty:
     /// kept apart, because to join two lists one would have to be walked.
@@ -193,7 +193,7 @@ impl Span {
         self.set_state(State::Free);
     }
 
-    /// This slice's distance from the first slice of its span (S6).
+    /// This slice's distance from the first slice of its span (SPAN6).
     #[inline(always)]
     pub fn back(&self) -> usize {
         usize::from(self.back.load(Relaxed))
@@ -341,7 +341,7 @@ impl Span {
         unsafe { tags::word_of(self.start(), address, self.class()) }
     }
 
-    /// Runs `f`, which moves free blocks from list to list (S7). By the span's thread, or
+    /// Runs `f`, which moves free blocks from list to list (SPAN7). By the span's thread, or
     /// under its heap's lock where it has none. May be nested.
     #[inline(always)]
     pub fn moving<T>(&self, f: impl FnOnce() -> T) -> T {
@@ -417,7 +417,7 @@ impl Span {
         size_class::capacity(self.class())
     }
 
-    /// How many blocks are on the local list (S2).
+    /// How many blocks are on the local list (SPAN2).
     pub fn local_count(&self) -> u32 {
         // Acquire: the blocks freed (the Release in `local::free_own`).
         let wait = self.wait.load(Acquire);
@@ -543,7 +543,7 @@ impl Span {
         unsafe { address::block_at(self.start() + offset) }
     }
 
-    /// The bytes that `blocks` carved blocks are charged as (S4).
+    /// The bytes that `blocks` carved blocks are charged as (SPAN4).
     pub fn charge_of(&self, blocks: u32) -> usize {
         (blocks as usize * self.block_size()).next_multiple_of(PAGE).min(self.slices() * SLICE)
     }

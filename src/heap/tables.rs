@@ -1,9 +1,11 @@
 //! Memory for the engine's own records and tables: in pages of its own, never
 //! an owner's and never the global allocator's.
 //!
-//! Invariant T1: memory that was once a record of a [`Pool`] stays a record of
-//! that pool. It is kept for the next and never unmapped, so a stale reference
-//! to one is a reference to a record, whoever has it now.
+//! Invariant:
+//!
+//! - TABLE1 memory that was once a record of a [`Pool`] stays a record of that pool. It is
+//!   kept for the next and never unmapped, so a stale reference to one is a reference to
+//!   a record, whoever has it now.
 
 use core::alloc::Layout;
 use core::cell::Cell;
@@ -132,12 +134,12 @@ pub unsafe fn free(memory: NonNull<u8>, layout: Layout) {
     tables.free[class] = Some(link);
 }
 
-/// Makes a record that is never moved or unmapped (T1).
+/// Makes a record that is never moved or unmapped (TABLE1).
 fn make<T>(value: T) -> Option<&'static T> {
     let memory = allocate(Layout::new::<T>())?.cast::<T>();
     // SAFETY: fresh memory of T's layout.
     unsafe { memory.write(value) };
-    // SAFETY: initialised, and never unmapped (T1).
+    // SAFETY: initialised, and never unmapped (TABLE1).
     Some(unsafe { memory.as_ref() })
 }
 
@@ -221,7 +223,7 @@ pub trait Pooled: Linked {
     fn new() -> Self;
 }
 
-/// Records of one type that are used again and again (T1).
+/// Records of one type that are used again and again (TABLE1).
 pub struct Pool<T: 'static>(Lock<Unused<T>>);
 
 struct Unused<T: 'static>(Cell<Option<&'static T>>);
@@ -260,7 +262,7 @@ impl<T: Linked + Sync> Pool<T> {
         Some(record)
     }
 
-    /// Keeps a record that is not used any more, except as T1 allows.
+    /// Keeps a record that is not used any more, except as TABLE1 allows.
     pub fn give(&self, record: &'static T) {
         let unused = self.0.lock();
         record.next_unused().set(unused.0.replace(Some(record)));

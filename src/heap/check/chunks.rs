@@ -15,7 +15,7 @@ use crate::sync::Ordering::Relaxed;
 ///
 /// # Errors
 ///
-/// [`Broken`](super::Broken) under C2 or TAG2 where one does not read as zero.
+/// [`Broken`](super::Broken) under CHUNK2 or TAG2 where one does not read as zero.
 ///
 /// # Safety
 ///
@@ -31,7 +31,7 @@ pub unsafe fn check_zero() -> Verdict {
                 // SAFETY: inside a mapped chunk.
                 let word = unsafe { address::block_at(at) }.cast::<usize>();
                 // SAFETY: aligned, mapped, and nobody's (S1).
-                equal("chunk C2", "a clean slice's word", at, unsafe { word.read() }, 0)?;
+                equal("CHUNK2", "a clean slice's word", at, unsafe { word.read() }, 0)?;
             }
         }
         Ok(())
@@ -40,7 +40,7 @@ pub unsafe fn check_zero() -> Verdict {
 
 pub(super) fn check_chunks(seen: &mut Checked) -> Verdict {
     chunk_map::for_each_unit(|unit, chunk| {
-        is("chunk_map M1", "chunk holds its unit", unit * CHUNK, chunk.holds(unit * CHUNK))?;
+        is("MAP1", "chunk holds its unit", unit * CHUNK, chunk.holds(unit * CHUNK))?;
         if chunk.base() / CHUNK != unit {
             return Ok(());
         }
@@ -60,11 +60,11 @@ pub(super) fn check_chunks(seen: &mut Checked) -> Verdict {
     let counted = arena::for_each_kept(|chunk| {
         let is_kept = chunk.is_huge() && !chunk.is_listed.get() && chunk.start_before(1).is_none();
         let is_mapped = chunk_map::find(chunk.base()).is_some();
-        order = order.and(is("kept N1", "kept chunk", place(chunk), is_kept && !is_mapped));
+        order = order.and(is("KEPT1", "kept chunk", place(chunk), is_kept && !is_mapped));
         bytes += chunk.bytes();
         kept += 1;
     });
-    equal("kept N2", "bytes kept", 0, bytes, counted)?;
+    equal("KEPT2", "bytes kept", 0, bytes, counted)?;
     seen.kept_chunks = kept;
     let unseen = kept + arena::stranded();
     equal("arena A1", "chunks mapped", 0, arena::chunks(), seen.chunks + unseen)?;
@@ -76,7 +76,7 @@ fn check_no_tags(slice: usize) -> Verdict {
     for index in 0..TABLE / size_of::<TagWord>() {
         // SAFETY: a slice for blocks of a mapped chunk.
         let tag = unsafe { tags::word_at(slice, index) }.load();
-        is("tags TAG2", "a tag of no block", slice, tag == Tag::NONE)?;
+        is("TAG2", "a tag of no block", slice, tag == Tag::NONE)?;
     }
     Ok(())
 }
@@ -85,25 +85,25 @@ fn check_huge_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
     let at = chunk.base();
     let span = chunk.header(1);
     seen.large_blocks += 1;
-    equal("chunk C4", "start of a huge chunk", at, chunk.start_before(SLICES - 1).unwrap_or(0), 1)?;
-    is("span S5", "huge span has a heap", at, span.heap().is_some())?;
-    equal("chunk C1", "state of a huge span", at, span.state() as usize, State::Huge as usize)?;
+    equal("CHUNK4", "start of a huge chunk", at, chunk.start_before(SLICES - 1).unwrap_or(0), 1)?;
+    is("SPAN5", "huge span has a heap", at, span.heap().is_some())?;
+    equal("CHUNK1", "state of a huge span", at, span.state() as usize, State::Huge as usize)?;
     let end = span.start() + span.block_size();
-    is("chunk C5", "length within what is reserved", at, chunk.bytes() <= chunk.reserved())?;
-    is("chunk C1", "huge block in its chunk", at, end <= at + chunk.bytes() && span.start() > at)
+    is("CHUNK5", "length within what is reserved", at, chunk.bytes() <= chunk.reserved())?;
+    is("CHUNK1", "huge block in its chunk", at, end <= at + chunk.bytes() && span.start() > at)
 }
 
 fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
     let (free, dirty, aged) = (chunk.free.get(), chunk.dirty.get(), chunk.aged.get());
     let at = chunk.base();
     let slices = chunk.slices();
-    equal("chunk C5", "length of a chunk", at, chunk.reserved(), slices * SLICE)?;
-    is("chunk C5", "length at most a whole chunk's", at, slices > FIRST_SLICE && slices <= SLICES)?;
+    equal("CHUNK5", "length of a chunk", at, chunk.reserved(), slices * SLICE)?;
+    is("CHUNK5", "length at most a whole chunk's", at, slices > FIRST_SLICE && slices <= SLICES)?;
     let end = chunk.end_slice();
-    is("chunk C6", "slices beyond the mapping are free", at, !free.has_any(end, SLICES - end))?;
-    is("chunk C1", "slices of headers and tags are free", at, !free.has_any(0, FIRST_SLICE))?;
-    is("chunk C2", "dirty is a part of free", at, dirty.and(&free) == dirty)?;
-    is("chunk C3", "aged is a part of dirty", at, aged.and(&dirty) == aged)?;
+    is("CHUNK6", "slices beyond the mapping are free", at, !free.has_any(end, SLICES - end))?;
+    is("CHUNK1", "slices of headers and tags are free", at, !free.has_any(0, FIRST_SLICE))?;
+    is("CHUNK2", "dirty is a part of free", at, dirty.and(&free) == dirty)?;
+    is("CHUNK3", "aged is a part of dirty", at, aged.and(&dirty) == aged)?;
     is("arena A1", "listed iff slices are free", at, chunk.is_listed.get() != free.is_empty())?;
     let longest = free.runs().map(|(_, count)| count).max().unwrap_or(0);
     is("chunk", "bound of the longest run", at, chunk.longest.get() >= longest)?;
@@ -114,27 +114,27 @@ fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
         let begins = chunk.start_before(slice) == Some(slice);
         let at = at + slice * SLICE;
         if free.has_any(slice, 1) {
-            is("chunk C4", "no span begins in a free slice", at, !begins)?;
-            equal("span S3", "thread of a free slice", at, header.thread.load(Relaxed), 0)?;
-            equal("chunk C1", "state of a free slice", at, header.state() as usize, 0)?;
+            is("CHUNK4", "no span begins in a free slice", at, !begins)?;
+            equal("SPAN3", "thread of a free slice", at, header.thread.load(Relaxed), 0)?;
+            equal("CHUNK1", "state of a free slice", at, header.state() as usize, 0)?;
             slice += 1;
             continue;
         }
-        is("chunk C4", "a span begins behind the last one", at, begins)?;
+        is("CHUNK4", "a span begins behind the last one", at, begins)?;
         let count = header.slices();
-        is("chunk C1", "span in its chunk", at, count > 0 && slice + count <= slices)?;
-        is("chunk C1", "slices of a span are taken", at, !free.has_any(slice, count))?;
-        equal("span S6", "back of the first slice", at, header.back(), 0)?;
+        is("CHUNK1", "span in its chunk", at, count > 0 && slice + count <= slices)?;
+        is("CHUNK1", "slices of a span are taken", at, !free.has_any(slice, count))?;
+        equal("SPAN6", "back of the first slice", at, header.back(), 0)?;
         equal("span", "start", at, header.start(), at)?;
-        is("span S5", "span has a heap", at, header.heap().is_some())?;
+        is("SPAN5", "span has a heap", at, header.heap().is_some())?;
         for back in 1..count {
             let inner = chunk.header(slice + back);
             let begins = chunk.start_before(slice + back) == Some(slice + back);
-            is("chunk C4", "no span begins inside another", place(inner), !begins)?;
-            equal("span S3", "thread of an inner slice", at, inner.thread.load(Relaxed), 0)?;
-            equal("span S3", "state of an inner slice", at, inner.state() as usize, 0)?;
+            is("CHUNK4", "no span begins inside another", place(inner), !begins)?;
+            equal("SPAN3", "thread of an inner slice", at, inner.thread.load(Relaxed), 0)?;
+            equal("SPAN3", "state of an inner slice", at, inner.state() as usize, 0)?;
             if !header.is_large() {
-                equal("span S6", "back of an inner slice", place(inner), inner.back(), back)?;
+                equal("SPAN6", "back of an inner slice", place(inner), inner.back(), back)?;
             }
         }
         if header.is_large() {

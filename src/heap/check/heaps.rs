@@ -24,10 +24,10 @@ pub(super) fn check_heap(heap: &'static Heap, lists: &Lists, seen: &mut Checked)
     let mut owned = 0;
     for span in lists.spans() {
         let prev = span.heap_prev.get().map(|prev| prev.id());
-        is("span S5", "link to the span before", span.id(), prev == before)?;
+        is("SPAN5", "link to the span before", span.id(), prev == before)?;
         before = Some(span.id());
         let tag = span.heap().map_or(0, place);
-        equal("span S5", "heap of a listed span", span.id(), tag, at)?;
+        equal("SPAN5", "heap of a listed span", span.id(), tag, at)?;
         if span.is_large() {
             check_large(span, seen)?;
         } else {
@@ -37,7 +37,7 @@ pub(super) fn check_heap(heap: &'static Heap, lists: &Lists, seen: &mut Checked)
     }
     check_abandoned(heap, lists, seen.abandoned - abandoned_before)?;
     let (queued, spares) = check_caches(heap, lists, seen)?;
-    equal("span S3", "spans in caches' queues", at, queued, owned)?;
+    equal("SPAN3", "spans in caches' queues", at, queued, owned)?;
     let spare = lists.spans().filter(|span| span.state() == State::Spare).count();
     equal("idle I1", "spare spans in caches", at, spares, spare)
 }
@@ -50,8 +50,8 @@ fn check_large(span: &Span, seen: &mut Checked) -> Verdict {
         seen.bytes += span.block_size();
     }
     seen.charged += span.charged();
-    equal("span S4", "charge of a large block", at, span.charged(), span.block_size())?;
-    equal("span S3", "thread of a large block", at, span.thread.load(Relaxed), 0)?;
+    equal("SPAN4", "charge of a large block", at, span.charged(), span.block_size())?;
+    equal("SPAN3", "thread of a large block", at, span.thread.load(Relaxed), 0)?;
     if span.state() != State::Huge {
         let slices = span.block_size().div_ceil(SLICE);
         equal("span", "slices of a large block", at, span.slices(), slices)?;
@@ -79,12 +79,12 @@ impl Marks {
         let offset = block.addr().wrapping_sub(span.start());
         let (size, index) = (span.block_size(), offset / span.block_size());
         let is_inside = offset % size == 0 && index < span.carved() as usize;
-        is("free_block F1", name, block.addr(), is_inside)?;
+        is("FREE1", name, block.addr(), is_inside)?;
         // SAFETY: the start of a carved block of this span.
         let has_guard = unsafe { free_block::has_guard(span.block(offset)) };
-        is("free_block F3", name, block.addr(), has_guard)?;
+        is("FREE3", name, block.addr(), has_guard)?;
         let (word, bit) = (&mut self.0[index / 64], 1 << (index % 64));
-        is("free_block F2", name, block.addr(), *word & bit == 0)?;
+        is("FREE2", name, block.addr(), *word & bit == 0)?;
         *word |= bit;
         Ok(())
     }
@@ -100,13 +100,13 @@ fn check_span(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict {
     is("span", "class", at, class < CLASSES)?;
     equal("span", "block size", at, size, size_class::size_of(class))?;
     equal("span", "slices", at, span.slices(), size_class::slices(class))?;
-    is("span S1", "carved fits the span", at, carved <= span.capacity() as usize)?;
-    equal("span S4", "charged", at, span.charged(), span.charge_of(span.carved()))?;
+    is("SPAN1", "carved fits the span", at, carved <= span.capacity() as usize)?;
+    equal("SPAN4", "charged", at, span.charged(), span.charge_of(span.carved()))?;
     check_owner(heap, span, seen)?;
 
     let mut marks = Marks([0; 64]);
     let local = marks.list(span, span.local.get(), "block on the local list")?;
-    equal("span S2", "local count", at, span.local_count() as usize, local)?;
+    equal("SPAN2", "local count", at, span.local_count() as usize, local)?;
     let state = span.remote.state();
     // SAFETY: the first block of the remote list: it was freed there.
     let first = state.first().map(|first| unsafe { FreeBlock::listed(span.block(first)) });
@@ -115,17 +115,17 @@ fn check_span(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict {
         first.map_or(FreeList::EMPTY, FreeList::from),
         "block on the remote list",
     )?;
-    equal("remote R1", "remote count", at, state.count() as usize, remote)?;
+    equal("REMOTE1", "remote count", at, state.count() as usize, remote)?;
     let mut bin = 0;
     if let (State::Current, Some(cache)) = (span.state(), span.cache()) {
-        bin = marks.list(span, cache.bin(class), "block in the bin (Q1)")?;
-        equal("cache Q2", "bin count", at, cache.bin_count(class), bin)?;
+        bin = marks.list(span, cache.bin(class), "block in the bin (CACHE1)")?;
+        equal("CACHE2", "bin count", at, cache.bin_count(class), bin)?;
     }
 
     let leftover = marks.list(span, span.leftover(), "block left over")?;
-    equal("span S1", "leftover count", at, span.leftover_count() as usize, leftover)?;
+    equal("SPAN1", "leftover count", at, span.leftover_count() as usize, leftover)?;
     let free = local + leftover + remote + bin;
-    is("span S1", "free blocks are carved ones", at, free <= carved)?;
+    is("SPAN1", "free blocks are carved ones", at, free <= carved)?;
     check_used(span, &marks)?;
     seen.spans += 1;
     seen.blocks += carved - free;
@@ -143,52 +143,52 @@ fn check_used(span: &'static Span, marks: &Marks) -> Verdict {
         if !marks.has(index) {
             // SAFETY: the start of a carved block.
             let word = unsafe { free_block::second_word(block) }.load(Relaxed);
-            is("span S1", "no free block is lost", address, word != free_block::guard_of(address))?;
+            is("SPAN1", "no free block is lost", address, word != free_block::guard_of(address))?;
         }
         if span.is_tagged() {
             let tag = span.tag_word(address).load();
             is(
-                "tags TAG1",
+                "TAG1",
                 "a block in use has a tag",
                 address,
                 (tag == Tag::NONE) == marks.has(index),
             )?;
             if let Some(number) = tag.number() {
                 let is_known = numbers::entry(number).standing() != Standing::Unused;
-                is("numbers NUM3", "number of a tag", address, is_known)?;
+                is("NUM3", "number of a tag", address, is_known)?;
                 equal(
-                    "tags TAG1",
+                    "TAG1",
                     "class of a tag",
                     address,
                     tag.class().unwrap_or(CLASSES),
                     span.class(),
                 )?;
-                is("tags TAG4", "a raw call at work", address, !tag.is_in_work())?;
+                is("TAG4", "a raw call at work", address, !tag.is_in_work())?;
             }
         }
     }
     Ok(())
 }
 
-/// S3: whose the span is.
+/// SPAN3: whose the span is.
 fn check_owner(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict {
     let at = span.id();
     let is_abandoned = span.state() == State::Abandoned;
-    is("span S3", "mark", at, span.remote.state().is_abandoned() == is_abandoned)?;
+    is("SPAN3", "mark", at, span.remote.state().is_abandoned() == is_abandoned)?;
     if is_abandoned {
         seen.abandoned += 1;
-        equal("span S3", "thread of an abandoned span", at, span.thread.load(Relaxed), 0)?;
-        return is("span S3", "an abandoned span has no cache", at, span.cache().is_none());
+        equal("SPAN3", "thread of an abandoned span", at, span.thread.load(Relaxed), 0)?;
+        return is("SPAN3", "an abandoned span has no cache", at, span.cache().is_none());
     }
     let queued = [State::Current, State::Available, State::Waiting, State::Idle];
     let is_queued = queued.contains(&span.state());
-    is("span S3", "state of an owned span", at, is_queued)?;
+    is("SPAN3", "state of an owned span", at, is_queued)?;
     let thread = span.thread.load(Relaxed);
-    is("span S3", "thread of an owned span", at, thread & !TAGGED != 0)?;
-    is("span S3", "mark of a tagged span", at, (thread & TAGGED != 0) == span.is_tagged())?;
+    is("SPAN3", "thread of an owned span", at, thread & !TAGGED != 0)?;
+    is("SPAN3", "mark of a tagged span", at, (thread & TAGGED != 0) == span.is_tagged())?;
     is("record", "tags of a span", at, heap.is_tagged() == span.is_tagged())?;
     let owner = span.cache().map_or(0, |cache| place(cache.heap()));
-    equal("cache Q3", "heap of the span's cache", at, owner, place(heap))
+    equal("CACHE3", "heap of the span's cache", at, owner, place(heap))
 }
 
 fn check_abandoned(heap: &Heap, lists: &Lists, expected: usize) -> Verdict {
@@ -196,19 +196,19 @@ fn check_abandoned(heap: &Heap, lists: &Lists, expected: usize) -> Verdict {
     for class in 0..CLASSES {
         let list = &lists.abandoned[class];
         let is_set = heap.has_abandoned(class);
-        is("record H3", "bit of a class", place(heap), is_set != list.is_empty())?;
+        is("HEAP3", "bit of a class", place(heap), is_set != list.is_empty())?;
         let mut before = None;
         for span in list.iter() {
             let prev = span.prev.get().map(|prev| prev.id());
-            is("record H3", "link to the span before", span.id(), prev == before)?;
+            is("HEAP3", "link to the span before", span.id(), prev == before)?;
             before = Some(span.id());
             let state = span.state() as usize;
-            equal("record H3", "state", span.id(), state, State::Abandoned as usize)?;
-            equal("record H3", "class", span.id(), span.class(), class)?;
+            equal("HEAP3", "state", span.id(), state, State::Abandoned as usize)?;
+            equal("HEAP3", "class", span.id(), span.class(), class)?;
             count += 1;
         }
     }
-    equal("record H3", "abandoned spans", place(heap), count, expected)
+    equal("HEAP3", "abandoned spans", place(heap), count, expected)
 }
 
 /// How many spans the queues, and how many spares the caches of `heap` have.
@@ -218,10 +218,10 @@ fn check_caches(heap: &Heap, lists: &Lists, seen: &mut Checked) -> Result<(usize
     for cache in lists.caches() {
         let at = place(cache);
         let prev = cache.heap_prev.get().map(place);
-        is("record H2", "link to the cache before", at, prev == before)?;
+        is("HEAP2", "link to the cache before", at, prev == before)?;
         before = Some(at);
-        equal("record H2", "heap of a listed cache", at, place(cache.heap()), place(heap))?;
-        is("cache Q4", "a listed cache is not dead", at, cache.fate() != Fate::Dead)?;
+        equal("HEAP2", "heap of a listed cache", at, place(cache.heap()), place(heap))?;
+        is("CACHE4", "a listed cache is not dead", at, cache.fate() != Fate::Dead)?;
         for class in 0..CLASSES {
             spans += check_queue(cache, class)?;
         }
@@ -267,8 +267,8 @@ fn check_queue(cache: &'static Cache, class: usize) -> Result<usize, Broken> {
     let at = place(queue);
     let current = queue.current.get();
     let is_empty = cache.bin(class).is_empty();
-    is("cache Q1", "bin without a span", at, current.is_some() || is_empty)?;
-    is("cache Q2", "count of a bin", at, (cache.bin_count(class) == 0) == is_empty)?;
+    is("CACHE1", "bin without a span", at, current.is_some() || is_empty)?;
+    is("CACHE2", "count of a bin", at, (cache.bin_count(class) == 0) == is_empty)?;
     let mut spans = 0;
     check_list(&queue.available, State::Available)?;
     check_list(&queue.waiting, State::Waiting)?;
@@ -277,12 +277,12 @@ fn check_queue(cache: &'static Cache, class: usize) -> Result<usize, Broken> {
         equal("idle I1", "blocks in use", span.id(), span.outstanding() as usize, 0)?;
     }
     if let Some(span) = current {
-        equal("cache Q1", "state", span.id(), span.state() as usize, State::Current as usize)?;
+        equal("CACHE1", "state", span.id(), span.state() as usize, State::Current as usize)?;
     }
     for span in queue.spans() {
         equal("cache", "class of a queued span", span.id(), span.class(), class)?;
         let owner = span.cache().map_or(0, place);
-        equal("span S3", "cache of a queued span", span.id(), owner, place(cache))?;
+        equal("SPAN3", "cache of a queued span", span.id(), owner, place(cache))?;
         spans += 1;
     }
     Ok(spans)

@@ -56,7 +56,7 @@ pub struct Checked {
 /// Which invariant is broken, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken {
-    /// Its file and number, as in `span S2`.
+    /// Its name, as in `SPAN2`.
     pub invariant: &'static str,
     /// What was looked at.
     pub what: &'static str,
@@ -118,16 +118,16 @@ pub unsafe fn check() -> Result<Checked, Broken> {
     for heap in Heap::made() {
         heap.with(|lists| check_heap(heap, lists, &mut seen))?;
     }
-    equal("record H1", "spans on heaps' lists", 0, seen.spans, in_chunks.0)?;
-    equal("record H1", "large blocks on heaps' lists", 0, seen.large_blocks, in_chunks.1)?;
+    equal("HEAP1", "spans on heaps' lists", 0, seen.spans, in_chunks.0)?;
+    equal("HEAP1", "large blocks on heaps' lists", 0, seen.large_blocks, in_chunks.1)?;
     check_accounts()?;
     check_numbers()?;
     let on_threads = check_threads()?;
-    equal("record H2", "caches on heaps' lists", 0, seen.caches, on_threads)?;
+    equal("HEAP2", "caches on heaps' lists", 0, seen.caches, on_threads)?;
     Ok(seen)
 }
 
-/// H4, NUM2, and A2 of the account: what each was charged is what the spans and the
+/// HEAP4, NUM2 and ACCOUNT2: what each was charged is what the spans and the
 /// numbers say, its own and its children's. Time in the square of the owners.
 fn check_accounts() -> Verdict {
     for heap in Heap::made().filter(|heap| heap.key().is_some()) {
@@ -155,7 +155,7 @@ fn check_account(account: &Account) -> Verdict {
     let of_heaps: usize = Heap::made().filter(|heap| is_charged(heap)).map(sum).sum();
     let of_numbers = entries().filter(|(_, entry)| is_in_chain(entry.account()));
     let charged = of_heaps + of_numbers.map(|(_, entry)| entry.charged()).sum::<usize>();
-    equal("record H4", "account", place(account), account.charged(), charged)
+    equal("HEAP4", "account", place(account), account.charged(), charged)
 }
 
 /// LED1, LED2: what the lines of all threads say of each number.
@@ -164,7 +164,7 @@ fn check_numbers() -> Verdict {
     thread::for_each(|thread| {
         let open = thread.ledger().open_lines().count();
         lines += open;
-        equal("ledger LED1", "open lines", place(thread), thread.lines(), open)
+        equal("LED1", "open lines", place(thread), thread.lines(), open)
     })?;
     let mut counted = 0;
     for (number, entry) in entries() {
@@ -172,19 +172,19 @@ fn check_numbers() -> Verdict {
         counted += entry.lines();
         let usage = usage::in_common(number, entry);
         let (blocks, bytes) = tagged(number);
-        equal("ledger LED2", "blocks in use", at, usage.live_blocks, blocks)?;
+        equal("LED2", "blocks in use", at, usage.live_blocks, blocks)?;
         if entry.standing() == Standing::Live {
-            equal("ledger LED2", "bytes in use", at, usage.live_bytes, bytes)?;
+            equal("LED2", "bytes in use", at, usage.live_bytes, bytes)?;
         }
         let is_bare = blocks == 0 && entry.lines() == 0;
         is(
-            "numbers NUM3",
+            "NUM3",
             "an ended owner's number is kept for something",
             at,
             entry.standing() == Standing::Live || !is_bare,
         )?;
     }
-    equal("ledger LED1", "lines that entries count", 0, counted, lines)
+    equal("LED1", "lines that entries count", 0, counted, lines)
 }
 
 /// How many blocks of common spans have tags of `number`, and their bytes.
