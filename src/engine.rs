@@ -269,6 +269,11 @@ pub trait Engine: Copy + Send + Sync {
     /// allocate meanwhile.
     fn adopt(self, from: Who<'_, Self::Owner>, to: Who<'_, Self::Owner>) -> Taken;
 
+    /// Gives back what `who` was charged for and does not use, as far as that can be told.
+    fn trim(self, who: Who<'_, Self::Owner>) {
+        let _ = who;
+    }
+
     /// Ends an owner whose heaps are empty after
     /// [`reclaim`](Self::reclaim) and [`adopt`](Self::adopt): afterwards it is
     /// as [`NEW`](Self::NEW), and entries in the caches of threads no longer match it.

@@ -41,6 +41,8 @@ pub enum Error {
     InvalidKey,
     /// No slot is left for another expert.
     TooManyExperts,
+    /// What there is one of in a process runs already.
+    AlreadyRunning,
 }
 
 impl Error {
@@ -87,7 +89,7 @@ impl Error {
             Self::OutOfMemory | Self::QuotaExceeded | Self::TooManyExperts => 19,
             Self::CleanupFailed => 69,
             Self::AccessDenied => 74,
-            Self::InvalidPointer => 76,
+            Self::InvalidPointer | Self::AlreadyRunning => 76,
             Self::Terminated | Self::Overdrawn | Self::ParentStopped => 125,
             Self::InvalidKey => 130,
         }
@@ -107,6 +109,7 @@ impl fmt::Display for Error {
             Self::ParentStopped => "a parent of this expert has ended or is to stop",
             Self::InvalidKey => "no live expert has this key",
             Self::TooManyExperts => "no slot is left for another expert",
+            Self::AlreadyRunning => "it runs in this process already",
         })
     }
 }

@@ -33,12 +33,12 @@ mod wait;
 
 #[cfg(feature = "capi")]
 pub use api::capi;
-pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, ExpertHeap, Holder, Host};
 #[cfg(feature = "std")]
 pub use api::{
-    ExpertAlloc, Failure, FailureKind, InScope, Inherit, Observation, RunAsync, Scope,
+    Background, ExpertAlloc, Failure, FailureKind, InScope, Inherit, Observation, RunAsync, Scope,
     SharedExpert, SharedHandle, Snapshot,
 };
+pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, ExpertHeap, Holder, Host};
 pub use error::Error;
 #[cfg(feature = "std")]
 pub use expert::events::{Event, EventKind, Holding, Largest, Observer, Refusal, Verdict};

@@ -298,6 +298,19 @@ fn constants_that_the_design_names_have_these_values() {
     }
 }
 
+/// The table of invariants in DESIGN: file, prefix.
+#[test]
+fn the_design_names_the_prefix_of_every_file_with_invariants() {
+    let design = read("DESIGN.md");
+    let rows = table(&design, "\n## Who owns which invariant\n");
+    assert!(rows.len() > 20);
+    for row in rows {
+        let file = row[0].trim_matches('`');
+        let first = format!("- {}1 ", row[1]);
+        assert!(read(file).contains(&first), "{file} has no invariant {}1", row[1]);
+    }
+}
+
 #[test]
 fn every_file_says_what_it_is_and_none_is_a_stub() {
     // Put together here, so that this file does not find itself.

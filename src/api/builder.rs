@@ -52,7 +52,7 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
 
     /// Limits the bytes that may be charged to the expert; 0 for no limit.
     /// Blocks are charged rounded up, and somewhat ahead of their use: see the
-    /// [guide](crate::guide::quotas).
+    /// guide (`docs/guide/quotas.md`).
     ///
     /// ```
     /// use expert_alloc::{Error, ExpertAlloc};

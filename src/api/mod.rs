@@ -3,6 +3,7 @@
 //! ```text
 //!  global   the process-wide heap: GlobalAlloc, reports, look-ups
 //!  expert_heap   the same for a heap in memory that the program gives
+//!  background   memory that goes back
 //!  builder  how an expert is registered   expert  Expert itself
 //!  handle   what collections are given    scope   ambient attribution
 //!  current  who is in scope, and how that travels
@@ -26,6 +27,8 @@
 mod aligned;
 #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_allocator))]
 mod allocator;
+#[cfg(feature = "std")]
+mod background;
 mod builder;
 #[cfg(feature = "capi")]
 pub mod capi;
@@ -70,6 +73,8 @@ mod task;
 #[path = "../../tests/inside/api.rs"]
 mod tests;
 
+#[cfg(feature = "std")]
+pub use background::Background;
 pub use builder::ExpertBuilder;
 #[cfg(feature = "std")]
 pub use current::Inherit;

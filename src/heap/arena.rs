@@ -178,6 +178,16 @@ pub fn purge() {
     arena.release_all();
 }
 
+/// Gives back what was free at the last tick already, and begins the next interval.
+pub fn purge_unused() {
+    let arena = ARENA.lock();
+    arena.chunks().for_each(|chunk| arena.purge(chunk, chunk.aged.get()));
+    while arena.release_old() || arena.release_empty(1, 1) {}
+    arena.chunks().for_each(|chunk| chunk.aged.set(chunk.dirty.get()));
+    arena.kept.age();
+    TICKS.fetch_add(1, Relaxed);
+}
+
 /// Runs while no other thread is in the arena: for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {

@@ -269,6 +269,13 @@ impl Engine for HostEngine {
         }
     }
 
+    fn trim(self, who: Who<'_, HostOwner>) {
+        thread::tend();
+        for number in Kind::ALL.iter().filter_map(|&kind| who.owner.number(kind)) {
+            thread::trim(number);
+        }
+    }
+
     fn close(self, who: Who<'_, HostOwner>) {
         debug_assert!(Kind::ALL.iter().all(|&kind| who.owner.number(kind).is_none()));
     }

@@ -789,6 +789,21 @@ pub fn end_empty_spans_of_others(f: impl Fn(&Cache) -> bool) {
     }
 }
 
+/// Gives back what the owner of `number` was charged for and does not use: this thread's
+/// credit, and what is empty in the owner's caches, of all threads.
+pub fn trim(number: Number) {
+    if let Some(thread) = known() {
+        let _held = thread.hold();
+        if let Some(line) = thread.ledger.opened(number) {
+            super::common::settle(number, line, 0);
+        }
+        thread.cache_of(number).inspect(|cache| cache.purge());
+    }
+    if let Some(heap) = numbers::entry(number).heap() {
+        end_empty_spans_of_others(|cache| ptr::eq(cache.heap(), heap));
+    }
+}
+
 /// The threads that a child of `fork` does not have are lost: nobody waits for them.
 #[cfg(unix)]
 pub fn lose_others() {

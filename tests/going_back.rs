@@ -1,0 +1,122 @@
+//! Memory goes back: of sleeping threads, by one call, by a purger, and of one expert.
+
+mod common;
+
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use common::ALLOC;
+use expert_alloc::{Error, testing};
+
+/// Bytes that free slices may still have, in pages, by the heap's own count.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+const MIB: usize = 1 << 20;
+
+fn burst(bytes: usize) -> Vec<Vec<u8>> {
+    (0..bytes / 256).map(|_| vec![1; 256]).collect()
+}
+
+/// Four threads free what they have, and sleep: what they keep is bounded without any
+/// call, and `purge` by another thread reaches it.
+fn sleeping_threads_keep_little() {
+    if common::emulated() {
+        println!("  not run: the emulator's memory is counted as the program's");
+        return;
+    }
+    let before = resident();
+    let gate = &Barrier::new(5);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                drop(burst(48 * MIB));
+                gate.wait();
+                gate.wait();
+            });
+        }
+        gate.wait();
+        let kept = resident().saturating_sub(before);
+        ALLOC.purge();
+        let purged = resident().saturating_sub(before);
+        println!("  {} MiB kept, {} after a purge", kept / MIB, purged / MIB);
+        assert!(kept < 40 * MIB, "{kept}");
+        assert!(purged < 12 * MIB, "{purged}");
+        gate.wait();
+    });
+}
+
+/// Blocks of one thread, freed by another: their spans come home without the first.
+fn what_others_free_comes_home() {
+    let gate = &Barrier::new(2);
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            for _ in 0..8 {
+                send.send(burst(32 * MIB)).unwrap();
+            }
+            drop(send);
+            gate.wait();
+        });
+        let mut most = 0;
+        while let Ok(blocks) = receive.recv() {
+            drop(blocks);
+            most = most.max(ALLOC.host().stats().charged_bytes);
+        }
+        gate.wait();
+        // Never much more than what is on its way.
+        println!("  at most {} MiB charged", most / MIB);
+        assert!(most < 200 * MIB, "{most}");
+    });
+}
+
+fn a_purger_gives_back_what_nobody_wants() {
+    if common::emulated() {
+        println!("  not run: the emulator's memory is counted as the program's");
+        return;
+    }
+    let purger = ALLOC.background(Duration::from_millis(50)).unwrap();
+    assert_eq!(ALLOC.background(Duration::from_secs(1)).err(), Some(Error::AlreadyRunning));
+    ALLOC.purge();
+    let before = resident();
+    drop(burst(12 * MIB));
+    let began = Instant::now();
+    // The caches of this thread keep what their bins are filled from.
+    while resident() > before + 4 * MIB {
+        assert!(began.elapsed() < Duration::from_secs(20), "{} kept", resident() - before);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    drop(purger);
+    drop(ALLOC.background(Duration::from_millis(50)).unwrap());
+}
+
+fn an_expert_is_trimmed() {
+    let expert = ALLOC.expert("was large").register().unwrap();
+    let blocks: Vec<_> = (0..10_000).map(|_| expert.alloc(1000).unwrap()).collect();
+    let kept = blocks[..100].to_vec();
+    for block in &blocks[100..] {
+        expert.free(block.as_ptr()).unwrap();
+    }
+    let before = expert.stats().charged_bytes;
+    let given = expert.trim();
+    let after = expert.stats();
+    assert_eq!(given, before - after.charged_bytes);
+    assert_eq!(after.live_blocks, 100);
+    assert!(after.charged_bytes < 300_000, "{after}");
+    kept.into_iter().for_each(|block| expert.free(block.as_ptr()).unwrap());
+    expert.trim();
+    assert_eq!(expert.stats().charged_bytes, 0);
+    // SAFETY: no other thread is at work.
+    unsafe { testing::check() }.unwrap();
+}
+
+fn main() {
+    common::run_alone(&[
+        ("an_expert_is_trimmed", an_expert_is_trimmed),
+        ("sleeping_threads_keep_little", sleeping_threads_keep_little),
+        ("what_others_free_comes_home", what_others_free_comes_home),
+        ("a_purger_gives_back_what_nobody_wants", a_purger_gives_back_what_nobody_wants),
+    ]);
+}
