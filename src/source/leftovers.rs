@@ -5,8 +5,10 @@
 //! noted here in that case, and given back when the shortage is over. It was never
 //! used, so it costs addresses and no memory.
 //!
-//! Invariant LEFTOVER1: a place is reserved before anything is mapped that may have to go
-//! back, so there is one for it.
+//! Invariant:
+//!
+//! - LEFTOVER1 a place is reserved before anything is mapped that may have to go back, so
+//!   there is one for it.
 
 use core::ptr::{self, NonNull};
 
