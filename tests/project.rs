@@ -198,9 +198,6 @@ fn no_file_is_longer_than_450_lines() {
 /// Folders and files that may be longer for now.
 const LONG: [&str; 3] = ["src/heap", "src/account.rs", "tests/model/actor.rs"];
 
-/// Folders whose invariants have no prefixes of their own yet.
-const SHORT_PREFIXES: [&str; 1] = ["src/heap"];
-
 /// A word in a comment or a message that names an invariant: `SLOT2`.
 fn invariants(text: &str) -> impl Iterator<Item = (&str, &str)> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
@@ -223,9 +220,7 @@ fn invariants_have_prefixes_that_are_unique_in_the_crate() {
     let mut owners = BTreeMap::<String, PathBuf>::new();
     let mut known = BTreeSet::<String>::new();
     let mut cited = BTreeMap::<String, PathBuf>::new();
-    let is_exempt =
-        |path: &Path| SHORT_PREFIXES.iter().any(|folder| path.starts_with(root().join(folder)));
-    for path in files("src", "rs").into_iter().filter(|path| !is_exempt(path)) {
+    for path in files("src", "rs") {
         let text = read(&path);
         let name = path.display();
         let mut numbers = BTreeMap::<String, usize>::new();

@@ -6,8 +6,8 @@
 //!
 //! Invariants
 //!
-//! - A1 a chunk that is not huge is on the list iff it has a free slice.
-//! - A2 `used` and `dirty` are the slices that spans have and the dirty ones, over all
+//! - ARENA1 a chunk that is not huge is on the list iff it has a free slice.
+//! - ARENA2 `used` and `dirty` are the slices that spans have and the dirty ones, over all
 //!   chunks; when slices come back, those that came before are at most [`MOST_DIRTY`]
 //!   and a quarter of `used`.
 
@@ -38,13 +38,13 @@ const SLICES_PER_TICK: usize = 256;
 
 /// The arena, while its lock is held.
 pub struct Arena {
-    /// Chunks with free slices (A1), those that slices came back to last first.
+    /// Chunks with free slices (ARENA1), those that slices came back to last first.
     first: Cell<Option<&'static Chunk>>,
     /// Huge mappings without a block (see `huge`).
     pub(super) kept: Kept,
     /// Chunks in no list and not in the map, which could not be unmapped.
     pub(super) stranded: Cell<Option<&'static Chunk>>,
-    /// Slices that spans have, and free ones that may have physical pages (A2).
+    /// Slices that spans have, and free ones that may have physical pages (ARENA2).
     used: Cell<usize>,
     pub(super) dirty: Cell<usize>,
     runs: Cell<u32>,
@@ -282,7 +282,7 @@ impl Drop for Returned<'_> {
 
 impl Arena {
     /// Takes ended spans back: one, or many at once. What came back before is within the
-    /// bound from then on (A2).
+    /// bound from then on (ARENA2).
     pub fn take_back(&self) -> Returned<'_> {
         if self.dirty.get() > self.most_dirty() {
             self.purge_excess();

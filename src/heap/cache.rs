@@ -453,7 +453,7 @@ impl Cache {
         self.large_allocated.store(self.large_allocated.load(Relaxed).wrapping_add(1), Relaxed);
     }
 
-    /// Slices of all idle and spare spans (I2 of `idle`).
+    /// Slices of all idle and spare spans (IDLE2).
     pub fn idle_slices(&self) -> usize {
         self.idle_slices.get()
     }

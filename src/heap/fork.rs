@@ -68,7 +68,7 @@ mod system {
     }
 
     /// Takes the spans of threads that the child does not have from whoever gets
-    /// their tokens (T1 of `thread`): the C library uses their stacks again, and the
+    /// their tokens (THREAD1): the C library uses their stacks again, and the
     /// token of a thread is an address there.
     ///
     /// What is written is a page of the child's own from then on, so only the headers

@@ -16,12 +16,12 @@
 //!
 //! Invariants
 //!
-//! - I1 a span is on the idle list of its queue iff it is [`State::Idle`], and on
+//! - IDLE1 a span is on the idle list of its queue iff it is [`State::Idle`], and on
 //!   its cache's list of spares iff it is [`State::Spare`]; none of its blocks is in
 //!   use.
-//! - I2 a cache's `idle` is the sum of the slices of its idle and spare spans, and
+//! - IDLE2 a cache's `idle` is the sum of the slices of its idle and spare spans, and
 //!   a thread's the sum over its caches.
-//! - I3 a thread's `idle` is at most its `limit`, but for one span of one slice in
+//! - IDLE3 a thread's `idle` is at most its `limit`, but for one span of one slice in
 //!   each queue; the limit is from [`LEAST`] to [`MOST`]. Of owners that have a
 //!   quota, or a parent, only such are kept: other threads of theirs could not have
 //!   the charge.
@@ -80,7 +80,7 @@ impl IdleSlices {
         }
     }
 
-    /// The most that may be kept (I3).
+    /// The most that may be kept (IDLE3).
     pub fn limit(&self) -> usize {
         self.limit.get()
     }
@@ -90,7 +90,7 @@ impl IdleSlices {
         self.limit.set((self.limit.get() + slices).min(MOST));
     }
 
-    /// How many slices are kept (I2).
+    /// How many slices are kept (IDLE2).
     pub fn slices(&self) -> usize {
         self.slices.get()
     }
@@ -276,7 +276,7 @@ impl Cache {
         }
     }
 
-    /// Whether one more span of the owner's may be kept (I3).
+    /// Whether one more span of the owner's may be kept (IDLE3).
     fn may_keep(&self, span: &Span) -> bool {
         let Some(idle) = self.thread().map(Thread::idle) else { return false };
         idle.slices() + span.slices() <= idle.limit() && self.heap().account().is_unlimited()

@@ -48,7 +48,7 @@ pub unsafe fn free(header: &'static Span, memory: NonNull<u8>) {
         // SAFETY: S1 and S2 are handed on.
         return unsafe { free_elsewhere(header, memory) };
     }
-    // SAFETY: S1, S2; only the first header of a span without tags has it as it is (S3).
+    // SAFETY: S1, S2; only the first header of a span without tags has it as it is (SPAN3).
     unsafe { free_own(header, memory) };
 }
 
@@ -77,7 +77,7 @@ unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
 #[cold]
 #[inline(never)]
 pub fn noticed(span: &'static Span) {
-    // Before the block counts as free: from then on another thread may end the span (T6).
+    // Before the block counts as free: from then on another thread may end the span (THREAD6).
     let _held = thread::hold();
     // Release: as in `free_own`.
     span.wait.store(0, Release);
@@ -109,7 +109,7 @@ pub fn noticed(span: &'static Span) {
 #[cold]
 #[inline(never)]
 pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
-    // S3: a tagged span of this thread.
+    // SPAN3: a tagged span of this thread.
     if header.thread.load(Relaxed) == thread::token() | TAGGED {
         // SAFETY: S1 and S2 are handed on.
         return unsafe { free_own_tagged(header, memory) };
@@ -126,7 +126,7 @@ pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
 /// - S1, S2 as for [`free`].
 #[inline(never)]
 unsafe fn free_remote(header: &'static Span, memory: NonNull<u8>) {
-    // S3: the first header of another thread's span, or of one just left.
+    // SPAN3: the first header of another thread's span, or of one just left.
     if header.thread.load(Relaxed) != 0 {
         // SAFETY: S1 is handed on.
         if !unsafe { untag(header, memory) } {
@@ -254,7 +254,7 @@ fn end_if_unused(span: &'static Span) {
     let Some(owner) = owner else { return };
     crate::sync::delay();
     owner.visit(|owner| {
-        // With the thread's lock its spans stay its own (T6): is it one?
+        // With the thread's lock its spans stay its own (THREAD6): is it one?
         if span.thread.load(Relaxed) & !TAGGED != owner.token() {
             return;
         }
@@ -308,7 +308,7 @@ unsafe fn free_unowned(header: &'static Span, memory: NonNull<u8>) {
         0 => header,
         back => {
             let first = memory.addr().get() - (back << super::geometry::SLICE_SHIFT);
-            // SAFETY: S6: the span's first slice, in the same chunk.
+            // SAFETY: SPAN6: the span's first slice, in the same chunk.
             unsafe { address::header_of(first) }
         }
     };

@@ -161,7 +161,7 @@ impl Cache {
 
     /// Ends the spans of this cache that have no block in use and that the thread's fast
     /// paths do not know of: those on lists. By another thread, under the lock of the
-    /// cache's (T6).
+    /// cache's (THREAD6).
     pub fn end_set_aside(&'static self) {
         let heap = self.heap();
         heap.with(|lists| {

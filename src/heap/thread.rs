@@ -12,18 +12,18 @@
 //!
 //! Invariants
 //!
-//! - T1 a token tells a living thread from all others; when the thread has
+//! - THREAD1 a token tells a living thread from all others; when the thread has
 //!   ended, no span and no cache has it any more.
-//! - T2 a thread's list of caches holds all its caches but the desks; its table those of
+//! - THREAD2 a thread's list of caches holds all its caches but the desks; its table those of
 //!   owners, by number; what is in `recent` is in the table, at its place.
-//! - T3 while the thread has pins, P1 and P2 hold (see `pins.rs`).
-//! - T4 what an owner's cache or desk says of its line is so: the line is open.
-//! - T6 caches, queues, lists of spans and what is kept idle are changed while the thread's
+//! - THREAD3 while the thread has pins, PIN1 and PIN2 hold (see `pins.rs`).
+//! - THREAD4 what an owner's cache or desk says of its line is so: the line is open.
+//! - THREAD5 the current cache is where the current scope's owner is seated, or the empty one,
+//!   or, where that owner has ended, what it was until the thread tends.
+//! - THREAD6 caches, queues, lists of spans and what is kept idle are changed while the thread's
 //!   lock is held: by the thread itself in its slow paths, or by another that ends spans
 //!   without a block in use. Bins, current spans and lines are the thread's alone, and so
 //!   is any span with a block in use; so the fast paths need no lock.
-//! - T5 the current cache is where the current scope's owner is seated, or the empty one,
-//!   or, where that owner has ended, what it was until the thread tends.
 
 use core::cell::{Cell, RefCell};
 use core::ptr;
@@ -63,7 +63,7 @@ const GUESTS: usize = 3;
 /// A thread looks for lines of owners that have ended once so many have.
 const ENDED_PER_LOOK: usize = 64;
 
-/// A thread's record. The `Cell`s belong to the thread, or, where T6 says so, to the
+/// A thread's record. The `Cell`s belong to the thread, or, where THREAD6 says so, to the
 /// holder of its lock.
 pub struct Thread {
     lock: Lock<()>,
@@ -129,7 +129,7 @@ pub fn known() -> Option<&'static Thread> {
     LOCAL.with(|local| local.thread.get())
 }
 
-/// The lock of this thread (T6), until it is dropped. Held once for all that the thread
+/// The lock of this thread (THREAD6), until it is dropped. Held once for all that the thread
 /// does in between.
 pub struct Held {
     thread: &'static Thread,

@@ -16,7 +16,7 @@ use crate::wait::Backoff;
 static PINS_WITHOUT_RECORD: AtomicUsize = AtomicUsize::new(0);
 
 /// Keeps, while it lives, chunks from being released, and the expert of its
-/// key from being reclaimed (T3). Stays on its thread.
+/// key from being reclaimed (THREAD3). Stays on its thread.
 pub struct Pin {
     /// `None` for a thread without a record.
     taken: Option<(&'static Pins, Taken)>,

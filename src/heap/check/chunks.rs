@@ -52,9 +52,9 @@ pub(super) fn check_chunks(seen: &mut Checked) -> Verdict {
     let mut before: Option<usize> = None;
     arena::for_each_listed(|chunk| {
         let prev = chunk.prev.get().map(place);
-        order = order.and(is("arena A1", "link to the chunk before", place(chunk), prev == before));
+        order = order.and(is("ARENA1", "link to the chunk before", place(chunk), prev == before));
         before = Some(place(chunk));
-        order = order.and(is("arena A1", "listed chunk", place(chunk), !chunk.is_huge()));
+        order = order.and(is("ARENA1", "listed chunk", place(chunk), !chunk.is_huge()));
     });
     let mut bytes = 0;
     let counted = arena::for_each_kept(|chunk| {
@@ -67,7 +67,7 @@ pub(super) fn check_chunks(seen: &mut Checked) -> Verdict {
     equal("KEPT2", "bytes kept", 0, bytes, counted)?;
     seen.kept_chunks = kept;
     let unseen = kept + arena::stranded();
-    equal("arena A1", "chunks mapped", 0, arena::chunks(), seen.chunks + unseen)?;
+    equal("ARENA1", "chunks mapped", 0, arena::chunks(), seen.chunks + unseen)?;
     order
 }
 
@@ -104,7 +104,7 @@ fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
     is("CHUNK1", "slices of headers and tags are free", at, !free.has_any(0, FIRST_SLICE))?;
     is("CHUNK2", "dirty is a part of free", at, dirty.and(&free) == dirty)?;
     is("CHUNK3", "aged is a part of dirty", at, aged.and(&dirty) == aged)?;
-    is("arena A1", "listed iff slices are free", at, chunk.is_listed.get() != free.is_empty())?;
+    is("ARENA1", "listed iff slices are free", at, chunk.is_listed.get() != free.is_empty())?;
     let longest = free.runs().map(|(_, count)| count).max().unwrap_or(0);
     is("chunk", "bound of the longest run", at, chunk.longest.get() >= longest)?;
     seen.free_slices += free.len();

@@ -39,7 +39,7 @@ pub(super) fn check_heap(heap: &'static Heap, lists: &Lists, seen: &mut Checked)
     let (queued, spares) = check_caches(heap, lists, seen)?;
     equal("SPAN3", "spans in caches' queues", at, queued, owned)?;
     let spare = lists.spans().filter(|span| span.state() == State::Spare).count();
-    equal("idle I1", "spare spans in caches", at, spares, spare)
+    equal("IDLE1", "spare spans in caches", at, spares, spare)
 }
 
 fn check_large(span: &Span, seen: &mut Checked) -> Verdict {
@@ -245,21 +245,21 @@ fn check_list(list: &SpanList, state: State) -> Verdict {
     Ok(())
 }
 
-/// I1 to I3: what a cache keeps, and what its owner may have kept.
+/// IDLE1 to IDLE3: what a cache keeps, and what its owner may have kept.
 fn check_idle(cache: &'static Cache) -> Verdict {
     let at = place(cache);
     check_list(&cache.spares, State::Spare)?;
     let idle = || (0..CLASSES).flat_map(|class| cache.queue(class).idle.iter());
     let slices = idle().chain(cache.spares.iter()).map(Span::slices).sum();
-    equal("idle I2", "slices kept", at, cache.idle_slices(), slices)?;
+    equal("IDLE2", "slices kept", at, cache.idle_slices(), slices)?;
     for span in cache.spares.iter() {
         let heap = span.heap().map_or(0, place);
-        equal("idle I1", "heap of a spare span", span.id(), heap, place(cache.heap()))?;
+        equal("IDLE1", "heap of a spare span", span.id(), heap, place(cache.heap()))?;
     }
     let is_limited = !cache.heap().account().is_unlimited();
     let mut others = idle().filter(|span| span.prev.get().is_some() || span.slices() > 1);
     let is_reserve = cache.spares.is_empty() && others.next().is_none();
-    is("idle I3", "a limited owner's", at, !is_limited || is_reserve)
+    is("IDLE3", "a limited owner's", at, !is_limited || is_reserve)
 }
 
 fn check_queue(cache: &'static Cache, class: usize) -> Result<usize, Broken> {
@@ -274,7 +274,7 @@ fn check_queue(cache: &'static Cache, class: usize) -> Result<usize, Broken> {
     check_list(&queue.waiting, State::Waiting)?;
     check_list(&queue.idle, State::Idle)?;
     for span in queue.idle.iter() {
-        equal("idle I1", "blocks in use", span.id(), span.outstanding() as usize, 0)?;
+        equal("IDLE1", "blocks in use", span.id(), span.outstanding() as usize, 0)?;
     }
     if let Some(span) = current {
         equal("CACHE1", "state", span.id(), span.state() as usize, State::Current as usize)?;
