@@ -26,7 +26,7 @@ use crate::engine::Engine;
 use crate::error::Error;
 use crate::expert::name::Name;
 use crate::expert::slot::Slot;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, all(feature = "testing", feature = "std")))]
 use crate::key::ExpertKey;
 use crate::key::MAX_SLOTS;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
