@@ -19,6 +19,20 @@ static RUNS_IN: AtomicU32 = AtomicU32::new(0);
 
 /// The purger of this process, until this is dropped. See
 /// [`ExpertAlloc::background`].
+///
+/// ```no_run
+/// use expert_alloc::{Background, Error, ExpertAlloc};
+/// use std::time::Duration;
+///
+/// /// Kept as long as the server runs.
+/// struct Server {
+///     purger: Background,
+/// }
+///
+/// let purger = ExpertAlloc::new().background(Duration::from_secs(1))?;
+/// let server = Server { purger };
+/// # Ok::<(), Error>(())
+/// ```
 #[must_use = "the purger ends when this is dropped"]
 pub struct Background {
     /// Dropped first: that tells the thread.
