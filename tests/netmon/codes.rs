@@ -111,7 +111,8 @@ fn nmerr_invalid_parameter_for_a_block_of_a_reclaimed_key() {
     for &block in &blocks {
         assert_eq!(free(next, block), INVALID_PARAMETER);
         assert_eq!(free(old, block), INVALID_EXPERT_HANDLE);
-        assert!(ExpertOwnerOf(block).is_null());
+        // Another test may have been given this address since; `old` owns it no more.
+        assert_ne!(ExpertOwnerOf(block), old);
     }
     reclaim(next);
 }
