@@ -13,7 +13,7 @@ mod dice;
 #[path = "../stress/run.rs"]
 mod run;
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
-#[path = "../fast_path/src/stepper.rs"]
+#[path = "../common/stepper.rs"]
 mod stepper;
 
 mod costs;

@@ -6,6 +6,7 @@
 //! caller's code does not have, is counted with `nothing` and taken off.
 //! `pair_64` has both paths inlined in a loop, which is counted and taken off.
 
+#[path = "../../common/stepper.rs"]
 mod stepper;
 
 use std::alloc::Layout;
