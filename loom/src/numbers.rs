@@ -31,6 +31,9 @@ enum Mistake {
     TrustsTheNumber,
     /// Whoever counts a free takes what was returned of a number that is unused by now.
     TakesTheLink,
+    /// Who ends the owner reads the frees as they were before somebody who counts one
+    /// has seen that the owner is live.
+    LooksTooSoon,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +95,9 @@ impl Entry {
         locked.standing = Standing::Adopted;
         locked.key = HOST;
         self.is_live.store(0, Relaxed);
+        if self.mistake != Mistake::LooksTooSoon {
+            self.frees.fetch_add(0, AcqRel);
+        }
         self.let_go(&mut locked);
     }
 
@@ -236,4 +242,28 @@ fn a_number_is_let_go_once_with_all_behind_it() {
 #[should_panic]
 fn taking_the_link_is_found_out() {
     the_last_two_frees(Mistake::TakesTheLink);
+}
+
+/// The last block of an owner is freed while the owner ends: one of the two threads sees
+/// what the other did, and lets go of the number.
+fn the_last_free_against_end(mistake: Mistake) {
+    loom::model(move || {
+        let entry = Entry::new(1, mistake);
+        let other = Arc::clone(&entry);
+        let other = thread::spawn(move || other.count_free());
+        entry.end();
+        other.join().unwrap();
+        assert_eq!(entry.locked.lock().unwrap().standing, Standing::Unused, "nobody lets go");
+    });
+}
+
+#[test]
+fn a_number_is_let_go_by_the_last_free_or_the_end() {
+    the_last_free_against_end(Mistake::None);
+}
+
+#[test]
+#[should_panic]
+fn looking_too_soon_is_found_out() {
+    the_last_free_against_end(Mistake::LooksTooSoon);
 }

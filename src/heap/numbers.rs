@@ -527,6 +527,10 @@ impl Entry {
                 self.charged.store(0, Relaxed);
                 self.account.store(ptr::null_mut(), Relaxed);
             }
+            // An exchange, not a look: a free is counted before it and seen by `let_go`, or
+            // after it, and then who counts the free sees the standing (Release), and
+            // lets go.
+            self.frees.fetch_add(0, AcqRel);
             ENDED.fetch_add(1, Relaxed);
             WAITING.fetch_add(1, Relaxed);
             let heap = self.heap();
