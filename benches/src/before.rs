@@ -45,7 +45,7 @@ pub fn check_out(commit: &str) -> Result<(), String> {
         copy(&workers::root().join(part), &benches.join(part)).map_err(io_failed)?;
     }
     // The workers have this file of the tests in them.
-    let stepper = Path::new("tests/fast_path/src/stepper.rs");
+    let stepper = Path::new("tests/common/stepper.rs");
     copy(&repository.join(stepper), &directory.join(stepper)).map_err(io_failed)
 }
 

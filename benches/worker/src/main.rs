@@ -21,7 +21,7 @@ mod single;
 #[cfg(feature = "small")]
 mod small;
 mod small_owners;
-#[path = "../../../tests/fast_path/src/stepper.rs"]
+#[path = "../../../tests/common/stepper.rs"]
 mod stepper;
 mod threads;
 
