@@ -94,7 +94,12 @@ fn map_aligned(bytes: usize, align: usize, access: libc::c_int) -> Option<NonNul
     let found = wishes(start.addr().get(), align)
         .into_iter()
         .find_map(|wish| map_exactly(wish, bytes, access));
-    found.or_else(|| map_with_margin(bytes, align, access))
+    found
+        .or_else(|| map_with_margin(bytes, align, access))
+        // Where addresses are few there are none for a margin, but there is room further down.
+        .or_else(|| {
+            below(start.addr().get(), align).find_map(|wish| map_exactly(wish, bytes, access))
+        })
 }
 
 /// Multiples of `align` near `start`, where the system had room: it lies at the end of
@@ -107,6 +112,13 @@ fn wishes(start: usize, align: usize) -> [usize; 4] {
         below.saturating_add(align),
         below.saturating_sub(align.saturating_mul(2)),
     ]
+}
+
+/// The multiples of `align` below `start`, as far as they are tried.
+fn below(start: usize, align: usize) -> impl Iterator<Item = usize> {
+    const TRIES: usize = 16;
+    let first = start & !(align - 1);
+    (1..=TRIES).filter_map(move |times| first.checked_sub(align.checked_mul(times)?))
 }
 
 /// A mapping at `address`, if nothing is there.
@@ -131,8 +143,6 @@ pub(super) fn map_pair(
 ) -> Option<NonNull<u8>> {
     /// Where the last one lies. A hint: orders nothing.
     static LAST: AtomicUsize = AtomicUsize::new(0);
-    /// How many places below the last one are tried.
-    const TRIES: usize = 16;
 
     let place = Reserved::new()?;
     // Shows where the system has room.
@@ -140,9 +150,8 @@ pub(super) fn map_pair(
     // SAFETY: the mapping just made, whole and unused.
     unsafe { place.give_back(probe, front) };
     let last = LAST.load(Relaxed);
-    let below = (1..=TRIES).filter_map(|times| last.checked_sub(align.checked_mul(times)?));
     let near = wishes(probe.addr().get(), align);
-    let start = near.into_iter().chain(below).find_map(|wish| {
+    let start = near.into_iter().chain(below(last, align)).find_map(|wish| {
         let place = Reserved::new()?;
         let start = map_exactly(wish, front, READ_AND_WRITE)?;
         if let Some(behind) = map_exactly(wish.checked_add(offset)?, back, READ_AND_WRITE) {
