@@ -25,6 +25,14 @@
 //!   without a block in use. Bins, current spans and lines are the thread's alone, and so
 //!   is any span with a block in use; so the fast paths need no lock.
 
+mod seats;
+mod visits;
+
+pub use seats::{passed, remembered};
+pub use visits::{end_empty_spans, end_empty_spans_of_others, trim};
+#[cfg(unix)]
+pub use visits::{hold_forever, let_go, lock_forever, lose_others, unlock};
+
 use core::cell::{Cell, RefCell};
 use core::ptr;
 
@@ -34,7 +42,7 @@ use super::cache::{Cache, EMPTY, Fate};
 use super::id_hash::IdHasher;
 use super::idle::IdleSlices;
 use super::ledger::{Ledger, Line};
-use super::numbers::{self, LineCounts, Number, Standing};
+use super::numbers::{self, Number, Standing};
 use super::paths::{self, Path};
 use super::pins::Pins;
 use super::record::{COMMON, HOST, Heap};
@@ -43,7 +51,7 @@ use super::tables::{Linked, Pool, Pooled, TableAllocator};
 pub use super::tls::{current, set_current, token};
 use super::tls::{found, set_found};
 use super::{exit, fork};
-use crate::engine::{HOST_KEY, Kind, Pass};
+use crate::engine::HOST_KEY;
 use crate::error::Error;
 use crate::key::ExpertKey;
 use crate::lock::{Guard, Lock};
@@ -56,9 +64,6 @@ const RECENT: usize = 64;
 
 /// A desk for each kind of blocks, and the guests'.
 const DESKS: usize = 4;
-
-/// The guests' desk.
-const GUESTS: usize = 3;
 
 /// A thread looks for lines of owners that have ended once so many have.
 const ENDED_PER_LOOK: usize = 64;
@@ -152,26 +157,6 @@ pub fn hold() -> Option<Held> {
 pub fn owns(cache: &Cache) -> bool {
     let mine = known();
     mine.is_some_and(|mine| cache.thread().is_some_and(|thread| ptr::eq(thread, mine)))
-}
-
-/// Where the owner of `pass` is seated in this thread for its bound blocks, if it was
-/// found last and may be given memory.
-#[inline(always)]
-pub fn passed(pass: Pass) -> Option<&'static Cache> {
-    let cache = found();
-    // A word that is no valid key is no cache's id, but for the empty cache's,
-    // which has no blocks.
-    (cache.id() == pass.word()).then_some(cache)
-}
-
-/// Where the owner of `key` is seated in this thread for its bound blocks, if it was
-/// found last.
-#[inline(always)]
-pub fn remembered(key: ExpertKey) -> Option<&'static Cache> {
-    let cache = found();
-    // What was found last is for bound blocks, and its id the whole key, which no
-    // other expert ever has. Nor has the empty cache a key.
-    (cache.id() == key.into_raw()).then_some(cache)
 }
 
 /// Where a cache of this number is kept when it was found.
@@ -362,13 +347,6 @@ impl Thread {
         threads >> (self.index.load(Relaxed) % 64) & 1 != 0
     }
 
-    /// Counts a refill of the common cache; the number of the window it is in.
-    pub fn count_refill(&self) -> u8 {
-        let refills = self.refills.get().wrapping_add(1);
-        self.refills.set(refills);
-        (refills >> REFILLS_PER_WINDOW.ilog2()) as u8
-    }
-
     /// The cache of an owner's number, if it has one here and that is in use.
     #[inline]
     pub fn cache_of(&self, number: Number) -> Option<&'static Cache> {
@@ -406,19 +384,6 @@ impl Thread {
         Held { thread: self, lock }
     }
 
-    /// Runs `f` while the thread, another one, is in none of its slow paths. Does nothing
-    /// where it has ended or is lost; or where it is busy, and the caller in a slow path
-    /// of its own: two that waited for each other there would wait for ever.
-    pub fn visit<T>(&'static self, f: impl FnOnce(&'static Self) -> T) -> Option<T> {
-        if self.token() == 0 || known().is_some_and(|mine| ptr::eq(mine, self)) {
-            return None;
-        }
-        let may_wait = known().is_none_or(|mine| mine.holds.get() == 0);
-        let held = if may_wait { Some(self.lock.lock()) } else { self.lock.try_lock() };
-        let _held = held?;
-        (self.token() != 0).then(|| f(self))
-    }
-
     /// The thread's token; 0 where it has ended or is lost.
     pub fn token(&self) -> usize {
         self.token.load(Relaxed)
@@ -427,163 +392,6 @@ impl Thread {
     /// The thread's common cache, if it has one.
     pub fn common_if_any(&self) -> Option<&'static Cache> {
         self.common.get()
-    }
-
-    /// The thread's line for `number`, open.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::OutOfMemory`]; [`Error::InvalidKey`] where its owner has ended.
-    #[inline]
-    pub fn open_line(&self, number: Number) -> Result<&'static Line, Error> {
-        match self.ledger.opened(number) {
-            Some(line) => Ok(line),
-            None => self.open_line_slow(number),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn open_line_slow(&self, number: Number) -> Result<&'static Line, Error> {
-        if !numbers::entry(number).open_line(number, self.index.load(Relaxed)) {
-            return Err(Error::InvalidKey);
-        }
-        let Some(line) = self.ledger.open(number) else {
-            let none = LineCounts { allocations: 0, frees: 0, credit: 0 };
-            numbers::entry(number).close_line(number, || none);
-            return Err(Error::OutOfMemory);
-        };
-        self.lines.set(self.lines.get() + 1);
-        Ok(line)
-    }
-
-    /// Where the owner of `number` is seated: at its cache, or at the desk `desk`, which
-    /// is its from now on. `key` is the owner's.
-    ///
-    /// # Errors
-    ///
-    /// As [`open_line`](Self::open_line).
-    #[inline]
-    pub fn seat(
-        &'static self,
-        number: Number,
-        key: ExpertKey,
-        desk: usize,
-    ) -> Result<&'static Cache, Error> {
-        let line = self.open_line(number)?;
-        let own = if line.has_cache() { self.cache_of(number) } else { None };
-        let cache = match own {
-            Some(cache) => cache,
-            None => self.desk_for(number, line, key, desk)?,
-        };
-        if number.kind() == Kind::Bound {
-            set_found(cache);
-        }
-        Ok(cache)
-    }
-
-    /// As [`seat`](Self::seat), for a request that says nothing of the thread's scope.
-    ///
-    /// # Errors
-    ///
-    /// As [`open_line`](Self::open_line).
-    #[inline]
-    pub fn seat_guest(
-        &'static self,
-        number: Number,
-        key: ExpertKey,
-    ) -> Result<&'static Cache, Error> {
-        // The desk for ambient blocks is that of the current scope's owner.
-        let kind = number.kind();
-        self.seat(number, key, if kind == Kind::Ambient { GUESTS } else { kind as usize })
-    }
-
-    #[inline]
-    fn desk_for(
-        &'static self,
-        number: Number,
-        line: &'static Line,
-        key: ExpertKey,
-        place: usize,
-    ) -> Result<&'static Cache, Error> {
-        let desk = match self.desks[place].get() {
-            Some(desk) => desk,
-            None => self.make_desk(place).ok_or(Error::OutOfMemory)?,
-        };
-        if desk.number() != Some(number) {
-            let common = self.common().ok_or(Error::OutOfMemory)?;
-            desk.serve(number, line, common, id_of(number, key));
-        }
-        Ok(desk)
-    }
-
-    #[cold]
-    fn make_desk(&'static self, place: usize) -> Option<&'static Cache> {
-        let desk = CACHES.take(|_| ())?;
-        desk.open(self, &COMMON);
-        self.desks[place].set(Some(desk));
-        Some(desk)
-    }
-
-    /// Those of the thread's desks at which the owner of `number` is seated.
-    fn desks_of(&self, number: Number) -> impl Iterator<Item = &'static Cache> + '_ {
-        let desks = self.desks.iter().filter_map(Cell::get);
-        desks.filter(move |desk| desk.number() == Some(number))
-    }
-
-    /// Gives the owner of `number`, who has none here, a cache with spans of its own. It
-    /// serves no class so far.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::OutOfMemory`]; [`Error::InvalidKey`] where the owner has ended.
-    pub fn open_cache(
-        &'static self,
-        number: Number,
-        line: &'static Line,
-    ) -> Result<&'static Cache, Error> {
-        let entry = numbers::entry(number);
-        let key = entry.key().filter(|_| entry.standing() == Standing::Live);
-        let key = key.ok_or(Error::InvalidKey)?;
-        self.table.borrow_mut().try_reserve(1).map_err(|_| Error::OutOfMemory)?;
-        let common = self.common().ok_or(Error::OutOfMemory)?;
-        let cache = attach(self, entry.heap_or_open(number)?, key)?;
-        cache.serve(number, line, common, id_of(number, key));
-        line.set_cache(true);
-        self.table.borrow_mut().insert(number.into_raw() as usize, cache);
-        // Whoever sits at the desk moves.
-        for desk in self.desks_of(number) {
-            desk.serve_nobody();
-            if ptr::eq(current(), desk) {
-                set_current(cache);
-            }
-            if ptr::eq(found(), desk) {
-                set_found(cache);
-            }
-        }
-        Ok(cache)
-    }
-
-    /// Makes the cache current where the current scope's owner is seated. By the
-    /// thread.
-    pub fn sit_down(&'static self) {
-        let seated = self.scopes.current().and_then(|number| {
-            let entry = numbers::entry(number);
-            // Who has ended has no seat any more: what follows is the host's.
-            let key = entry.key().filter(|_| entry.standing() == Standing::Live)?;
-            self.seat(number, key, Kind::Ambient as usize).ok()
-        });
-        set_current(seated.unwrap_or(&EMPTY));
-    }
-
-    /// Whether one more owner may be served as a busy one.
-    pub fn may_be_busy(&self) -> bool {
-        self.busy.get() < BUSY_OWNERS
-    }
-
-    /// Counts an owner that is busy from now on.
-    pub fn count_busy(&self) {
-        self.busy.set(self.busy.get() + 1);
     }
 
     fn send(&self, cache: &'static Cache) {
@@ -696,18 +504,6 @@ impl Thread {
     }
 }
 
-/// What a handle knows an owner's cache by.
-fn id_of(number: Number, key: ExpertKey) -> usize {
-    if number.kind() == Kind::Bound { key.into_raw() } else { 0 }
-}
-
-/// How many owners of a thread are served as busy ones at the same time.
-const BUSY_OWNERS: u32 = 16;
-
-/// Whether an owner is busy is told by how many refills of the common cache in a row
-/// are its.
-const REFILLS_PER_WINDOW: u32 = 256;
-
 /// For the walker: the thread's own structures, while it is quiet.
 #[cfg(feature = "testing")]
 impl Thread {
@@ -776,102 +572,4 @@ impl Linked for Thread {
 /// The caches of this thread.
 pub fn caches() -> impl Iterator<Item = &'static Cache> {
     known().into_iter().flat_map(Thread::caches)
-}
-
-/// Ends what is empty in the caches of all other threads, as far as the threads
-/// themselves are not needed for it: what their bins are filled from stays. `f` says in
-/// which caches.
-pub fn end_empty_spans_of_others(f: impl Fn(&Cache) -> bool) {
-    for thread in made() {
-        thread.visit(|thread| {
-            thread.caches().filter(|cache| f(cache)).for_each(Cache::end_set_aside);
-        });
-    }
-}
-
-/// Gives back what the owner of `number` was charged for and does not use: this thread's
-/// credit, and what is empty in the owner's caches, of all threads.
-pub fn trim(number: Number) {
-    if let Some(thread) = known() {
-        let _held = thread.hold();
-        if let Some(line) = thread.ledger.opened(number) {
-            super::common::settle(number, line, 0);
-        }
-        thread.cache_of(number).inspect(|cache| cache.purge());
-    }
-    if let Some(heap) = numbers::entry(number).heap() {
-        end_empty_spans_of_others(|cache| ptr::eq(cache.heap(), heap));
-    }
-}
-
-/// The threads that a child of `fork` does not have are lost: nobody waits for them.
-#[cfg(unix)]
-pub fn lose_others() {
-    let mine = known();
-    let others = made().filter(|thread| !mine.is_some_and(|mine| ptr::eq(mine, *thread)));
-    for thread in others {
-        thread.token.store(0, Relaxed);
-        // Whoever held the lock of it, its own thread or a visitor, is not in the child.
-        // SAFETY: S1: as the copy of whoever took it, if anybody did.
-        unsafe { thread.lock.force_unlock() };
-    }
-}
-
-/// Gives back what is empty in this thread's caches.
-pub fn end_empty_spans() {
-    let _held = hold();
-    tend();
-    if let Some(thread) = known() {
-        thread.close_ended();
-        let lines = thread.ledger.open_lines();
-        lines.for_each(|(number, line)| super::common::settle(number, line, 0));
-    }
-    caches().for_each(Cache::purge);
-}
-
-/// Keeps other threads from visiting this one: for `fork`. A thread without a record is
-/// visited by nobody, and need not be known before the lock is given back.
-#[cfg(unix)]
-pub fn hold_forever() {
-    if let Some(thread) = known() {
-        core::mem::forget(thread.hold());
-        FORKS.store(ptr::from_ref(thread).cast_mut(), Relaxed);
-    }
-}
-
-/// The record of the thread that forks and holds its own lock; null where it has none.
-/// Written and read by that thread, and by its copy in the child.
-#[cfg(unix)]
-static FORKS: AtomicPtr<Thread> = AtomicPtr::new(ptr::null_mut());
-
-/// Undoes [`hold_forever`].
-#[cfg(unix)]
-pub fn let_go() {
-    // SAFETY: null or a record, which is never freed.
-    let Some(thread) = (unsafe { FORKS.swap(ptr::null_mut(), Relaxed).as_ref() }) else { return };
-    thread.holds.set(thread.holds.get() - 1);
-    if thread.holds.get() == 0 {
-        // SAFETY: S1: `hold_forever` took it, in this thread.
-        unsafe { thread.lock.force_unlock() };
-    }
-}
-
-/// Keeps pools and records as they are: for `fork`.
-#[cfg(unix)]
-pub fn lock_forever() {
-    POOL.lock_forever();
-    CACHES.lock_forever();
-}
-
-/// Undoes [`lock_forever`].
-///
-/// # Safety
-///
-/// - S1 as for `tables::unlock`.
-#[cfg(unix)]
-pub unsafe fn unlock() {
-    // SAFETY: S1.
-    unsafe { CACHES.unlock() };
-    // SAFETY: S1.
-    unsafe { POOL.unlock() };
 }
