@@ -87,7 +87,7 @@ fn what_owners_had_goes_back() {
     }
     let working = resident() - before;
     for expert in experts {
-        expert.finish();
+        assert_eq!(expert.finish().blocks, 100);
     }
     let finished = resident().saturating_sub(before);
     println!("  {} MiB in use, {} when all are finished", working / MIB, finished / MIB);

@@ -40,6 +40,7 @@ mod remote;
 mod resize;
 mod scopes;
 mod size_class;
+mod slabs;
 mod span;
 mod stripes;
 mod sweep;
@@ -106,5 +107,6 @@ pub fn purge() {
     sweep::sweep();
     thread::end_empty_spans();
     thread::end_empty_spans_of_others(|_| true);
+    thread::purge_records();
     arena::purge();
 }

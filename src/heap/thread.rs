@@ -29,7 +29,7 @@ mod seats;
 mod visits;
 
 pub use seats::{passed, remembered};
-pub use visits::{end_empty_spans, end_empty_spans_of_others, trim};
+pub use visits::{end_empty_spans, end_empty_spans_of_others, purge_records, trim};
 #[cfg(unix)]
 pub use visits::{hold_forever, let_go, lock_forever, lose_others, unlock};
 
@@ -47,6 +47,7 @@ use super::paths::{self, Path};
 use super::pins::Pins;
 use super::record::{COMMON, HOST, Heap};
 use super::scopes::Scopes;
+use super::slabs::Slabs;
 use super::tables::{Linked, Pool, Pooled, TableAllocator};
 pub use super::tls::{current, set_current, token};
 use super::tls::{found, set_found};
@@ -110,7 +111,7 @@ unsafe impl Sync for Thread {}
 
 static MADE: AtomicPtr<Thread> = AtomicPtr::new(ptr::null_mut());
 static POOL: Pool<Thread> = Pool::new();
-static CACHES: Pool<Cache> = Pool::new();
+static CACHES: Slabs<Cache> = Slabs::new();
 /// How many threads there were so far.
 static LIVES: AtomicU64 = AtomicU64::new(0);
 
@@ -170,7 +171,7 @@ fn attach(
     heap: &'static Heap,
     key: ExpertKey,
 ) -> Result<&'static Cache, Error> {
-    let cache = CACHES.take(|_| ()).ok_or(Error::OutOfMemory)?;
+    let cache = CACHES.take().ok_or(Error::OutOfMemory)?;
     cache.open(thread, heap);
     let is_open = heap.with(|lists| {
         let is_open = heap.is_of(key);

@@ -103,6 +103,11 @@ pub fn let_go() {
     }
 }
 
+/// Gives the pages of caches back that nobody uses.
+pub fn purge_records() {
+    CACHES.purge();
+}
+
 /// Keeps pools and records as they are: for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {
