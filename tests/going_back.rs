@@ -78,6 +78,7 @@ fn what_owners_had_goes_back() {
         println!("  not run: the emulator's memory is counted as the program's");
         return;
     }
+    ALLOC.purge();
     let before = resident();
     let experts: Vec<_> = (0..2000).map(|_| ALLOC.expert("short").register().unwrap()).collect();
     for expert in &experts {

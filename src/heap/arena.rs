@@ -29,7 +29,7 @@ const PURGE_INTERVAL_MILLIS: u64 = 500;
 /// The clock is read once for so many runs taken or given.
 const RUNS_PER_LOOK: u32 = 64;
 /// How many free slices may have physical pages, beside a quarter of those in use.
-const MOST_DIRTY: usize = (16 << 20) / SLICE;
+const MOST_DIRTY: usize = (12 << 20) / SLICE;
 /// In so many chunks, those that slices came back to last, physical pages are
 /// looked for; beyond that the search would cost more than fresh pages do.
 const DIRTY_LOOKS: usize = 16;
@@ -289,6 +289,11 @@ impl Arena {
         }
         let (free, dirty) = (SliceSet::EMPTY, SliceSet::EMPTY);
         Returned { arena: self, chunk: None, free, dirty }
+    }
+
+    /// Bytes that spans have, but for huge blocks'.
+    pub(super) fn used_bytes(&self) -> usize {
+        self.used.get() * SLICE
     }
 
     /// How many free slices may have physical pages.

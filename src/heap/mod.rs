@@ -96,7 +96,7 @@ pub fn stats() -> HeapStats {
 /// calls this again and again.
 pub fn purge_unused() {
     sweep::sweep();
-    thread::end_empty_spans_of_others(|_| true);
+    thread::end_all_of_others();
     arena::purge_unused();
 }
 
@@ -106,7 +106,7 @@ pub fn purge() {
     thread::tend();
     sweep::sweep();
     thread::end_empty_spans();
-    thread::end_empty_spans_of_others(|_| true);
+    thread::end_all_of_others();
     thread::purge_records();
     arena::purge();
 }

@@ -29,7 +29,9 @@ mod seats;
 mod visits;
 
 pub use seats::{passed, remembered};
-pub use visits::{end_empty_spans, end_empty_spans_of_others, purge_records, trim};
+pub use visits::{
+    end_all_of_others, end_empty_spans, end_empty_spans_of_others, purge_records, trim,
+};
 #[cfg(unix)]
 pub use visits::{hold_forever, let_go, lock_forever, lose_others, unlock};
 
@@ -305,6 +307,7 @@ pub fn end() {
         }
     }
     thread.ledger.open_lines().for_each(|(number, line)| thread.close(number, line));
+    thread.idle.give_extra();
     LOCAL.with(|local| local.thread.set(None));
     thread.token.store(0, Relaxed);
     drop(held);

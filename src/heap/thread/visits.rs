@@ -6,6 +6,7 @@ use core::ptr;
 use super::{CACHES, POOL, Thread, caches, hold, known, made, tend};
 use crate::heap::cache::Cache;
 use crate::heap::common;
+use crate::heap::idle::IdleSlices;
 use crate::heap::numbers::{self, Number};
 use crate::sync::AtomicPtr;
 use crate::sync::Ordering::Relaxed;
@@ -32,6 +33,16 @@ pub fn end_empty_spans_of_others(f: impl Fn(&Cache) -> bool) {
     for thread in made() {
         thread.visit(|thread| {
             thread.caches().filter(|cache| f(cache)).for_each(Cache::end_set_aside);
+        });
+    }
+}
+
+/// Ends what is empty in the caches of all other threads, which keep less from then on.
+pub fn end_all_of_others() {
+    for thread in made() {
+        thread.visit(|thread| {
+            thread.caches().for_each(Cache::end_set_aside);
+            thread.idle.give_extra();
         });
     }
 }
@@ -68,6 +79,7 @@ pub fn end_empty_spans() {
 pub fn lose_others() {
     let mine = known();
     let others = made().filter(|thread| !mine.is_some_and(|mine| ptr::eq(mine, *thread)));
+    IdleSlices::be_only(mine.map(Thread::idle));
     for thread in others {
         thread.token.store(0, Relaxed);
         // Whoever held the lock of it, its own thread or a visitor, is not in the child.
