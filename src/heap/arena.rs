@@ -8,8 +8,9 @@
 //!
 //! - ARENA1 a chunk that is not huge is on the list iff it has a free slice.
 //! - ARENA2 `used` and `dirty` are the slices that spans have and the dirty ones, over all
-//!   chunks; when slices come back, those that came before are at most [`MOST_DIRTY`]
-//!   and a quarter of `used`.
+//!   chunks but huge ones, whose bytes with a block are `huge`. When slices come back, those
+//!   that came before are at most [`MOST_DIRTY`] and a quarter of what is used; so are
+//!   kept mappings when one comes.
 
 use core::cell::Cell;
 
@@ -47,6 +48,7 @@ pub struct Arena {
     /// Slices that spans have, and free ones that may have physical pages (ARENA2).
     used: Cell<usize>,
     pub(super) dirty: Cell<usize>,
+    pub(super) huge: Cell<usize>,
     runs: Cell<u32>,
     last_tick: Cell<u64>,
 }
@@ -60,6 +62,7 @@ pub(super) static ARENA: Lock<Arena> = Lock::new(Arena {
     stranded: Cell::new(None),
     used: Cell::new(0),
     dirty: Cell::new(0),
+    huge: Cell::new(0),
     runs: Cell::new(0),
     last_tick: Cell::new(0),
 });
@@ -291,14 +294,9 @@ impl Arena {
         Returned { arena: self, chunk: None, free, dirty }
     }
 
-    /// Bytes that spans have, but for huge blocks'.
-    pub(super) fn used_bytes(&self) -> usize {
-        self.used.get() * SLICE
-    }
-
-    /// How many free slices may have physical pages.
-    fn most_dirty(&self) -> usize {
-        MOST_DIRTY + self.used.get() / 4
+    /// How many free slices may have physical pages, and how many kept mappings may have.
+    pub(super) fn most_dirty(&self) -> usize {
+        MOST_DIRTY + (self.used.get() + self.huge.get() / SLICE) / 4
     }
 
     /// Gives back the pages of so many free slices that no more than three quarters of

@@ -53,6 +53,7 @@ pub fn take(bytes: usize, align: usize, zeroed: bool, purpose: Purpose) -> Optio
         Some(chunk) => (chunk, false),
         None => (arena.map_chunk(mapped, room, align, true)?, true),
     };
+    arena.huge.set(arena.huge.get() + chunk.bytes());
     drop(arena);
     let start = chunk.base() + offset;
     // Nobody else has the chunk: not under the lock.
@@ -64,7 +65,7 @@ pub fn take(bytes: usize, align: usize, zeroed: bool, purpose: Purpose) -> Optio
 /// whether; what is new reads as zero.
 pub fn extend(chunk: &'static Chunk, end: usize) -> bool {
     let Some(wanted) = (end - chunk.base()).checked_next_multiple_of(SLICE) else { return false };
-    let _arena = ARENA.lock();
+    let arena = ARENA.lock();
     let before = chunk.bytes();
     if wanted > chunk.reserved() {
         return false;
@@ -79,6 +80,7 @@ pub fn extend(chunk: &'static Chunk, end: usize) -> bool {
         chunk_map::remove_behind(chunk, before);
         chunk.set_bytes(before);
     }
+    arena.huge.set(arena.huge.get() + chunk.bytes() - before);
     is_done
 }
 
@@ -88,11 +90,12 @@ impl Arena {
     pub fn give_huge(&self, chunk: &'static Chunk) {
         chunk.set_start(1, false);
         chunk_map::remove(chunk);
-        let used = self.used_bytes();
-        if self.kept.is_over(used) && visit::nobody_else_is_pinned() {
-            self.kept.trim(used, |old| self.unmap_or_keep(old));
+        self.huge.set(self.huge.get() - chunk.bytes());
+        let most = self.most_dirty() * SLICE;
+        if !self.kept.has_room(0, most) && visit::nobody_else_is_pinned() {
+            self.kept.trim(most, |old| self.unmap_or_keep(old));
         }
-        if self.kept.has_room(chunk.bytes(), used) {
+        if self.kept.has_room(chunk.bytes(), most) {
             self.kept.keep(chunk);
         } else if visit::nobody_else_is_pinned() {
             self.unmap_or_keep(chunk);

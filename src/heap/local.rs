@@ -12,7 +12,7 @@ use super::free_block::{FreeBlock, FreeList};
 use super::paths::{self, Path};
 use super::remote::RemoteState;
 use super::span::{Span, State};
-use super::{common, large, thread, visit};
+use super::{collect, common, large, thread, visit};
 use crate::sync::AtomicUsize;
 use crate::sync::Ordering::{Relaxed, Release};
 
@@ -99,6 +99,7 @@ pub fn noticed(span: &'static Span) {
         _ if cache.is_tight() && cache.is_empty(span) => cache.end_current(span),
         _ => cache.watch(span, local),
     }
+    cache.look_around(collect::FEW_LOOKS);
 }
 
 /// Frees a block whose slice's header does not name this thread.

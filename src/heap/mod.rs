@@ -13,6 +13,7 @@ mod cache;
 pub mod check;
 mod chunk;
 mod chunk_map;
+mod collect;
 mod common;
 mod exit;
 mod fork;

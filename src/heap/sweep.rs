@@ -14,7 +14,6 @@
 //! freed by any thread: by the span's own, which is the sweeping one, or by another, which
 //! takes whatever tag is there by an exchange.
 
-use super::cache::Cache;
 use super::local;
 use super::numbers::{self, Number, Standing};
 use super::paths::{self, Path};
@@ -162,30 +161,4 @@ pub fn lock_forever() {
 pub unsafe fn unlock() {
     // SAFETY: S1.
     unsafe { SWEEPING.force_unlock() };
-}
-
-impl Cache {
-    /// Brings home what others have freed in the spans of this cache: they can be
-    /// allocated from, or end. Time in the spans.
-    pub fn collect(&'static self) {
-        for class in self.used_classes() {
-            let queue = self.queue(class);
-            for list in [&queue.waiting, &queue.available] {
-                let mut next = list.first();
-                while let Some(span) = next {
-                    next = span.next.get();
-                    if span.remote.state().count() == 0 {
-                        continue;
-                    }
-                    self.dequeue(span);
-                    span.bring_home();
-                    if span.outstanding() == 0 {
-                        self.rest(span);
-                    } else {
-                        self.enlist(span);
-                    }
-                }
-            }
-        }
-    }
 }
