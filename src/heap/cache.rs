@@ -24,6 +24,7 @@ use core::ptr::{self, NonNull};
 
 use super::address::prefetch;
 use super::free_block::FreeList;
+use super::geometry::SLICE;
 use super::ledger::Line;
 use super::numbers::Number;
 use super::paths::{self, Path};
@@ -69,6 +70,10 @@ const SINCE: u8 = 2;
 
 /// See [`Cache::is_tight`].
 const TIGHT: u8 = 64;
+
+/// The current span is watched where so many of its blocks, and bytes, are in use.
+const LEAST_WATCHED: u32 = 8;
+const WATCHED: usize = SLICE / 4;
 
 /// A bit for each class.
 const ALL_CLASSES: u64 = (1 << CLASSES) - 1;
@@ -513,8 +518,9 @@ impl Cache {
         self.use_class(class);
     }
 
-    /// Notes that the current span has `local` blocks on its local list. Where
-    /// the quota is tight, it is looked at when it may have become empty.
+    /// Notes that the current span has `local` blocks on its local list: it is looked at
+    /// when it may have become empty, if then much of it has been freed since its bin was
+    /// filled, or the quota is tight.
     pub fn watch(&self, span: &Span, local: u32) {
         span.set_wait(local, self.watched(span, local));
     }
@@ -522,13 +528,23 @@ impl Cache {
     /// How many more frees [`watch`](Self::watch) waits for.
     #[inline(always)]
     pub fn watched(&self, span: &Span, local: u32) -> u32 {
-        if self.is_tight() { self.used_of_current(span, local) } else { NEVER }
+        let free = local + span.leftover_count() + self.bin_count(span.class()) as u32;
+        let used = span.carved().saturating_sub(free);
+        if self.is_tight() { used.max(1) } else { wait_for(span, used) }
     }
 
-    #[cold]
-    fn used_of_current(&self, span: &Span, local: u32) -> u32 {
-        let free = local + span.leftover_count() + self.bin_count(span.class()) as u32;
-        span.carved().saturating_sub(free).max(1)
+    /// Sets the current span aside, because so much of it was freed in a row that the
+    /// thread hardly needs it soon: from then on its blocks are counted exactly, and it is
+    /// kept idle, or ended, with the last one.
+    pub fn give_up_current(&'static self, span: &'static Span) {
+        paths::entered(Path::CurrentSetAside);
+        self.empty_bin(span.class());
+        self.dequeue(span);
+        if span.outstanding() == 0 {
+            self.rest_current(span);
+        } else {
+            self.enlist(span);
+        }
     }
 
     /// Whether no block of the current span is in use.
@@ -577,6 +593,14 @@ impl Cache {
             queue.waiting.push_back(span);
         }
     }
+}
+
+/// How many frees a current span waits for of which `used` blocks are in use, where the
+/// quota is not tight.
+#[inline(always)]
+pub fn wait_for(span: &Span, used: u32) -> u32 {
+    let is_much = used >= LEAST_WATCHED && used as usize * span.block_size() >= WATCHED;
+    if is_much { used } else { NEVER }
 }
 
 impl Queue {

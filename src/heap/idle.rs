@@ -21,8 +21,8 @@
 //!   use.
 //! - IDLE2 a cache's `idle` is the sum of the slices of its idle and spare spans, and
 //!   a thread's the sum over its caches.
-//! - IDLE3 a thread's `idle` is at most [`LEAST`] and its `extra`, but for one span of one
-//!   slice in each queue. Of owners that have a quota, or a parent, only such are kept:
+//! - IDLE3 a thread's `idle` is at most [`LEAST`] and its `extra`, and [`LEAST`] more where
+//!   each is the only span of its class, and of one slice. Of owners that have a quota, or a parent, only such are kept:
 //!   other threads of theirs could not have the charge.
 //! - IDLE4 [`GRANTED`] is the sum of `extra` over all threads, and at most [`EXTRA`].
 
@@ -161,13 +161,23 @@ impl Cache {
     /// Keeps `span`, which is on no list and has no block in use, or ends it.
     #[cold]
     pub fn rest(&'static self, span: &'static Span) {
-        let queue = self.queue(span.class());
-        let is_only = || queue.available.is_empty() && queue.idle.is_empty();
         // One that was never full is hardly the first of many, and its pages do
         // better where the next class finds them in the processor's caches.
-        let was_full = span.carved() == span.capacity();
-        let is_wanted = span.slices() == 1 && is_only() || was_full && self.may_keep(span);
-        if self.is_tight() || !is_wanted {
+        self.rest_if(span, span.carved() == span.capacity());
+    }
+
+    /// As [`rest`](Self::rest), of a span that the bin was filled from until now.
+    #[cold]
+    pub fn rest_current(&'static self, span: &'static Span) {
+        self.rest_if(span, true);
+    }
+
+    fn rest_if(&'static self, span: &'static Span, is_wanted: bool) {
+        let queue = self.queue(span.class());
+        let is_only = || queue.available.is_empty() && queue.idle.is_empty();
+        let may_keep = span.slices() == 1 && is_only() && self.may_keep_one()
+            || is_wanted && self.may_keep(span);
+        if self.is_tight() || !may_keep {
             if !self.end_span(span) {
                 self.enlist(span);
             }
@@ -300,6 +310,11 @@ impl Cache {
             self.drop_spare(span);
             heap.end_span(lists, span);
         }
+    }
+
+    /// Whether a span of one slice may be kept that is the only one of its class.
+    fn may_keep_one(&self) -> bool {
+        self.thread().is_some_and(|thread| thread.idle().slices() < thread.idle().limit() + LEAST)
     }
 
     /// Whether one more span of the owner's may be kept (IDLE3).

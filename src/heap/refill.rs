@@ -9,7 +9,7 @@
 use core::ptr::NonNull;
 
 use super::address;
-use super::cache::Cache;
+use super::cache::{Cache, wait_for};
 use super::collect;
 use super::free_block::{FreeBlock, FreeList};
 use super::geometry::PAGE;
@@ -17,7 +17,7 @@ use super::local::TAGGED;
 use super::paths::{self, Path};
 use super::record::Heap;
 use super::size_class::{self, Place};
-use super::span::{NEVER, Span, State};
+use super::span::{Span, State};
 use crate::error::Error;
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sync::fence;
@@ -41,12 +41,14 @@ impl Cache {
         if self.is_tight() {
             return self.reuse_tight(place, current, local);
         }
-        if local < current.carved() / 8 || local == 0 || !bin.list().is_empty() {
+        let carved = current.carved();
+        if local < carved / 8 || local == 0 || !bin.list().is_empty() {
             return None;
         }
         current.moving_alone(|| {
             bin.fill(queue, current.local.take(), local);
-            current.set_wait_moving(0, NEVER);
+            // What is left over counts as used: it is looked at later then.
+            current.set_wait_moving(0, wait_for(current, carved.saturating_sub(local)));
         });
         self.pop(place)
     }
@@ -290,6 +292,7 @@ impl Cache {
         span.moving(|| {
             span.set_carved(carved + count);
             self.fill(span.class(), list, count);
+            self.watch(span, span.local_count());
         });
     }
 
