@@ -144,6 +144,22 @@ fn a_large_block_grows_over_what_is_kept_behind_it() {
 }
 
 /// Other threads of its could not have the charge.
+/// The span that a bin is filled from is set aside in a phase of frees, so that another
+/// thread can end it (its bin is this thread's alone); a pair of blocks leaves it alone.
+fn what_is_freed_in_a_row_can_be_purged_by_others() {
+    let expert = expert(0);
+    let handle = expert.allocator();
+    batch(handle, 1500, 64);
+    let set_aside = count(Path::CurrentSetAside);
+    batch(handle, 1500, 64);
+    assert!(count(Path::CurrentSetAside) > set_aside);
+    std::thread::scope(|scope| scope.spawn(|| ALLOC.purge()).join().unwrap());
+    assert!(charged(&expert) <= CREDIT, "{}", charged(&expert));
+    let set_aside = count(Path::CurrentSetAside);
+    (0..10_000).for_each(|_| give(handle, take(handle, 64), 64));
+    assert_eq!(count(Path::CurrentSetAside), set_aside);
+}
+
 fn of_an_owner_with_a_quota_nearly_nothing_is_kept() {
     let parent = expert(32 << 20);
     let child = ALLOC.expert("child").parent(&parent).register().unwrap();
@@ -236,6 +252,10 @@ fn main() {
         (
             "a_large_block_grows_over_what_is_kept_behind_it",
             a_large_block_grows_over_what_is_kept_behind_it,
+        ),
+        (
+            "what_is_freed_in_a_row_can_be_purged_by_others",
+            what_is_freed_in_a_row_can_be_purged_by_others,
         ),
         (
             "of_an_owner_with_a_quota_nearly_nothing_is_kept",

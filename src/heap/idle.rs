@@ -174,7 +174,11 @@ impl Cache {
 
     fn rest_if(&'static self, span: &'static Span, is_wanted: bool) {
         let queue = self.queue(span.class());
-        let is_only = || queue.available.is_empty() && queue.idle.is_empty();
+        // The only one, or the first to be free of those that no bin is filled from.
+        let is_only = || {
+            let is_needed = queue.available.is_empty() || queue.current.get().is_none();
+            queue.idle.is_empty() && is_needed
+        };
         let may_keep = span.slices() == 1 && is_only() && self.may_keep_one()
             || is_wanted && self.may_keep(span);
         if self.is_tight() || !may_keep {

@@ -3,13 +3,16 @@
 
 use core::ptr;
 
-use super::{CACHES, POOL, Thread, caches, hold, known, made, tend};
+#[cfg(unix)]
+use super::POOL;
+use super::{CACHES, Thread, caches, hold, known, made, tend};
 use crate::heap::cache::Cache;
 use crate::heap::common;
+#[cfg(unix)]
 use crate::heap::idle::IdleSlices;
 use crate::heap::numbers::{self, Number};
-use crate::sync::AtomicPtr;
-use crate::sync::Ordering::Relaxed;
+#[cfg(unix)]
+use crate::sync::{AtomicPtr, Ordering::Relaxed};
 
 impl Thread {
     /// Runs `f` while the thread, another one, is in none of its slow paths. Does nothing
