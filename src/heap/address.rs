@@ -7,8 +7,8 @@
 
 use core::ptr::{self, NonNull};
 
-use super::geometry::{CHUNK, HEADER_SHIFT, SLICE, SLICE_SHIFT, SLICES};
-use super::span::Span;
+use crate::heap::base::geometry::{CHUNK, HEADER_SHIFT, SLICE, SLICE_SHIFT, SLICES};
+use crate::heap::span::Span;
 
 /// The address of the chunk that holds `address`.
 #[inline(always)]

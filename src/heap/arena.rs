@@ -13,13 +13,13 @@
 
 use core::cell::Cell;
 
-use super::bitmap::SliceSet;
-pub use super::chunk::Chunk;
-use super::geometry::{SLICE, SLICES};
-use super::growth::CHUNKS;
-use super::kept::Kept;
-use super::paths::{self, Path};
-use super::span::Span;
+use crate::heap::base::geometry::{SLICE, SLICES};
+use crate::heap::base::paths::{self, Path};
+use crate::heap::bitmap::SliceSet;
+pub use crate::heap::chunk::Chunk;
+use crate::heap::growth::CHUNKS;
+use crate::heap::kept::Kept;
+use crate::heap::span::Span;
 use crate::lock::Lock;
 use crate::source;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};

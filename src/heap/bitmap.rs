@@ -1,6 +1,6 @@
 //! A set of slices of one chunk, a bit each. Pure: no memory, no locks.
 
-use super::geometry::SLICES;
+use crate::heap::base::geometry::SLICES;
 
 const WORDS: usize = SLICES.div_ceil(64);
 

@@ -10,19 +10,23 @@
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
-use super::address;
-use super::cache::{Cache, EMPTY};
-use super::common::{self, Limit};
-use super::free_block;
-use super::geometry::SLICE;
-use super::large::{self, Purpose};
-use super::numbers;
-use super::paths::{self, Path};
-use super::size_class::{self, CLASSED_MAX, Place};
-use super::span::Span;
-use super::{exit, local, resize, thread};
 use crate::engine::HOST_KEY;
 use crate::error::Error;
+use crate::heap::address;
+use crate::heap::base::geometry::SLICE;
+use crate::heap::base::paths::{self, Path};
+use crate::heap::base::refused;
+use crate::heap::base::size_class::{self, CLASSED_MAX, Place};
+use crate::heap::cache::{Cache, EMPTY};
+use crate::heap::common::{self, Limit};
+use crate::heap::exit;
+use crate::heap::free_block;
+use crate::heap::large::{self, Purpose};
+use crate::heap::local;
+use crate::heap::numbers;
+use crate::heap::resize;
+use crate::heap::span::Span;
+use crate::heap::thread;
 
 /// Allocates for the thread's current owner. Null where that fails.
 #[inline(always)]
@@ -89,7 +93,7 @@ unsafe fn dealloc_aligned(memory: NonNull<u8>) {
     match large::find_aligned(memory.addr().get()) {
         // SAFETY: S1 and S2 are handed on.
         Some(span) if span.is_large() => unsafe { large::free(span, memory) },
-        _ => local::refuse(),
+        _ => refused::refuse(),
     }
 }
 

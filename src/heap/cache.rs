@@ -22,16 +22,17 @@
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
-use super::address::prefetch;
-use super::free_block::FreeList;
-use super::ledger::Line;
-use super::numbers::Number;
-use super::paths::{self, Path};
-use super::record::{HOST, Heap};
-use super::size_class::{CLASSES, Place};
-use super::span::{NEVER, Span, SpanList, State};
-use super::tables::{Linked, Pooled};
-use super::thread::Thread;
+use crate::heap::address::prefetch;
+use crate::heap::base::number::Number;
+use crate::heap::base::paths::{self, Path};
+use crate::heap::base::refused;
+use crate::heap::base::size_class::{CLASSES, Place};
+use crate::heap::base::tables::{Linked, Pooled};
+use crate::heap::free_block::FreeList;
+use crate::heap::ledger::Line;
+use crate::heap::record::{HOST, Heap};
+use crate::heap::span::{NEVER, Span, SpanList, State};
+use crate::heap::thread::Thread;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 /// The list that the fast path pops.
@@ -412,7 +413,7 @@ impl Cache {
     pub fn lose_bin(&self, class: usize) {
         if !self.bins[class].head.take().is_empty() {
             paths::entered(Path::GuardMissed);
-            super::local::refuse();
+            refused::refuse();
             self.set_limit(class, 0);
         }
     }
@@ -532,7 +533,7 @@ impl Cache {
     }
 
     /// Puts `span` on the available or the waiting list. Whoever frees its
-    /// blocks brings it back (see [`noticed`](super::local::noticed)).
+    /// blocks brings it back (see [`noticed`](crate::heap::local::noticed)).
     pub fn enlist(&'static self, span: &'static Span) {
         let queue = &self.queues[span.class()];
         self.use_class(span.class());

@@ -10,17 +10,17 @@
 //! - CHUNK3 `aged` is a part of `dirty`: those that were so at the last tick.
 //! - CHUNK4 a slice is in `starts` iff a span begins there.
 //! - CHUNK5 `bytes` is at most `reserved`, and less only of a huge chunk. The others have
-//!   [`CHUNK`](super::geometry::CHUNK), or less where the system had no more.
+//!   [`CHUNK`](crate::heap::base::geometry::CHUNK), or less where the system had no more.
 //! - CHUNK6 no slice beyond the mapping is in `free`.
 
 use core::cell::Cell;
 use core::ptr::NonNull;
 
-use super::address;
-use super::bitmap::SliceSet;
-use super::geometry::{BLOCK_SLICES, FIRST_SLICE, SLICE, SLICES, TABLE};
-use super::span::Span;
-use super::tables::{Linked, Pooled};
+use crate::heap::address;
+use crate::heap::base::geometry::{BLOCK_SLICES, FIRST_SLICE, SLICE, SLICES, TABLE};
+use crate::heap::base::tables::{Linked, Pooled};
+use crate::heap::bitmap::SliceSet;
+use crate::heap::span::Span;
 use crate::source;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 

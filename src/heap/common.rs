@@ -21,18 +21,22 @@
 
 use core::ptr::NonNull;
 
-use super::cache::{Cache, Seat};
-use super::free_block;
-use super::geometry::SLICE;
-use super::ledger::Line;
-use super::numbers::{self, Entry, Number, Standing};
-use super::paths::{self, Path};
-use super::size_class::{self, Place};
-use super::span::Span;
-use super::tags::{self, Tag, TagWord};
-use super::{blocks, pressure, sweep, thread};
 use crate::engine::Kind;
 use crate::error::Error;
+use crate::heap::base::geometry::SLICE;
+use crate::heap::base::number::Number;
+use crate::heap::base::paths::{self, Path};
+use crate::heap::base::size_class::{self, Place};
+use crate::heap::blocks;
+use crate::heap::cache::{Cache, Seat};
+use crate::heap::free_block;
+use crate::heap::ledger::{Line, LineCounts};
+use crate::heap::numbers::{self, Entry, Standing};
+use crate::heap::pressure;
+use crate::heap::span::Span;
+use crate::heap::sweep;
+use crate::heap::tags::{self, Tag, TagWord};
+use crate::heap::thread;
 use crate::key::ExpertKey;
 
 /// An owner that was charged more than this is no longer small, in bytes.
@@ -310,7 +314,7 @@ pub fn settle_after_scope(number: Number, line: &Line) {
 fn fold(entry: &Entry, line: &Line) {
     if line.is_long() {
         let counts = line.counts();
-        entry.add(numbers::LineCounts { credit: 0, ..counts });
+        entry.add(LineCounts { credit: 0, ..counts });
         line.reset_counts();
     }
 }

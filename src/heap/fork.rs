@@ -6,9 +6,16 @@
 
 #[cfg(unix)]
 mod system {
+    use crate::heap::arena;
+    use crate::heap::base::tables;
+    use crate::heap::chunk_map;
     use crate::heap::local::TAGGED;
+    use crate::heap::numbers;
     use crate::heap::record::Heap;
-    use crate::heap::{arena, chunk_map, numbers, stripes, sweep, tables, thread, visit};
+    use crate::heap::stripes;
+    use crate::heap::sweep;
+    use crate::heap::thread;
+    use crate::heap::visit;
     use crate::lock;
     use crate::sync::{AtomicBool, Ordering::Relaxed};
 

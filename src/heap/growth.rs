@@ -5,13 +5,13 @@
 
 use core::ptr::NonNull;
 
-use super::arena::{Arena, chunks};
-use super::chunk::Chunk;
-use super::chunk_map;
-use super::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, SLICE, TABLE};
-use super::paths::{self, Path};
-use super::tables::Pool;
-use super::visit;
+use crate::heap::arena::{Arena, chunks};
+use crate::heap::base::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, SLICE, TABLE};
+use crate::heap::base::paths::{self, Path};
+use crate::heap::base::tables::Pool;
+use crate::heap::chunk::Chunk;
+use crate::heap::chunk_map;
+use crate::heap::visit;
 use crate::source;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
@@ -127,7 +127,7 @@ impl Arena {
     pub(super) fn unmap_chunk(&self, chunk: &'static Chunk) -> bool {
         let (bytes, reserved) = (chunk.bytes(), chunk.reserved());
         // SAFETY: the address of a mapped chunk.
-        let mapping = unsafe { super::address::block_at(chunk.base()) };
+        let mapping = unsafe { crate::heap::address::block_at(chunk.base()) };
         let is_done = if !chunk.is_huge() && bytes < CHUNK {
             let slices = chunk.slices() - FIRST_SLICE;
             let (front, back) = (front_of(slices), slices * SLICE);

@@ -6,14 +6,17 @@
 
 use core::ptr;
 
-use super::arena;
-use super::cache::{Cache, Fate};
-use super::numbers::{self, Number};
-use super::paths::{self, Path};
-use super::record::{self, HOST, Heap, Lists};
-use super::span::{Span, State};
-use super::{sweep, thread, usage};
 use crate::engine::Taken;
+use crate::heap::arena;
+use crate::heap::base::number::Number;
+use crate::heap::base::paths::{self, Path};
+use crate::heap::cache::{Cache, Fate};
+use crate::heap::numbers;
+use crate::heap::record::{self, HOST, Heap, Lists};
+use crate::heap::span::{Span, State};
+use crate::heap::sweep;
+use crate::heap::thread;
+use crate::heap::usage;
 use crate::sync::{Ordering, fence};
 
 /// The thread of `cache` ends: empty spans are given back, the others left to
@@ -44,7 +47,7 @@ fn abandon_spans(cache: &'static Cache, heap: &Heap, lists: &Lists) {
 }
 
 fn abandon_span(heap: &Heap, lists: &Lists, span: &'static Span) {
-    span.set_wait(span.local_count(), super::span::NEVER);
+    span.set_wait(span.local_count(), crate::heap::span::NEVER);
     span.set_cache(None);
     span.thread.store(0, crate::sync::Ordering::Relaxed);
     // From here on whoever frees the last block ends the span; if that has

@@ -3,15 +3,24 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::cache::{Cache, EMPTY};
-use super::common::{self, Limit};
-use super::large::Purpose;
-use super::numbers::{self, Number};
-use super::record::HOST_ACCOUNT;
-use super::size_class::{self, Place};
-use super::{blocks, handover, lookup, raw, resize, tables, thread, usage, visit};
 use crate::engine::{Engine, HOST_KEY, Kind, Pass, Taken, Usage, Who};
 use crate::error::Error;
+use crate::heap::base::number::Number;
+use crate::heap::base::size_class::{self, Place};
+use crate::heap::base::tables;
+use crate::heap::blocks;
+use crate::heap::cache::{Cache, EMPTY};
+use crate::heap::common::{self, Limit};
+use crate::heap::handover;
+use crate::heap::large::Purpose;
+use crate::heap::lookup;
+use crate::heap::numbers;
+use crate::heap::raw;
+use crate::heap::record::HOST_ACCOUNT;
+use crate::heap::resize;
+use crate::heap::thread;
+use crate::heap::usage;
+use crate::heap::visit;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicU32, Ordering};
 

@@ -9,15 +9,15 @@
 
 use core::ops::RangeInclusive;
 
-use super::address;
-use super::arena::{ARENA, Arena};
-use super::chunk::Chunk;
-use super::chunk_map;
-use super::geometry::{CHUNK, SLICE};
-use super::kept;
-use super::large::Purpose;
-use super::paths::{self, Path};
-use super::visit;
+use crate::heap::address;
+use crate::heap::arena::{ARENA, Arena};
+use crate::heap::base::geometry::{CHUNK, SLICE};
+use crate::heap::base::paths::{self, Path};
+use crate::heap::chunk::Chunk;
+use crate::heap::chunk_map;
+use crate::heap::kept;
+use crate::heap::large::Purpose;
+use crate::heap::visit;
 use crate::source;
 
 /// The least that is mapped for a huge block, in bytes.

@@ -29,13 +29,13 @@
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
-use super::arena;
-use super::cache::{Cache, Fate};
-use super::geometry::SLICE;
-use super::paths::{self, Path};
-use super::record::{Heap, Lists};
-use super::span::{NEVER, Span, State};
-use super::thread::{self, Thread};
+use crate::heap::arena;
+use crate::heap::base::geometry::SLICE;
+use crate::heap::base::paths::{self, Path};
+use crate::heap::cache::{Cache, Fate};
+use crate::heap::record::{Heap, Lists};
+use crate::heap::span::{NEVER, Span, State};
+use crate::heap::thread::{self, Thread};
 
 /// The slices that a thread keeps at first: 1 MiB. For each that is used again it
 /// may keep one more, and after each interval half as many.

@@ -8,14 +8,20 @@
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
-use super::arena::{self, Chunk, Run};
-use super::cache::Cache;
-use super::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, PAGE, SLICE, SLICES};
-use super::paths::{self, Path};
-use super::record::{Heap, Lists};
-use super::span::{Span, State};
-use super::{address, chunk_map, huge, idle, pressure, thread};
 use crate::error::Error;
+use crate::heap::address;
+use crate::heap::arena::{self, Chunk, Run};
+use crate::heap::base::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, PAGE, SLICE, SLICES};
+use crate::heap::base::paths::{self, Path};
+use crate::heap::base::refused;
+use crate::heap::cache::Cache;
+use crate::heap::chunk_map;
+use crate::heap::huge;
+use crate::heap::idle;
+use crate::heap::pressure;
+use crate::heap::record::{Heap, Lists};
+use crate::heap::span::{Span, State};
+use crate::heap::thread;
 use crate::key::ExpertKey;
 
 /// The most bytes a block may have that lies in a chunk with others.
@@ -159,7 +165,7 @@ fn begin(
         if !heap.is_of(key) {
             paths::entered(Path::HeapMoved);
             span.set_block_size(PAGE);
-            super::record::release_slices(span);
+            crate::heap::record::release_slices(span);
             return Err(Error::InvalidKey);
         }
         lists.add_span(span);
@@ -227,7 +233,7 @@ pub unsafe fn end(span: &'static Span, memory: NonNull<u8>) {
         is_live
     });
     if freed != Some(true) {
-        super::local::refuse();
+        refused::refuse();
     }
 }
 

@@ -17,13 +17,11 @@
 use core::alloc::Layout;
 use core::ptr;
 
-use super::numbers::{FIRST_SEGMENT, LineCounts, Number, SEGMENTS, place_of};
-use super::tables;
 use crate::engine::Kind;
+use crate::heap::base::number::{FIRST_SEGMENT, Number, SEGMENT_COUNT, place_of};
+use crate::heap::base::tables;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicI32, AtomicPtr, AtomicU8, AtomicU16, AtomicU32};
-
-const SEGMENT_COUNT: usize = SEGMENTS.ilog2() as usize;
 
 /// Marks of a line.
 const OPEN: u8 = 1;
@@ -44,6 +42,15 @@ pub struct Line {
 }
 
 const _: () = assert!(size_of::<Line>() == 16);
+
+/// What a thread's line says.
+#[derive(Clone, Copy, Debug)]
+pub struct LineCounts {
+    pub allocations: u32,
+    pub frees: u32,
+    /// Bytes.
+    pub credit: usize,
+}
 
 /// All lines of a thread: for each kind segments that double in size, as `numbers` has
 /// them, behind each of which stands how many of its lines are open.

@@ -6,30 +6,18 @@
 
 use core::ptr::NonNull;
 
-use super::address;
-use super::cache::{Cache, Fate};
-use super::free_block::{FreeBlock, FreeList};
-use super::paths::{self, Path};
-use super::remote::RemoteState;
-use super::span::{Span, State};
-use super::{common, large, thread, visit};
-use crate::sync::AtomicUsize;
+use crate::heap::address;
+use crate::heap::base::paths::{self, Path};
+use crate::heap::base::refused::refuse;
+use crate::heap::cache::{Cache, Fate};
+use crate::heap::common;
+use crate::heap::free_block::{FreeBlock, FreeList};
+use crate::heap::large;
+use crate::heap::remote::RemoteState;
+use crate::heap::span::{Span, State};
+use crate::heap::thread;
+use crate::heap::visit;
 use crate::sync::Ordering::{Relaxed, Release};
-
-/// Frees that were refused, because the block was free already or no block.
-/// A statistic: orders nothing.
-static REFUSED: AtomicUsize = AtomicUsize::new(0);
-
-/// How many frees were refused so far.
-pub fn refused_frees() -> usize {
-    REFUSED.load(Relaxed)
-}
-
-/// Counts a free that was refused.
-#[cold]
-pub fn refuse() {
-    REFUSED.fetch_add(1, Relaxed);
-}
 
 /// Frees the block at `memory`, whose slice's header is `header`.
 ///
@@ -307,7 +295,7 @@ unsafe fn free_unowned(header: &'static Span, memory: NonNull<u8>) {
     let span = match header.back() {
         0 => header,
         back => {
-            let first = memory.addr().get() - (back << super::geometry::SLICE_SHIFT);
+            let first = memory.addr().get() - (back << crate::heap::base::geometry::SLICE_SHIFT);
             // SAFETY: SPAN6: the span's first slice, in the same chunk.
             unsafe { address::header_of(first) }
         }

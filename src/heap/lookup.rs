@@ -7,15 +7,15 @@
 
 use core::ptr::NonNull;
 
-use super::address;
-use super::chunk_map;
-use super::geometry::{FIRST_SLICE, SLICE};
-use super::numbers;
-use super::record::Heap;
-use super::size_class;
-use super::span::{Span, State};
-use super::tags::{self, Tag, TagWord};
-use super::visit::{self, Pin};
+use crate::heap::address;
+use crate::heap::base::geometry::{FIRST_SLICE, SLICE};
+use crate::heap::base::size_class;
+use crate::heap::chunk_map;
+use crate::heap::numbers;
+use crate::heap::record::Heap;
+use crate::heap::span::{Span, State};
+use crate::heap::tags::{self, Tag, TagWord};
+use crate::heap::visit::{self, Pin};
 use crate::key::ExpertKey;
 
 /// The block that an address points to or into: carved, in use or free.

@@ -6,6 +6,7 @@
 
 mod address;
 mod arena;
+mod base;
 mod bitmap;
 mod blocks;
 mod cache;
@@ -17,12 +18,10 @@ mod common;
 mod exit;
 mod fork;
 mod free_block;
-mod geometry;
 mod growth;
 mod handover;
 mod host;
 mod huge;
-mod id_hash;
 mod idle;
 mod kept;
 mod large;
@@ -30,7 +29,6 @@ mod ledger;
 mod local;
 mod lookup;
 mod numbers;
-mod paths;
 mod pins;
 mod pressure;
 mod raw;
@@ -39,26 +37,24 @@ mod refill;
 mod remote;
 mod resize;
 mod scopes;
-mod size_class;
 mod span;
 mod stripes;
 mod sweep;
-mod tables;
 mod tags;
 mod thread;
 mod tls;
 mod usage;
 mod visit;
 
+#[cfg(feature = "testing")]
+pub use base::paths::{Path, count};
+#[cfg(feature = "testing")]
+pub use base::tables::mapped_bytes as table_bytes;
 pub use blocks::{alloc, alloc_zeroed, dealloc};
 #[cfg(feature = "capi")]
 pub use host::leave_all;
 pub use host::{Entered, HostEngine, current_key, enter, leave};
-#[cfg(feature = "testing")]
-pub use paths::{Path, count};
 pub use resize::realloc;
-#[cfg(feature = "testing")]
-pub use tables::mapped_bytes as table_bytes;
 pub use visit::{Pin, pin};
 
 pub use crate::source::system_limit;
@@ -87,7 +83,7 @@ pub fn stats() -> HeapStats {
         mapped_bytes: crate::source::mapped_bytes(),
         chunks: arena::chunks(),
         purged_slices: arena::purged_slices(),
-        refused_frees: local::refused_frees(),
+        refused_frees: base::refused::refused_frees(),
     }
 }
 

@@ -26,60 +26,17 @@
 
 use core::ptr;
 
-use super::record::{HOST_ACCOUNT, Heap};
-use super::tables;
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind};
 use crate::error::Error;
+use crate::heap::base::number::{FIRST_SEGMENT, Number, SEGMENT_COUNT, place_of};
+use crate::heap::base::tables;
+use crate::heap::ledger::LineCounts;
+use crate::heap::record::{HOST_ACCOUNT, Heap};
 use crate::key::ExpertKey;
 use crate::lock::Lock;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
-
-const INDEX_BITS: u32 = 23;
-
-/// An owner number: a kind and an index that is not 0.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Number(u32);
-
-impl Number {
-    /// How many bits a number has.
-    pub const BITS: u32 = INDEX_BITS + 2;
-
-    /// The largest index.
-    pub const LAST: usize = (1 << INDEX_BITS) - FIRST_SEGMENT - 1;
-
-    /// The number of `kind` and `index`; `None` for an index beyond the last one, or 0.
-    pub const fn new(kind: Kind, index: usize) -> Option<Self> {
-        if index == 0 || index > Self::LAST {
-            return None;
-        }
-        Some(Self((kind as u32) << INDEX_BITS | index as u32))
-    }
-
-    /// As a word.
-    #[inline(always)]
-    pub const fn into_raw(self) -> u32 {
-        self.0
-    }
-
-    /// From a word that [`into_raw`](Self::into_raw) gave, or 0.
-    #[inline(always)]
-    pub const fn from_raw(raw: u32) -> Option<Self> {
-        if raw == 0 { None } else { Some(Self(raw)) }
-    }
-
-    /// The kind of the blocks that bear it.
-    pub const fn kind(self) -> Kind {
-        Kind::ALL[(self.0 >> INDEX_BITS) as usize % Kind::ALL.len()]
-    }
-
-    /// Its index among those of its kind.
-    #[inline(always)]
-    pub const fn index(self) -> usize {
-        (self.0 & ((1 << INDEX_BITS) - 1)) as usize
-    }
-}
 
 /// What has become of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,15 +50,6 @@ pub enum Standing {
     Adopted = 2,
     /// Its owner has ended; its blocks are to be freed.
     Dead = 3,
-}
-
-/// What a thread's line says.
-#[derive(Clone, Copy, Debug)]
-pub struct LineCounts {
-    pub allocations: u32,
-    pub frees: u32,
-    /// Bytes.
-    pub credit: usize,
 }
 
 /// What is kept for a number. Zero-filled memory is an unused one.
@@ -129,21 +77,6 @@ pub struct Entry {
 
 /// What threads without a line may free before it goes back to the account, in bytes.
 const MOST_RETURNED: usize = 8192;
-
-/// How many entries the first segment of a kind has.
-pub const FIRST_SEGMENT: usize = 256;
-
-/// How many segments hold all numbers: each has twice as many as the one before.
-pub const SEGMENTS: usize = (1 << INDEX_BITS) / FIRST_SEGMENT;
-const SEGMENT_COUNT: usize = SEGMENTS.ilog2() as usize;
-
-/// The segment of `index`, and the place in it.
-#[inline(always)]
-pub const fn place_of(index: usize) -> (usize, usize) {
-    let place = index + FIRST_SEGMENT;
-    let segment = (place / FIRST_SEGMENT).ilog2() as usize;
-    (segment, place - (FIRST_SEGMENT << segment))
-}
 
 struct Segments([AtomicPtr<Entry>; SEGMENT_COUNT]);
 
@@ -185,7 +118,7 @@ static STRIPE: [Stripe; STRIPES] = [const { Stripe(Lock::new(())) }; STRIPES];
 #[inline]
 pub fn entry(number: Number) -> &'static Entry {
     let (segment, place) = place_of(number.index());
-    let segments = &SEGMENTS_OF[(number.into_raw() >> INDEX_BITS) as usize % 3];
+    let segments = &SEGMENTS_OF[number.kind_place()];
     // Acquire: the entries (the Release in `make`).
     let first = segments.0[segment].load(Acquire);
     // SAFETY: a number that exists has its segment made, of `FIRST_SEGMENT << segment`.
@@ -251,7 +184,7 @@ pub fn host() -> Option<(Number, &'static Entry)> {
 /// Makes the segment of a number, if it is the first one there.
 fn make(number: Number) -> Option<()> {
     let (segment, _) = place_of(number.index());
-    let place = &SEGMENTS_OF[number.kind() as usize].0[segment];
+    let place = &SEGMENTS_OF[number.kind_place()].0[segment];
     if place.load(Relaxed).is_null() {
         let entries = core::alloc::Layout::array::<Entry>(FIRST_SEGMENT << segment).ok()?;
         let memory = tables::allocate_zeroed(entries)?;
@@ -567,7 +500,7 @@ impl Entry {
         self.key.store(0, Relaxed);
         self.standing.store(Standing::Unused as u8, Relaxed);
         WAITING.fetch_sub(1, Relaxed);
-        let mut unused = UNUSED[number.kind() as usize].lock();
+        let mut unused = UNUSED[number.kind_place()].lock();
         self.returned.store(unused.first, Relaxed);
         unused.first = number.index();
     }

@@ -8,16 +8,16 @@
 
 use core::ptr::NonNull;
 
-use super::cache::{Cache, Fate};
-use super::common;
-use super::numbers::{self, Standing};
-use super::paths::{self, Path};
-use super::record::{Heap, Lists};
-use super::size_class::{self, CLASSES, Place, SMALL_MAX};
-use super::span::{Span, SpanList, State};
-use super::thread;
 use crate::account::Account;
 use crate::error::Error;
+use crate::heap::base::paths::{self, Path};
+use crate::heap::base::size_class::{self, CLASSES, Place, SMALL_MAX};
+use crate::heap::cache::{Cache, Fate};
+use crate::heap::common;
+use crate::heap::numbers::{self, Standing};
+use crate::heap::record::{Heap, Lists};
+use crate::heap::span::{Span, SpanList, State};
+use crate::heap::thread;
 
 impl Cache {
     /// The quota or the system has refused `why`: uses what is free somewhere

@@ -25,26 +25,29 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::cache::Cache;
-use super::common::{self, Limit};
-use super::large::{self, Purpose};
-use super::lookup::{self, Found};
-use super::numbers::{self, Number};
-use super::resize::{self, Resized};
-use super::size_class::Place;
-use super::span::Span;
-use super::tags::{Tag, TagWord};
-use super::visit::{self, Pin};
-use super::{blocks, local, thread};
 use crate::engine::Kind;
 use crate::error::Error;
+use crate::heap::base::number::Number;
+use crate::heap::base::size_class::Place;
+use crate::heap::blocks;
+use crate::heap::cache::Cache;
+use crate::heap::common::{self, Limit};
+use crate::heap::large::{self, Purpose};
+use crate::heap::local;
+use crate::heap::lookup::{self, Found};
+use crate::heap::numbers;
+use crate::heap::resize::{self, Resized};
+use crate::heap::span::Span;
+use crate::heap::tags::{Tag, TagWord};
+use crate::heap::thread;
+use crate::heap::visit::{self, Pin};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 use crate::wait::Backoff;
 
 /// What stands in front of the memory handed out, in bytes.
 pub const PREFIX: usize = 16;
-const _: () = assert!(PREFIX >= super::free_block::WORDS);
+const _: () = assert!(PREFIX >= crate::heap::free_block::WORDS);
 
 /// The layout of the block behind `size` bytes; `None` where it overflows. One
 /// byte at least, or the address of 0 bytes would be in the next block.
@@ -205,7 +208,7 @@ fn wait(waited: &mut Backoff) -> bool {
     /// By then it has slept for a tenth of a second.
     const LONG: u32 = 300;
     waited.pause();
-    waited.rounds() < LONG || !super::fork::is_child()
+    waited.rounds() < LONG || !crate::heap::fork::is_child()
 }
 
 /// Gives back a block of the owner of `number` that bears no tag any more.

@@ -25,19 +25,20 @@
 use core::cell::Cell;
 use core::ptr;
 
-use super::arena::{self, Returned};
-use super::cache::Cache;
-use super::geometry::SLICE;
-use super::idle;
-use super::numbers::Number;
-use super::paths::{self, Path};
-use super::size_class::CLASSES;
-use super::span::{Span, SpanList, State};
-use super::stripes::{self, Stripe};
-use super::tables::{Linked, Pool};
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind};
 use crate::error::Error;
+use crate::heap::arena::{self, Returned};
+use crate::heap::base::geometry::SLICE;
+use crate::heap::base::number::Number;
+use crate::heap::base::paths::{self, Path};
+use crate::heap::base::refused;
+use crate::heap::base::size_class::CLASSES;
+use crate::heap::base::tables::{Linked, Pool};
+use crate::heap::cache::Cache;
+use crate::heap::idle;
+use crate::heap::span::{Span, SpanList, State};
+use crate::heap::stripes::{self, Stripe};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, Ordering::Relaxed};
 
@@ -422,11 +423,11 @@ impl Heap {
         class: usize,
         cache: &Cache,
     ) -> Result<Option<&'static Span>, Error> {
-        let slices = super::size_class::slices(class);
+        let slices = crate::heap::base::size_class::slices(class);
         let take = || arena::take(slices, 1);
         let run = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
         let span = run.header();
-        let size = super::size_class::size_of(class);
+        let size = crate::heap::base::size_class::size_of(class);
         span.begin(class as u8, State::Current, size, run.start(), slices as u32, run.fresh);
         if self.is_tagged() {
             span.set_tagged();
@@ -457,7 +458,7 @@ impl Heap {
     pub fn end_span(&self, lists: &Lists, span: &'static Span) -> bool {
         span.remote.see_pushed();
         if !span.is_large() && !span.is_all_free() {
-            super::local::refuse();
+            refused::refuse();
             return false;
         }
         lists.remove_span(span);
@@ -494,7 +495,7 @@ pub fn release_slices(span: &'static Span) {
 /// As [`release_slices`], where the arena is locked and more may follow.
 pub fn release_slices_in(returned: &mut Returned<'_>, span: &'static Span) {
     let (state, slices, start) = (span.state(), span.slices(), span.start());
-    let chunk = returned.chunk_of(start).or_else(|| super::chunk_map::find(start));
+    let chunk = returned.chunk_of(start).or_else(|| crate::heap::chunk_map::find(start));
     debug_assert!(chunk.is_some(), "a span in use is in a live chunk");
     let Some(chunk) = chunk else { return };
     // What was dirty before and not carved still is (CHUNK2).
@@ -509,6 +510,6 @@ pub fn release_slices_in(returned: &mut Returned<'_>, span: &'static Span) {
     if state == State::Huge {
         returned.give_huge(chunk);
     } else {
-        returned.give(chunk, super::address::slice_of(start), slices, touched);
+        returned.give(chunk, crate::heap::address::slice_of(start), slices, touched);
     }
 }

@@ -8,16 +8,16 @@
 
 use core::ptr::NonNull;
 
-use super::address;
-use super::cache::Cache;
-use super::free_block::{FreeBlock, FreeList};
-use super::geometry::PAGE;
-use super::local::TAGGED;
-use super::paths::{self, Path};
-use super::record::Heap;
-use super::size_class::{self, Place};
-use super::span::{NEVER, Span, State};
 use crate::error::Error;
+use crate::heap::address;
+use crate::heap::base::geometry::PAGE;
+use crate::heap::base::paths::{self, Path};
+use crate::heap::base::size_class::{self, Place};
+use crate::heap::cache::Cache;
+use crate::heap::free_block::{FreeBlock, FreeList};
+use crate::heap::local::TAGGED;
+use crate::heap::record::Heap;
+use crate::heap::span::{NEVER, Span, State};
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sync::fence;
 
@@ -73,7 +73,7 @@ impl Cache {
     #[cold]
     #[inline(never)]
     pub fn allocate_slow(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
-        let _held = super::thread::hold();
+        let _held = crate::heap::thread::hold();
         if let Some(block) = self.reuse_current(Place::of_class(class)) {
             return Ok(block);
         }
@@ -94,7 +94,7 @@ impl Cache {
         if let Some(block) = self.pop(place).or_else(|| self.reuse_current(place)) {
             return Ok(block);
         }
-        let _held = super::thread::hold();
+        let _held = crate::heap::thread::hold();
         self.lose_bin(class);
         let done = self.refill(class);
         if done.is_err() {
@@ -228,7 +228,7 @@ impl Cache {
     fn own(&'static self, span: &'static Span) {
         span.set_cache(Some(self));
         let tagged = if span.is_tagged() { TAGGED } else { 0 };
-        span.thread.store(super::thread::token() | tagged, Relaxed);
+        span.thread.store(crate::heap::thread::token() | tagged, Relaxed);
     }
 
     fn begin_span(&'static self, class: usize) -> Result<(), Error> {

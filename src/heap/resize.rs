@@ -4,17 +4,20 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::blocks::{allocate_at, class_of, dangling, dealloc, pointer, span_of};
-use super::common::{self, Limit};
-use super::geometry::SLICE;
-use super::large::{self, Purpose};
-use super::numbers::{self, Number};
-use super::paths::{self, Path};
-use super::record::HOST;
-use super::span::Span;
-use super::{address, raw, thread};
 use crate::engine::HOST_KEY;
 use crate::error::Error;
+use crate::heap::address;
+use crate::heap::base::geometry::SLICE;
+use crate::heap::base::number::Number;
+use crate::heap::base::paths::{self, Path};
+use crate::heap::blocks::{allocate_at, class_of, dangling, dealloc, pointer, span_of};
+use crate::heap::common::{self, Limit};
+use crate::heap::large::{self, Purpose};
+use crate::heap::numbers;
+use crate::heap::raw;
+use crate::heap::record::HOST;
+use crate::heap::span::Span;
+use crate::heap::thread;
 use crate::key::ExpertKey;
 use crate::sync::Ordering::Relaxed;
 

@@ -15,8 +15,8 @@ use core::alloc::Layout;
 use core::cell::Cell;
 use core::ptr::NonNull;
 
-use super::numbers::Number;
-use super::tables;
+use crate::heap::base::number::Number;
+use crate::heap::base::tables;
 
 /// For whom a scope is: a number, or the host.
 type Owner = Option<Number>;

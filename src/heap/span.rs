@@ -29,14 +29,14 @@
 use core::cell::Cell;
 use core::ptr::NonNull;
 
-use super::address::{self, prefetch};
-use super::cache::Cache;
-use super::free_block::{self, FreeBlock, FreeList};
-use super::geometry::{HEADER, PAGE, SLICE};
-use super::record::{Heap, Lists};
-use super::remote::Remote;
-use super::size_class;
-use super::tags::{self, Tag, TagWord};
+use crate::heap::address::{self, prefetch};
+use crate::heap::base::geometry::{HEADER, PAGE, SLICE};
+use crate::heap::base::size_class;
+use crate::heap::cache::Cache;
+use crate::heap::free_block::{self, FreeBlock, FreeList};
+use crate::heap::record::{Heap, Lists};
+use crate::heap::remote::Remote;
+use crate::heap::tags::{self, Tag, TagWord};
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, fence};
 
@@ -318,7 +318,7 @@ impl Span {
 
     /// Whether blocks of many owners lie in the span.
     pub fn is_common(&self) -> bool {
-        self.heap().is_some_and(|heap| core::ptr::eq(heap, &raw const super::record::COMMON))
+        self.heap().is_some_and(|heap| core::ptr::eq(heap, &raw const crate::heap::record::COMMON))
     }
 
     /// The place of the tag of a raw block with this span to itself.

@@ -14,15 +14,16 @@
 //! freed by any thread: by the span's own, which is the sweeping one, or by another, which
 //! takes whatever tag is there by an exchange.
 
-use super::cache::Cache;
-use super::local;
-use super::numbers::{self, Number, Standing};
-use super::paths::{self, Path};
-use super::record::{COMMON, COMMON_ACCOUNT};
-use super::size_class;
-use super::span::{Span, State};
-use super::tags::Tag;
-use super::thread;
+use crate::heap::base::number::Number;
+use crate::heap::base::paths::{self, Path};
+use crate::heap::base::size_class;
+use crate::heap::cache::Cache;
+use crate::heap::local;
+use crate::heap::numbers::{self, Standing};
+use crate::heap::record::{COMMON, COMMON_ACCOUNT};
+use crate::heap::span::{Span, State};
+use crate::heap::tags::Tag;
+use crate::heap::thread;
 use crate::lock::Lock;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
@@ -62,7 +63,7 @@ pub fn sweep_if_worth_it() {
 pub fn sweep() {
     let Some(_alone) = SWEEPING.try_lock() else { return };
     paths::entered(Path::Swept);
-    COMMON.with(super::record::Lists::begin_walk);
+    COMMON.with(crate::heap::record::Lists::begin_walk);
     loop {
         let goes_on = COMMON.with(|lists| {
             for _ in 0..SPANS_PER_LOCK {
@@ -135,7 +136,7 @@ fn count_swept(dead: Option<(Number, u32)>, bytes: usize) {
 }
 
 /// Gives a block of this thread's span that the host has adopted the host's number.
-fn pass_to_host(number: Number, word: &super::tags::TagWord, tag: Tag, class: usize) {
+fn pass_to_host(number: Number, word: &crate::heap::tags::TagWord, tag: Tag, class: usize) {
     let Some((host, entry)) = numbers::host() else { return };
     let bytes = size_class::size_of(class);
     // Counted before the block can be freed as the host's.

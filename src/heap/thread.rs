@@ -38,21 +38,23 @@ use core::ptr;
 
 use hashbrown::HashMap;
 
-use super::cache::{Cache, EMPTY, Fate};
-use super::id_hash::IdHasher;
-use super::idle::IdleSlices;
-use super::ledger::{Ledger, Line};
-use super::numbers::{self, Number, Standing};
-use super::paths::{self, Path};
-use super::pins::Pins;
-use super::record::{COMMON, HOST, Heap};
-use super::scopes::Scopes;
-use super::tables::{Linked, Pool, Pooled, TableAllocator};
-pub use super::tls::{current, set_current, token};
-use super::tls::{found, set_found};
-use super::{exit, fork};
 use crate::engine::HOST_KEY;
 use crate::error::Error;
+use crate::heap::base::id_hash::IdHasher;
+use crate::heap::base::number::Number;
+use crate::heap::base::paths::{self, Path};
+use crate::heap::base::tables::{Linked, Pool, Pooled, TableAllocator};
+use crate::heap::cache::{Cache, EMPTY, Fate};
+use crate::heap::exit;
+use crate::heap::fork;
+use crate::heap::idle::IdleSlices;
+use crate::heap::ledger::{Ledger, Line};
+use crate::heap::numbers::{self, Standing};
+use crate::heap::pins::Pins;
+use crate::heap::record::{COMMON, HOST, Heap};
+use crate::heap::scopes::Scopes;
+pub use crate::heap::tls::{current, set_current, token};
+use crate::heap::tls::{found, set_found};
 use crate::key::ExpertKey;
 use crate::lock::{Guard, Lock};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
@@ -292,7 +294,7 @@ pub fn end() {
         }
         while let Some(this) = cache {
             cache = this.thread_next.get();
-            if super::handover::abandon(this) {
+            if crate::heap::handover::abandon(this) {
                 thread.drop_cache(this);
             }
         }
@@ -416,7 +418,7 @@ impl Thread {
         while let Some(cache) = next {
             next = cache.inbox_next.get();
             if cache.fate() == Fate::Adopted {
-                super::handover::merge(cache);
+                crate::heap::handover::merge(cache);
             } else {
                 paths::entered(Path::CacheDropped);
             }

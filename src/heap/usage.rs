@@ -4,12 +4,13 @@
 use core::iter::Sum;
 use core::ops::Add;
 
-use super::cache::Cache;
-use super::numbers::{self, Entry, Number};
-use super::record::{HOST, Heap, Lists};
-use super::span::{Span, State};
-use super::thread;
 use crate::engine::{HOST_KEY, Kind, Taken, Usage};
+use crate::heap::base::number::Number;
+use crate::heap::cache::Cache;
+use crate::heap::numbers::{self, Entry};
+use crate::heap::record::{HOST, Heap, Lists};
+use crate::heap::span::{Span, State};
+use crate::heap::thread;
 
 impl Add for Usage {
     type Output = Self;

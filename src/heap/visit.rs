@@ -1,13 +1,13 @@
 //! Visits: a thread keeps in place what it looks at without owning it, and
 //! whoever wants to take it away looks for visitors.
 //!
-//! The protocol is that of [`pins`](super::pins); here are its two sides, for
+//! The protocol is that of [`pins`](crate::heap::pins); here are its two sides, for
 //! all threads.
 
 use core::ptr;
 
-use super::pins::{ANYTHING, Pins, Taken};
-use super::thread::{Thread, known, made, this};
+use crate::heap::pins::{ANYTHING, Pins, Taken};
+use crate::heap::thread::{Thread, known, made, this};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering, Ordering::Relaxed, fence};
 use crate::wait::Backoff;

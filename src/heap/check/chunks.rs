@@ -3,9 +3,9 @@
 use super::{Checked, Verdict, equal, is, place};
 use crate::heap::address;
 use crate::heap::arena;
+use crate::heap::base::geometry::{CHUNK, FIRST_SLICE, SLICE, SLICES, TABLE};
 use crate::heap::chunk::Chunk;
 use crate::heap::chunk_map;
-use crate::heap::geometry::{CHUNK, FIRST_SLICE, SLICE, SLICES, TABLE};
 use crate::heap::span::State;
 use crate::heap::tags::{self, Tag, TagWord};
 use crate::sync::Ordering::Relaxed;

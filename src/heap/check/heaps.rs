@@ -1,13 +1,13 @@
 //! Heaps: their spans and caches, and every block.
 
 use super::{Broken, Checked, Verdict, equal, is, place};
+use crate::heap::base::geometry::SLICE;
+use crate::heap::base::size_class::{self, CLASSES};
 use crate::heap::cache::{Cache, Fate};
 use crate::heap::free_block::{self, FreeBlock, FreeList};
-use crate::heap::geometry::SLICE;
 use crate::heap::local::TAGGED;
 use crate::heap::numbers::{self, Standing};
 use crate::heap::record::{Heap, Lists};
-use crate::heap::size_class::{self, CLASSES};
 use crate::heap::span::{Span, SpanList, State};
 use crate::heap::tags::Tag;
 use crate::sync::Ordering::Relaxed;

@@ -8,14 +8,16 @@
 
 use core::fmt;
 
-use super::cache::Fate;
-use super::numbers::{self, Entry, Number, Standing};
-use super::record::{COMMON, HOST_ACCOUNT, Heap};
-use super::span::Span;
-use super::tags::TagWord;
-use super::{thread, usage};
 use crate::account::Account;
 use crate::engine::Kind;
+use crate::heap::base::number::Number;
+use crate::heap::cache::Fate;
+use crate::heap::numbers::{self, Entry, Standing};
+use crate::heap::record::{COMMON, HOST_ACCOUNT, Heap};
+use crate::heap::span::Span;
+use crate::heap::tags::TagWord;
+use crate::heap::thread;
+use crate::heap::usage;
 
 mod chunks;
 mod heaps;

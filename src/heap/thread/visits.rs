@@ -4,9 +4,10 @@
 use core::ptr;
 
 use super::{CACHES, POOL, Thread, caches, hold, known, made, tend};
+use crate::heap::base::number::Number;
 use crate::heap::cache::Cache;
 use crate::heap::common;
-use crate::heap::numbers::{self, Number};
+use crate::heap::numbers;
 use crate::sync::AtomicPtr;
 use crate::sync::Ordering::Relaxed;
 

@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 
 use allocator_api2::alloc::{AllocError, Allocator};
 
-use super::size_class::{self, CLASSES};
+use crate::heap::base::size_class::{self, CLASSES};
 use crate::lock::Lock;
 use crate::source;
 #[cfg(feature = "testing")]
@@ -88,10 +88,10 @@ fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
 /// Memory for `layout`, its content unknown; `None` where there is no more.
 pub fn allocate(layout: Layout) -> Option<NonNull<u8>> {
     let Some(class) = size_class::of_layout(layout) else {
-        let bytes = layout.size().checked_next_multiple_of(super::geometry::SLICE)?;
+        let bytes = layout.size().checked_next_multiple_of(crate::heap::base::geometry::SLICE)?;
         // One that was used before would not read as zero.
         TABLES.lock().unmap_refused();
-        return map(bytes, layout.align().max(super::geometry::PAGE));
+        return map(bytes, layout.align().max(crate::heap::base::geometry::PAGE));
     };
     let mut tables = TABLES.lock();
     if let Some(link) = tables.free[class] {
@@ -121,7 +121,7 @@ pub fn allocate_zeroed(layout: Layout) -> Option<NonNull<u8>> {
 /// - S2 it is not used any more.
 pub unsafe fn free(memory: NonNull<u8>, layout: Layout) {
     let Some(class) = size_class::of_layout(layout) else {
-        let bytes = layout.size().next_multiple_of(super::geometry::SLICE);
+        let bytes = layout.size().next_multiple_of(crate::heap::base::geometry::SLICE);
         let mut tables = TABLES.lock();
         tables.unmap_refused();
         // SAFETY: S1: a mapping of its own; S2.
@@ -163,14 +163,16 @@ impl Tables {
     #[cold]
     fn begin_region(&mut self, least: usize) -> Option<()> {
         let share = source::address_limit() / SHARE;
-        let least = least.max(SHORTEST).next_multiple_of(super::geometry::PAGE);
-        let mut bytes = REGION.min(share).max(least).next_multiple_of(super::geometry::PAGE);
+        let least = least.max(SHORTEST).next_multiple_of(crate::heap::base::geometry::PAGE);
+        let mut bytes =
+            REGION.min(share).max(least).next_multiple_of(crate::heap::base::geometry::PAGE);
         loop {
-            if let Some(region) = map(bytes, super::geometry::PAGE) {
+            if let Some(region) = map(bytes, crate::heap::base::geometry::PAGE) {
                 (self.region, self.unused) = (Some(region), bytes);
                 return Some(());
             }
-            let shorter = (bytes / 2).max(least).next_multiple_of(super::geometry::PAGE);
+            let shorter =
+                (bytes / 2).max(least).next_multiple_of(crate::heap::base::geometry::PAGE);
             if shorter >= bytes {
                 return None;
             }

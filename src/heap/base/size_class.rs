@@ -7,7 +7,7 @@
 
 use core::alloc::Layout;
 
-use super::geometry::SLICE;
+use crate::heap::base::geometry::SLICE;
 
 /// The number of classes.
 pub const CLASSES: usize = 44;
@@ -144,7 +144,7 @@ const _: () = {
     while class < CLASSES {
         assert!(computed(size_of(class)) == class, "a class holds its own size");
         assert!(class == 0 || computed(size_of(class - 1) + 1) == class, "classes have no gap");
-        assert!(size_of(class) % super::geometry::QUANTUM == 0);
+        assert!(size_of(class) % crate::heap::base::geometry::QUANTUM == 0);
         assert!(capacity(class) <= 4096 && capacity(class) >= 7);
         class += 1;
     }
