@@ -23,7 +23,7 @@
 mod account;
 #[path = "../../src/lock.rs"]
 mod lock;
-#[path = "../../src/heap/pins.rs"]
+#[path = "../../src/heap/presence/pins.rs"]
 mod pins;
 #[path = "../../src/heap/remote.rs"]
 mod remote;

@@ -12,19 +12,19 @@ use core::ptr::{self, NonNull};
 
 use crate::engine::HOST_KEY;
 use crate::error::Error;
-use crate::heap::address;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused;
 use crate::heap::base::size_class::{self, CLASSED_MAX, Place};
 use crate::heap::cache::{Cache, EMPTY};
 use crate::heap::common::{self, Limit};
-use crate::heap::exit;
 use crate::heap::free_block;
 use crate::heap::large::{self, Purpose};
 use crate::heap::local;
 use crate::heap::numbers;
+use crate::heap::presence::exit;
 use crate::heap::resize;
+use crate::heap::span;
 use crate::heap::span::Span;
 use crate::heap::thread;
 
@@ -78,7 +78,7 @@ pub unsafe fn dealloc(block: *mut u8, layout: Layout) {
     }
     // SAFETY: S1: in a mapped chunk; aligned at most to a slice, it does not
     // begin in slice 0.
-    let header = unsafe { address::header_of(block.addr()) };
+    let header = unsafe { span::header_of(block.addr()) };
     // SAFETY: S1 and S2 are handed on.
     unsafe { local::free(header, memory) };
 }
@@ -105,12 +105,12 @@ unsafe fn dealloc_aligned(memory: NonNull<u8>) {
 pub unsafe fn span_of(memory: NonNull<u8>) -> &'static Span {
     let address = memory.addr().get();
     // SAFETY: S1, as in `dealloc`.
-    let header = unsafe { address::header_of(address) };
+    let header = unsafe { span::header_of(address) };
     if header.back() == 0 || header.is_large() {
         return header;
     }
     // SAFETY: SPAN6: its first slice, in the same chunk.
-    unsafe { address::header_of(address - header.back() * SLICE) }
+    unsafe { span::header_of(address - header.back() * SLICE) }
 }
 
 /// Allocates a block of `class` for whoever is seated at `seat`.
@@ -184,7 +184,7 @@ fn ambient_cold(class: usize) -> *mut u8 {
     loop {
         thread::tend();
         let done = ambient_cache().and_then(|cache| allocate_at(cache, class, Limit::Usual));
-        exit::after_call();
+        exit::after_call(thread::end);
         if done != Err(Error::InvalidKey) {
             return pointer(done);
         }
@@ -224,7 +224,7 @@ fn ambient_large(layout: Layout, zeroed: bool) -> *mut u8 {
                 resize::allocate_large_for(number, key, layout, zeroed, Purpose::New)
             }
         };
-        exit::after_call();
+        exit::after_call(thread::end);
         if done != Err(Error::InvalidKey) {
             return pointer(done);
         }

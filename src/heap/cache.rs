@@ -22,7 +22,6 @@
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
-use crate::heap::address::prefetch;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused;
@@ -30,6 +29,7 @@ use crate::heap::base::size_class::{CLASSES, Place};
 use crate::heap::base::tables::{Linked, Pooled};
 use crate::heap::free_block::FreeList;
 use crate::heap::ledger::Line;
+use crate::heap::pages::address::prefetch;
 use crate::heap::record::{HOST, Heap};
 use crate::heap::span::{NEVER, Span, SpanList, State};
 use crate::heap::thread::Thread;

@@ -6,16 +6,19 @@
 
 #[cfg(unix)]
 mod system {
-    use crate::heap::arena;
     use crate::heap::base::tables;
-    use crate::heap::chunk_map;
     use crate::heap::local::TAGGED;
     use crate::heap::numbers;
+    use crate::heap::pages::arena;
+    use crate::heap::pages::chunk_map;
+    use crate::heap::presence::present;
+    use crate::heap::presence::token::token;
+    use crate::heap::presence::visits;
     use crate::heap::record::Heap;
+    use crate::heap::span;
     use crate::heap::stripes;
     use crate::heap::sweep;
     use crate::heap::thread;
-    use crate::heap::visit;
     use crate::lock;
     use crate::sync::{AtomicBool, Ordering::Relaxed};
 
@@ -37,7 +40,7 @@ mod system {
     /// one run next, in this thread, and may use the heap.
     extern "C" fn before() {
         sweep::lock_forever();
-        thread::hold_forever();
+        present::hold_forever();
         stripes::lock_forever();
         numbers::lock_forever();
         thread::lock_forever();
@@ -61,30 +64,30 @@ mod system {
         unsafe { Heap::unlock_making() };
         // SAFETY: as above.
         unsafe { thread::unlock() };
-        thread::let_go();
+        present::let_go();
         // SAFETY: as above.
         unsafe { sweep::unlock() };
     }
 
     extern "C" fn after_in_child() {
         IS_CHILD.store(true, Relaxed);
-        visit::unpin_others();
-        thread::lose_others();
+        visits::unpin_others();
+        present::lose_others();
         disown();
         after();
     }
 
     /// Takes the spans of threads that the child does not have from whoever gets
-    /// their tokens (THREAD1): the C library uses their stacks again, and the
+    /// their tokens (PRESENT1): the C library uses their stacks again, and the
     /// token of a thread is an address there.
     ///
     /// What is written is a page of the child's own from then on, so only the headers
     /// of lost threads' spans are; the others are read where they are shared.
     fn disown() {
-        let mine = thread::token();
+        let mine = token();
         let is_lost = |token| token != 0 && token != mine && token != LOST;
         chunk_map::for_each(|chunk| {
-            let headers = chunk.starts().map(|slice| chunk.header(slice));
+            let headers = chunk.starts().map(|slice| span::header_in(chunk, slice));
             for span in headers {
                 let thread = span.thread.load(Relaxed);
                 if is_lost(thread & !TAGGED) {

@@ -7,11 +7,11 @@
 use core::ptr;
 
 use crate::engine::Taken;
-use crate::heap::arena;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::cache::{Cache, Fate};
 use crate::heap::numbers;
+use crate::heap::pages::arena;
 use crate::heap::record::{self, HOST, Heap, Lists};
 use crate::heap::span::{Span, State};
 use crate::heap::sweep;

@@ -15,12 +15,12 @@ use crate::heap::handover;
 use crate::heap::large::Purpose;
 use crate::heap::lookup;
 use crate::heap::numbers;
+use crate::heap::presence::visits;
 use crate::heap::raw;
 use crate::heap::record::HOST_ACCOUNT;
 use crate::heap::resize;
 use crate::heap::thread;
 use crate::heap::usage;
-use crate::heap::visit;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicU32, Ordering};
 
@@ -254,7 +254,7 @@ impl Engine for HostEngine {
     }
 
     fn drain(self, key: ExpertKey) {
-        visit::drain(key);
+        visits::drain(key);
     }
 
     fn usage(self, who: Who<'_, HostOwner>) -> Usage {

@@ -29,10 +29,11 @@
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
-use crate::heap::arena;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::cache::{Cache, Fate};
+use crate::heap::pages::purging;
+use crate::heap::presence::present;
 use crate::heap::record::{Heap, Lists};
 use crate::heap::span::{NEVER, Span, State};
 use crate::heap::thread::{self, Thread};
@@ -120,9 +121,9 @@ impl IdleSlices {
         let kept = self.kept.get().wrapping_add(1);
         self.kept.set(kept);
         if kept % KEPT_PER_LOOK == 0 {
-            arena::look_at_clock();
+            purging::look_at_clock();
         }
-        let now = arena::ticks();
+        let now = purging::ticks();
         let is_over = self.ticks.replace(now) != now;
         if is_over {
             self.limit.set((self.limit.get() / 2).max(LEAST));
@@ -165,7 +166,7 @@ impl Cache {
     /// Keeps the span of the large block at `memory`, which is being freed, if this
     /// thread may. False, with nothing changed, where it may not.
     pub fn keep_spare(span: &'static Span, memory: NonNull<u8>) -> bool {
-        let _held = thread::hold();
+        let _held = present::hold();
         let Some(cache) = span.cache() else { return false };
         let is_same = || span.heap().is_some_and(|heap| ptr::eq(heap, cache.heap()));
         // The span's cache may have become another's: any of this thread for the
@@ -187,7 +188,7 @@ impl Cache {
     /// The span of a large block that was freed, for one of `bytes` at a multiple
     /// of `slice_align` slices: charged for that, and on no list.
     pub fn take_spare(&self, bytes: usize, slice_align: usize) -> Option<&'static Span> {
-        let _held = thread::hold();
+        let _held = present::hold();
         let slices = bytes.div_ceil(SLICE);
         let align = slice_align * SLICE;
         let fits = |span: &&Span| span.slices() == slices && span.start() % align == 0;
@@ -213,7 +214,7 @@ impl Cache {
     /// Ends idle spans of at least `slices` in all, if there are as many, or else
     /// spare ones as well: the cache is about to take so many that it has not.
     pub fn give_idle(&'static self, slices: usize) {
-        let _held = thread::hold();
+        let _held = present::hold();
         if self.idle_slices() == 0 {
             return;
         }
@@ -226,7 +227,7 @@ impl Cache {
 
     /// Ends all spare spans. Returns whether there were any.
     pub fn give_spares(&'static self) -> bool {
-        let _held = thread::hold();
+        let _held = present::hold();
         let are_any = !self.spares.is_empty();
         if are_any {
             let patience = self.thread().map(|thread| &thread.idle().patience);
@@ -319,7 +320,7 @@ fn give_all(thread: &'static Thread) {
 /// Ends all that this thread keeps, because the system has no memory. Returns
 /// whether there was any.
 pub fn relieve() -> bool {
-    let _held = thread::hold();
+    let _held = present::hold();
     let Some(thread) = thread::known().filter(|thread| thread.idle().slices() > 0) else {
         return false;
     };

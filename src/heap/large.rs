@@ -9,17 +9,20 @@ use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
 use crate::error::Error;
-use crate::heap::address;
-use crate::heap::arena::{self, Chunk, Run};
 use crate::heap::base::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, PAGE, SLICE, SLICES};
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused;
 use crate::heap::cache::Cache;
-use crate::heap::chunk_map;
-use crate::heap::huge;
 use crate::heap::idle;
+use crate::heap::pages::address;
+use crate::heap::pages::chunk::Chunk;
+use crate::heap::pages::chunk_map;
+use crate::heap::pages::huge;
+use crate::heap::pages::runs;
+use crate::heap::pages::runs::Run;
 use crate::heap::pressure;
 use crate::heap::record::{Heap, Lists};
+use crate::heap::span;
 use crate::heap::span::{Span, State};
 use crate::heap::thread;
 use crate::key::ExpertKey;
@@ -94,12 +97,12 @@ pub fn allocate(
     };
     heap.with(admit)?;
     paths::entered(Path::Huge);
-    let take = || huge::take(bytes, layout.align(), zeroed, purpose);
+    let take = || huge::take(bytes, layout.align(), zeroed, purpose == Purpose::Growth);
     let huge = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
     huge.chunk.set_start(1, true);
     let run = Run { chunk: huge.chunk, first: 1, slices: 0, fresh: huge.is_zero };
     begin(heap, key, &run, State::Huge, huge.start, bytes, purpose)?;
-    Ok(hand_out(run.header(), zeroed && !huge.is_zero))
+    Ok(hand_out(span::header_in(run.chunk, run.first), zeroed && !huge.is_zero))
 }
 
 /// Allocates a block of `bytes`, whole pages, in a chunk with others.
@@ -118,7 +121,7 @@ fn allocate_in_chunk(
     }
     cache.map(Cache::give_spares);
     make_room(heap, bytes);
-    let take = || arena::take(slices, slice_align);
+    let take = || runs::take(slices, slice_align);
     let mut run = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
     // Before memory is used that never was: what is kept may do.
     if let Some(cache) = cache.filter(|cache| run.fresh && cache.idle_slices() >= slices) {
@@ -127,8 +130,8 @@ fn allocate_in_chunk(
         run = take().ok_or(Error::OutOfMemory)?;
     }
     begin(heap, key, &run, State::Large, run.start(), bytes, purpose)?;
-    run.header().set_cache(cache);
-    Ok(hand_out(run.header(), zeroed && !run.fresh))
+    span::header_in(run.chunk, run.first).set_cache(cache);
+    Ok(hand_out(span::header_in(run.chunk, run.first), zeroed && !run.fresh))
 }
 
 /// This thread's cache for `heap`, if it has one: an owner may have spans to itself without.
@@ -158,7 +161,7 @@ fn begin(
     bytes: usize,
     purpose: Purpose,
 ) -> Result<(), Error> {
-    let span = run.header();
+    let span = span::header_in(run.chunk, run.first);
     span.begin(0, state, bytes, start, run.slices as u32, run.fresh);
     span.set_heap(heap);
     heap.with(|lists| {
@@ -201,7 +204,7 @@ fn hand_out(span: &'static Span, fill: bool) -> NonNull<u8> {
 pub fn find_aligned(address: usize) -> Option<&'static Span> {
     let chunk = chunk_map::find(address)?;
     let slice = if chunk.is_huge() { 1 } else { address::slice_of(address) };
-    (slice > 0).then(|| chunk.header(slice))
+    (slice > 0).then(|| span::header_in(chunk, slice))
 }
 
 /// Frees a large block; refuses where it is none any more.
@@ -364,7 +367,7 @@ fn widen(chunk: &'static Chunk, span: &Span, bytes: usize) -> bool {
     let (first, slices, wanted) =
         (address::slice_of(span.start()), span.slices(), bytes.div_ceil(SLICE));
     if wanted > slices {
-        let extend = || arena::extend(chunk, first, slices, wanted);
+        let extend = || runs::extend(chunk, first, slices, wanted);
         // What is kept may lie behind it.
         if extend().or_else(|| give_spares(span).then(extend)?).is_none() {
             return false;
@@ -385,6 +388,6 @@ fn narrow(chunk: &'static Chunk, span: &Span, bytes: usize) {
         }
     } else if wanted < slices {
         span.set_slices(wanted);
-        arena::give_tail(chunk, address::slice_of(span.start()), wanted, slices);
+        runs::give_tail(chunk, address::slice_of(span.start()), wanted, slices);
     }
 }

@@ -6,17 +6,19 @@
 
 use core::ptr::NonNull;
 
-use crate::heap::address;
+use crate::heap::arrival;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused::refuse;
 use crate::heap::cache::{Cache, Fate};
 use crate::heap::common;
 use crate::heap::free_block::{FreeBlock, FreeList};
 use crate::heap::large;
+use crate::heap::pages::address;
+use crate::heap::presence::present;
+use crate::heap::presence::token::token;
 use crate::heap::remote::RemoteState;
+use crate::heap::span;
 use crate::heap::span::{Span, State};
-use crate::heap::thread;
-use crate::heap::visit;
 use crate::sync::Ordering::{Relaxed, Release};
 
 /// Frees the block at `memory`, whose slice's header is `header`.
@@ -32,7 +34,7 @@ use crate::sync::Ordering::{Relaxed, Release};
 /// - S2 the caller gives up its use.
 #[inline(always)]
 pub unsafe fn free(header: &'static Span, memory: NonNull<u8>) {
-    if header.thread.load(Relaxed) != thread::token() {
+    if header.thread.load(Relaxed) != token() {
         // SAFETY: S1 and S2 are handed on.
         return unsafe { free_elsewhere(header, memory) };
     }
@@ -65,8 +67,8 @@ unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
 #[cold]
 #[inline(never)]
 pub fn noticed(span: &'static Span) {
-    // Before the block counts as free: from then on another thread may end the span (THREAD6).
-    let _held = thread::hold();
+    // Before the block counts as free: from then on another thread may end the span (PRESENT3).
+    let _held = present::hold();
     // Release: as in `free_own`.
     span.wait.store(0, Release);
     let Some(cache) = span.cache() else { return };
@@ -98,7 +100,7 @@ pub fn noticed(span: &'static Span) {
 #[inline(never)]
 pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
     // SPAN3: a tagged span of this thread.
-    if header.thread.load(Relaxed) == thread::token() | TAGGED {
+    if header.thread.load(Relaxed) == token() | TAGGED {
         // SAFETY: S1 and S2 are handed on.
         return unsafe { free_own_tagged(header, memory) };
     }
@@ -170,7 +172,7 @@ unsafe fn untag(span: &'static Span, memory: NonNull<u8>) -> bool {
 ///
 /// - S1, S2 as for [`free`], but for the tag; `span` is the block's.
 pub unsafe fn free_untagged(span: &'static Span, memory: NonNull<u8>) {
-    if span.thread.load(Relaxed) == thread::token() | TAGGED {
+    if span.thread.load(Relaxed) == token() | TAGGED {
         // SAFETY: S1, S2.
         return unsafe { free_own(span, memory) };
     }
@@ -211,7 +213,7 @@ unsafe fn push_owned(span: &'static Span, memory: NonNull<u8>) -> bool {
         cache = to_be_told(span, state);
         // Who frees the last block ends the span: until then nobody may release its chunk.
         if pin.is_none() && is_last(span, state) {
-            pin = Some(visit::pin_anything());
+            pin = Some(arrival::pin_anything());
         }
         link(span, block, state);
         !state.is_abandoned()
@@ -241,9 +243,9 @@ fn end_if_unused(span: &'static Span) {
     let owner = span.cache().and_then(Cache::thread);
     let Some(owner) = owner else { return };
     crate::sync::delay();
-    owner.visit(|owner| {
-        // With the thread's lock its spans stay its own (THREAD6): is it one?
-        if span.thread.load(Relaxed) & !TAGGED != owner.token() {
+    owner.presence().visit(|| {
+        // With the thread's lock its spans stay its own (PRESENT3): is it one?
+        if span.thread.load(Relaxed) & !TAGGED != owner.presence().token() {
             return;
         }
         let Some(cache) = span.cache() else { return };
@@ -297,7 +299,7 @@ unsafe fn free_unowned(header: &'static Span, memory: NonNull<u8>) {
         back => {
             let first = memory.addr().get() - (back << crate::heap::base::geometry::SLICE_SHIFT);
             // SAFETY: SPAN6: the span's first slice, in the same chunk.
-            unsafe { address::header_of(first) }
+            unsafe { span::header_of(first) }
         }
     };
     match span.state() {
@@ -305,8 +307,8 @@ unsafe fn free_unowned(header: &'static Span, memory: NonNull<u8>) {
         // SAFETY: S1 and S2 are handed on.
         State::Large | State::Huge | State::Spare => unsafe { large::free(span, memory) },
         // SAFETY: S1 and S2 are handed on.
-        _ if span.thread.load(Relaxed) == thread::token() => unsafe { free_own(span, memory) },
-        _ if span.thread.load(Relaxed) == thread::token() | TAGGED => {
+        _ if span.thread.load(Relaxed) == token() => unsafe { free_own(span, memory) },
+        _ if span.thread.load(Relaxed) == token() | TAGGED => {
             // SAFETY: S1 and S2 are handed on.
             unsafe { free_own_tagged(span, memory) };
         }
@@ -335,7 +337,7 @@ unsafe fn push_any(span: &'static Span, memory: NonNull<u8>) {
         // owned and left again between the look and the exchange, this may be
         // wrong: an empty span then waits for who allocates next.)
         if state.is_abandoned() && pin.is_none() && is_last(span, state) {
-            pin = Some(visit::pin_anything());
+            pin = Some(arrival::pin_anything());
         }
         link(span, block, state);
         true

@@ -7,15 +7,17 @@
 
 use core::ptr::NonNull;
 
-use crate::heap::address;
+use crate::heap::arrival;
 use crate::heap::base::geometry::{FIRST_SLICE, SLICE};
 use crate::heap::base::size_class;
-use crate::heap::chunk_map;
 use crate::heap::numbers;
+use crate::heap::pages::address;
+use crate::heap::pages::chunk_map;
+use crate::heap::presence::visits::Pin;
 use crate::heap::record::Heap;
+use crate::heap::span;
 use crate::heap::span::{Span, State};
 use crate::heap::tags::{self, Tag, TagWord};
-use crate::heap::visit::{self, Pin};
 use crate::key::ExpertKey;
 
 /// The block that an address points to or into: carved, in use or free.
@@ -37,7 +39,7 @@ pub fn find(address: usize, _pin: &Pin) -> Option<Found<'_>> {
     let (slice, least) =
         if chunk.is_huge() { (1, 1) } else { (address::slice_of(address), FIRST_SLICE) };
     let first = chunk.start_before(slice).filter(|&first| first >= least)?;
-    let span = chunk.header(first);
+    let span = span::header_in(chunk, first);
     let begin = chunk.base() + first * SLICE;
     let (start, class, tag) = if span.is_large() {
         // Of a header that is being written the start may be 0 still.
@@ -74,7 +76,7 @@ impl Found<'_> {
 /// for its content is the program's. A freed block of a span without tags is its owner's
 /// still, as long as the span is.
 pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
-    let pin = visit::pin_anything();
+    let pin = arrival::pin_anything();
     loop {
         let found = find(address.addr(), &pin)?;
         if let Some(word) = found.tag.filter(|_| found.span.is_tagged()) {

@@ -4,32 +4,25 @@
 //! `refill` and `local` (its cold halves), `pressure` (quotas), then `handover`
 //! (how an expert's memory comes back).
 
-mod address;
-mod arena;
+mod arrival;
 mod base;
-mod bitmap;
 mod blocks;
 mod cache;
 #[cfg(feature = "testing")]
 pub mod check;
-mod chunk;
-mod chunk_map;
 mod common;
-mod exit;
 mod fork;
 mod free_block;
-mod growth;
 mod handover;
 mod host;
-mod huge;
 mod idle;
-mod kept;
 mod large;
 mod ledger;
 mod local;
 mod lookup;
 mod numbers;
-mod pins;
+mod pages;
+mod presence;
 mod pressure;
 mod raw;
 mod record;
@@ -44,8 +37,8 @@ mod tags;
 mod thread;
 mod tls;
 mod usage;
-mod visit;
 
+pub use arrival::pin;
 #[cfg(feature = "testing")]
 pub use base::paths::{Path, count};
 #[cfg(feature = "testing")]
@@ -54,8 +47,8 @@ pub use blocks::{alloc, alloc_zeroed, dealloc};
 #[cfg(feature = "capi")]
 pub use host::leave_all;
 pub use host::{Entered, HostEngine, current_key, enter, leave};
+pub use presence::visits::Pin;
 pub use resize::realloc;
-pub use visit::{Pin, pin};
 
 pub use crate::source::system_limit;
 
@@ -81,8 +74,8 @@ pub struct HeapStats {
 pub fn stats() -> HeapStats {
     HeapStats {
         mapped_bytes: crate::source::mapped_bytes(),
-        chunks: arena::chunks(),
-        purged_slices: arena::purged_slices(),
+        chunks: pages::arena::chunks(),
+        purged_slices: pages::arena::purged_slices(),
         refused_frees: base::refused::refused_frees(),
     }
 }
@@ -92,7 +85,7 @@ pub fn stats() -> HeapStats {
 pub fn purge_unused() {
     sweep::sweep();
     thread::end_empty_spans_of_others(|_| true);
-    arena::purge_unused();
+    pages::purging::purge_unused();
 }
 
 /// Gives free physical memory back to the system at once: what is empty in
@@ -102,5 +95,5 @@ pub fn purge() {
     sweep::sweep();
     thread::end_empty_spans();
     thread::end_empty_spans_of_others(|_| true);
-    arena::purge();
+    pages::purging::purge();
 }

@@ -161,7 +161,7 @@ impl Cache {
 
     /// Ends the spans of this cache that have no block in use and that the thread's fast
     /// paths do not know of: those on lists. By another thread, under the lock of the
-    /// cache's (THREAD6).
+    /// cache's (PRESENT3).
     pub fn end_set_aside(&'static self) {
         let heap = self.heap();
         heap.with(|lists| {
@@ -228,7 +228,7 @@ pub fn relieve(heap: &Heap) -> bool {
 #[cold]
 pub fn relieve_owner(account: &Account) -> bool {
     let Some(thread) = thread::known() else { return false };
-    let _held = thread.hold();
+    let _held = thread.presence().hold();
     let shares = |other: &Account| other.shares_with(account);
     for (number, line) in thread.ledger().open_lines().take(LINES_PER_REFUSAL) {
         let entry = numbers::entry(number);

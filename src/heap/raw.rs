@@ -27,6 +27,7 @@ use core::ptr::NonNull;
 
 use crate::engine::Kind;
 use crate::error::Error;
+use crate::heap::arrival;
 use crate::heap::base::number::Number;
 use crate::heap::base::size_class::Place;
 use crate::heap::blocks;
@@ -36,11 +37,11 @@ use crate::heap::large::{self, Purpose};
 use crate::heap::local;
 use crate::heap::lookup::{self, Found};
 use crate::heap::numbers;
+use crate::heap::presence::visits::Pin;
 use crate::heap::resize::{self, Resized};
 use crate::heap::span::Span;
 use crate::heap::tags::{Tag, TagWord};
 use crate::heap::thread;
-use crate::heap::visit::{self, Pin};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 use crate::wait::Backoff;
@@ -232,7 +233,7 @@ fn release(block: NonNull<u8>, number: Number) {
 ///
 /// [`Error::InvalidPointer`], [`Error::AccessDenied`].
 pub fn size(key: ExpertKey, address: *const u8) -> Result<usize, Error> {
-    let pin = visit::pin_anything();
+    let pin = arrival::pin_anything();
     Ok(Work::begin(key, address, &pin)?.size())
 }
 
@@ -242,7 +243,7 @@ pub fn size(key: ExpertKey, address: *const u8) -> Result<usize, Error> {
 ///
 /// As [`size`].
 pub fn free(key: ExpertKey, address: *const u8) -> Result<(), Error> {
-    let pin = visit::pin_anything();
+    let pin = arrival::pin_anything();
     Work::begin(key, address, &pin)?.free();
     Ok(())
 }
@@ -253,7 +254,7 @@ pub fn free(key: ExpertKey, address: *const u8) -> Result<(), Error> {
 ///
 /// As [`size`] and [`allocate`]; the block is then untouched.
 pub fn reallocate(key: ExpertKey, address: *mut u8, size: usize) -> Result<NonNull<u8>, Error> {
-    let pin = visit::pin_anything();
+    let pin = arrival::pin_anything();
     let work = Work::begin(key, address, &pin)?;
     let new = layout_of(size).ok_or(Error::OutOfMemory)?;
     let before = work.size();
@@ -287,7 +288,7 @@ pub fn transfer(
     to: Number,
     to_key: ExpertKey,
 ) -> Result<NonNull<u8>, Error> {
-    let pin = visit::pin_anything();
+    let pin = arrival::pin_anything();
     let work = Work::begin(key, address, &pin)?;
     if work.number == to {
         return Ok(work.memory());

@@ -28,7 +28,6 @@ use core::ptr;
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind};
 use crate::error::Error;
-use crate::heap::arena::{self, Returned};
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
@@ -37,6 +36,10 @@ use crate::heap::base::size_class::CLASSES;
 use crate::heap::base::tables::{Linked, Pool};
 use crate::heap::cache::Cache;
 use crate::heap::idle;
+use crate::heap::pages::arena;
+use crate::heap::pages::runs;
+use crate::heap::pages::runs::Returned;
+use crate::heap::span;
 use crate::heap::span::{Span, SpanList, State};
 use crate::heap::stripes::{self, Stripe};
 use crate::key::ExpertKey;
@@ -424,9 +427,9 @@ impl Heap {
         cache: &Cache,
     ) -> Result<Option<&'static Span>, Error> {
         let slices = crate::heap::base::size_class::slices(class);
-        let take = || arena::take(slices, 1);
+        let take = || runs::take(slices, 1);
         let run = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
-        let span = run.header();
+        let span = span::header_in(run.chunk, run.first);
         let size = crate::heap::base::size_class::size_of(class);
         span.begin(class as u8, State::Current, size, run.start(), slices as u32, run.fresh);
         if self.is_tagged() {
@@ -434,7 +437,7 @@ impl Heap {
             run.chunk.set_tagged();
         }
         for back in 1..slices {
-            run.chunk.header(run.first + back).set_back(back as u16);
+            span::header_in(run.chunk, run.first + back).set_back(back as u16);
         }
         span.set_heap(self);
         let is_open = self.with(|lists| {
@@ -495,7 +498,7 @@ pub fn release_slices(span: &'static Span) {
 /// As [`release_slices`], where the arena is locked and more may follow.
 pub fn release_slices_in(returned: &mut Returned<'_>, span: &'static Span) {
     let (state, slices, start) = (span.state(), span.slices(), span.start());
-    let chunk = returned.chunk_of(start).or_else(|| crate::heap::chunk_map::find(start));
+    let chunk = returned.chunk_of(start).or_else(|| crate::heap::pages::chunk_map::find(start));
     debug_assert!(chunk.is_some(), "a span in use is in a live chunk");
     let Some(chunk) = chunk else { return };
     // What was dirty before and not carved still is (CHUNK2).
@@ -510,6 +513,6 @@ pub fn release_slices_in(returned: &mut Returned<'_>, span: &'static Span) {
     if state == State::Huge {
         returned.give_huge(chunk);
     } else {
-        returned.give(chunk, crate::heap::address::slice_of(start), slices, touched);
+        returned.give(chunk, crate::heap::pages::address::slice_of(start), slices, touched);
     }
 }

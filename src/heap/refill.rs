@@ -9,13 +9,15 @@
 use core::ptr::NonNull;
 
 use crate::error::Error;
-use crate::heap::address;
 use crate::heap::base::geometry::PAGE;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class::{self, Place};
 use crate::heap::cache::Cache;
 use crate::heap::free_block::{FreeBlock, FreeList};
 use crate::heap::local::TAGGED;
+use crate::heap::pages::address;
+use crate::heap::presence::present;
+use crate::heap::presence::token::token;
 use crate::heap::record::Heap;
 use crate::heap::span::{NEVER, Span, State};
 use crate::sync::Ordering::{Acquire, Relaxed};
@@ -73,7 +75,7 @@ impl Cache {
     #[cold]
     #[inline(never)]
     pub fn allocate_slow(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
-        let _held = crate::heap::thread::hold();
+        let _held = present::hold();
         if let Some(block) = self.reuse_current(Place::of_class(class)) {
             return Ok(block);
         }
@@ -94,7 +96,7 @@ impl Cache {
         if let Some(block) = self.pop(place).or_else(|| self.reuse_current(place)) {
             return Ok(block);
         }
-        let _held = crate::heap::thread::hold();
+        let _held = present::hold();
         self.lose_bin(class);
         let done = self.refill(class);
         if done.is_err() {
@@ -228,7 +230,7 @@ impl Cache {
     fn own(&'static self, span: &'static Span) {
         span.set_cache(Some(self));
         let tagged = if span.is_tagged() { TAGGED } else { 0 };
-        span.thread.store(crate::heap::thread::token() | tagged, Relaxed);
+        span.thread.store(token() | tagged, Relaxed);
     }
 
     fn begin_span(&'static self, class: usize) -> Result<(), Error> {

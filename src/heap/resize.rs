@@ -6,7 +6,6 @@ use core::ptr::NonNull;
 
 use crate::engine::HOST_KEY;
 use crate::error::Error;
-use crate::heap::address;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
@@ -14,8 +13,10 @@ use crate::heap::blocks::{allocate_at, class_of, dangling, dealloc, pointer, spa
 use crate::heap::common::{self, Limit};
 use crate::heap::large::{self, Purpose};
 use crate::heap::numbers;
+use crate::heap::presence::token::token;
 use crate::heap::raw;
 use crate::heap::record::HOST;
+use crate::heap::span;
 use crate::heap::span::Span;
 use crate::heap::thread;
 use crate::key::ExpertKey;
@@ -34,9 +35,9 @@ pub unsafe fn realloc(block: *mut u8, layout: Layout, new_size: usize) -> *mut u
     let new = unsafe { Layout::from_size_align_unchecked(new_size, layout.align()) };
     if layout.align() <= SLICE {
         // SAFETY: S1, as in `dealloc`.
-        let header = unsafe { address::header_of(block.addr()) };
+        let header = unsafe { span::header_of(block.addr()) };
         // Only the first header of a span has a thread (SPAN3).
-        if header.thread.load(Relaxed) == thread::token() && has_room(header, new_size) {
+        if header.thread.load(Relaxed) == token() && has_room(header, new_size) {
             return block;
         }
     }

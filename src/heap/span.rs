@@ -27,13 +27,14 @@
 //!   versions reads of each block that it is in one place.
 
 use core::cell::Cell;
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
-use crate::heap::address::{self, prefetch};
-use crate::heap::base::geometry::{HEADER, PAGE, SLICE};
+use crate::heap::base::geometry::{HEADER, PAGE, SLICE, SLICES};
 use crate::heap::base::size_class;
 use crate::heap::cache::Cache;
 use crate::heap::free_block::{self, FreeBlock, FreeList};
+use crate::heap::pages::address::{self, prefetch};
+use crate::heap::pages::chunk::Chunk;
 use crate::heap::record::{Heap, Lists};
 use crate::heap::remote::Remote;
 use crate::heap::tags::{self, Tag, TagWord};
@@ -143,6 +144,27 @@ const _: () = assert!(core::mem::offset_of!(Span, remote) == 64 || usize::BITS <
 unsafe impl Sync for Span {}
 // SAFETY: as above; a header is not bound to the thread that made it.
 unsafe impl Send for Span {}
+
+/// The header of the slice that holds `address`.
+///
+/// # Safety
+///
+/// - S1 `address` lies in a chunk that stays mapped while the header is used,
+///   in a slice other than the first.
+#[inline(always)]
+pub unsafe fn header_of(address: usize) -> &'static Span {
+    let header = ptr::with_exposed_provenance::<Span>(address::header_place(address));
+    // SAFETY: S1: slice 0 of a mapped chunk holds initialised headers (zero is
+    // one), all of whose fields may change behind a shared reference.
+    unsafe { &*header }
+}
+
+/// The header of slice `slice` of a chunk that is mapped.
+pub fn header_in(chunk: &Chunk, slice: usize) -> &'static Span {
+    debug_assert!(slice > 0 && slice < SLICES);
+    // SAFETY: S1: a record in use has its chunk mapped.
+    unsafe { header_of(chunk.base() + slice * SLICE) }
+}
 
 impl Span {
     /// Begins a span here. The headers of its inner slices point back to it.

@@ -20,6 +20,7 @@ use crate::heap::base::size_class;
 use crate::heap::cache::Cache;
 use crate::heap::local;
 use crate::heap::numbers::{self, Standing};
+use crate::heap::presence::token::token;
 use crate::heap::record::{COMMON, COMMON_ACCOUNT};
 use crate::heap::span::{Span, State};
 use crate::heap::tags::Tag;
@@ -84,7 +85,7 @@ pub fn sweep() {
     }
     LEFT_WAITING.store(numbers::waiting(), Relaxed);
     if let Some(thread) = thread::known() {
-        let _held = thread.hold();
+        let _held = thread.presence().hold();
         thread.common_if_any().inspect(|common| common.collect());
     }
     // What was freed in spans of threads that sleep.
@@ -96,7 +97,7 @@ pub fn sweep() {
 fn sweep_span(span: &'static Span) {
     let class = span.class();
     let bytes = size_class::size_of(class);
-    let is_own = span.thread.load(Relaxed) == thread::token() | 1;
+    let is_own = span.thread.load(Relaxed) == token() | 1;
     // The last number that was found live: the blocks of one owner often lie side by side.
     let mut live: Option<Number> = None;
     // The last number that was found dead, and how many of its blocks were freed but not

@@ -35,10 +35,10 @@
 
 use core::ptr;
 
-use crate::heap::address::{chunk_of, slice_of};
 use crate::heap::base::geometry::{FIRST_SLICE, SLICE, TABLE};
 use crate::heap::base::number::Number;
 use crate::heap::base::size_class::{self, CLASSES, SMALL_MAX};
+use crate::heap::pages::address::{chunk_of, slice_of};
 use crate::sync::{AtomicU32, Ordering};
 
 const CLASS_BITS: u32 = 6;

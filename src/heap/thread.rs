@@ -12,18 +12,11 @@
 //!
 //! Invariants
 //!
-//! - THREAD1 a token tells a living thread from all others; when the thread has
-//!   ended, no span and no cache has it any more.
-//! - THREAD2 a thread's list of caches holds all its caches but the desks; its table those of
+//! - THREAD1 a thread's list of caches holds all its caches but the desks; its table those of
 //!   owners, by number; what is in `recent` is in the table, at its place.
-//! - THREAD3 while the thread has pins, PIN1 and PIN2 hold (see `pins.rs`).
-//! - THREAD4 what an owner's cache or desk says of its line is so: the line is open.
-//! - THREAD5 the current cache is where the current scope's owner is seated, or the empty one,
+//! - THREAD2 what an owner's cache or desk says of its line is so: the line is open.
+//! - THREAD3 the current cache is where the current scope's owner is seated, or the empty one,
 //!   or, where that owner has ended, what it was until the thread tends.
-//! - THREAD6 caches, queues, lists of spans and what is kept idle are changed while the thread's
-//!   lock is held: by the thread itself in its slow paths, or by another that ends spans
-//!   without a block in use. Bins, current spans and lines are the thread's alone, and so
-//!   is any span with a block in use; so the fast paths need no lock.
 
 mod seats;
 mod visits;
@@ -31,7 +24,7 @@ mod visits;
 pub use seats::{passed, remembered};
 pub use visits::{end_empty_spans, end_empty_spans_of_others, trim};
 #[cfg(unix)]
-pub use visits::{hold_forever, let_go, lock_forever, lose_others, unlock};
+pub use visits::{lock_forever, unlock};
 
 use core::cell::{Cell, RefCell};
 use core::ptr;
@@ -45,18 +38,17 @@ use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::tables::{Linked, Pool, Pooled, TableAllocator};
 use crate::heap::cache::{Cache, EMPTY, Fate};
-use crate::heap::exit;
 use crate::heap::fork;
 use crate::heap::idle::IdleSlices;
 use crate::heap::ledger::{Ledger, Line};
 use crate::heap::numbers::{self, Standing};
-use crate::heap::pins::Pins;
+use crate::heap::presence::exit;
+use crate::heap::presence::present::Presence;
 use crate::heap::record::{COMMON, HOST, Heap};
 use crate::heap::scopes::Scopes;
-pub use crate::heap::tls::{current, set_current, token};
+pub use crate::heap::tls::{current, set_current};
 use crate::heap::tls::{found, set_found};
 use crate::key::ExpertKey;
-use crate::lock::{Guard, Lock};
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
 
 type Table = HashMap<usize, &'static Cache, IdHasher, TableAllocator>;
@@ -70,14 +62,10 @@ const DESKS: usize = 4;
 /// A thread looks for lines of owners that have ended once so many have.
 const ENDED_PER_LOOK: usize = 64;
 
-/// A thread's record. The `Cell`s belong to the thread, or, where THREAD6 says so, to the
+/// A thread's record. The `Cell`s belong to the thread, or, where PRESENT3 says so, to the
 /// holder of its lock.
 pub struct Thread {
-    lock: Lock<()>,
-    /// How often the thread itself holds the lock now.
-    holds: Cell<u32>,
-    /// The thread's token; 0 while the record is unused or its thread is lost.
-    token: AtomicUsize,
+    presence: Presence,
     caches: Cell<Option<&'static Cache>>,
     host: Cell<Option<&'static Cache>>,
     common: Cell<Option<&'static Cache>>,
@@ -91,7 +79,6 @@ pub struct Thread {
     recent: [Cell<Option<&'static Cache>>; RECENT],
     /// Caches that were reclaimed or adopted behind the thread's back.
     inbox: AtomicPtr<Cache>,
-    pins: Pins,
     idle: IdleSlices,
     /// How often the common cache was refilled.
     refills: Cell<u32>,
@@ -136,25 +123,6 @@ pub fn known() -> Option<&'static Thread> {
     LOCAL.with(|local| local.thread.get())
 }
 
-/// The lock of this thread (THREAD6), until it is dropped. Held once for all that the thread
-/// does in between.
-pub struct Held {
-    thread: &'static Thread,
-    lock: Option<Guard<'static, ()>>,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.thread.holds.set(self.thread.holds.get() - 1);
-        drop(self.lock.take());
-    }
-}
-
-/// Takes the lock of this thread, if it is known, and does not hold it already.
-pub fn hold() -> Option<Held> {
-    known().map(Thread::hold)
-}
-
 /// Whether `cache` is one of this thread's.
 pub fn owns(cache: &Cache) -> bool {
     let mine = known();
@@ -187,7 +155,7 @@ fn attach(
         CACHES.give(cache);
         return Err(Error::InvalidKey);
     }
-    let _held = thread.hold();
+    let _held = thread.presence.hold();
     thread.add(cache);
     Ok(cache)
 }
@@ -215,13 +183,14 @@ pub fn this() -> Option<&'static Thread> {
         thread.next_made.store(before, Relaxed);
         // Release: the record (the Acquire in `made`).
         MADE.store(ptr::from_ref(thread).cast_mut(), Ordering::Release);
+        thread.presence.enrol();
     })?;
-    thread.token.store(token(), Relaxed);
+    thread.presence.arrive();
     thread.life.set(LIVES.fetch_add(1, Relaxed) + 1);
     thread.seen_ended.set(numbers::ended());
     LOCAL.with(|local| local.thread.set(Some(thread)));
     fork::prepare();
-    exit::call_at_thread_end();
+    exit::call_at_thread_end(end);
     Some(thread)
 }
 
@@ -247,7 +216,7 @@ pub fn notify(cache: &'static Cache) {
 /// Drops a cache of this thread whose heap was reclaimed.
 pub fn drop_dead(cache: &'static Cache) {
     if let Some(thread) = known() {
-        let _held = thread.hold();
+        let _held = thread.presence.hold();
         paths::entered(Path::CacheDropped);
         thread.drop_cache(cache);
     }
@@ -269,7 +238,7 @@ pub fn tend() {
     if let Some(thread) = known() {
         // Relaxed: a hint; `open_inbox` orders.
         if !thread.inbox.load(Relaxed).is_null() {
-            let _held = thread.hold();
+            let _held = thread.presence.hold();
             thread.open_inbox();
         }
         let ended = numbers::ended().wrapping_sub(thread.seen_ended.get());
@@ -282,7 +251,7 @@ pub fn tend() {
 /// Hands over all that this thread has, and forgets the thread.
 pub fn end() {
     let Some(thread) = known() else { return };
-    let held = thread.hold();
+    let held = thread.presence.hold();
     thread.scopes.clear();
     set_current(&EMPTY);
     set_found(&EMPTY);
@@ -307,7 +276,7 @@ pub fn end() {
     }
     thread.ledger.open_lines().for_each(|(number, line)| thread.close(number, line));
     LOCAL.with(|local| local.thread.set(None));
-    thread.token.store(0, Relaxed);
+    thread.presence.depart();
     drop(held);
     POOL.give(thread);
 }
@@ -318,9 +287,9 @@ impl Thread {
         core::iter::successors(self.caches.get(), |cache| cache.thread_next.get())
     }
 
-    /// What the thread has pinned.
-    pub fn pins(&self) -> &Pins {
-        &self.pins
+    /// The thread, as others see it.
+    pub fn presence(&'static self) -> &'static Presence {
+        &self.presence
     }
 
     /// What the thread keeps although no block of it is in use.
@@ -376,19 +345,6 @@ impl Thread {
             self.common.set(attach(self, &COMMON, HOST_KEY).ok());
         }
         self.common.get()
-    }
-
-    /// Takes the thread's lock, by the thread itself.
-    pub fn hold(&'static self) -> Held {
-        let is_first = self.holds.get() == 0;
-        let lock = is_first.then(|| self.lock.lock());
-        self.holds.set(self.holds.get() + 1);
-        Held { thread: self, lock }
-    }
-
-    /// The thread's token; 0 where it has ended or is lost.
-    pub fn token(&self) -> usize {
-        self.token.load(Relaxed)
     }
 
     /// The thread's common cache, if it has one.
@@ -510,7 +466,7 @@ impl Thread {
 #[cfg(feature = "testing")]
 impl Thread {
     pub fn is_pinned(&self) -> bool {
-        self.pins.are_any()
+        self.presence.pins().are_any()
     }
 
     pub fn lookup(&self, number: Number) -> Option<&'static Cache> {
@@ -539,9 +495,7 @@ pub fn for_each<E>(f: impl FnMut(&'static Thread) -> Result<(), E>) -> Result<()
 impl Pooled for Thread {
     fn new() -> Self {
         Self {
-            lock: Lock::new(()),
-            holds: Cell::new(0),
-            token: AtomicUsize::new(0),
+            presence: Presence::new(),
             caches: Cell::new(None),
             host: Cell::new(None),
             common: Cell::new(None),
@@ -552,7 +506,6 @@ impl Pooled for Thread {
             table: RefCell::new(HashMap::with_hasher_in(IdHasher, TableAllocator)),
             recent: [const { Cell::new(None) }; RECENT],
             inbox: AtomicPtr::new(ptr::null_mut()),
-            pins: Pins::new(),
             idle: IdleSlices::new(),
             refills: Cell::new(0),
             busy: Cell::new(0),

@@ -1,4 +1,4 @@
-//! What the fast paths read of a thread: who it is, the cache that the global
+//! What the fast paths read of a thread, beside its token: the cache that the global
 //! allocator allocates from, and the cache that a handle found last.
 //!
 //! A library that may be loaded at run time reaches its thread-locals through
@@ -6,8 +6,7 @@
 //! fast path is shorter than that call. So where the platform allows it the
 //! words lie in static thread-local storage and are read by one instruction
 //! with a known offset (the *initial-exec* model, as C allocators use it; it
-//! takes 16 of the bytes that the loader keeps for late-loaded libraries), and
-//! the thread pointer itself tells threads apart.
+//! takes 16 of the bytes that the loader keeps for late-loaded libraries).
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu", not(miri), not(loom)))]
 mod system {
@@ -29,17 +28,6 @@ mod system {
         ".popsection",
         empty = sym EMPTY,
     );
-
-    /// A number that no other living thread has: the thread pointer.
-    #[inline(always)]
-    pub fn token() -> usize {
-        let token: usize;
-        // SAFETY: the ABI keeps the thread pointer at its own address.
-        unsafe {
-            asm!("mov {}, fs:0", out(reg) token, options(pure, nomem, nostack, preserves_flags));
-        }
-        token
-    }
 
     /// Reads a word, at `$place` bytes from the first.
     macro_rules! get {
@@ -119,12 +107,6 @@ mod system {
         static FOUND: Cell<*const Cache> = const { Cell::new(&raw const EMPTY) };
     }
 
-    /// A number that no other living thread has: the address of a thread-local.
-    #[inline(always)]
-    pub fn token() -> usize {
-        CURRENT.with(|current| core::ptr::from_ref(current).addr())
-    }
-
     /// The cache that the global allocator allocates from in this thread now.
     #[inline(always)]
     pub fn current() -> &'static Cache {
@@ -152,4 +134,4 @@ mod system {
     }
 }
 
-pub use system::{current, found, set_current, set_found, token};
+pub use system::{current, found, set_current, set_found};

@@ -40,6 +40,12 @@ pub const BLOCK_SLICES: usize = (SLICES - 1) * SLICE / (SLICE + TABLE);
 /// The first slice that blocks may lie in: behind the headers and the tables.
 pub const FIRST_SLICE: usize = 1 + (BLOCK_SLICES * TABLE).div_ceil(SLICE);
 
+/// What a chunk with so many slices for blocks has in front of them, in bytes: headers
+/// and tag tables.
+pub const fn front_of(slices: usize) -> usize {
+    SLICE + (slices * TABLE).next_multiple_of(SLICE)
+}
+
 pub const HEADER_SHIFT: u32 = 7;
 /// The distance between two span headers, in bytes: two cache lines.
 pub const HEADER: usize = 1 << HEADER_SHIFT;

@@ -1,11 +1,12 @@
 //! Chunks, their slices, and which spans begin where.
 
 use super::{Checked, Verdict, equal, is, place};
-use crate::heap::address;
-use crate::heap::arena;
 use crate::heap::base::geometry::{CHUNK, FIRST_SLICE, SLICE, SLICES, TABLE};
-use crate::heap::chunk::Chunk;
-use crate::heap::chunk_map;
+use crate::heap::pages::address;
+use crate::heap::pages::arena;
+use crate::heap::pages::chunk::Chunk;
+use crate::heap::pages::chunk_map;
+use crate::heap::span;
 use crate::heap::span::State;
 use crate::heap::tags::{self, Tag, TagWord};
 use crate::sync::Ordering::Relaxed;
@@ -83,7 +84,7 @@ fn check_no_tags(slice: usize) -> Verdict {
 
 fn check_huge_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
     let at = chunk.base();
-    let span = chunk.header(1);
+    let span = span::header_in(chunk, 1);
     seen.large_blocks += 1;
     equal("CHUNK4", "start of a huge chunk", at, chunk.start_before(SLICES - 1).unwrap_or(0), 1)?;
     is("SPAN5", "huge span has a heap", at, span.heap().is_some())?;
@@ -110,7 +111,7 @@ fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
     seen.free_slices += free.len();
     let mut slice = FIRST_SLICE;
     while slice < end {
-        let header = chunk.header(slice);
+        let header = span::header_in(chunk, slice);
         let begins = chunk.start_before(slice) == Some(slice);
         let at = at + slice * SLICE;
         if free.has_any(slice, 1) {
@@ -128,7 +129,7 @@ fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
         equal("span", "start", at, header.start(), at)?;
         is("SPAN5", "span has a heap", at, header.heap().is_some())?;
         for back in 1..count {
-            let inner = chunk.header(slice + back);
+            let inner = span::header_in(chunk, slice + back);
             let begins = chunk.start_before(slice + back) == Some(slice + back);
             is("CHUNK4", "no span begins inside another", place(inner), !begins)?;
             equal("SPAN3", "thread of an inner slice", at, inner.thread.load(Relaxed), 0)?;

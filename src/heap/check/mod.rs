@@ -202,26 +202,26 @@ fn tagged(number: Number) -> (usize, usize) {
     })
 }
 
-/// THREAD2, and how many caches threads have that are on heaps' lists.
+/// THREAD1, and how many caches threads have that are on heaps' lists.
 fn check_threads() -> Result<usize, Broken> {
     let mut caches = 0;
     thread::for_each(|thread| {
         let at = place(thread);
-        is("THREAD3", "a quiet thread is not pinned", at, !thread.is_pinned())?;
+        is("PRESENT2", "a quiet thread is not pinned", at, !thread.is_pinned())?;
         let (mut idle, mut of_owners) = (0, 0);
         for cache in thread.caches() {
             idle += cache.idle_slices();
             if let Some(number) = cache.number() {
                 let found = thread.lookup(number).map_or(0, place);
-                equal("THREAD2", "cache in the table", at, found, place(cache))?;
+                equal("THREAD1", "cache in the table", at, found, place(cache))?;
                 of_owners += 1;
             }
             let owner = cache.thread().map_or(0, place);
-            equal("THREAD2", "thread of the cache", at, owner, at)?;
+            equal("THREAD1", "thread of the cache", at, owner, at)?;
             caches += usize::from(cache.fate() != Fate::Dead);
         }
         equal("IDLE2", "slices a thread keeps", at, thread.idle().slices(), idle)?;
-        equal("THREAD2", "caches in the table", at, thread.lookups(), of_owners)
+        equal("THREAD1", "caches in the table", at, thread.lookups(), of_owners)
     })?;
     Ok(caches)
 }

@@ -15,7 +15,7 @@ use core::cell::Cell;
 use core::ops::RangeInclusive;
 
 use crate::heap::base::geometry::CHUNK;
-use crate::heap::chunk::Chunk;
+use crate::heap::pages::chunk::Chunk;
 
 /// The most bytes that are kept.
 pub const MOST: usize = 4 * CHUNK;

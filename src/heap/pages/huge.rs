@@ -9,15 +9,13 @@
 
 use core::ops::RangeInclusive;
 
-use crate::heap::address;
-use crate::heap::arena::{ARENA, Arena};
 use crate::heap::base::geometry::{CHUNK, SLICE};
 use crate::heap::base::paths::{self, Path};
-use crate::heap::chunk::Chunk;
-use crate::heap::chunk_map;
-use crate::heap::kept;
-use crate::heap::large::Purpose;
-use crate::heap::visit;
+use crate::heap::pages::address;
+use crate::heap::pages::arena::{ARENA, Arena};
+use crate::heap::pages::chunk::Chunk;
+use crate::heap::pages::chunk_map;
+use crate::heap::pages::kept;
 use crate::source;
 
 /// The least that is mapped for a huge block, in bytes.
@@ -36,14 +34,15 @@ pub struct HugeRun {
 }
 
 /// A chunk of its own for one block of `bytes` at `align`, which reads as zero
-/// if it has to. The run has no slices, and begins at the block.
-pub fn take(bytes: usize, align: usize, zeroed: bool, purpose: Purpose) -> Option<HugeRun> {
+/// if it has to. The run has no slices, and begins at the block. `grows` says that the
+/// block does, and is likely to do so again.
+pub fn take(bytes: usize, align: usize, zeroed: bool, grows: bool) -> Option<HugeRun> {
     let offset = align.max(SLICE);
     let mapped = bytes.checked_add(offset)?.checked_next_multiple_of(SLICE)?;
     // Room to grow, where it costs nothing.
     let mapped = if source::address_limit() == usize::MAX { mapped.max(ROOMY) } else { mapped };
     let align = align.max(CHUNK);
-    let has_room = purpose == Purpose::Growth && mapped > kept::MOST / 2;
+    let has_room = grows && mapped > kept::MOST / 2;
     let room = if has_room { mapped.saturating_mul(TIMES - 1) } else { 0 };
     // Of what was kept a fifth may lie idle.
     let lengths = mapped..=mapped.max(bytes.saturating_add(bytes / 4));
@@ -83,40 +82,6 @@ pub fn extend(chunk: &'static Chunk, end: usize) -> bool {
 }
 
 impl Arena {
-    /// Keeps a huge chunk without a block, or unmaps it, if nobody can be looking
-    /// at it.
-    pub fn give_huge(&self, chunk: &'static Chunk) {
-        chunk.set_start(1, false);
-        chunk_map::remove(chunk);
-        if self.kept.is_over() && visit::nobody_else_is_pinned() {
-            self.kept.trim(|old| self.unmap_or_keep(old));
-        }
-        if self.kept.has_room(chunk.bytes()) {
-            self.kept.keep(chunk);
-        } else if visit::nobody_else_is_pinned() {
-            self.unmap_or_keep(chunk);
-        } else {
-            // Somebody might just read a header of it: the addresses stay, and
-            // slice 0, until the threads are quiet.
-            paths::entered(Path::HugeKept);
-            self.keep_purged(chunk);
-        }
-    }
-
-    /// Unmaps a huge chunk that is not kept, or keeps it where the system does not
-    /// take it.
-    fn unmap_or_keep(&self, chunk: &'static Chunk) {
-        if !self.unmap_chunk(chunk) {
-            self.keep_purged(chunk);
-        }
-    }
-
-    /// Keeps a huge chunk beyond what may be kept (KEPT2).
-    fn keep_purged(&self, chunk: &'static Chunk) {
-        chunk.purge_behind(chunk.base() + SLICE);
-        self.kept.keep(chunk);
-    }
-
     /// A kept chunk of a length in `lengths`, in the map again.
     fn take_kept(&self, lengths: RangeInclusive<usize>, align: usize) -> Option<&'static Chunk> {
         let chunk = self.kept.take(lengths, align)?;
@@ -127,15 +92,5 @@ impl Arena {
             return None;
         }
         Some(chunk)
-    }
-
-    /// Unmaps a chunk that was kept since before the last tick, if there is one and
-    /// nobody can be looking at it; where the system does not take it, it is kept
-    /// until after the next tick. Returns whether there was one.
-    pub fn release_old(&self) -> bool {
-        if !visit::nobody_else_is_pinned() {
-            return false;
-        }
-        self.kept.take_old().inspect(|chunk| self.unmap_or_keep(chunk)).is_some()
     }
 }

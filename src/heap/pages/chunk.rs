@@ -16,11 +16,10 @@
 use core::cell::Cell;
 use core::ptr::NonNull;
 
-use crate::heap::address;
 use crate::heap::base::geometry::{BLOCK_SLICES, FIRST_SLICE, SLICE, SLICES, TABLE};
-use crate::heap::base::tables::{Linked, Pooled};
-use crate::heap::bitmap::SliceSet;
-use crate::heap::span::Span;
+use crate::heap::base::tables::{Linked, Pool, Pooled};
+use crate::heap::pages::address;
+use crate::heap::pages::bitmap::SliceSet;
 use crate::source;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
@@ -53,6 +52,9 @@ pub struct Chunk {
 
 // SAFETY: the Cells are used under the arena's lock only.
 unsafe impl Sync for Chunk {}
+
+/// The records of chunks that are not mapped any more.
+pub static RECORDS: Pool<Chunk> = Pool::new();
 
 impl Pooled for Chunk {
     /// A record for no mapping.
@@ -148,13 +150,6 @@ impl Chunk {
     /// Whether no span is in it.
     pub fn is_empty(&self) -> bool {
         !self.is_huge() && self.free.get().len() == self.end_slice() - FIRST_SLICE
-    }
-
-    /// The header of a slice.
-    pub fn header(&self, slice: usize) -> &'static Span {
-        debug_assert!(slice > 0 && slice < SLICES);
-        // SAFETY: a record in use has its chunk mapped.
-        unsafe { address::header_at(self.base(), slice) }
     }
 
     /// The start of `count` free slices in a row, at a multiple of `align`, that

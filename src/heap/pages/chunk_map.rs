@@ -11,9 +11,9 @@
 use core::alloc::Layout;
 use core::ptr;
 
-use crate::heap::arena::Chunk;
 use crate::heap::base::geometry::{CHUNK, CHUNK_SHIFT};
 use crate::heap::base::tables;
+use crate::heap::pages::chunk::Chunk;
 use crate::sync::{AtomicPtr, Ordering};
 
 const ADDRESS_BITS: u32 = if usize::BITS == 64 { 48 } else { 32 };
@@ -27,7 +27,7 @@ type Leaf = [AtomicPtr<Chunk>; LEAF];
 static ROOT: [AtomicPtr<Leaf>; ROOTS] = [const { AtomicPtr::new(ptr::null_mut()) }; ROOTS];
 
 /// The live chunk whose mapping holds `address`. The caller is pinned, so that
-/// the chunk is not released while it looks (see `thread.rs`).
+/// the chunk is not released while it looks (PIN1).
 pub fn find(address: usize) -> Option<&'static Chunk> {
     let unit = address >> CHUNK_SHIFT;
     let leaf = leaf(unit)?;

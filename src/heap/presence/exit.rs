@@ -1,4 +1,4 @@
-//! The end of a thread: its spans are handed over.
+//! The end of a thread: what it has is handed over, by a function that is given here.
 //!
 //! On Unix by a key of the thread library, whose destructors run after those
 //! of the language, so what these free still finds the thread as it was. A
@@ -23,16 +23,19 @@ mod system {
         static ROUND: core::cell::Cell<u8> = const { core::cell::Cell::new(0) };
     }
 
-    extern "C" fn at_end(_: *mut libc::c_void) {
+    extern "C" fn at_end(value: *mut libc::c_void) {
         ROUND.with(|round| round.set(round.get().saturating_add(1)));
-        crate::heap::thread::end();
+        // SAFETY: the value of the key is what `call_at_thread_end` was given, or null, for
+        // which no destructor is called.
+        let end = unsafe { core::mem::transmute::<*mut libc::c_void, fn()>(value) };
+        end();
     }
 
-    /// Hands over what the call before made this thread's, if nobody else will.
+    /// Calls `end` for what the call before made this thread's, if nobody else will.
     #[inline]
-    pub fn after_call() {
+    pub fn after_call(end: fn()) {
         if ROUND.with(core::cell::Cell::get) >= ROUNDS {
-            crate::heap::thread::end();
+            end();
         }
     }
 
@@ -52,12 +55,11 @@ mod system {
         Some((KEY.load(Relaxed) - 1) as libc::pthread_key_t)
     }
 
-    pub fn call_at_thread_end() {
+    /// Sees to it that this thread calls `end` when it ends.
+    pub fn call_at_thread_end(end: fn()) {
         if let Some(key) = key() {
-            // Any value but null asks for the destructor.
-            let value = core::ptr::without_provenance::<libc::c_void>(1);
             // SAFETY: a live key of ours.
-            unsafe { libc::pthread_setspecific(key, value) };
+            unsafe { libc::pthread_setspecific(key, end as *const libc::c_void) };
         }
         // Without a key the thread's spans stay its own: memory is kept, and
         // nothing else goes wrong.
@@ -66,26 +68,29 @@ mod system {
 
 #[cfg(not(unix))]
 mod system {
-    struct AtEnd;
+    use core::cell::Cell;
+
+    struct AtEnd(Cell<Option<fn()>>);
 
     impl Drop for AtEnd {
         fn drop(&mut self) {
-            crate::heap::thread::end();
+            self.0.get().inspect(|end| end());
         }
     }
 
     std::thread_local! {
-        static AT_END: AtEnd = const { AtEnd };
+        static AT_END: AtEnd = const { AtEnd(Cell::new(None)) };
     }
 
     /// The language calls each destructor once; what a later one allocates stays the
     /// thread's.
     #[inline]
-    pub fn after_call() {}
+    pub fn after_call(_: fn()) {}
 
-    pub fn call_at_thread_end() {
+    /// Sees to it that this thread calls `end` when it ends.
+    pub fn call_at_thread_end(end: fn()) {
         // Fails only while the thread ends; see above.
-        let _ = AT_END.try_with(|_| ());
+        let _ = AT_END.try_with(|at_end| at_end.0.set(Some(end)));
     }
 }
 

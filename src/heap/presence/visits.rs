@@ -1,13 +1,11 @@
 //! Visits: a thread keeps in place what it looks at without owning it, and
 //! whoever wants to take it away looks for visitors.
 //!
-//! The protocol is that of [`pins`](crate::heap::pins); here are its two sides, for
+//! The protocol is that of [`pins`](super::pins); here are its two sides, for
 //! all threads.
 
-use core::ptr;
-
-use crate::heap::pins::{ANYTHING, Pins, Taken};
-use crate::heap::thread::{Thread, known, made, this};
+use super::pins::{Pins, Taken};
+use super::present::{Presence, others};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering, Ordering::Relaxed, fence};
 use crate::wait::Backoff;
@@ -16,34 +14,29 @@ use crate::wait::Backoff;
 static PINS_WITHOUT_RECORD: AtomicUsize = AtomicUsize::new(0);
 
 /// Keeps, while it lives, chunks from being released, and the expert of its
-/// key from being reclaimed (THREAD3). Stays on its thread.
+/// key from being reclaimed (PRESENT2). Stays on its thread.
 pub struct Pin {
     /// `None` for a thread without a record.
     taken: Option<(&'static Pins, Taken)>,
     not_send: core::marker::PhantomData<*const ()>,
 }
 
-/// Pins this thread for a call that came in by `key` alone.
-pub fn pin(key: ExpertKey) -> Pin {
-    pin_word(key.into_raw())
-}
-
-/// Pins this thread for a look at memory that it does not own.
-pub fn pin_anything() -> Pin {
-    pin_word(ANYTHING)
-}
-
-fn pin_word(word: usize) -> Pin {
-    let taken = match this() {
-        Some(thread) => Some((thread.pins(), thread.pins().pin(word))),
-        None => {
-            PINS_WITHOUT_RECORD.fetch_add(1, Relaxed);
-            // SeqCst: as in `Pins::pin`.
-            fence(Ordering::SeqCst);
-            None
-        }
-    };
-    Pin { taken, not_send: core::marker::PhantomData }
+impl Pin {
+    /// Pins `word`, a key or [`ANYTHING`], for this thread, whose presence is `mine`;
+    /// `None` where no record could be made for it.
+    #[inline]
+    pub fn new(mine: Option<&'static Presence>, word: usize) -> Self {
+        let taken = match mine {
+            Some(mine) => Some((mine.pins(), mine.pins().pin(word))),
+            None => {
+                PINS_WITHOUT_RECORD.fetch_add(1, Relaxed);
+                // SeqCst: as in `Pins::pin`.
+                fence(Ordering::SeqCst);
+                None
+            }
+        };
+        Self { taken, not_send: core::marker::PhantomData }
+    }
 }
 
 impl Drop for Pin {
@@ -62,26 +55,22 @@ impl Drop for Pin {
 /// that pins later sees.
 pub fn nobody_else_is_pinned() -> bool {
     fence(Ordering::SeqCst);
-    let mine = known();
-    let is_mine = |thread: &Thread| mine.is_some_and(|mine| ptr::eq(mine, thread));
     PINS_WITHOUT_RECORD.load(Ordering::Acquire) == 0
-        && made().all(|thread| !thread.pins().are_any() || is_mine(thread))
+        && others().all(|other| !other.pins().are_any())
 }
 
 /// Waits for all pins of `key` that other threads have now. What the caller
 /// changed before, a thread that pins later sees, and is not waited for.
 pub fn drain(key: ExpertKey) {
     fence(Ordering::SeqCst);
-    let mine = known();
-    let is_mine = |thread: &Thread| mine.is_some_and(|mine| ptr::eq(mine, thread));
     let mut backoff = Backoff::new();
     while PINS_WITHOUT_RECORD.load(Ordering::Acquire) != 0 {
         backoff.pause();
     }
-    for thread in made().filter(|thread| !is_mine(thread)) {
-        let seen = thread.pins().seen();
+    for other in others() {
+        let seen = other.pins().seen();
         let mut backoff = Backoff::new();
-        while !thread.pins().are_past(key.into_raw(), seen) {
+        while !other.pins().are_past(key.into_raw(), seen) {
             backoff.pause();
         }
     }
@@ -91,9 +80,7 @@ pub fn drain(key: ExpertKey) {
 /// has no other threads.
 #[cfg(unix)]
 pub fn unpin_others() {
-    let mine = known();
-    let others = made().filter(|thread| !mine.is_some_and(|mine| ptr::eq(mine, *thread)));
     // What is not pinned is not written: that would copy the page for the child.
-    others.filter(|thread| thread.pins().are_any()).for_each(|thread| thread.pins().clear());
+    others().filter(|other| other.pins().are_any()).for_each(|other| other.pins().clear());
     PINS_WITHOUT_RECORD.store(0, Relaxed);
 }

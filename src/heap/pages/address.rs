@@ -1,4 +1,4 @@
-//! From addresses to pointers: the only place where provenance is rebuilt.
+//! From addresses to pointers, with the provenance of the chunk that they lie in.
 //!
 //! A pointer that comes back from a program may carry the provenance of a
 //! small object only (`Box` narrows it), so neither a header nor a neighbour
@@ -7,8 +7,7 @@
 
 use core::ptr::{self, NonNull};
 
-use crate::heap::base::geometry::{CHUNK, HEADER_SHIFT, SLICE, SLICE_SHIFT, SLICES};
-use crate::heap::span::Span;
+use crate::heap::base::geometry::{CHUNK, HEADER_SHIFT, SLICE_SHIFT, SLICES};
 
 /// The address of the chunk that holds `address`.
 #[inline(always)]
@@ -22,29 +21,11 @@ pub const fn slice_of(address: usize) -> usize {
     address >> SLICE_SHIFT & (SLICES - 1)
 }
 
-/// The header of the slice that holds `address`: mask, shift, index.
-///
-/// # Safety
-///
-/// - S1 `address` lies in a chunk that stays mapped while the header is used,
-///   in a slice other than the first.
+/// The address of the header of the slice that holds `address`: mask, shift, index.
 #[inline(always)]
-pub unsafe fn header_of(address: usize) -> &'static Span {
+pub const fn header_place(address: usize) -> usize {
     let place = address >> (SLICE_SHIFT - HEADER_SHIFT) & ((SLICES - 1) << HEADER_SHIFT);
-    let header = ptr::with_exposed_provenance::<Span>(chunk_of(address) + place);
-    // SAFETY: S1: slice 0 of a mapped chunk holds initialised headers (zero is
-    // one), all of whose fields may change behind a shared reference.
-    unsafe { &*header }
-}
-
-/// The header of slice `slice` of the chunk at `chunk`.
-///
-/// # Safety
-///
-/// - S1 as for [`header_of`].
-pub unsafe fn header_at(chunk: usize, slice: usize) -> &'static Span {
-    // SAFETY: S1 is handed on.
-    unsafe { header_of(chunk + slice * SLICE) }
+    chunk_of(address) + place
 }
 
 /// A pointer to `address` with the provenance of its whole chunk.
