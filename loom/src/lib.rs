@@ -25,7 +25,7 @@ mod account;
 mod lock;
 #[path = "../../src/heap/presence/pins.rs"]
 mod pins;
-#[path = "../../src/heap/remote.rs"]
+#[path = "../../src/heap/spans/remote.rs"]
 mod remote;
 #[path = "../../src/sync.rs"]
 mod sync;

@@ -18,14 +18,13 @@ use crate::heap::base::refused;
 use crate::heap::base::size_class::{self, CLASSED_MAX, Place};
 use crate::heap::cache::{Cache, EMPTY};
 use crate::heap::common::{self, Limit};
-use crate::heap::free_block;
 use crate::heap::large::{self, Purpose};
 use crate::heap::local;
 use crate::heap::numbers;
 use crate::heap::presence::exit;
 use crate::heap::resize;
-use crate::heap::span;
-use crate::heap::span::Span;
+use crate::heap::spans::free_block;
+use crate::heap::spans::span;
 use crate::heap::thread;
 
 /// Allocates for the thread's current owner. Null where that fails.
@@ -95,22 +94,6 @@ unsafe fn dealloc_aligned(memory: NonNull<u8>) {
         Some(span) if span.is_large() => unsafe { large::free(span, memory) },
         _ => refused::refuse(),
     }
-}
-
-/// The span of a block that is aligned at most to a slice.
-///
-/// # Safety
-///
-/// - S1 as for [`dealloc`].
-pub unsafe fn span_of(memory: NonNull<u8>) -> &'static Span {
-    let address = memory.addr().get();
-    // SAFETY: S1, as in `dealloc`.
-    let header = unsafe { span::header_of(address) };
-    if header.back() == 0 || header.is_large() {
-        return header;
-    }
-    // SAFETY: SPAN6: its first slice, in the same chunk.
-    unsafe { span::header_of(address - header.back() * SLICE) }
 }
 
 /// Allocates a block of `class` for whoever is seated at `seat`.

@@ -27,11 +27,12 @@ use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused;
 use crate::heap::base::size_class::{CLASSES, Place};
 use crate::heap::base::tables::{Linked, Pooled};
-use crate::heap::free_block::FreeList;
 use crate::heap::ledger::Line;
 use crate::heap::pages::address::prefetch;
 use crate::heap::record::{HOST, Heap};
-use crate::heap::span::{NEVER, Span, SpanList, State};
+use crate::heap::spans::free_block::FreeList;
+use crate::heap::spans::list::SpanList;
+use crate::heap::spans::span::{NEVER, Span, State};
 use crate::heap::thread::Thread;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
 
@@ -569,6 +570,30 @@ impl Queue {
     pub fn spans(&self) -> impl Iterator<Item = &'static Span> {
         let lists = [&self.available, &self.waiting, &self.idle];
         self.current.get().into_iter().chain(lists.into_iter().flat_map(SpanList::iter))
+    }
+}
+
+/// Which cache a span is in.
+impl Span {
+    /// The cache that the span is in. To others than its thread, one that it was
+    /// in lately.
+    pub fn cache(&self) -> Option<&'static Cache> {
+        // SAFETY: null or a cache (`set_cache`), which is never freed.
+        unsafe { self.cache_record().cast::<Cache>().as_ref() }
+    }
+
+    /// Gives the span to `cache`, or to none.
+    pub fn set_cache(&self, cache: Option<&'static Cache>) {
+        let cache = cache.map_or(ptr::null(), ptr::from_ref);
+        self.set_cache_record(cache.cast_mut().cast());
+    }
+
+    /// How many of its blocks are in the bin that it fills.
+    pub fn in_bin(&self) -> u32 {
+        match (self.state(), self.cache()) {
+            (State::Current, Some(cache)) => cache.bin_count(self.class()) as u32,
+            _ => 0,
+        }
     }
 }
 

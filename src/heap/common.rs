@@ -29,13 +29,14 @@ use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class::{self, Place};
 use crate::heap::blocks;
 use crate::heap::cache::{Cache, Seat};
-use crate::heap::free_block;
 use crate::heap::ledger::{Line, LineCounts};
 use crate::heap::numbers::{self, Entry, Standing};
 use crate::heap::pressure;
-use crate::heap::span::Span;
+use crate::heap::spans::free_block;
+use crate::heap::spans::span;
+use crate::heap::spans::span::Span;
+use crate::heap::spans::tags::{self, Tag, TagWord};
 use crate::heap::sweep;
-use crate::heap::tags::{self, Tag, TagWord};
 use crate::heap::thread;
 use crate::key::ExpertKey;
 
@@ -81,7 +82,7 @@ fn tag_word(block: NonNull<u8>, class: usize) -> &'static TagWord {
 #[inline(never)]
 fn tag_word_slow(block: NonNull<u8>) -> &'static TagWord {
     // SAFETY: a block of this heap, of a span that is in use.
-    (unsafe { blocks::span_of(block) }).tag_word(block.addr().get())
+    (unsafe { span::span_of(block) }).tag_word(block.addr().get())
 }
 
 /// A block of the class at `place` for whoever is seated at `desk`, tagged, if one is at

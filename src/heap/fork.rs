@@ -7,7 +7,6 @@
 #[cfg(unix)]
 mod system {
     use crate::heap::base::tables;
-    use crate::heap::local::TAGGED;
     use crate::heap::numbers;
     use crate::heap::pages::arena;
     use crate::heap::pages::chunk_map;
@@ -15,7 +14,8 @@ mod system {
     use crate::heap::presence::token::token;
     use crate::heap::presence::visits;
     use crate::heap::record::Heap;
-    use crate::heap::span;
+    use crate::heap::spans::span;
+    use crate::heap::spans::span::TAGGED;
     use crate::heap::stripes;
     use crate::heap::sweep;
     use crate::heap::thread;

@@ -13,7 +13,7 @@ use crate::heap::cache::{Cache, Fate};
 use crate::heap::numbers;
 use crate::heap::pages::arena;
 use crate::heap::record::{self, HOST, Heap, Lists};
-use crate::heap::span::{Span, State};
+use crate::heap::spans::span::{Span, State};
 use crate::heap::sweep;
 use crate::heap::thread;
 use crate::heap::usage;
@@ -47,7 +47,7 @@ fn abandon_spans(cache: &'static Cache, heap: &Heap, lists: &Lists) {
 }
 
 fn abandon_span(heap: &Heap, lists: &Lists, span: &'static Span) {
-    span.set_wait(span.local_count(), crate::heap::span::NEVER);
+    span.set_wait(span.local_count(), crate::heap::spans::span::NEVER);
     span.set_cache(None);
     span.thread.store(0, crate::sync::Ordering::Relaxed);
     // From here on whoever frees the last block ends the span; if that has

@@ -35,7 +35,7 @@ use crate::heap::cache::{Cache, Fate};
 use crate::heap::pages::purging;
 use crate::heap::presence::present;
 use crate::heap::record::{Heap, Lists};
-use crate::heap::span::{NEVER, Span, State};
+use crate::heap::spans::span::{NEVER, Span, State};
 use crate::heap::thread::{self, Thread};
 
 /// The slices that a thread keeps at first: 1 MiB. For each that is used again it

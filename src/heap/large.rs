@@ -22,8 +22,8 @@ use crate::heap::pages::runs;
 use crate::heap::pages::runs::Run;
 use crate::heap::pressure;
 use crate::heap::record::{Heap, Lists};
-use crate::heap::span;
-use crate::heap::span::{Span, State};
+use crate::heap::spans::span;
+use crate::heap::spans::span::{Span, State};
 use crate::heap::thread;
 use crate::key::ExpertKey;
 

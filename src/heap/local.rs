@@ -11,14 +11,15 @@ use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused::refuse;
 use crate::heap::cache::{Cache, Fate};
 use crate::heap::common;
-use crate::heap::free_block::{FreeBlock, FreeList};
 use crate::heap::large;
 use crate::heap::pages::address;
 use crate::heap::presence::present;
 use crate::heap::presence::token::token;
-use crate::heap::remote::RemoteState;
-use crate::heap::span;
-use crate::heap::span::{Span, State};
+use crate::heap::spans::free_block::FreeBlock;
+use crate::heap::spans::pushes::{is_last, link, remote_block};
+use crate::heap::spans::remote::RemoteState;
+use crate::heap::spans::span;
+use crate::heap::spans::span::{Span, State, TAGGED};
 use crate::sync::Ordering::{Relaxed, Release};
 
 /// Frees the block at `memory`, whose slice's header is `header`.
@@ -133,9 +134,6 @@ unsafe fn free_remote(header: &'static Span, memory: NonNull<u8>) {
     unsafe { free_unowned(header, memory) };
 }
 
-/// What a span's thread word has beside the token where the span is tagged.
-pub const TAGGED: usize = 1;
-
 /// Frees a block of a tagged span of this thread.
 ///
 /// # Safety
@@ -180,23 +178,6 @@ pub unsafe fn free_untagged(span: &'static Span, memory: NonNull<u8>) {
     unsafe { push_any(span, memory) };
 }
 
-/// Gives back a block whose tag a sweep has taken off. Under the lock of the span's heap.
-///
-/// # Safety
-///
-/// - S1, S2 as for [`free`], but for the tag; `span` is the block's.
-pub unsafe fn push_swept(span: &'static Span, memory: NonNull<u8>) {
-    // SAFETY: S1 and S2.
-    let block = unsafe { remote_block(memory) };
-    let pushed = span.remote.push(block.addr() - span.start(), |state| {
-        link(span, block, state);
-        true
-    });
-    if pushed.is_none() {
-        refuse();
-    }
-}
-
 /// Pushes a block to the remote list of a span that a thread owns; false where
 /// none does any more, or the list is full.
 ///
@@ -226,13 +207,6 @@ unsafe fn push_owned(span: &'static Span, memory: NonNull<u8>) -> bool {
         end_if_unused(span);
     }
     true
-}
-
-/// Whether a block that is pushed on top of `state` is the last one in use, as far as
-/// can be told without the span's thread.
-#[inline]
-fn is_last(span: &Span, state: RemoteState) -> bool {
-    span.own_free().wrapping_add(state.count()).wrapping_add(1) >= span.carved()
 }
 
 /// Ends a span of another thread if no block of it is in use. The caller is pinned; the
@@ -265,25 +239,6 @@ fn end_if_unused(span: &'static Span) {
 #[inline]
 fn to_be_told(span: &Span, state: RemoteState) -> Option<&'static Cache> {
     if state.count() == 0 { span.cache() } else { None }
-}
-
-/// Makes a free block whose link is set when it is pushed.
-///
-/// # Safety
-///
-/// - S1, S2 as for [`free`].
-unsafe fn remote_block(memory: NonNull<u8>) -> FreeBlock {
-    // SAFETY: S1: a block of this heap lies there.
-    let memory = unsafe { address::block_at(memory.addr().get()) };
-    // SAFETY: S2.
-    unsafe { FreeBlock::new(memory, FreeList::EMPTY) }
-}
-
-/// Puts the remote list behind `block`.
-fn link(span: &'static Span, block: FreeBlock, state: RemoteState) {
-    // SAFETY: the first block of the remote list: it was freed there.
-    let first = state.first().map(|first| unsafe { FreeBlock::listed(span.block(first)) });
-    block.set_next(first.map_or(FreeList::EMPTY, FreeList::from));
 }
 
 /// Frees a block of a span that no thread owns, in an inner slice, large, or

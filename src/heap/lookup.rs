@@ -15,9 +15,9 @@ use crate::heap::pages::address;
 use crate::heap::pages::chunk_map;
 use crate::heap::presence::visits::Pin;
 use crate::heap::record::Heap;
-use crate::heap::span;
-use crate::heap::span::{Span, State};
-use crate::heap::tags::{self, Tag, TagWord};
+use crate::heap::spans::span;
+use crate::heap::spans::span::{Span, State};
+use crate::heap::spans::tags::{self, Tag, TagWord};
 use crate::key::ExpertKey;
 
 /// The block that an address points to or into: carved, in use or free.

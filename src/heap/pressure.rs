@@ -16,7 +16,8 @@ use crate::heap::cache::{Cache, Fate};
 use crate::heap::common;
 use crate::heap::numbers::{self, Standing};
 use crate::heap::record::{Heap, Lists};
-use crate::heap::span::{Span, SpanList, State};
+use crate::heap::spans::list::SpanList;
+use crate::heap::spans::span::{Span, State};
 use crate::heap::thread;
 
 impl Cache {

@@ -39,8 +39,9 @@ use crate::heap::lookup::{self, Found};
 use crate::heap::numbers;
 use crate::heap::presence::visits::Pin;
 use crate::heap::resize::{self, Resized};
-use crate::heap::span::Span;
-use crate::heap::tags::{Tag, TagWord};
+use crate::heap::spans::span;
+use crate::heap::spans::span::Span;
+use crate::heap::spans::tags::{Tag, TagWord};
 use crate::heap::thread;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
@@ -48,7 +49,7 @@ use crate::wait::Backoff;
 
 /// What stands in front of the memory handed out, in bytes.
 pub const PREFIX: usize = 16;
-const _: () = assert!(PREFIX >= crate::heap::free_block::WORDS);
+const _: () = assert!(PREFIX >= crate::heap::spans::free_block::WORDS);
 
 /// The layout of the block behind `size` bytes; `None` where it overflows. One
 /// byte at least, or the address of 0 bytes would be in the next block.
@@ -107,7 +108,7 @@ fn obtain_classed(seat: &'static Cache, class: usize, limit: Limit) -> Result<No
 fn hand_out(block: NonNull<u8>, number: Number, size: usize) -> NonNull<u8> {
     set_size(block, size);
     // SAFETY: a block just obtained.
-    let span = unsafe { blocks::span_of(block) };
+    let span = unsafe { span::span_of(block) };
     if span.is_large() {
         span.mark().store(Tag::large(number));
     } else {
@@ -215,7 +216,7 @@ fn wait(waited: &mut Backoff) -> bool {
 /// Gives back a block of the owner of `number` that bears no tag any more.
 fn release(block: NonNull<u8>, number: Number) {
     // SAFETY: a block of this heap, this call's alone.
-    let span = unsafe { blocks::span_of(block) };
+    let span = unsafe { span::span_of(block) };
     if span.is_large() {
         // SAFETY: as above.
         return unsafe { large::free(span, block) };

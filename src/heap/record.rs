@@ -39,8 +39,9 @@ use crate::heap::idle;
 use crate::heap::pages::arena;
 use crate::heap::pages::runs;
 use crate::heap::pages::runs::Returned;
-use crate::heap::span;
-use crate::heap::span::{Span, SpanList, State};
+use crate::heap::spans::list::SpanList;
+use crate::heap::spans::span;
+use crate::heap::spans::span::{Span, State};
 use crate::heap::stripes::{self, Stripe};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, Ordering::Relaxed};
@@ -487,6 +488,48 @@ impl Heap {
             // SAFETY: S1.
             unsafe { pool.unlock() };
         }
+    }
+}
+
+/// Whose the blocks of a span are.
+impl Span {
+    /// The heap that owns the span's blocks; `None` if it is no span.
+    pub fn heap(&self) -> Option<&'static Heap> {
+        // SAFETY: null or a heap (`set_heap`); records are never freed, only recycled.
+        unsafe { self.heap_record(Relaxed).cast::<Heap>().as_ref() }
+    }
+
+    /// As [`heap`](Self::heap), for one who does not own a block of the span: what
+    /// was written before the tag is seen.
+    pub fn heap_seen(&self) -> Option<&'static Heap> {
+        // Acquire: the header (the Release in `set_heap_record`).
+        // SAFETY: as above.
+        unsafe { self.heap_record(Ordering::Acquire).cast::<Heap>().as_ref() }
+    }
+
+    /// Runs `f` with the span's heap and its lists, alone: the span is not
+    /// adopted meanwhile. `None` where the span has no heap.
+    pub fn with_heap<T>(&self, f: impl Fn(&'static Heap, &Lists) -> T) -> Option<T> {
+        loop {
+            let heap = self.heap()?;
+            let done = heap.with(|lists| {
+                let same = self.heap().is_some_and(|now| ptr::eq(now, heap));
+                same.then(|| f(heap, lists))
+            });
+            if done.is_some() {
+                return done;
+            }
+        }
+    }
+
+    /// Tags the span. Under the heap's lock.
+    pub fn set_heap(&self, heap: &'static Heap) {
+        self.set_heap_record(ptr::from_ref(heap).cast_mut().cast());
+    }
+
+    /// Whether blocks of many owners lie in the span.
+    pub fn is_common(&self) -> bool {
+        self.heap().is_some_and(|heap| ptr::eq(heap, &raw const COMMON))
     }
 }
 

@@ -13,13 +13,13 @@ use crate::heap::base::geometry::PAGE;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class::{self, Place};
 use crate::heap::cache::Cache;
-use crate::heap::free_block::{FreeBlock, FreeList};
-use crate::heap::local::TAGGED;
 use crate::heap::pages::address;
 use crate::heap::presence::present;
 use crate::heap::presence::token::token;
 use crate::heap::record::Heap;
-use crate::heap::span::{NEVER, Span, State};
+use crate::heap::spans::free_block::{FreeBlock, FreeList};
+use crate::heap::spans::span::TAGGED;
+use crate::heap::spans::span::{NEVER, Span, State};
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sync::fence;
 

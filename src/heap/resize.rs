@@ -9,15 +9,15 @@ use crate::error::Error;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
-use crate::heap::blocks::{allocate_at, class_of, dangling, dealloc, pointer, span_of};
+use crate::heap::blocks::{allocate_at, class_of, dangling, dealloc, pointer};
 use crate::heap::common::{self, Limit};
 use crate::heap::large::{self, Purpose};
 use crate::heap::numbers;
 use crate::heap::presence::token::token;
 use crate::heap::raw;
 use crate::heap::record::HOST;
-use crate::heap::span;
-use crate::heap::span::Span;
+use crate::heap::spans::span;
+use crate::heap::spans::span::Span;
 use crate::heap::thread;
 use crate::key::ExpertKey;
 use crate::sync::Ordering::Relaxed;
@@ -66,7 +66,7 @@ pub unsafe fn resize(
         large::find_aligned(memory.addr().get()).ok_or(Error::InvalidPointer)?
     } else {
         // SAFETY: S1.
-        unsafe { span_of(memory) }
+        unsafe { span::span_of(memory) }
     };
     let beside = |purpose| allocate_beside(span, memory, new, zeroed, purpose);
     // SAFETY: S1.
@@ -104,7 +104,7 @@ pub unsafe fn resize_raw(
     new: Layout,
 ) -> Result<Resized, Error> {
     // SAFETY: S1.
-    let span = unsafe { span_of(memory) };
+    let span = unsafe { span::span_of(memory) };
     let beside = |purpose| raw::obtain(number, key, new, true, purpose);
     // SAFETY: S1.
     unsafe { resize_with(span, memory, old, new, true, raw::PREFIX, beside) }

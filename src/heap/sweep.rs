@@ -18,12 +18,12 @@ use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class;
 use crate::heap::cache::Cache;
-use crate::heap::local;
 use crate::heap::numbers::{self, Standing};
 use crate::heap::presence::token::token;
 use crate::heap::record::{COMMON, COMMON_ACCOUNT};
-use crate::heap::span::{Span, State};
-use crate::heap::tags::Tag;
+use crate::heap::spans::pushes;
+use crate::heap::spans::span::{Span, State};
+use crate::heap::spans::tags::Tag;
 use crate::heap::thread;
 use crate::lock::Lock;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
@@ -122,7 +122,7 @@ fn sweep_span(span: &'static Span) {
             if word.exchange(tag, Tag::NONE) {
                 *count += 1;
                 // SAFETY: a block of this span, nobody's but this sweep's now.
-                unsafe { local::push_swept(span, span.block(index * bytes)) };
+                unsafe { pushes::push_swept(span, span.block(index * bytes)) };
             }
         }
     }
@@ -137,7 +137,7 @@ fn count_swept(dead: Option<(Number, u32)>, bytes: usize) {
 }
 
 /// Gives a block of this thread's span that the host has adopted the host's number.
-fn pass_to_host(number: Number, word: &crate::heap::tags::TagWord, tag: Tag, class: usize) {
+fn pass_to_host(number: Number, word: &crate::heap::spans::tags::TagWord, tag: Tag, class: usize) {
     let Some((host, entry)) = numbers::host() else { return };
     let bytes = size_class::size_of(class);
     // Counted before the block can be freed as the host's.

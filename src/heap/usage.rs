@@ -9,7 +9,7 @@ use crate::heap::base::number::Number;
 use crate::heap::cache::Cache;
 use crate::heap::numbers::{self, Entry};
 use crate::heap::record::{HOST, Heap, Lists};
-use crate::heap::span::{Span, State};
+use crate::heap::spans::span::{Span, State};
 use crate::heap::thread;
 
 impl Add for Usage {
@@ -115,7 +115,7 @@ pub fn count_live(live: &mut Taken, span: &Span) {
     let blocks = match span.state() {
         State::Large | State::Huge => 1,
         State::Spare | State::Idle | State::Free => 0,
-        _ => span.used() as usize,
+        _ => span.used(|| span.in_bin()) as usize,
     };
     live.blocks += blocks;
     live.bytes += blocks * span.block_size();

@@ -6,9 +6,9 @@ use crate::heap::pages::address;
 use crate::heap::pages::arena;
 use crate::heap::pages::chunk::Chunk;
 use crate::heap::pages::chunk_map;
-use crate::heap::span;
-use crate::heap::span::State;
-use crate::heap::tags::{self, Tag, TagWord};
+use crate::heap::spans::span;
+use crate::heap::spans::span::State;
+use crate::heap::spans::tags::{self, Tag, TagWord};
 use crate::sync::Ordering::Relaxed;
 
 /// Reads every free slice that is not dirty, sixteen words of each page, and its tags.

@@ -4,12 +4,13 @@ use super::{Broken, Checked, Verdict, equal, is, place};
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::size_class::{self, CLASSES};
 use crate::heap::cache::{Cache, Fate};
-use crate::heap::free_block::{self, FreeBlock, FreeList};
-use crate::heap::local::TAGGED;
 use crate::heap::numbers::{self, Standing};
 use crate::heap::record::{Heap, Lists};
-use crate::heap::span::{Span, SpanList, State};
-use crate::heap::tags::Tag;
+use crate::heap::spans::free_block::{self, FreeBlock, FreeList};
+use crate::heap::spans::list::SpanList;
+use crate::heap::spans::span::TAGGED;
+use crate::heap::spans::span::{Span, State};
+use crate::heap::spans::tags::Tag;
 use crate::sync::Ordering::Relaxed;
 
 pub(super) fn check_heap(heap: &'static Heap, lists: &Lists, seen: &mut Checked) -> Verdict {

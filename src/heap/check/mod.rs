@@ -14,8 +14,8 @@ use crate::heap::base::number::Number;
 use crate::heap::cache::Fate;
 use crate::heap::numbers::{self, Entry, Standing};
 use crate::heap::record::{COMMON, HOST_ACCOUNT, Heap};
-use crate::heap::span::Span;
-use crate::heap::tags::TagWord;
+use crate::heap::spans::span::Span;
+use crate::heap::spans::tags::TagWord;
 use crate::heap::thread;
 use crate::heap::usage;
 
