@@ -20,7 +20,7 @@ use crate::heap::cache::{Cache, EMPTY};
 use crate::heap::common::{self, Limit};
 use crate::heap::large::{self, Purpose};
 use crate::heap::local;
-use crate::heap::numbers;
+use crate::heap::owners::numbers;
 use crate::heap::presence::exit;
 use crate::heap::resize;
 use crate::heap::spans::free_block;

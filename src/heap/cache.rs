@@ -27,9 +27,10 @@ use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused;
 use crate::heap::base::size_class::{CLASSES, Place};
 use crate::heap::base::tables::{Linked, Pooled};
-use crate::heap::ledger::Line;
+use crate::heap::owners::heap::{HOST, Heap};
+use crate::heap::owners::ledger::Line;
+use crate::heap::owners::lists::Lists;
 use crate::heap::pages::address::prefetch;
-use crate::heap::record::{HOST, Heap};
 use crate::heap::spans::free_block::FreeList;
 use crate::heap::spans::list::SpanList;
 use crate::heap::spans::span::{NEVER, Span, State};
@@ -573,6 +574,48 @@ impl Queue {
     }
 }
 
+fn record_of(cache: Option<&'static Cache>) -> *mut Cache {
+    cache.map_or(ptr::null(), ptr::from_ref).cast_mut()
+}
+
+/// The caches of a heap.
+impl Lists {
+    /// All caches of the heap.
+    pub fn caches(&self) -> impl Iterator<Item = &'static Cache> {
+        // SAFETY: null or a cache (`add_cache`), which is never freed.
+        let mut next = unsafe { self.first_cache().cast::<Cache>().as_ref() };
+        core::iter::from_fn(move || {
+            let cache = next?;
+            next = cache.heap_next.get();
+            Some(cache)
+        })
+    }
+
+    /// Puts `cache` on the list.
+    pub fn add_cache(&self, cache: &'static Cache) {
+        // SAFETY: as in `caches`.
+        let first = unsafe { self.first_cache().cast::<Cache>().as_ref() };
+        self.set_first_cache(record_of(Some(cache)).cast());
+        cache.heap_prev.set(None);
+        cache.heap_next.set(first);
+        if let Some(first) = first {
+            first.heap_prev.set(Some(cache));
+        }
+    }
+
+    /// Takes `cache` off the list.
+    pub fn remove_cache(&self, cache: &'static Cache) {
+        let (prev, next) = (cache.heap_prev.take(), cache.heap_next.take());
+        match prev {
+            Some(prev) => prev.heap_next.set(next),
+            None => self.set_first_cache(record_of(next).cast()),
+        }
+        if let Some(next) = next {
+            next.heap_prev.set(prev);
+        }
+    }
+}
+
 /// Which cache a span is in.
 impl Span {
     /// The cache that the span is in. To others than its thread, one that it was
@@ -584,8 +627,7 @@ impl Span {
 
     /// Gives the span to `cache`, or to none.
     pub fn set_cache(&self, cache: Option<&'static Cache>) {
-        let cache = cache.map_or(ptr::null(), ptr::from_ref);
-        self.set_cache_record(cache.cast_mut().cast());
+        self.set_cache_record(record_of(cache).cast());
     }
 
     /// How many of its blocks are in the bin that it fills.

@@ -7,16 +7,16 @@
 #[cfg(unix)]
 mod system {
     use crate::heap::base::tables;
-    use crate::heap::numbers;
+    use crate::heap::owners::heap::Heap;
+    use crate::heap::owners::numbers;
+    use crate::heap::owners::stripes;
     use crate::heap::pages::arena;
     use crate::heap::pages::chunk_map;
     use crate::heap::presence::present;
     use crate::heap::presence::token::token;
     use crate::heap::presence::visits;
-    use crate::heap::record::Heap;
     use crate::heap::spans::span;
     use crate::heap::spans::span::TAGGED;
-    use crate::heap::stripes;
     use crate::heap::sweep;
     use crate::heap::thread;
     use crate::lock;

@@ -10,9 +10,11 @@ use crate::engine::Taken;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::cache::{Cache, Fate};
-use crate::heap::numbers;
+use crate::heap::owners::begin_end;
+use crate::heap::owners::heap::{HOST, Heap};
+use crate::heap::owners::lists::Lists;
+use crate::heap::owners::numbers;
 use crate::heap::pages::arena;
-use crate::heap::record::{self, HOST, Heap, Lists};
 use crate::heap::spans::span::{Span, State};
 use crate::heap::sweep;
 use crate::heap::thread;
@@ -167,7 +169,7 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
                     if span.state() == State::Abandoned {
                         heap.remove_abandoned(lists, span);
                     }
-                    record::release_slices_in(&mut returned, span);
+                    begin_end::release_slices_in(&mut returned, span);
                 }
             });
         }

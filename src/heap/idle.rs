@@ -32,9 +32,10 @@ use core::ptr::{self, NonNull};
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::cache::{Cache, Fate};
+use crate::heap::owners::heap::Heap;
+use crate::heap::owners::lists::Lists;
 use crate::heap::pages::purging;
 use crate::heap::presence::present;
-use crate::heap::record::{Heap, Lists};
 use crate::heap::spans::span::{NEVER, Span, State};
 use crate::heap::thread::{self, Thread};
 

@@ -14,6 +14,9 @@ use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused;
 use crate::heap::cache::Cache;
 use crate::heap::idle;
+use crate::heap::owners::begin_end;
+use crate::heap::owners::heap::Heap;
+use crate::heap::owners::lists::Lists;
 use crate::heap::pages::address;
 use crate::heap::pages::chunk::Chunk;
 use crate::heap::pages::chunk_map;
@@ -21,7 +24,6 @@ use crate::heap::pages::huge;
 use crate::heap::pages::runs;
 use crate::heap::pages::runs::Run;
 use crate::heap::pressure;
-use crate::heap::record::{Heap, Lists};
 use crate::heap::spans::span;
 use crate::heap::spans::span::{Span, State};
 use crate::heap::thread;
@@ -168,7 +170,7 @@ fn begin(
         if !heap.is_of(key) {
             paths::entered(Path::HeapMoved);
             span.set_block_size(PAGE);
-            crate::heap::record::release_slices(span);
+            begin_end::release_slices(span);
             return Err(Error::InvalidKey);
         }
         lists.add_span(span);

@@ -36,7 +36,7 @@ use crate::heap::common::{self, Limit};
 use crate::heap::large::{self, Purpose};
 use crate::heap::local;
 use crate::heap::lookup::{self, Found};
-use crate::heap::numbers;
+use crate::heap::owners::numbers;
 use crate::heap::presence::visits::Pin;
 use crate::heap::resize::{self, Resized};
 use crate::heap::spans::span;

@@ -13,10 +13,12 @@ use crate::heap::base::geometry::PAGE;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class::{self, Place};
 use crate::heap::cache::Cache;
+use crate::heap::idle;
+use crate::heap::owners::heap::Heap;
 use crate::heap::pages::address;
+use crate::heap::pages::runs::{self, Run};
 use crate::heap::presence::present;
 use crate::heap::presence::token::token;
-use crate::heap::record::Heap;
 use crate::heap::spans::free_block::{FreeBlock, FreeList};
 use crate::heap::spans::span::TAGGED;
 use crate::heap::spans::span::{NEVER, Span, State};
@@ -246,13 +248,23 @@ impl Cache {
     pub fn fresh_span(&'static self, class: usize) -> Result<&'static Span, Error> {
         self.give_idle(size_class::slices(class));
         let span = loop {
-            if let Some(span) = self.heap().begin_span(class, self)? {
+            let run = self.take_run(size_class::slices(class)).ok_or(Error::OutOfMemory)?;
+            let heap = self.heap();
+            let is_open = || core::ptr::eq(heap, self.heap());
+            if let Some(span) = heap.begin_span(class, &run, is_open) {
                 break span;
             }
         };
         self.own(span);
         self.make_current(class, span);
         Ok(span)
+    }
+
+    /// A run of slices; where the system has no more, after this thread has given up what it
+    /// keeps.
+    fn take_run(&self, slices: usize) -> Option<Run> {
+        let take = || runs::take(slices, 1);
+        take().or_else(|| idle::relieve().then(take)?)
     }
 
     /// Makes blocks of the current span's uncarved memory, a page or at least

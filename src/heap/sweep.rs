@@ -18,9 +18,9 @@ use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class;
 use crate::heap::cache::Cache;
-use crate::heap::numbers::{self, Standing};
+use crate::heap::owners::heap::{COMMON, COMMON_ACCOUNT};
+use crate::heap::owners::numbers::{self, Standing};
 use crate::heap::presence::token::token;
-use crate::heap::record::{COMMON, COMMON_ACCOUNT};
 use crate::heap::spans::pushes;
 use crate::heap::spans::span::{Span, State};
 use crate::heap::spans::tags::Tag;
@@ -64,7 +64,7 @@ pub fn sweep_if_worth_it() {
 pub fn sweep() {
     let Some(_alone) = SWEEPING.try_lock() else { return };
     paths::entered(Path::Swept);
-    COMMON.with(crate::heap::record::Lists::begin_walk);
+    COMMON.with(crate::heap::owners::lists::Lists::begin_walk);
     loop {
         let goes_on = COMMON.with(|lists| {
             for _ in 0..SPANS_PER_LOCK {

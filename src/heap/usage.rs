@@ -7,8 +7,9 @@ use core::ops::Add;
 use crate::engine::{HOST_KEY, Kind, Taken, Usage};
 use crate::heap::base::number::Number;
 use crate::heap::cache::Cache;
-use crate::heap::numbers::{self, Entry};
-use crate::heap::record::{HOST, Heap, Lists};
+use crate::heap::owners::heap::{HOST, Heap};
+use crate::heap::owners::lists::Lists;
+use crate::heap::owners::numbers::{self, Entry};
 use crate::heap::spans::span::{Span, State};
 use crate::heap::thread;
 

@@ -7,7 +7,7 @@ use super::{CACHES, POOL, caches, known, made, tend};
 use crate::heap::base::number::Number;
 use crate::heap::cache::Cache;
 use crate::heap::common;
-use crate::heap::numbers;
+use crate::heap::owners::numbers;
 use crate::heap::presence::present;
 
 /// Ends what is empty in the caches of all other threads, as far as the threads

@@ -27,37 +27,14 @@ use core::ptr;
 
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind};
-use crate::error::Error;
-use crate::heap::base::geometry::SLICE;
 use crate::heap::base::number::Number;
-use crate::heap::base::paths::{self, Path};
-use crate::heap::base::refused;
 use crate::heap::base::size_class::CLASSES;
 use crate::heap::base::tables::{Linked, Pool};
-use crate::heap::cache::Cache;
-use crate::heap::idle;
-use crate::heap::pages::arena;
-use crate::heap::pages::runs;
-use crate::heap::pages::runs::Returned;
-use crate::heap::spans::list::SpanList;
-use crate::heap::spans::span;
+use crate::heap::owners::lists::Lists;
+use crate::heap::owners::stripes::{self, Stripe};
 use crate::heap::spans::span::{Span, State};
-use crate::heap::stripes::{self, Stripe};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, Ordering::Relaxed};
-
-/// The lists of a heap, under its lock (HEAP5).
-pub struct Lists {
-    spans: Cell<Option<&'static Span>>,
-    /// Where a sweep goes on.
-    cursor: Cell<Option<&'static Span>>,
-    caches: Cell<Option<&'static Cache>>,
-    pub abandoned: [SpanList; CLASSES],
-    /// Blocks handed out by caches that are gone, and large blocks.
-    allocations: Cell<u64>,
-    /// Blocks that came from elsewhere by adoption.
-    adopted: Cell<u64>,
-}
 
 /// A heap record. See the module.
 pub struct Heap {
@@ -67,7 +44,7 @@ pub struct Heap {
     number: AtomicU32,
     account: AtomicPtr<Account>,
     overdraft: AtomicBool,
-    pub abandoned_classes: [AtomicBool; CLASSES],
+    abandoned_classes: [AtomicBool; CLASSES],
     lists: Lists,
     /// The lock of `lists` (HEAP5).
     stripe: &'static Stripe,
@@ -105,123 +82,6 @@ static POOLS: [Pool<Heap>; 3] = [const { Pool::new() }; 3];
 impl Linked for Heap {
     fn next_unused(&self) -> &Cell<Option<&'static Self>> {
         &self.next_unused
-    }
-}
-
-impl Lists {
-    const fn new() -> Self {
-        Self {
-            spans: Cell::new(None),
-            cursor: Cell::new(None),
-            caches: Cell::new(None),
-            abandoned: [const { SpanList::new() }; CLASSES],
-            allocations: Cell::new(0),
-            adopted: Cell::new(0),
-        }
-    }
-
-    /// All spans of the heap.
-    pub fn spans(&self) -> impl Iterator<Item = &'static Span> {
-        let mut next = self.spans.get();
-        core::iter::from_fn(move || {
-            let span = next?;
-            next = span.heap_next.get();
-            Some(span)
-        })
-    }
-
-    /// All caches of the heap.
-    pub fn caches(&self) -> impl Iterator<Item = &'static Cache> {
-        let mut next = self.caches.get();
-        core::iter::from_fn(move || {
-            let cache = next?;
-            next = cache.heap_next.get();
-            Some(cache)
-        })
-    }
-
-    pub fn add_span(&self, span: &'static Span) {
-        let first = self.spans.replace(Some(span));
-        span.heap_prev.set(None);
-        span.heap_next.set(first);
-        if let Some(first) = first {
-            first.heap_prev.set(Some(span));
-        }
-    }
-
-    /// Begins a walk over the spans that gives up the lock now and then.
-    pub fn begin_walk(&self) {
-        self.cursor.set(self.spans.get());
-    }
-
-    /// The next span of the walk. What was added since it began is not among them.
-    pub fn walk_on(&self) -> Option<&'static Span> {
-        let span = self.cursor.get()?;
-        self.cursor.set(span.heap_next.get());
-        Some(span)
-    }
-
-    pub fn remove_span(&self, span: &'static Span) {
-        if self.cursor.get().is_some_and(|next| ptr::eq(next, span)) {
-            self.cursor.set(span.heap_next.get());
-        }
-        let (prev, next) = (span.heap_prev.take(), span.heap_next.take());
-        match prev {
-            Some(prev) => prev.heap_next.set(next),
-            None => self.spans.set(next),
-        }
-        if let Some(next) = next {
-            next.heap_prev.set(prev);
-        }
-    }
-
-    pub fn add_cache(&self, cache: &'static Cache) {
-        let first = self.caches.replace(Some(cache));
-        cache.heap_prev.set(None);
-        cache.heap_next.set(first);
-        if let Some(first) = first {
-            first.heap_prev.set(Some(cache));
-        }
-    }
-
-    pub fn remove_cache(&self, cache: &'static Cache) {
-        let (prev, next) = (cache.heap_prev.take(), cache.heap_next.take());
-        match prev {
-            Some(prev) => prev.heap_next.set(next),
-            None => self.caches.set(next),
-        }
-        if let Some(next) = next {
-            next.heap_prev.set(prev);
-        }
-    }
-
-    /// Blocks handed out by caches that are gone, and large blocks. Modulo
-    /// 2^64: what adopted caches had allocated before is taken off.
-    pub fn allocations(&self) -> u64 {
-        self.allocations.get()
-    }
-
-    pub fn count_allocations(&self, blocks: u64) {
-        self.allocations.set(self.allocations.get().wrapping_add(blocks));
-    }
-
-    /// Blocks that came from elsewhere by adoption.
-    pub fn adopted(&self) -> u64 {
-        self.adopted.get()
-    }
-
-    pub fn count_adopted(&self, blocks: u64) {
-        self.adopted.set(self.adopted.get() + blocks);
-    }
-
-    /// Forgets all spans, none of them abandoned, all caches and all counts.
-    pub fn clear(&self) {
-        self.spans.set(None);
-        self.cursor.set(None);
-        self.caches.set(None);
-        debug_assert!(self.abandoned.iter().all(SpanList::is_empty));
-        self.allocations.set(0);
-        self.adopted.set(0);
     }
 }
 
@@ -327,6 +187,16 @@ impl Heap {
         self.key() == Some(HOST_KEY)
     }
 
+    /// The kind of its blocks.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether an ambient request may be granted beyond the quota.
+    pub fn has_overdraft(&self) -> bool {
+        self.overdraft.load(Relaxed)
+    }
+
     /// The account, while the heap is open.
     pub fn account(&self) -> &Account {
         // SAFETY: null, or an account that stays in place while the heap is
@@ -358,117 +228,6 @@ impl Heap {
         let list = &lists.abandoned[span.class()];
         list.remove(span);
         self.abandoned_classes[span.class()].store(!list.is_empty(), Relaxed);
-    }
-
-    /// Charges the owner `bytes` more for `span`, or nothing (HEAP4, SPAN4).
-    ///
-    /// # Errors
-    ///
-    /// [`Error::QuotaExceeded`], not yet counted as a refusal.
-    pub fn charge(&self, span: &Span, bytes: usize) -> Result<(), Error> {
-        self.account().charge(bytes).map_err(|_| Error::QuotaExceeded)?;
-        span.set_charged(span.charged() + bytes);
-        Ok(())
-    }
-
-    /// What follows when the quota has no room for `bytes` more for `span`:
-    /// an overdraft where that is allowed, a counted refusal where not.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::QuotaExceeded`].
-    pub fn charge_beyond(&self, span: &Span, bytes: usize) -> Result<(), Error> {
-        if !self.may_overdraw() {
-            return Err(self.refused());
-        }
-        paths::entered(Path::Overdrawn);
-        self.account().overdraw(bytes);
-        span.set_charged(span.charged() + bytes);
-        Ok(())
-    }
-
-    /// Whether the owner has room for `bytes` more, or may be granted them.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::QuotaExceeded`], a counted refusal.
-    pub fn admit(&self, bytes: usize) -> Result<(), Error> {
-        let is_granted = self.account().has_room(bytes) || self.may_overdraw();
-        if is_granted { Ok(()) } else { Err(self.refused()) }
-    }
-
-    /// A panicking thread is not refused: that would end the process, or hang it.
-    fn may_overdraw(&self) -> bool {
-        self.kind == Kind::Ambient && (self.overdraft.load(Relaxed) || std::thread::panicking())
-    }
-
-    fn refused(&self) -> Error {
-        paths::entered(Path::Refused);
-        self.account().count_refusal();
-        Error::QuotaExceeded
-    }
-
-    /// Refunds what `span` was charged, beyond `keep` bytes.
-    pub fn refund(&self, span: &Span, keep: usize) {
-        self.account().refund(span.charged() - keep);
-        span.set_charged(keep);
-    }
-
-    /// Begins a span of `class` for this heap.
-    ///
-    /// `cache` is whose span it will be. `None` where the host has adopted
-    /// that cache meanwhile, and so this heap is not its owner's any more.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::OutOfMemory`].
-    pub fn begin_span(
-        &'static self,
-        class: usize,
-        cache: &Cache,
-    ) -> Result<Option<&'static Span>, Error> {
-        let slices = crate::heap::base::size_class::slices(class);
-        let take = || runs::take(slices, 1);
-        let run = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
-        let span = span::header_in(run.chunk, run.first);
-        let size = crate::heap::base::size_class::size_of(class);
-        span.begin(class as u8, State::Current, size, run.start(), slices as u32, run.fresh);
-        if self.is_tagged() {
-            span.set_tagged();
-            run.chunk.set_tagged();
-        }
-        for back in 1..slices {
-            span::header_in(run.chunk, run.first + back).set_back(back as u16);
-        }
-        span.set_heap(self);
-        let is_open = self.with(|lists| {
-            let is_open = ptr::eq(self, cache.heap());
-            if is_open {
-                lists.add_span(span);
-            }
-            is_open
-        });
-        if !is_open {
-            paths::entered(Path::HeapMoved);
-            release_slices(span);
-        }
-        Ok(is_open.then_some(span))
-    }
-
-    /// Ends a span without blocks in use that is on no cache's list: its
-    /// charge and its slices go back. Under the heap's lock. Returns false, and
-    /// counts a refused free, where a block is in use after all, because
-    /// another one was freed twice.
-    pub fn end_span(&self, lists: &Lists, span: &'static Span) -> bool {
-        span.remote.see_pushed();
-        if !span.is_large() && !span.is_all_free() {
-            refused::refuse();
-            return false;
-        }
-        lists.remove_span(span);
-        self.refund(span, 0);
-        release_slices(span);
-        true
     }
 
     /// Keeps records from being made: for `fork`.
@@ -530,32 +289,5 @@ impl Span {
     /// Whether blocks of many owners lie in the span.
     pub fn is_common(&self) -> bool {
         self.heap().is_some_and(|heap| ptr::eq(heap, &raw const COMMON))
-    }
-}
-
-/// Gives the slices of `span` back to its chunk, or its mapping to the system.
-pub fn release_slices(span: &'static Span) {
-    arena::with(|arena| release_slices_in(&mut arena.take_back(), span));
-}
-
-/// As [`release_slices`], where the arena is locked and more may follow.
-pub fn release_slices_in(returned: &mut Returned<'_>, span: &'static Span) {
-    let (state, slices, start) = (span.state(), span.slices(), span.start());
-    let chunk = returned.chunk_of(start).or_else(|| crate::heap::pages::chunk_map::find(start));
-    debug_assert!(chunk.is_some(), "a span in use is in a live chunk");
-    let Some(chunk) = chunk else { return };
-    // What was dirty before and not carved still is (CHUNK2).
-    let touched = if !span.is_fresh() {
-        slices * SLICE
-    } else if span.is_large() {
-        span.block_size()
-    } else {
-        span.carved() as usize * span.block_size()
-    };
-    span.end();
-    if state == State::Huge {
-        returned.give_huge(chunk);
-    } else {
-        returned.give(chunk, crate::heap::pages::address::slice_of(start), slices, touched);
     }
 }
