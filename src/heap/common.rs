@@ -29,8 +29,9 @@ use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class::{self, Place};
 use crate::heap::blocks;
 use crate::heap::cache::{Cache, Seat};
-use crate::heap::owners::ledger::{Line, LineCounts};
-use crate::heap::owners::numbers::{self, Entry, Standing};
+use crate::heap::owners::credit;
+use crate::heap::owners::ledger::Line;
+use crate::heap::owners::numbers::{self};
 use crate::heap::pressure;
 use crate::heap::spans::free_block;
 use crate::heap::spans::span;
@@ -45,18 +46,6 @@ const SMALL_OWNER: usize = 64 << 10;
 
 /// Of so many refills of the common cache within a window a busy owner has made all.
 const BUSY_HITS: u8 = 16;
-
-/// Charges are a multiple of this, in bytes.
-const STEP: usize = 512;
-
-/// What an owner is charged at a time that has more than that already, in bytes.
-const LARGE_STEP: usize = 4096;
-
-/// Credit beyond this goes back to the account, in bytes.
-const MOST_CREDIT: i32 = 8192;
-
-/// What is kept of credit that goes back, in bytes.
-const KEPT_CREDIT: i32 = 4096;
 
 /// How a request stands to the quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +121,7 @@ pub fn allocate(
             sweep::sweep_if_worth_it();
             if line.is_long() {
                 let entry = numbers::entry(number);
-                entry.lock(number, || fold(entry, line));
+                entry.lock(number, || credit::fold(entry, line));
             }
             common.allocate_slow(class)?
         }
@@ -150,7 +139,7 @@ pub fn allocate(
 pub fn allocate_instead(cache: &'static Cache, class: usize) -> Option<NonNull<u8>> {
     let Seat { line, common, number } = cache.seat()?;
     let bytes = size_class::size_of(class);
-    charge_once(numbers::entry(number), number, line, bytes).ok()?;
+    credit::charge(numbers::entry(number), number, line, bytes).ok()?;
     let place = Place::of_class(class);
     let block = common.pop(place).or_else(|| common.allocate_slow(class).ok())?;
     line.count_allocation(bytes as i32);
@@ -218,14 +207,14 @@ fn charge(
     line.hold();
     thread::tend();
     line.let_go();
-    let mut done = charge_once(entry, number, line, bytes);
+    let mut done = credit::charge(entry, number, line, bytes);
     if done == Err(Error::QuotaExceeded) {
         paths::entered(Path::Pressure);
         pressure::relieve_owner(entry.lock(number, || entry.account()));
-        done = charge_once(entry, number, line, bytes);
+        done = credit::charge(entry, number, line, bytes);
     }
     if done == Err(Error::QuotaExceeded) && limit == Limit::Usual {
-        done = charge_beyond(entry, number, line, bytes);
+        done = credit::charge_beyond(entry, number, line, bytes);
     }
     let charged = done?;
     if entry.charged() <= SMALL_OWNER {
@@ -237,87 +226,8 @@ fn charge(
         return Ok(None);
     }
     paths::entered(Path::ClassGrown);
-    settle(number, line, 0);
+    credit::settle(number, line, 0);
     Ok(Some(cache))
-}
-
-/// Makes the credit of `line` enough for `bytes`. Returns what was charged.
-fn charge_once(entry: &Entry, number: Number, line: &Line, bytes: usize) -> Result<usize, Error> {
-    entry.lock(number, || {
-        if entry.standing() != Standing::Live {
-            return Err(Error::InvalidKey);
-        }
-        fold(entry, line);
-        // What others freed of it comes first.
-        line.add_credit(entry.take_returned() as i32);
-        let Some(need) = bytes.checked_sub(usize::try_from(line.credit()).unwrap_or(0)) else {
-            return Ok(0);
-        };
-        if need == 0 {
-            return Ok(0);
-        }
-        let step = if entry.charged() < LARGE_STEP { STEP } else { LARGE_STEP };
-        let wanted = need.next_multiple_of(step);
-        // Near the quota what is needed has to do.
-        let charged = [wanted, need].into_iter().find(|&more| entry.account().charge(more).is_ok());
-        let charged = charged.ok_or(Error::QuotaExceeded)?;
-        entry.add_charge(charged);
-        line.add_credit(charged as i32);
-        Ok(charged)
-    })
-}
-
-/// What follows when the quota has no room: an overdraft where that is allowed, a counted
-/// refusal where not.
-fn charge_beyond(entry: &Entry, number: Number, line: &Line, bytes: usize) -> Result<usize, Error> {
-    entry.lock(number, || {
-        if entry.standing() != Standing::Live {
-            return Err(Error::InvalidKey);
-        }
-        let need = bytes.saturating_sub(usize::try_from(line.credit()).unwrap_or(0));
-        if !entry.may_overdraw(number) {
-            paths::entered(Path::Refused);
-            entry.account().count_refusal();
-            return Err(Error::QuotaExceeded);
-        }
-        paths::entered(Path::Overdrawn);
-        entry.account().overdraw(need);
-        entry.add_charge(need);
-        line.add_credit(need as i32);
-        Ok(need)
-    })
-}
-
-/// Gives credit beyond `kept` bytes back to the account.
-#[cold]
-#[inline(never)]
-pub fn settle(number: Number, line: &Line, kept: i32) {
-    let entry = numbers::entry(number);
-    entry.lock(number, || {
-        fold(entry, line);
-        if line.credit() > kept {
-            let back = line.credit() - kept;
-            line.add_credit(-back);
-            entry.give_back(back as usize);
-        }
-    });
-}
-
-/// A scope was left: what its owner has no use for goes back.
-#[inline]
-pub fn settle_after_scope(number: Number, line: &Line) {
-    if line.credit() > MOST_CREDIT {
-        settle(number, line, KEPT_CREDIT);
-    }
-}
-
-/// Keeps the counts of a line from running over. Under the entry's lock.
-fn fold(entry: &Entry, line: &Line) {
-    if line.is_long() {
-        let counts = line.counts();
-        entry.add(LineCounts { credit: 0, ..counts });
-        line.reset_counts();
-    }
 }
 
 /// Counts a block of `class` of the owner of `number` that this thread has freed, its
@@ -334,9 +244,7 @@ pub fn count_free(number: Number, class: usize) {
 #[inline(always)]
 fn count_free_in(line: &'static Line, number: Number, class: usize) {
     line.count_free(tags::block_bytes(class) as i32);
-    if line.credit() > MOST_CREDIT {
-        settle(number, line, KEPT_CREDIT);
-    }
+    credit::settle_if_much(number, line);
 }
 
 /// As [`count_free`], where the owner is not that of the current scope.

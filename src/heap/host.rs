@@ -14,6 +14,7 @@ use crate::heap::common::{self, Limit};
 use crate::heap::handover;
 use crate::heap::large::Purpose;
 use crate::heap::lookup;
+use crate::heap::owners::credit;
 use crate::heap::owners::heap::HOST_ACCOUNT;
 use crate::heap::owners::numbers;
 use crate::heap::presence::visits;
@@ -124,7 +125,7 @@ pub fn leave(entered: Entered) {
     if let Some(number) = owner {
         if let Some(line) = thread.ledger().opened(number) {
             line.let_go();
-            common::settle_after_scope(number, line);
+            credit::settle_if_much(number, line);
         }
     }
     if was_last {

@@ -14,9 +14,11 @@ use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class::{self, CLASSES, Place, SMALL_MAX};
 use crate::heap::cache::{Cache, Fate};
 use crate::heap::common;
+use crate::heap::owners::credit;
+use crate::heap::owners::entry::Standing;
 use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
-use crate::heap::owners::numbers::{self, Standing};
+use crate::heap::owners::numbers::{self};
 use crate::heap::spans::list::SpanList;
 use crate::heap::spans::span::{Span, State};
 use crate::heap::thread;
@@ -235,7 +237,7 @@ pub fn relieve_owner(account: &Account) -> bool {
     for (number, line) in thread.ledger().open_lines().take(LINES_PER_REFUSAL) {
         let entry = numbers::entry(number);
         if line.credit() > 0 && entry.standing() == Standing::Live && shares(entry.account()) {
-            common::settle(number, line, 0);
+            credit::settle(number, line, 0);
         }
     }
     let add = |looks, cache: &'static Cache| cache.look_through() || looks;

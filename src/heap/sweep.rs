@@ -18,8 +18,10 @@ use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class;
 use crate::heap::cache::Cache;
+use crate::heap::owners::entry;
+use crate::heap::owners::entry::Standing;
 use crate::heap::owners::heap::{COMMON, COMMON_ACCOUNT};
-use crate::heap::owners::numbers::{self, Standing};
+use crate::heap::owners::numbers::{self};
 use crate::heap::presence::token::token;
 use crate::heap::spans::pushes;
 use crate::heap::spans::span::{Span, State};
@@ -49,8 +51,8 @@ static LEFT_WAITING: AtomicUsize = AtomicUsize::new(0);
 /// numbers of ended owners wait for one.
 #[inline]
 pub fn sweep_if_worth_it() {
-    let (dead, memory) = (numbers::dead_bytes(), COMMON_ACCOUNT.charged());
-    let waiting = numbers::waiting().saturating_sub(LEFT_WAITING.load(Relaxed));
+    let (dead, memory) = (entry::dead_bytes(), COMMON_ACCOUNT.charged());
+    let waiting = entry::waiting().saturating_sub(LEFT_WAITING.load(Relaxed));
     let are_many = waiting > LEAST_WAITING.max(memory / BYTES_PER_WAITING);
     if dead > LEAST_DEAD && dead > memory / 8 || are_many {
         sweep();
@@ -83,7 +85,7 @@ pub fn sweep() {
             break;
         }
     }
-    LEFT_WAITING.store(numbers::waiting(), Relaxed);
+    LEFT_WAITING.store(entry::waiting(), Relaxed);
     if let Some(thread) = thread::known() {
         let _held = thread.presence().hold();
         thread.common_if_any().inspect(|common| common.collect());

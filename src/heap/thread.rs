@@ -40,9 +40,11 @@ use crate::heap::base::tables::{Linked, Pool, Pooled, TableAllocator};
 use crate::heap::cache::{Cache, EMPTY, Fate};
 use crate::heap::fork;
 use crate::heap::idle::IdleSlices;
+use crate::heap::owners::entry;
+use crate::heap::owners::entry::Standing;
 use crate::heap::owners::heap::{COMMON, HOST, Heap};
 use crate::heap::owners::ledger::{Ledger, Line};
-use crate::heap::owners::numbers::{self, Standing};
+use crate::heap::owners::numbers::{self};
 use crate::heap::presence::exit;
 use crate::heap::presence::present::Presence;
 use crate::heap::scopes::Scopes;
@@ -187,7 +189,7 @@ pub fn this() -> Option<&'static Thread> {
     })?;
     thread.presence.arrive();
     thread.life.set(LIVES.fetch_add(1, Relaxed) + 1);
-    thread.seen_ended.set(numbers::ended());
+    thread.seen_ended.set(entry::ended());
     LOCAL.with(|local| local.thread.set(Some(thread)));
     fork::prepare();
     exit::call_at_thread_end(end);
@@ -241,7 +243,7 @@ pub fn tend() {
             let _held = thread.presence.hold();
             thread.open_inbox();
         }
-        let ended = numbers::ended().wrapping_sub(thread.seen_ended.get());
+        let ended = entry::ended().wrapping_sub(thread.seen_ended.get());
         if ended >= ENDED_PER_LOOK.max(thread.lines.get() / 8) {
             thread.close_ended();
         }
@@ -385,7 +387,7 @@ impl Thread {
     /// Closes the lines of owners that have ended, but those that scopes stand for.
     #[cold]
     pub fn close_ended(&'static self) {
-        self.seen_ended.set(numbers::ended());
+        self.seen_ended.set(entry::ended());
         for (number, line) in self.ledger.open_lines() {
             let has_ended = numbers::entry(number).standing() != Standing::Live;
             if has_ended && !line.is_held() && !line.has_cache() {

@@ -7,9 +7,10 @@ use core::ops::Add;
 use crate::engine::{HOST_KEY, Kind, Taken, Usage};
 use crate::heap::base::number::Number;
 use crate::heap::cache::Cache;
+use crate::heap::owners::entry::Entry;
 use crate::heap::owners::heap::{HOST, Heap};
 use crate::heap::owners::lists::Lists;
-use crate::heap::owners::numbers::{self, Entry};
+use crate::heap::owners::numbers::{self};
 use crate::heap::spans::span::{Span, State};
 use crate::heap::thread;
 

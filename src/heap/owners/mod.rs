@@ -2,6 +2,8 @@
 
 pub mod begin_end;
 pub mod charges;
+pub mod credit;
+pub mod entry;
 pub mod heap;
 pub mod ledger;
 pub mod lists;

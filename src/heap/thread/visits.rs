@@ -6,7 +6,7 @@ use core::ptr;
 use super::{CACHES, POOL, caches, known, made, tend};
 use crate::heap::base::number::Number;
 use crate::heap::cache::Cache;
-use crate::heap::common;
+use crate::heap::owners::credit;
 use crate::heap::owners::numbers;
 use crate::heap::presence::present;
 
@@ -27,7 +27,7 @@ pub fn trim(number: Number) {
     if let Some(thread) = known() {
         let _held = thread.presence.hold();
         if let Some(line) = thread.ledger.opened(number) {
-            common::settle(number, line, 0);
+            credit::settle(number, line, 0);
         }
         thread.cache_of(number).inspect(|cache| cache.purge());
     }
@@ -43,7 +43,7 @@ pub fn end_empty_spans() {
     if let Some(thread) = known() {
         thread.close_ended();
         let lines = thread.ledger.open_lines();
-        lines.for_each(|(number, line)| common::settle(number, line, 0));
+        lines.for_each(|(number, line)| credit::settle(number, line, 0));
     }
     caches().for_each(Cache::purge);
 }
