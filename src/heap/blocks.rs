@@ -12,17 +12,19 @@ use core::ptr::{self, NonNull};
 
 use crate::engine::HOST_KEY;
 use crate::error::Error;
+use crate::heap::arrival;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused;
-use crate::heap::base::size_class::{self, CLASSED_MAX, Place};
-use crate::heap::cache::{Cache, EMPTY};
+use crate::heap::base::size_class::{self, Place};
+use crate::heap::caches::cache::{Cache, EMPTY};
 use crate::heap::common::{self, Limit};
 use crate::heap::large::{self, Purpose};
 use crate::heap::local;
 use crate::heap::owners::numbers;
 use crate::heap::presence::exit;
-use crate::heap::resize;
+use crate::heap::requests;
+use crate::heap::seated::allocate_at;
 use crate::heap::spans::free_block;
 use crate::heap::spans::span;
 use crate::heap::thread;
@@ -96,47 +98,6 @@ unsafe fn dealloc_aligned(memory: NonNull<u8>) {
     }
 }
 
-/// Allocates a block of `class` for whoever is seated at `seat`.
-///
-/// # Errors
-///
-/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`] where the owner
-/// has ended.
-#[inline(always)]
-pub fn allocate_at(seat: &'static Cache, class: usize, limit: Limit) -> Result<NonNull<u8>, Error> {
-    let place = Place::of_class(class);
-    if let Some(block) = seat.pop(place) {
-        return Ok(block);
-    }
-    if seat.serves(class) {
-        return match limit {
-            Limit::Usual => seat.allocate_slow(class),
-            Limit::Strict => seat.allocate_within(class),
-        };
-    }
-    match common::hand_out_at_once(seat, place) {
-        Some(block) => Ok(block),
-        None => common::allocate(seat, class, true, limit),
-    }
-}
-
-/// The class for `layout`; `None` for what is large, and for a size of 0.
-#[inline(always)]
-pub fn class_of(layout: Layout) -> Option<usize> {
-    // One comparison for both: 0 - 1 is the largest number.
-    if layout.size().wrapping_sub(1) >= CLASSED_MAX {
-        return None;
-    }
-    size_class::of_layout(layout)
-}
-
-/// A non-null pointer, aligned as asked, to nothing.
-pub fn dangling(layout: Layout) -> NonNull<u8> {
-    let address = ptr::without_provenance_mut(layout.align());
-    // An alignment is never 0.
-    NonNull::new(address).unwrap_or(NonNull::dangling())
-}
-
 /// Returns a pointer, not a result: in one register, so that the fast path
 /// ends with a jump here and needs no stack.
 #[cold]
@@ -180,7 +141,7 @@ fn ambient_cold(class: usize) -> *mut u8 {
 /// What the fast path does not look up: larger, or aligned beyond 16 bytes.
 #[inline(never)]
 fn ambient_unusual(layout: Layout, zeroed: bool) -> *mut u8 {
-    let Some(class) = class_of(layout) else { return ambient_large(layout, zeroed) };
+    let Some(class) = requests::class_of(layout) else { return ambient_large(layout, zeroed) };
     let place = Place::of_class(class);
     let block = match thread::current().pop(place) {
         Some(block) => block.as_ptr(),
@@ -202,9 +163,9 @@ fn ambient_large(layout: Layout, zeroed: bool) -> *mut u8 {
         // ended, the host's.
         let key = number.and_then(|number| numbers::entry(number).key());
         let done = match number.zip(key.filter(|&key| key != HOST_KEY)) {
-            None => resize::allocate_for_host(layout, zeroed, Purpose::New),
+            None => requests::allocate_for_host(layout, zeroed, Purpose::New),
             Some((number, key)) => {
-                resize::allocate_large_for(number, key, layout, zeroed, Purpose::New)
+                requests::allocate_large_for(number, key, layout, zeroed, Purpose::New)
             }
         };
         exit::after_call(thread::end);
@@ -221,7 +182,7 @@ fn ambient_cache() -> Result<&'static Cache, Error> {
     if !ptr::eq(cache, &EMPTY) {
         return Ok(cache);
     }
-    let host = thread::host_cache().ok_or(Error::OutOfMemory)?;
+    let host = arrival::host_cache().ok_or(Error::OutOfMemory)?;
     thread::set_current(host);
     Ok(host)
 }

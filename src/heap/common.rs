@@ -23,17 +23,16 @@ use core::ptr::NonNull;
 
 use crate::engine::Kind;
 use crate::error::Error;
+use crate::heap::arrival;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class::{self, Place};
-use crate::heap::blocks;
-use crate::heap::cache::{Cache, Seat};
+use crate::heap::caches::cache::{Cache, Seat};
 use crate::heap::owners::credit;
 use crate::heap::owners::ledger::Line;
 use crate::heap::owners::numbers::{self};
-use crate::heap::pressure;
-use crate::heap::spans::free_block;
+use crate::heap::relief;
 use crate::heap::spans::span;
 use crate::heap::spans::span::Span;
 use crate::heap::spans::tags::{self, Tag, TagWord};
@@ -90,6 +89,14 @@ pub fn hand_out_at_once(desk: &'static Cache, place: Place) -> Option<NonNull<u8
     Some(block)
 }
 
+/// What became of a request at a desk.
+pub enum Served {
+    /// A block from common spans.
+    Block(NonNull<u8>),
+    /// The owner has left the desk: this cache, its own, serves the class from now on.
+    Own(&'static Cache),
+}
+
 /// A block of `class` for whoever is seated at `desk`. `tag` says whether it gets its
 /// tag now; a raw block gets it when there is something in it.
 ///
@@ -104,33 +111,33 @@ pub fn allocate(
     class: usize,
     tag: bool,
     limit: Limit,
-) -> Result<NonNull<u8>, Error> {
+) -> Result<Served, Error> {
     let Seat { line, common, number } = desk.seat().ok_or(Error::InvalidKey)?;
     let bytes = size_class::size_of(class);
     if line.credit() < bytes as i32 {
         if let Some(own) = charge(number, line, class, limit)? {
-            return blocks::allocate_at(own, class, limit);
+            return Ok(Served::Own(own));
         }
     }
     let block = match common.pop(Place::of_class(class)) {
         Some(block) => block,
         None => {
             if let Some(own) = busy_cache(number, line) {
-                return blocks::allocate_at(own, class, limit);
+                return Ok(Served::Own(own));
             }
             sweep::sweep_if_worth_it();
             if line.is_long() {
                 let entry = numbers::entry(number);
                 entry.lock(number, || credit::fold(entry, line));
             }
-            common.allocate_slow(class)?
+            common.allocate_cold(class)?
         }
     };
     line.count_allocation(bytes as i32);
     if tag {
         tag_word(block, class).store(Tag::new(number, class));
     }
-    Ok(block)
+    Ok(Served::Block(block))
 }
 
 /// A block of `class` for the owner of `cache`, to which the quota gave no page more: a
@@ -141,7 +148,7 @@ pub fn allocate_instead(cache: &'static Cache, class: usize) -> Option<NonNull<u
     let bytes = size_class::size_of(class);
     credit::charge(numbers::entry(number), number, line, bytes).ok()?;
     let place = Place::of_class(class);
-    let block = common.pop(place).or_else(|| common.allocate_slow(class).ok())?;
+    let block = common.pop(place).or_else(|| common.allocate_cold(class).ok())?;
     line.count_allocation(bytes as i32);
     if number.kind() != Kind::Raw {
         tag_word(block, class).store(Tag::new(number, class));
@@ -166,7 +173,7 @@ fn busy_cache(number: Number, line: &'static Line) -> Option<&'static Cache> {
 /// An owner that allocates a large block is not small: it gets a cache of its own, which
 /// keeps the spans of such blocks for the next (see `idle`).
 pub fn open_for_large(number: Number, key: ExpertKey) {
-    let Some(thread) = thread::this() else { return };
+    let Some(thread) = arrival::this() else { return };
     let line = thread.open_line(number);
     if let Ok(line) = line {
         if numbers::entry(number).key() == Some(key) {
@@ -210,7 +217,7 @@ fn charge(
     let mut done = credit::charge(entry, number, line, bytes);
     if done == Err(Error::QuotaExceeded) {
         paths::entered(Path::Pressure);
-        pressure::relieve_owner(entry.lock(number, || entry.account()));
+        relief::relieve(entry.lock(number, || entry.account()));
         done = credit::charge(entry, number, line, bytes);
     }
     if done == Err(Error::QuotaExceeded) && limit == Limit::Usual {
@@ -273,10 +280,4 @@ pub fn take_tag(span: &Span, address: usize) -> Option<Number> {
     let number = tag.number().filter(|number| number.kind() != Kind::Raw)?;
     // The span's own thread may make another owner of it meanwhile: see `sweep`.
     if word.exchange(tag, Tag::NONE) { Some(number) } else { word.take().number() }
-}
-
-/// Zeroes a block that was just handed out.
-pub fn zero(block: NonNull<u8>, bytes: usize) {
-    // SAFETY: a fresh block of at least that many bytes.
-    unsafe { free_block::zero(block, bytes) };
 }

@@ -4,12 +4,10 @@
 //! Each is decided under the heap's lock, so of a thread that ends and an
 //! expert that is reclaimed at the same moment exactly one deals with a cache.
 
-use core::ptr;
-
 use crate::engine::Taken;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
-use crate::heap::cache::{Cache, Fate};
+use crate::heap::caches::cache::{Cache, Fate};
 use crate::heap::owners::begin_end;
 use crate::heap::owners::heap::{HOST, Heap};
 use crate::heap::owners::lists::Lists;
@@ -20,80 +18,6 @@ use crate::heap::sweep;
 use crate::heap::thread;
 use crate::heap::usage;
 use crate::sync::{Ordering, fence};
-
-/// The thread of `cache` ends: empty spans are given back, the others left to
-/// whoever allocates for the heap next. Returns false where the cache is dead
-/// or adopted already, and waits in the thread's inbox.
-pub fn abandon(cache: &'static Cache) -> bool {
-    let heap = cache.heap();
-    heap.with(|lists| {
-        let is_alive = cache.fate() == Fate::Alive && ptr::eq(heap, cache.heap());
-        if is_alive {
-            abandon_spans(cache, heap, lists);
-        }
-        is_alive
-    })
-}
-
-fn abandon_spans(cache: &'static Cache, heap: &Heap, lists: &Lists) {
-    cache.end_kept(heap, lists);
-    for class in cache.used_classes() {
-        cache.empty_bin(class);
-        let queue = cache.queue(class);
-        while let Some(span) = queue.spans().next() {
-            cache.dequeue(span);
-            abandon_span(heap, lists, span);
-        }
-    }
-    leave(cache, lists);
-}
-
-fn abandon_span(heap: &Heap, lists: &Lists, span: &'static Span) {
-    span.set_wait(span.local_count(), crate::heap::spans::span::NEVER);
-    span.set_cache(None);
-    span.thread.store(0, crate::sync::Ordering::Relaxed);
-    // From here on whoever frees the last block ends the span; if that has
-    // happened already, it is this thread's to do.
-    let state = span.remote.set_abandoned(true);
-    let is_empty = span.own_free() + state.count() == span.carved();
-    if !is_empty || !heap.end_span(lists, span) {
-        paths::entered(Path::Abandoned);
-        heap.add_abandoned(lists, span);
-    }
-}
-
-/// Takes `cache` off its heap, its counts kept there.
-fn leave(cache: &'static Cache, lists: &Lists) {
-    lists.count_allocations(cache.allocations());
-    lists.remove_cache(cache);
-}
-
-/// The thread merges a cache that the host adopted with its own for the host;
-/// where it cannot have one, the spans are left to the next who allocates.
-pub fn merge(cache: &'static Cache) {
-    paths::entered(Path::CacheMerged);
-    let Some(host) = thread::host_cache() else {
-        let heap = cache.heap();
-        return heap.with(|lists| abandon_spans(cache, heap, lists));
-    };
-    let heap = cache.heap();
-    heap.with(|lists| cache.end_kept(heap, lists));
-    for class in cache.used_classes() {
-        cache.empty_bin(class);
-        let queue = cache.queue(class);
-        while let Some(span) = queue.spans().next() {
-            cache.dequeue(span);
-            if span.outstanding() == 0 && cache.end_span(span) {
-                continue;
-            }
-            // Not current any more, before its cache is another: see `Span::used`.
-            span.set_state(State::Waiting);
-            span.set_cache(Some(host));
-            host.enlist(span);
-        }
-    }
-    cache.heap().with(|lists| leave(cache, lists));
-}
 
 /// Takes back all blocks of a number, whose owner ends, and refunds them. Those in
 /// common spans are freed by a sweep. Time in the owner's own spans and caches, and in
@@ -175,10 +99,10 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
         }
         for cache in lists.caches() {
             cache.set_fate(Fate::Dead);
-            if thread::owns(cache) {
+            if cache.is_mine() {
                 own = Some(cache);
             } else {
-                thread::notify(cache);
+                notify(cache);
             }
         }
         heap.account().refund(charged);
@@ -187,6 +111,12 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
     // A thread has one cache for a heap.
     own.inspect(|&cache| thread::drop_dead(cache));
     taken
+}
+
+/// Tells the thread of `cache` that the cache is not its own any more. Under
+/// the lock of the cache's heap.
+fn notify(cache: &'static Cache) {
+    cache.home().inspect(|home| home.send(cache));
 }
 
 /// Gives all spans and caches of `from`, an expert's heap, to `to`, the
@@ -204,7 +134,7 @@ pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
                 // What it allocated so far was the expert's, not the host's.
                 new.count_allocations(cache.allocations().wrapping_neg());
                 new.add_cache(cache);
-                thread::notify(cache);
+                notify(cache);
             }
             for span in old.spans() {
                 adopt_span(from, old, to, new, span);

@@ -5,11 +5,12 @@ use core::ptr::NonNull;
 
 use crate::engine::{Engine, HOST_KEY, Kind, Pass, Taken, Usage, Who};
 use crate::error::Error;
+use crate::heap::arrival;
 use crate::heap::base::number::Number;
 use crate::heap::base::size_class::{self, Place};
 use crate::heap::base::tables;
 use crate::heap::blocks;
-use crate::heap::cache::{Cache, EMPTY};
+use crate::heap::caches::cache::{Cache, EMPTY};
 use crate::heap::common::{self, Limit};
 use crate::heap::handover;
 use crate::heap::large::Purpose;
@@ -19,7 +20,9 @@ use crate::heap::owners::heap::HOST_ACCOUNT;
 use crate::heap::owners::numbers;
 use crate::heap::presence::visits;
 use crate::heap::raw;
+use crate::heap::requests;
 use crate::heap::resize;
+use crate::heap::seated;
 use crate::heap::thread;
 use crate::heap::usage;
 use crate::key::ExpertKey;
@@ -99,7 +102,7 @@ impl Entered {
 /// allocator. Where there is no memory for a scope, the owner stays as it was.
 #[inline]
 pub fn enter(who: Who<'_, HostOwner>) -> Entered {
-    let Some(thread) = thread::this() else { return Entered::NOT };
+    let Some(thread) = arrival::this() else { return Entered::NOT };
     if who.key == HOST_KEY {
         let Some(place) = thread.scopes().push(None) else { return Entered::NOT };
         thread::set_current(&EMPTY);
@@ -183,9 +186,9 @@ impl Engine for HostEngine {
         let remembered = if kind == Kind::Bound { thread::remembered(who.key) } else { None };
         match (size_class::looked_up(layout), remembered) {
             (Some(place), Some(seat)) => {
-                let block = blocks::allocate_at(seat, place.class(), Limit::Usual)?;
+                let block = seated::allocate_at(seat, place.class(), Limit::Usual)?;
                 if zeroed {
-                    common::zero(block, layout.size());
+                    requests::zero(block, layout.size());
                 }
                 Ok(block)
             }
@@ -316,12 +319,12 @@ fn allocate_slow(
     zeroed: bool,
 ) -> Result<NonNull<u8>, Error> {
     if layout.size() == 0 {
-        return Ok(blocks::dangling(layout));
+        return Ok(requests::dangling(layout));
     }
     thread::tend();
     if who.key == HOST_KEY && kind == Kind::Ambient {
-        return resize::allocate_for_host(layout, zeroed, Purpose::New);
+        return requests::allocate_for_host(layout, zeroed, Purpose::New);
     }
     let number = number_or_open(who, kind)?;
-    resize::allocate_for(number, who.key, layout, zeroed, Purpose::New)
+    requests::allocate_for(number, who.key, layout, zeroed, Purpose::New)
 }

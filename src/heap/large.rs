@@ -9,11 +9,12 @@ use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
 use crate::error::Error;
+use crate::heap::arrival;
 use crate::heap::base::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, PAGE, SLICE, SLICES};
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused;
-use crate::heap::cache::Cache;
-use crate::heap::idle;
+use crate::heap::caches::cache::Cache;
+use crate::heap::caches::idle;
 use crate::heap::owners::begin_end;
 use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
@@ -23,7 +24,7 @@ use crate::heap::pages::chunk_map;
 use crate::heap::pages::huge;
 use crate::heap::pages::runs;
 use crate::heap::pages::runs::Run;
-use crate::heap::pressure;
+use crate::heap::relief;
 use crate::heap::spans::span;
 use crate::heap::spans::span::{Span, State};
 use crate::heap::thread;
@@ -100,7 +101,7 @@ pub fn allocate(
     heap.with(admit)?;
     paths::entered(Path::Huge);
     let take = || huge::take(bytes, layout.align(), zeroed, purpose == Purpose::Growth);
-    let huge = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
+    let huge = take().or_else(|| give_up_idle().then(take)?).ok_or(Error::OutOfMemory)?;
     huge.chunk.set_start(1, true);
     let run = Run { chunk: huge.chunk, first: 1, slices: 0, fresh: huge.is_zero };
     begin(heap, key, &run, State::Huge, huge.start, bytes, purpose)?;
@@ -124,7 +125,7 @@ fn allocate_in_chunk(
     cache.map(Cache::give_spares);
     make_room(heap, bytes);
     let take = || runs::take(slices, slice_align);
-    let mut run = take().or_else(|| idle::relieve().then(take)?).ok_or(Error::OutOfMemory)?;
+    let mut run = take().or_else(|| give_up_idle().then(take)?).ok_or(Error::OutOfMemory)?;
     // Before memory is used that never was: what is kept may do.
     if let Some(cache) = cache.filter(|cache| run.fresh && cache.idle_slices() >= slices) {
         run.give_back();
@@ -140,7 +141,7 @@ fn allocate_in_chunk(
 fn cache_for(heap: &'static Heap) -> Option<&'static Cache> {
     let cache = match heap.number() {
         Some(number) => thread::known()?.cache_of(number),
-        None => thread::host_cache(),
+        None => arrival::host_cache(),
     };
     cache.filter(|cache| ptr::eq(cache.heap(), heap))
 }
@@ -149,7 +150,7 @@ fn cache_for(heap: &'static Heap) -> Option<&'static Cache> {
 /// quota has no room for `bytes` more.
 fn make_room(heap: &Heap, bytes: usize) {
     if !heap.account().has_room(bytes) {
-        pressure::relieve(heap);
+        relief::relieve(heap.account());
     }
 }
 
@@ -185,6 +186,11 @@ fn begin(
         }
         charged
     })
+}
+
+/// Ends all that this thread keeps idle. Returns whether there was any.
+fn give_up_idle() -> bool {
+    thread::known().is_some_and(|thread| idle::give_up_all(thread.home()))
 }
 
 fn block_of(span: &Span) -> NonNull<u8> {
@@ -354,7 +360,7 @@ fn cut(chunk: &'static Chunk, span: &'static Span, bytes: usize) -> Option<()> {
 /// Ends the spare spans of the cache that `span` was allocated from, if that is this
 /// thread's. Returns whether there were any.
 pub fn give_spares(span: &Span) -> bool {
-    let own = span.cache().filter(|cache| thread::owns(cache));
+    let own = span.cache().filter(|cache| cache.is_mine());
     own.is_some_and(Cache::give_spares)
 }
 

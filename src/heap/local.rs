@@ -9,7 +9,7 @@ use core::ptr::NonNull;
 use crate::heap::arrival;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused::refuse;
-use crate::heap::cache::{Cache, Fate};
+use crate::heap::caches::cache::{Cache, Fate};
 use crate::heap::common;
 use crate::heap::large;
 use crate::heap::pages::address;
@@ -214,7 +214,7 @@ unsafe fn push_owned(span: &'static Span, memory: NonNull<u8>) -> bool {
 #[cold]
 #[inline(never)]
 fn end_if_unused(span: &'static Span) {
-    let owner = span.cache().and_then(Cache::thread);
+    let owner = span.cache().and_then(Cache::home);
     let Some(owner) = owner else { return };
     crate::sync::delay();
     owner.presence().visit(|| {

@@ -7,14 +7,13 @@
 mod arrival;
 mod base;
 mod blocks;
-mod cache;
+mod caches;
 #[cfg(feature = "testing")]
 pub mod check;
 mod common;
 mod fork;
 mod handover;
 mod host;
-mod idle;
 mod large;
 mod local;
 mod lookup;
@@ -23,9 +22,11 @@ mod pages;
 mod presence;
 mod pressure;
 mod raw;
-mod refill;
+mod relief;
+mod requests;
 mod resize;
 mod scopes;
+mod seated;
 mod spans;
 mod sweep;
 mod thread;

@@ -8,35 +8,41 @@
 
 use core::ptr::NonNull;
 
-use crate::account::Account;
 use crate::error::Error;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class::{self, CLASSES, Place, SMALL_MAX};
-use crate::heap::cache::{Cache, Fate};
-use crate::heap::common;
-use crate::heap::owners::credit;
-use crate::heap::owners::entry::Standing;
-use crate::heap::owners::heap::Heap;
-use crate::heap::owners::lists::Lists;
-use crate::heap::owners::numbers::{self};
-use crate::heap::spans::list::SpanList;
-use crate::heap::spans::span::{Span, State};
-use crate::heap::thread;
+use crate::heap::caches::cache::Cache;
+use crate::heap::presence::present;
+use crate::heap::relief;
+use crate::heap::spans::span::State;
 
 impl Cache {
-    /// The quota or the system has refused `why`: uses what is free somewhere
+    /// Allocates a block of `class` where the bin is empty, as far as the quota goes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; a refusal is not counted.
+    pub fn allocate_cold(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
+        let _held = present::hold();
+        if let Some(block) = self.reuse_current(Place::of_class(class)) {
+            return Ok(block);
+        }
+        self.lose_bin(class);
+        match self.refill(class) {
+            Ok(()) => self.pop(Place::of_class(class)).ok_or(Error::OutOfMemory),
+            Err(why) => self.find_under_pressure(class).ok_or(why),
+        }
+    }
+
+    /// The quota or the system has refused: a block of what is free somewhere
     /// in this cache, after giving back what is empty.
     #[cold]
-    pub fn allocate_under_pressure(
-        &'static self,
-        class: usize,
-        why: Error,
-    ) -> Result<NonNull<u8>, Error> {
+    fn find_under_pressure(&'static self, class: usize) -> Option<NonNull<u8>> {
         paths::entered(Path::Pressure);
-        let has_more = relieve(self.heap());
+        let has_more = relief::relieve(self.heap().account());
         if let Some(block) = self.scrape(class) {
             paths::entered(Path::PressureRelieved);
-            return Ok(block);
+            return Some(block);
         }
         let found = larger_classes(class).find_map(|class| {
             self.pop(Place::of_class(class)).or_else(|| {
@@ -44,20 +50,11 @@ impl Cache {
                 self.scrape(class)
             })
         });
-        if let Some(block) = found {
+        if found.is_some() {
             paths::entered(Path::LargerClass);
-            return Ok(block);
+            return found;
         }
-        if has_more && self.refill(class).is_ok() {
-            if let Some(block) = self.pop(Place::of_class(class)) {
-                return Ok(block);
-            }
-        }
-        // What is free in common spans does as well.
-        if let Some(block) = common::allocate_instead(self, class) {
-            return Ok(block);
-        }
-        self.allocate_beyond(class, why)
+        if has_more && self.refill(class).is_ok() { self.pop(Place::of_class(class)) } else { None }
     }
 
     /// A block of `class` from a span of the queue that has one: the current
@@ -83,7 +80,11 @@ impl Cache {
     }
 
     /// One block more than the quota allows, if the owner's heap allows that.
-    fn allocate_beyond(&'static self, class: usize, why: Error) -> Result<NonNull<u8>, Error> {
+    ///
+    /// # Errors
+    ///
+    /// `why`, where it does not.
+    pub fn allocate_beyond(&'static self, class: usize, why: Error) -> Result<NonNull<u8>, Error> {
         if why != Error::QuotaExceeded {
             return Err(why);
         }
@@ -106,146 +107,7 @@ impl Cache {
         self.make_blocks(span, span.carved(), 1);
         self.pop(Place::of_class(class)).ok_or(Error::OutOfMemory)
     }
-
-    /// Gives back every span of this cache that has no block in use. From then
-    /// on spans come up as soon as they have a block, and end with their last
-    /// one, so all are looked at again only where other threads have freed into
-    /// them. Returns whether they were.
-    fn look_through(&'static self) -> bool {
-        let looks = !self.is_tight() || self.is_freed_into();
-        self.set_tight();
-        if looks {
-            self.purge();
-        }
-        looks
-    }
-
-    /// Ends the current span of a class, which is empty.
-    pub fn end_current(&'static self, span: &'static Span) {
-        self.empty_bin(span.class());
-        self.dequeue(span);
-        if !self.end_span(span) {
-            self.enlist(span);
-        }
-    }
-
-    /// Gives back every span of this cache that has no block in use. Under the
-    /// heap's lock, because the owner may be reclaimed at this moment.
-    pub fn purge(&'static self) {
-        let heap = self.heap();
-        heap.with(|lists| {
-            if self.fate() == Fate::Alive && core::ptr::eq(heap, self.heap()) {
-                self.end_empty_spans(heap, lists);
-            }
-        });
-    }
-
-    fn end_empty_spans(&'static self, heap: &Heap, lists: &Lists) {
-        self.set_freed_into(false);
-        self.end_kept(heap, lists);
-        for class in self.used_classes() {
-            self.empty_bin(class);
-            let queue = self.queue(class);
-            // Each span once: those that stay go to another list and come back.
-            let kept = SpanList::new();
-            while let Some(span) = queue.spans().next() {
-                self.dequeue(span);
-                if span.outstanding() != 0 || !heap.end_span(lists, span) {
-                    if span.remote.state().count() != 0 {
-                        self.set_freed_into(true);
-                    }
-                    kept.push_back(span);
-                }
-            }
-            while let Some(span) = kept.pop_front() {
-                self.enlist(span);
-            }
-        }
-    }
-
-    /// Ends the spans of this cache that have no block in use and that the thread's fast
-    /// paths do not know of: those on lists. By another thread, under the lock of the
-    /// cache's (PRESENT3).
-    pub fn end_set_aside(&'static self) {
-        let heap = self.heap();
-        heap.with(|lists| {
-            if self.fate() != Fate::Alive || !core::ptr::eq(heap, self.heap()) {
-                return;
-            }
-            self.end_kept(heap, lists);
-            for class in self.used_classes() {
-                let queue = self.queue(class);
-                for list in [&queue.waiting, &queue.available] {
-                    let mut next = list.first();
-                    while let Some(span) = next {
-                        next = span.next.get();
-                        self.end_if_unused(heap, lists, span);
-                    }
-                }
-            }
-        });
-    }
-
-    /// Ends a span on a list if it has no block in use. Under the lock of its heap, and of
-    /// the cache's thread.
-    pub fn end_if_unused(&self, heap: &Heap, lists: &Lists, span: &'static Span) {
-        if span.outstanding() == 0 {
-            let list = match span.state() {
-                State::Waiting => &self.queue(span.class()).waiting,
-                State::Available => &self.queue(span.class()).available,
-                _ => return,
-            };
-            list.remove(span);
-            if !heap.end_span(lists, span) {
-                list.push_back(span);
-            }
-        }
-    }
-
-    /// Ends an empty span that is in no queue any more. Returns false where a
-    /// block of it is in use after all.
-    pub fn end_span(&self, span: &'static Span) -> bool {
-        loop {
-            let heap = self.heap();
-            let done = heap.with(|lists| {
-                let is_same = core::ptr::eq(heap, self.heap());
-                is_same.then(|| heap.end_span(lists, span))
-            });
-            if let Some(done) = done {
-                return done;
-            }
-        }
-    }
 }
-
-/// The quota of the owner of `heap`, or one above it, has refused: see
-/// [`relieve_owner`].
-pub fn relieve(heap: &Heap) -> bool {
-    relieve_owner(heap.account())
-}
-
-/// A quota in the chain of `account` has refused: gives back what this thread's caches
-/// hold in vain of it, and credit. Returns whether caches were looked through.
-///
-/// All caches of the thread are asked whether they share a quota with it, and some of
-/// its lines: a refusal takes microseconds, however many owners there are.
-#[cold]
-pub fn relieve_owner(account: &Account) -> bool {
-    let Some(thread) = thread::known() else { return false };
-    let _held = thread.presence().hold();
-    let shares = |other: &Account| other.shares_with(account);
-    for (number, line) in thread.ledger().open_lines().take(LINES_PER_REFUSAL) {
-        let entry = numbers::entry(number);
-        if line.credit() > 0 && entry.standing() == Standing::Live && shares(entry.account()) {
-            credit::settle(number, line, 0);
-        }
-    }
-    let add = |looks, cache: &'static Cache| cache.look_through() || looks;
-    thread.caches().filter(|cache| shares(cache.heap().account())).fold(false, add)
-}
-
-/// Of how many owners a thread takes credit back for one refusal.
-const LINES_PER_REFUSAL: usize = 16;
 
 /// The classes up to twice the size whose blocks can stand in for those of
 /// `class`: aligned as well, and in spans of one slice as well.

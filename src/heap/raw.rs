@@ -30,15 +30,16 @@ use crate::error::Error;
 use crate::heap::arrival;
 use crate::heap::base::number::Number;
 use crate::heap::base::size_class::Place;
-use crate::heap::blocks;
-use crate::heap::cache::Cache;
+use crate::heap::caches::cache::Cache;
 use crate::heap::common::{self, Limit};
 use crate::heap::large::{self, Purpose};
 use crate::heap::local;
 use crate::heap::lookup::{self, Found};
 use crate::heap::owners::numbers;
 use crate::heap::presence::visits::Pin;
+use crate::heap::requests;
 use crate::heap::resize::{self, Resized};
+use crate::heap::seated::{allocate_at_desk, allocate_own};
 use crate::heap::spans::span;
 use crate::heap::spans::span::Span;
 use crate::heap::spans::tags::{Tag, TagWord};
@@ -81,26 +82,25 @@ pub fn obtain(
     purpose: Purpose,
 ) -> Result<NonNull<u8>, Error> {
     thread::tend();
-    let Some(class) = blocks::class_of(layout) else {
-        return resize::allocate_large_for(number, key, layout, zeroed, purpose);
+    let Some(class) = requests::class_of(layout) else {
+        return requests::allocate_large_for(number, key, layout, zeroed, purpose);
     };
-    let thread = thread::this().ok_or(Error::OutOfMemory)?;
+    let thread = arrival::this().ok_or(Error::OutOfMemory)?;
     let limit = if purpose == Purpose::Fit { Limit::Strict } else { Limit::Usual };
     let block = obtain_classed(thread.seat_guest(number, key)?, class, limit)?;
     if zeroed {
-        common::zero(block, layout.size());
+        requests::zero(block, layout.size());
     }
     Ok(block)
 }
 
 fn obtain_classed(seat: &'static Cache, class: usize, limit: Limit) -> Result<NonNull<u8>, Error> {
     if !seat.serves(class) {
-        return common::allocate(seat, class, false, limit);
+        return allocate_at_desk(seat, class, false, limit);
     }
-    match (seat.pop(Place::of_class(class)), limit) {
-        (Some(block), _) => Ok(block),
-        (None, Limit::Usual) => seat.allocate_slow(class),
-        (None, Limit::Strict) => seat.allocate_within(class),
+    match seat.pop(Place::of_class(class)) {
+        Some(block) => Ok(block),
+        None => allocate_own(seat, class, limit),
     }
 }
 
@@ -263,7 +263,7 @@ pub fn reallocate(key: ExpertKey, address: *mut u8, size: usize) -> Result<NonNu
     let old =
         Layout::from_size_align(before + PREFIX, PREFIX).map_err(|_| Error::InvalidPointer)?;
     // SAFETY: a live block of this heap, this call's alone.
-    match unsafe { resize::resize_raw(work.block, work.number, key, old, new) }? {
+    match unsafe { resize_raw(work.block, work.number, key, old, new) }? {
         Resized::InPlace => {
             set_size(work.block, size);
             Ok(work.memory())
@@ -275,6 +275,31 @@ pub fn reallocate(key: ExpertKey, address: *mut u8, size: usize) -> Result<NonNu
             Ok(hand_out(block, number, size))
         }
     }
+}
+
+/// Resizes a raw block of the owner of `number`, which has `key`; what is new is zeroed.
+/// Where it has moved, the old block is still to be freed, and the new one has neither its
+/// first words nor a tag.
+///
+/// # Safety
+///
+/// - S1 `memory` is a live raw block with the layout `old`, the caller's alone.
+///
+/// # Errors
+///
+/// As [`resize::resize`].
+unsafe fn resize_raw(
+    memory: NonNull<u8>,
+    number: Number,
+    key: ExpertKey,
+    old: Layout,
+    new: Layout,
+) -> Result<Resized, Error> {
+    // SAFETY: S1.
+    let span = unsafe { span::span_of(memory) };
+    let beside = |purpose| obtain(number, key, new, true, purpose);
+    // SAFETY: S1.
+    unsafe { resize::resize_with(span, memory, old, new, true, PREFIX, beside) }
 }
 
 /// Gives `key`'s live block at `address` to the owner of `to`, which has the key `to_key`.

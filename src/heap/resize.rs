@@ -9,16 +9,13 @@ use crate::error::Error;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
-use crate::heap::blocks::{allocate_at, class_of, dangling, dealloc, pointer};
-use crate::heap::common::{self, Limit};
+use crate::heap::blocks::{dealloc, pointer};
 use crate::heap::large::{self, Purpose};
-use crate::heap::owners::heap::HOST;
 use crate::heap::owners::numbers;
 use crate::heap::presence::token::token;
-use crate::heap::raw;
+use crate::heap::requests::{allocate_for, allocate_for_host, class_of};
 use crate::heap::spans::span;
 use crate::heap::spans::span::Span;
-use crate::heap::thread;
 use crate::key::ExpertKey;
 use crate::sync::Ordering::Relaxed;
 
@@ -85,31 +82,6 @@ pub unsafe fn resize(
     Ok(moved)
 }
 
-/// Resizes a raw block of the owner of `number`, which has `key`; what is new is zeroed.
-/// Where it has moved, the old block is still to be freed, and the new one has neither its
-/// first words nor a tag.
-///
-/// # Safety
-///
-/// - S1 `memory` is a live raw block with the layout `old`, the caller's alone.
-///
-/// # Errors
-///
-/// As [`resize`].
-pub unsafe fn resize_raw(
-    memory: NonNull<u8>,
-    number: Number,
-    key: ExpertKey,
-    old: Layout,
-    new: Layout,
-) -> Result<Resized, Error> {
-    // SAFETY: S1.
-    let span = unsafe { span::span_of(memory) };
-    let beside = |purpose| raw::obtain(number, key, new, true, purpose);
-    // SAFETY: S1.
-    unsafe { resize_with(span, memory, old, new, true, raw::PREFIX, beside) }
-}
-
 /// What has become of a block that was resized.
 #[derive(Clone, Copy, Debug)]
 pub enum Resized {
@@ -127,7 +99,7 @@ pub enum Resized {
 /// # Safety
 ///
 /// - S1 `memory` is a live block of `span` with the layout `old`, the caller's alone.
-unsafe fn resize_with(
+pub unsafe fn resize_with(
     span: &'static Span,
     memory: NonNull<u8>,
     old: Layout,
@@ -243,79 +215,6 @@ fn owner_of(span: &'static Span, memory: NonNull<u8>) -> Option<(Number, ExpertK
             return key.filter(|&key| key != HOST_KEY).map(|key| (number, key));
         }
     }
-}
-
-/// Allocates a block with a layout for the owner of `number`, which has `key`.
-///
-/// # Errors
-///
-/// As [`resize`]; [`Error::InvalidKey`] where the owner has ended.
-pub fn allocate_for(
-    number: Number,
-    key: ExpertKey,
-    layout: Layout,
-    zeroed: bool,
-    purpose: Purpose,
-) -> Result<NonNull<u8>, Error> {
-    let Some(class) = class_of(layout) else {
-        return allocate_large_for(number, key, layout, zeroed, purpose);
-    };
-    let thread = thread::this().ok_or(Error::OutOfMemory)?;
-    let seat = thread.seat_guest(number, key)?;
-    // With the line open the number is no other owner's later: was it before?
-    if numbers::entry(number).key() != Some(key) {
-        return Err(Error::InvalidKey);
-    }
-    let limit = if purpose == Purpose::Fit { Limit::Strict } else { Limit::Usual };
-    let block = allocate_at(seat, class, limit)?;
-    if zeroed {
-        common::zero(block, layout.size());
-    }
-    Ok(block)
-}
-
-/// Allocates a block without a class for the owner of `number`, which has `key`.
-///
-/// # Errors
-///
-/// As [`allocate_for`].
-pub fn allocate_large_for(
-    number: Number,
-    key: ExpertKey,
-    layout: Layout,
-    zeroed: bool,
-    purpose: Purpose,
-) -> Result<NonNull<u8>, Error> {
-    if layout.size() == 0 {
-        return Ok(dangling(layout));
-    }
-    common::open_for_large(number, key);
-    let heap = numbers::entry(number).heap_or_open(number)?;
-    large::allocate(heap, key, layout, zeroed, purpose)
-}
-
-/// Allocates an ambient block of the host's.
-///
-/// # Errors
-///
-/// As [`resize`].
-pub fn allocate_for_host(
-    layout: Layout,
-    zeroed: bool,
-    purpose: Purpose,
-) -> Result<NonNull<u8>, Error> {
-    let Some(class) = class_of(layout) else {
-        if layout.size() == 0 {
-            return Ok(dangling(layout));
-        }
-        return large::allocate(&HOST, HOST_KEY, layout, zeroed, purpose);
-    };
-    let host = thread::host_cache().ok_or(Error::OutOfMemory)?;
-    let block = allocate_at(host, class, Limit::Usual)?;
-    if zeroed {
-        common::zero(block, layout.size());
-    }
-    Ok(block)
 }
 
 /// Resizes where the block lies, if there is room and not too much of it.

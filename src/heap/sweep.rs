@@ -17,7 +17,6 @@
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class;
-use crate::heap::cache::Cache;
 use crate::heap::owners::entry;
 use crate::heap::owners::entry::Standing;
 use crate::heap::owners::heap::{COMMON, COMMON_ACCOUNT};
@@ -87,7 +86,7 @@ pub fn sweep() {
     }
     LEFT_WAITING.store(entry::waiting(), Relaxed);
     if let Some(thread) = thread::known() {
-        let _held = thread.presence().hold();
+        let _held = thread.home().presence().hold();
         thread.common_if_any().inspect(|common| common.collect());
     }
     // What was freed in spans of threads that sleep.
@@ -166,30 +165,4 @@ pub fn lock_forever() {
 pub unsafe fn unlock() {
     // SAFETY: S1.
     unsafe { SWEEPING.force_unlock() };
-}
-
-impl Cache {
-    /// Brings home what others have freed in the spans of this cache: they can be
-    /// allocated from, or end. Time in the spans.
-    pub fn collect(&'static self) {
-        for class in self.used_classes() {
-            let queue = self.queue(class);
-            for list in [&queue.waiting, &queue.available] {
-                let mut next = list.first();
-                while let Some(span) = next {
-                    next = span.next.get();
-                    if span.remote.state().count() == 0 {
-                        continue;
-                    }
-                    self.dequeue(span);
-                    span.bring_home();
-                    if span.outstanding() == 0 {
-                        self.rest(span);
-                    } else {
-                        self.enlist(span);
-                    }
-                }
-            }
-        }
-    }
 }

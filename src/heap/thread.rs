@@ -37,16 +37,14 @@ use crate::heap::base::id_hash::IdHasher;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::tables::{Linked, Pool, Pooled, TableAllocator};
-use crate::heap::cache::{Cache, EMPTY, Fate};
-use crate::heap::fork;
-use crate::heap::idle::IdleSlices;
+use crate::heap::caches::cache::{Cache, EMPTY, Fate};
+use crate::heap::caches::household::Household;
+use crate::heap::caches::leaving;
 use crate::heap::owners::entry;
 use crate::heap::owners::entry::Standing;
 use crate::heap::owners::heap::{COMMON, HOST, Heap};
 use crate::heap::owners::ledger::{Ledger, Line};
 use crate::heap::owners::numbers::{self};
-use crate::heap::presence::exit;
-use crate::heap::presence::present::Presence;
 use crate::heap::scopes::Scopes;
 pub use crate::heap::tls::{current, set_current};
 use crate::heap::tls::{found, set_found};
@@ -67,8 +65,7 @@ const ENDED_PER_LOOK: usize = 64;
 /// A thread's record. The `Cell`s belong to the thread, or, where PRESENT3 says so, to the
 /// holder of its lock.
 pub struct Thread {
-    presence: Presence,
-    caches: Cell<Option<&'static Cache>>,
+    home: Household,
     host: Cell<Option<&'static Cache>>,
     common: Cell<Option<&'static Cache>>,
     desks: [Cell<Option<&'static Cache>>; DESKS],
@@ -79,9 +76,6 @@ pub struct Thread {
     table: RefCell<Table>,
     /// Some of what is in the table, found without a search.
     recent: [Cell<Option<&'static Cache>>; RECENT],
-    /// Caches that were reclaimed or adopted behind the thread's back.
-    inbox: AtomicPtr<Cache>,
-    idle: IdleSlices,
     /// How often the common cache was refilled.
     refills: Cell<u32>,
     /// Owners for which all classes are served, however small they are.
@@ -125,12 +119,6 @@ pub fn known() -> Option<&'static Thread> {
     LOCAL.with(|local| local.thread.get())
 }
 
-/// Whether `cache` is one of this thread's.
-pub fn owns(cache: &Cache) -> bool {
-    let mine = known();
-    mine.is_some_and(|mine| cache.thread().is_some_and(|thread| ptr::eq(thread, mine)))
-}
-
 /// Where a cache of this number is kept when it was found.
 fn recent_place(number: Number) -> usize {
     number.index() % RECENT
@@ -143,7 +131,7 @@ fn attach(
     key: ExpertKey,
 ) -> Result<&'static Cache, Error> {
     let cache = CACHES.take(|_| ()).ok_or(Error::OutOfMemory)?;
-    cache.open(thread, heap);
+    cache.open(&thread.home, heap);
     let is_open = heap.with(|lists| {
         let is_open = heap.is_of(key);
         if is_open {
@@ -157,25 +145,13 @@ fn attach(
         CACHES.give(cache);
         return Err(Error::InvalidKey);
     }
-    let _held = thread.presence.hold();
-    thread.add(cache);
+    let _held = thread.home.presence().hold();
+    thread.home.add(cache);
     Ok(cache)
 }
 
-/// This thread's cache for what belongs to the host.
-pub fn host_cache() -> Option<&'static Cache> {
-    let thread = this()?;
-    if thread.host.get().is_none() {
-        thread.host.set(attach(thread, &HOST, HOST_KEY).ok());
-    }
-    thread.host.get()
-}
-
-/// This thread's record, made and set up for the thread's end if need be.
-pub fn this() -> Option<&'static Thread> {
-    if let Some(thread) = known() {
-        return Some(thread);
-    }
+/// Makes a record for this thread, which has none. `None` where there is no memory.
+pub fn begin() -> Option<&'static Thread> {
     let thread = POOL.take(|thread| {
         // Records are only ever added, under the pool's lock.
         let before = MADE.load(Relaxed);
@@ -185,20 +161,18 @@ pub fn this() -> Option<&'static Thread> {
         thread.next_made.store(before, Relaxed);
         // Release: the record (the Acquire in `made`).
         MADE.store(ptr::from_ref(thread).cast_mut(), Ordering::Release);
-        thread.presence.enrol();
+        thread.home.presence().enrol();
     })?;
-    thread.presence.arrive();
+    thread.home.presence().arrive();
     thread.life.set(LIVES.fetch_add(1, Relaxed) + 1);
     thread.seen_ended.set(entry::ended());
     LOCAL.with(|local| local.thread.set(Some(thread)));
-    fork::prepare();
-    exit::call_at_thread_end(end);
     Some(thread)
 }
 
 /// All records ever made.
 pub fn made() -> impl Iterator<Item = &'static Thread> {
-    // Acquire: the records (the Release in `this`).
+    // Acquire: the records (the Release in `begin`).
     // SAFETY: null or a record, which is never freed.
     let first = unsafe { MADE.load(Ordering::Acquire).as_ref() };
     core::iter::successors(first, |thread| {
@@ -207,18 +181,10 @@ pub fn made() -> impl Iterator<Item = &'static Thread> {
     })
 }
 
-/// Tells the thread of `cache` that the cache is not its own any more. Under
-/// the lock of the cache's heap.
-pub fn notify(cache: &'static Cache) {
-    if let Some(thread) = cache.thread() {
-        thread.send(cache);
-    }
-}
-
 /// Drops a cache of this thread whose heap was reclaimed.
 pub fn drop_dead(cache: &'static Cache) {
     if let Some(thread) = known() {
-        let _held = thread.presence.hold();
+        let _held = thread.home.presence().hold();
         paths::entered(Path::CacheDropped);
         thread.drop_cache(cache);
     }
@@ -238,9 +204,8 @@ pub fn forget(number: Number) {
 #[inline]
 pub fn tend() {
     if let Some(thread) = known() {
-        // Relaxed: a hint; `open_inbox` orders.
-        if !thread.inbox.load(Relaxed).is_null() {
-            let _held = thread.presence.hold();
+        if thread.home.has_mail() {
+            let _held = thread.home.presence().hold();
             thread.open_inbox();
         }
         let ended = entry::ended().wrapping_sub(thread.seen_ended.get());
@@ -253,20 +218,18 @@ pub fn tend() {
 /// Hands over all that this thread has, and forgets the thread.
 pub fn end() {
     let Some(thread) = known() else { return };
-    let held = thread.presence.hold();
+    let held = thread.home.presence().hold();
     thread.scopes.clear();
     set_current(&EMPTY);
     set_found(&EMPTY);
     loop {
         thread.open_inbox();
-        let mut cache = thread.caches.get();
-        if cache.is_none() {
+        if thread.home.caches().next().is_none() {
             break;
         }
-        while let Some(this) = cache {
-            cache = this.thread_next.get();
-            if crate::heap::handover::abandon(this) {
-                thread.drop_cache(this);
+        for cache in thread.home.caches() {
+            if leaving::abandon(cache) {
+                thread.drop_cache(cache);
             }
         }
     }
@@ -278,25 +241,15 @@ pub fn end() {
     }
     thread.ledger.open_lines().for_each(|(number, line)| thread.close(number, line));
     LOCAL.with(|local| local.thread.set(None));
-    thread.presence.depart();
+    thread.home.presence().depart();
     drop(held);
     POOL.give(thread);
 }
 
 impl Thread {
     /// The thread's caches.
-    pub fn caches(&self) -> impl Iterator<Item = &'static Cache> + use<> {
-        core::iter::successors(self.caches.get(), |cache| cache.thread_next.get())
-    }
-
-    /// The thread, as others see it.
-    pub fn presence(&'static self) -> &'static Presence {
-        &self.presence
-    }
-
-    /// What the thread keeps although no block of it is in use.
-    pub fn idle(&self) -> &IdleSlices {
-        &self.idle
+    pub fn home(&self) -> &Household {
+        &self.home
     }
 
     /// What the thread keeps for owners without a cache.
@@ -341,6 +294,14 @@ impl Thread {
         Some(cache)
     }
 
+    /// The thread's cache for what belongs to the host.
+    pub fn host_cache(&'static self) -> Option<&'static Cache> {
+        if self.host.get().is_none() {
+            self.host.set(attach(self, &HOST, HOST_KEY).ok());
+        }
+        self.host.get()
+    }
+
     /// The thread's common cache.
     pub fn common(&'static self) -> Option<&'static Cache> {
         if self.common.get().is_none() {
@@ -354,29 +315,11 @@ impl Thread {
         self.common.get()
     }
 
-    fn send(&self, cache: &'static Cache) {
-        let mut first = self.inbox.load(Relaxed);
-        loop {
-            // SAFETY: null or a cache, which is never freed.
-            cache.inbox_next.set(unsafe { first.as_ref() });
-            let sent = ptr::from_ref(cache).cast_mut();
-            // Release: the link and the cache's fate (the Acquire in `open_inbox`).
-            match self.inbox.compare_exchange_weak(first, sent, Ordering::Release, Relaxed) {
-                Ok(_) => return,
-                Err(now) => first = now,
-            }
-        }
-    }
-
     #[cold]
     fn open_inbox(&'static self) {
-        // Acquire: what was sent (the Release in `send`).
-        // SAFETY: null or a cache, which is never freed.
-        let mut next = unsafe { self.inbox.swap(ptr::null_mut(), Ordering::Acquire).as_ref() };
-        while let Some(cache) = next {
-            next = cache.inbox_next.get();
+        for cache in self.home.take_inbox() {
             if cache.fate() == Fate::Adopted {
-                crate::heap::handover::merge(cache);
+                leaving::merge(cache, self.host_cache());
             } else {
                 paths::entered(Path::CacheDropped);
             }
@@ -415,26 +358,6 @@ impl Thread {
         self.lines.set(self.lines.get() - 1);
     }
 
-    fn add(&self, cache: &'static Cache) {
-        let first = self.caches.replace(Some(cache));
-        cache.thread_prev.set(None);
-        cache.thread_next.set(first);
-        if let Some(first) = first {
-            first.thread_prev.set(Some(cache));
-        }
-    }
-
-    fn remove(&self, cache: &'static Cache) {
-        let (prev, next) = (cache.thread_prev.take(), cache.thread_next.take());
-        match prev {
-            Some(prev) => prev.thread_next.set(next),
-            None => self.caches.set(next),
-        }
-        if let Some(next) = next {
-            next.thread_prev.set(prev);
-        }
-    }
-
     /// Forgets a cache that has no spans any more.
     fn drop_cache(&self, cache: &'static Cache) {
         if let Some(number) = cache.number() {
@@ -450,7 +373,7 @@ impl Thread {
                 kept.set(None);
             }
         }
-        self.remove(cache);
+        self.home.remove(cache);
         if ptr::eq(current(), cache) {
             set_current(&EMPTY);
         }
@@ -458,7 +381,7 @@ impl Thread {
             set_found(&EMPTY);
         }
         // Of a dead cache nothing is kept: its spans are gone.
-        self.idle.remove(cache.idle_slices());
+        self.home.idle().remove(cache.idle_slices());
         cache.close();
         CACHES.give(cache);
     }
@@ -468,7 +391,7 @@ impl Thread {
 #[cfg(feature = "testing")]
 impl Thread {
     pub fn is_pinned(&self) -> bool {
-        self.presence.pins().are_any()
+        self.home.presence().pins().are_any()
     }
 
     pub fn lookup(&self, number: Number) -> Option<&'static Cache> {
@@ -497,8 +420,7 @@ pub fn for_each<E>(f: impl FnMut(&'static Thread) -> Result<(), E>) -> Result<()
 impl Pooled for Thread {
     fn new() -> Self {
         Self {
-            presence: Presence::new(),
-            caches: Cell::new(None),
+            home: Household::new(),
             host: Cell::new(None),
             common: Cell::new(None),
             desks: [const { Cell::new(None) }; DESKS],
@@ -507,8 +429,6 @@ impl Pooled for Thread {
             scopes: Scopes::new(),
             table: RefCell::new(HashMap::with_hasher_in(IdHasher, TableAllocator)),
             recent: [const { Cell::new(None) }; RECENT],
-            inbox: AtomicPtr::new(ptr::null_mut()),
-            idle: IdleSlices::new(),
             refills: Cell::new(0),
             busy: Cell::new(0),
             seen_ended: Cell::new(0),
@@ -528,5 +448,5 @@ impl Linked for Thread {
 
 /// The caches of this thread.
 pub fn caches() -> impl Iterator<Item = &'static Cache> {
-    known().into_iter().flat_map(Thread::caches)
+    known().into_iter().flat_map(|thread| thread.home.caches())
 }

@@ -12,7 +12,7 @@
 mod system {
     use core::arch::{asm, global_asm};
 
-    use crate::heap::cache::{Cache, EMPTY};
+    use crate::heap::caches::cache::{Cache, EMPTY};
 
     // Two words per thread, which begin as the address of the empty cache.
     global_asm!(
@@ -98,7 +98,7 @@ mod system {
 mod system {
     use core::cell::Cell;
 
-    use crate::heap::cache::{Cache, EMPTY};
+    use crate::heap::caches::cache::{Cache, EMPTY};
 
     std::thread_local! {
         // Const and without a destructor: it is there until the thread is gone.

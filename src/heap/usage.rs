@@ -6,7 +6,7 @@ use core::ops::Add;
 
 use crate::engine::{HOST_KEY, Kind, Taken, Usage};
 use crate::heap::base::number::Number;
-use crate::heap::cache::Cache;
+use crate::heap::caches::cache::Cache;
 use crate::heap::owners::entry::Entry;
 use crate::heap::owners::heap::{HOST, Heap};
 use crate::heap::owners::lists::Lists;

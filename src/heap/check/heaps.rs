@@ -3,7 +3,7 @@
 use super::{Broken, Checked, Verdict, equal, is, place};
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::size_class::{self, CLASSES};
-use crate::heap::cache::{Cache, Fate};
+use crate::heap::caches::cache::{Cache, Fate};
 use crate::heap::owners::entry::Standing;
 use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;

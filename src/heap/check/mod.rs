@@ -11,7 +11,7 @@ use core::fmt;
 use crate::account::Account;
 use crate::engine::Kind;
 use crate::heap::base::number::Number;
-use crate::heap::cache::Fate;
+use crate::heap::caches::cache::Fate;
 use crate::heap::owners::entry::{Entry, Standing};
 use crate::heap::owners::heap::{COMMON, HOST_ACCOUNT, Heap};
 use crate::heap::owners::numbers::{self};
@@ -210,18 +210,18 @@ fn check_threads() -> Result<usize, Broken> {
         let at = place(thread);
         is("PRESENT2", "a quiet thread is not pinned", at, !thread.is_pinned())?;
         let (mut idle, mut of_owners) = (0, 0);
-        for cache in thread.caches() {
+        for cache in thread.home().caches() {
             idle += cache.idle_slices();
             if let Some(number) = cache.number() {
                 let found = thread.lookup(number).map_or(0, place);
                 equal("THREAD1", "cache in the table", at, found, place(cache))?;
                 of_owners += 1;
             }
-            let owner = cache.thread().map_or(0, place);
-            equal("THREAD1", "thread of the cache", at, owner, at)?;
+            let owner = cache.home().map_or(0, place);
+            equal("THREAD1", "thread of the cache", at, owner, place(thread.home()))?;
             caches += usize::from(cache.fate() != Fate::Dead);
         }
-        equal("IDLE2", "slices a thread keeps", at, thread.idle().slices(), idle)?;
+        equal("IDLE2", "slices a thread keeps", at, thread.home().idle().slices(), idle)?;
         equal("THREAD1", "caches in the table", at, thread.lookups(), of_owners)
     })?;
     Ok(caches)

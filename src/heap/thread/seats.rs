@@ -8,7 +8,7 @@ use super::{CACHES, Thread, attach};
 use crate::engine::{Kind, Pass};
 use crate::error::Error;
 use crate::heap::base::number::Number;
-use crate::heap::cache::{Cache, EMPTY};
+use crate::heap::caches::cache::{Cache, EMPTY};
 use crate::heap::owners::entry::Standing;
 use crate::heap::owners::heap::COMMON;
 use crate::heap::owners::ledger::{Line, LineCounts};
@@ -146,7 +146,7 @@ impl Thread {
     #[cold]
     fn make_desk(&'static self, place: usize) -> Option<&'static Cache> {
         let desk = CACHES.take(|_| ())?;
-        desk.open(self, &COMMON);
+        desk.open(&self.home, &COMMON);
         self.desks[place].set(Some(desk));
         Some(desk)
     }

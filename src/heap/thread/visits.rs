@@ -5,7 +5,7 @@ use core::ptr;
 
 use super::{CACHES, POOL, caches, known, made, tend};
 use crate::heap::base::number::Number;
-use crate::heap::cache::Cache;
+use crate::heap::caches::cache::Cache;
 use crate::heap::owners::credit;
 use crate::heap::owners::numbers;
 use crate::heap::presence::present;
@@ -15,8 +15,8 @@ use crate::heap::presence::present;
 /// which caches.
 pub fn end_empty_spans_of_others(f: impl Fn(&Cache) -> bool) {
     for thread in made() {
-        thread.presence.visit(|| {
-            thread.caches().filter(|cache| f(cache)).for_each(Cache::end_set_aside);
+        thread.home.presence().visit(|| {
+            thread.home.caches().filter(|cache| f(cache)).for_each(Cache::end_set_aside);
         });
     }
 }
@@ -25,7 +25,7 @@ pub fn end_empty_spans_of_others(f: impl Fn(&Cache) -> bool) {
 /// credit, and what is empty in the owner's caches, of all threads.
 pub fn trim(number: Number) {
     if let Some(thread) = known() {
-        let _held = thread.presence.hold();
+        let _held = thread.home.presence().hold();
         if let Some(line) = thread.ledger.opened(number) {
             credit::settle(number, line, 0);
         }

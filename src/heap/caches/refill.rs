@@ -12,8 +12,8 @@ use crate::error::Error;
 use crate::heap::base::geometry::PAGE;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class::{self, Place};
-use crate::heap::cache::Cache;
-use crate::heap::idle;
+use crate::heap::caches::cache::Cache;
+use crate::heap::caches::idle;
 use crate::heap::owners::heap::Heap;
 use crate::heap::pages::address;
 use crate::heap::pages::runs::{self, Run};
@@ -67,25 +67,6 @@ impl Cache {
             current.set_wait_moving(0, self.watched(current, 0));
         });
         self.pop(place)
-    }
-
-    /// Allocates a block of `class` where the bin is empty.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`].
-    #[cold]
-    #[inline(never)]
-    pub fn allocate_slow(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
-        let _held = present::hold();
-        if let Some(block) = self.reuse_current(Place::of_class(class)) {
-            return Ok(block);
-        }
-        self.lose_bin(class);
-        match self.refill(class) {
-            Ok(()) => self.pop(Place::of_class(class)).ok_or(Error::OutOfMemory),
-            Err(why) => self.allocate_under_pressure(class, why),
-        }
     }
 
     /// Allocates a block of `class` within the quota, and gives back nothing for it.
@@ -199,10 +180,7 @@ impl Cache {
         if !heap.has_abandoned(class) {
             return false;
         }
-        let adopted = heap.with(|lists| {
-            if !core::ptr::eq(heap, self.heap()) {
-                return None;
-            }
+        let adopted = self.if_own(|heap, lists| {
             let list = &lists.abandoned[class];
             for _ in 0..LOOKS {
                 let span = list.first()?;
@@ -217,7 +195,7 @@ impl Cache {
             }
             None
         });
-        let Some(span) = adopted else { return false };
+        let Some(span) = adopted.flatten() else { return false };
         paths::entered(Path::AdoptedSpan);
         self.own(span);
         // Who freed into it while it had no cache told nobody.
@@ -264,7 +242,7 @@ impl Cache {
     /// keeps.
     fn take_run(&self, slices: usize) -> Option<Run> {
         let take = || runs::take(slices, 1);
-        take().or_else(|| idle::relieve().then(take)?)
+        take().or_else(|| self.home().is_some_and(idle::give_up_all).then(take)?)
     }
 
     /// Makes blocks of the current span's uncarved memory, a page or at least
@@ -318,19 +296,13 @@ impl Cache {
         bytes: usize,
         how: impl Fn(&Heap, &Span, usize) -> Result<(), Error>,
     ) -> Result<(), Error> {
-        loop {
-            let heap = self.heap();
-            let has_span = span.heap().is_some_and(|tag| core::ptr::eq(tag, heap));
-            if has_span && heap.is_host() {
-                // Acquire: what was charged so far (the Release in `adopt_span`).
-                fence(Acquire);
-                return how(heap, span, bytes);
-            }
-            let done =
-                heap.with(|_| core::ptr::eq(heap, self.heap()).then(|| how(heap, span, bytes)));
-            if let Some(done) = done {
-                return done;
-            }
+        let heap = self.heap();
+        let has_span = span.heap().is_some_and(|tag| core::ptr::eq(tag, heap));
+        if has_span && heap.is_host() {
+            // Acquire: what was charged so far (the Release in `adopt_span`).
+            fence(Acquire);
+            return how(heap, span, bytes);
         }
+        self.with_own(|heap, _| how(heap, span, bytes))
     }
 }

@@ -22,116 +22,20 @@
 //! - IDLE2 a cache's `idle` is the sum of the slices of its idle and spare spans, and
 //!   a thread's the sum over its caches.
 //! - IDLE3 a thread's `idle` is at most its `limit`, but for one span of one slice in
-//!   each queue; the limit is from [`LEAST`] to [`MOST`]. Of owners that have a
+//!   each queue; the limit is at least 1 MiB and at most 16. Of owners that have a
 //!   quota, or a parent, only such are kept: other threads of theirs could not have
 //!   the charge.
 
-use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::paths::{self, Path};
-use crate::heap::cache::{Cache, Fate};
+use crate::heap::caches::cache::{Cache, Fate};
+use crate::heap::caches::household::Household;
 use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
-use crate::heap::pages::purging;
 use crate::heap::presence::present;
 use crate::heap::spans::span::{NEVER, Span, State};
-use crate::heap::thread::{self, Thread};
-
-/// The slices that a thread keeps at first: 1 MiB. For each that is used again it
-/// may keep one more, and after each interval half as many.
-const LEAST: usize = 16;
-
-/// The most slices that a thread keeps: 16 MiB.
-const MOST: usize = 256;
-
-/// How many spare spans may be given up unused in a row before none is kept.
-const PATIENCE: u32 = 8;
-
-/// Once the patience is at its end one of so many is kept.
-const TRIES: u32 = 16;
-
-/// The clock is read once for so many spans kept.
-const KEPT_PER_LOOK: u32 = 64;
-
-/// What a thread keeps, in all its caches. The thread's alone.
-pub struct IdleSlices {
-    slices: Cell<usize>,
-    limit: Cell<usize>,
-    /// How many spans were ever kept.
-    kept: Cell<u32>,
-    /// How many more spare spans may be given up unused before none is kept.
-    patience: Cell<u32>,
-    /// Large blocks freed while the patience was at its end.
-    unkept: Cell<u32>,
-    /// The arena's count of intervals when all was given up last.
-    ticks: Cell<usize>,
-}
-
-impl IdleSlices {
-    /// Nothing is kept.
-    pub const fn new() -> Self {
-        Self {
-            slices: Cell::new(0),
-            limit: Cell::new(LEAST),
-            kept: Cell::new(0),
-            patience: Cell::new(PATIENCE),
-            unkept: Cell::new(0),
-            ticks: Cell::new(0),
-        }
-    }
-
-    /// The most that may be kept (IDLE3).
-    pub fn limit(&self) -> usize {
-        self.limit.get()
-    }
-
-    /// Notes that `slices` that were kept are used again.
-    fn reused(&self, slices: usize) {
-        self.limit.set((self.limit.get() + slices).min(MOST));
-    }
-
-    /// How many slices are kept (IDLE2).
-    pub fn slices(&self) -> usize {
-        self.slices.get()
-    }
-
-    /// Notes that `slices` more are kept.
-    fn add(&self, slices: usize) {
-        self.slices.set(self.slices.get() + slices);
-    }
-
-    /// Notes that `slices` fewer are kept.
-    pub fn remove(&self, slices: usize) {
-        self.slices.set(self.slices.get() - slices);
-    }
-
-    /// Whether spare spans are worth keeping now.
-    fn is_patient(&self) -> bool {
-        if self.patience.get() > 0 {
-            return true;
-        }
-        self.unkept.set(self.unkept.get().wrapping_add(1));
-        self.unkept.get() % TRIES == 0
-    }
-
-    /// Whether the arena's interval has ended since this was last true; the
-    /// limit is lower then.
-    fn is_over(&self) -> bool {
-        let kept = self.kept.get().wrapping_add(1);
-        self.kept.set(kept);
-        if kept % KEPT_PER_LOOK == 0 {
-            purging::look_at_clock();
-        }
-        let now = purging::ticks();
-        let is_over = self.ticks.replace(now) != now;
-        if is_over {
-            self.limit.set((self.limit.get() / 2).max(LEAST));
-        }
-        is_over
-    }
-}
 
 impl Cache {
     /// Keeps `span`, which is on no list and has no block in use, or ends it.
@@ -172,11 +76,11 @@ impl Cache {
         let is_same = || span.heap().is_some_and(|heap| ptr::eq(heap, cache.heap()));
         // The span's cache may have become another's: any of this thread for the
         // same heap will do.
-        if !thread::owns(cache) || cache.fate() != Fate::Alive || !is_same() {
+        if !cache.is_mine() || cache.fate() != Fate::Alive || !is_same() {
             return false;
         }
         let is_whole = span.start() == memory.addr().get();
-        let is_wanted = || cache.thread().is_some_and(|thread| thread.idle().is_patient());
+        let is_wanted = || cache.home().is_some_and(|home| home.idle().is_patient());
         let may_keep = is_whole && !cache.is_tight() && cache.may_keep(span) && is_wanted();
         if !may_keep || !span.claim() {
             return false;
@@ -203,7 +107,7 @@ impl Cache {
         paths::entered(Path::SpareUsed);
         self.drop_spare(span);
         self.note_reused(span);
-        self.thread().inspect(|thread| thread.idle().patience.set(PATIENCE));
+        self.home().inspect(|home| home.idle().renew_patience());
         span.set_block_size(bytes);
         // Whatever lies behind the block may have been written.
         span.set_used();
@@ -220,7 +124,7 @@ impl Cache {
             return;
         }
         let most = self.idle_slices().saturating_sub(slices);
-        self.with_own_lists(|heap, lists| {
+        self.if_alive(|heap, lists| {
             self.end_idle(heap, lists, most);
             self.end_spares(heap, lists, most);
         });
@@ -231,22 +135,10 @@ impl Cache {
         let _held = present::hold();
         let are_any = !self.spares.is_empty();
         if are_any {
-            let patience = self.thread().map(|thread| &thread.idle().patience);
-            patience.inspect(|left| left.set(left.get().saturating_sub(1)));
-            self.with_own_lists(|heap, lists| self.end_spares(heap, lists, 0));
+            self.home().inspect(|home| home.idle().lose_patience());
+            self.if_alive(|heap, lists| self.end_spares(heap, lists, 0));
         }
         are_any
-    }
-
-    /// Runs `f` under the lock of the cache's heap, unless that has been reclaimed
-    /// or adopted.
-    fn with_own_lists(&self, f: impl FnOnce(&Heap, &Lists)) {
-        let heap = self.heap();
-        heap.with(|lists| {
-            if self.fate() == Fate::Alive && ptr::eq(heap, self.heap()) {
-                f(heap, lists);
-            }
-        });
     }
 
     /// Ends all that the cache keeps. Under the lock of its heap.
@@ -280,7 +172,7 @@ impl Cache {
 
     /// Whether one more span of the owner's may be kept (IDLE3).
     fn may_keep(&self, span: &Span) -> bool {
-        let Some(idle) = self.thread().map(Thread::idle) else { return false };
+        let Some(idle) = self.home().map(Household::idle) else { return false };
         idle.slices() + span.slices() <= idle.limit() && self.heap().account().is_unlimited()
     }
 
@@ -288,21 +180,15 @@ impl Cache {
     /// interval is over.
     fn note_kept(&'static self, span: &Span) {
         self.set_idle_slices(self.idle_slices() + span.slices());
-        let Some(thread) = self.thread() else { return };
-        thread.idle().add(span.slices());
-        if thread.idle().is_over() {
-            give_all(thread);
+        let Some(home) = self.home() else { return };
+        home.idle().add(span.slices());
+        if home.idle().is_over() {
+            give_all(home);
         }
     }
 
     fn note_reused(&self, span: &Span) {
-        self.thread().inspect(|thread| thread.idle().reused(span.slices()));
-    }
-
-    /// Counts a span that is not kept any more.
-    pub fn note_gone(&self, span: &Span) {
-        self.set_idle_slices(self.idle_slices() - span.slices());
-        self.thread().inspect(|thread| thread.idle().remove(span.slices()));
+        self.home().inspect(|home| home.idle().reused(span.slices()));
     }
 
     fn drop_spare(&self, span: &'static Span) {
@@ -311,20 +197,20 @@ impl Cache {
     }
 }
 
-/// Ends all that a thread, this one, keeps.
+/// Ends all that the caches of a thread, this one, keep.
 #[cold]
-fn give_all(thread: &'static Thread) {
+fn give_all(home: &'static Household) {
     paths::entered(Path::IdleSpansEnded);
-    thread.caches().for_each(|cache| cache.give_idle(usize::MAX));
+    home.caches().for_each(|cache| cache.give_idle(usize::MAX));
 }
 
-/// Ends all that this thread keeps, because the system has no memory. Returns
-/// whether there was any.
-pub fn relieve() -> bool {
+/// Ends all that this thread keeps, whose caches are `home`, because the system has no
+/// memory. Returns whether there was any.
+pub fn give_up_all(home: &'static Household) -> bool {
     let _held = present::hold();
-    let Some(thread) = thread::known().filter(|thread| thread.idle().slices() > 0) else {
-        return false;
-    };
-    give_all(thread);
-    true
+    let is_any = home.idle().slices() > 0;
+    if is_any {
+        give_all(home);
+    }
+    is_any
 }

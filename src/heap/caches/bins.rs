@@ -1,0 +1,77 @@
+//! Bins, which the fast path pops, and the queues of spans that fill them.
+
+use core::cell::Cell;
+
+use crate::heap::base::size_class::Place;
+use crate::heap::spans::free_block::FreeList;
+use crate::heap::spans::list::SpanList;
+use crate::heap::spans::span::Span;
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
+
+/// The list that the fast path pops.
+#[repr(C)]
+pub struct Bin {
+    pub(super) head: Cell<FreeList>,
+    /// Blocks ever taken from this bin. Written by the thread alone, without a
+    /// locked instruction; read by whoever takes statistics.
+    pub(super) allocated: AtomicUsize,
+}
+
+const _: () = assert!(size_of::<Bin>() == Place::BIN);
+
+impl Bin {
+    /// An empty bin.
+    pub const fn new() -> Self {
+        Self { head: Cell::new(FreeList::EMPTY), allocated: AtomicUsize::new(0) }
+    }
+
+    /// The list.
+    #[inline(always)]
+    pub fn list(&self) -> FreeList {
+        self.head.get()
+    }
+
+    /// Puts a list of `count` blocks of the current span of `queue`, which is the bin's,
+    /// into the empty bin.
+    #[inline(always)]
+    pub fn fill(&self, queue: &Queue, list: FreeList, count: u32) {
+        self.head.set(list);
+        let limit = self.allocated.load(Relaxed).wrapping_add(count as usize);
+        queue.limit.store(limit, Relaxed);
+    }
+}
+
+/// The spans behind a bin.
+pub struct Queue {
+    /// What the bin is filled from.
+    pub current: Cell<Option<&'static Span>>,
+    /// Spans with enough free or uncarved blocks, oldest first.
+    pub available: SpanList,
+    /// Spans with too few.
+    pub waiting: SpanList,
+    /// Spans without a block in use (see `idle`).
+    pub idle: SpanList,
+    /// See CACHE2.
+    pub(super) limit: AtomicUsize,
+}
+
+const _: () = assert!(size_of::<Queue>() % Place::BIN == 0);
+
+impl Queue {
+    /// No spans.
+    pub const fn new() -> Self {
+        Self {
+            current: Cell::new(None),
+            available: SpanList::new(),
+            waiting: SpanList::new(),
+            idle: SpanList::new(),
+            limit: AtomicUsize::new(0),
+        }
+    }
+
+    /// All spans of the queue.
+    pub fn spans(&self) -> impl Iterator<Item = &'static Span> {
+        let lists = [&self.available, &self.waiting, &self.idle];
+        self.current.get().into_iter().chain(lists.into_iter().flat_map(SpanList::iter))
+    }
+}

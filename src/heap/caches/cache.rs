@@ -1,0 +1,363 @@
+//! Thread caches: the spans from which one thread allocates for one heap.
+//!
+//! For each size class a *bin*, the list that the fast path pops, and a *queue*
+//! of spans that fill it. Allocating touches the bin alone: neither the span
+//! nor the owner is looked at, because the cache is the owner's. Freeing
+//! touches the span alone, so what a bin is filled with lies close together.
+//!
+//! ```text
+//!  bin <- current span      available: spans with enough free blocks, oldest first
+//!                           waiting:   spans with too few
+//! ```
+//!
+//! Invariants
+//!
+//! - CACHE1 the blocks in a bin are of the queue's current span.
+//! - CACHE2 `|bin| == limit - allocated`, unless a second free broke the list
+//!   (then the bin is lost when that is noticed, and empty).
+//! - CACHE3 only the cache's thread uses the bins and queues, until the heap is
+//!   reclaimed or the thread hands the cache over.
+//! - CACHE4 a cache is alive iff it is on its heap's list; the heap's lock decides.
+
+mod named;
+mod own;
+mod queues;
+
+use core::cell::Cell;
+use core::ptr::{self};
+
+use crate::heap::base::number::Number;
+use crate::heap::base::size_class::CLASSES;
+use crate::heap::base::tables::{Linked, Pooled};
+use crate::heap::caches::bins::{Bin, Queue};
+use crate::heap::caches::household::Household;
+use crate::heap::owners::heap::{HOST, Heap};
+use crate::heap::owners::ledger::Line;
+use crate::heap::presence::present;
+use crate::heap::spans::free_block::FreeList;
+use crate::heap::spans::list::SpanList;
+use crate::heap::spans::span::Span;
+use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
+
+/// See [`Cache::is_tight`].
+const TIGHT: u8 = 64;
+
+/// A bit for each class.
+const ALL_CLASSES: u64 = (1 << CLASSES) - 1;
+
+/// By what growth is counted, in bytes.
+const GROWTH_UNIT: usize = 512;
+
+/// A class that has grown by so many bytes, of an owner that is no longer small, has
+/// spans of its own.
+const GROWN: usize = 16 << 10;
+
+/// What has become of a cache. Changed under its heap's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Fate {
+    /// In use.
+    Alive = 0,
+    /// Its heap was reclaimed, and the spans are gone, or the record is unused.
+    Dead = 1,
+    /// Its heap was adopted by the host, and so were its spans.
+    Adopted = 2,
+}
+
+/// An owner, as seated in a thread.
+#[derive(Clone, Copy)]
+pub struct Seat {
+    /// The thread's line for the owner.
+    pub line: &'static Line,
+    /// The thread's common cache, for the classes that the owner's own does not serve.
+    pub common: &'static Cache,
+    pub number: Number,
+}
+
+/// The cache of one thread for one heap. See the module.
+#[repr(C)]
+pub struct Cache {
+    bins: [Bin; CLASSES],
+    queues: [Queue; CLASSES],
+    heap: AtomicPtr<Heap>,
+    /// The classes whose bins were ever filled, a bit each: a cache that was
+    /// hardly used is looked through quickly.
+    used_classes: [AtomicU32; 2],
+    fate: AtomicU8,
+    /// How many carvings the quota has to grant until it counts as roomy again
+    /// after a refusal. Until then a single free block is enough for a span to
+    /// be looked at, and no span is kept empty.
+    tight: Cell<u8>,
+    /// Whether another thread may have freed blocks of its spans since they
+    /// were last looked through. A hint.
+    is_freed_into: AtomicBool,
+    /// The key that a handle knows it by: of bound blocks' owner, else 0.
+    id: Cell<usize>,
+    /// Whose blocks are allocated here; `None` where they are the host's.
+    seat: Cell<Option<Seat>>,
+    /// The classes that are served from spans of this cache, a bit each.
+    served: Cell<u64>,
+    /// By how much each class has grown, in units of [`GROWTH_UNIT`].
+    growth: [Cell<u8>; CLASSES],
+    home: AtomicPtr<Household>,
+    /// Spans of large blocks that were freed (see `idle`).
+    pub spares: SpanList,
+    /// Slices of all idle and spare spans.
+    idle_slices: Cell<usize>,
+    /// Large blocks allocated in spare spans. Written as `Bin::allocated` is.
+    large_allocated: AtomicUsize,
+    /// Neighbours on the heap's list; under its lock.
+    pub heap_next: Cell<Option<&'static Cache>>,
+    pub heap_prev: Cell<Option<&'static Cache>>,
+    /// Neighbours on the thread's list.
+    pub thread_next: Cell<Option<&'static Cache>>,
+    pub thread_prev: Cell<Option<&'static Cache>>,
+    /// The next in the thread's inbox.
+    pub inbox_next: Cell<Option<&'static Cache>>,
+    next_unused: Cell<Option<&'static Cache>>,
+}
+
+// SAFETY: CACHE3: one thread at a time uses the Cells.
+unsafe impl Sync for Cache {}
+
+/// The cache of a thread that has none yet: every bin is empty, so the first
+/// allocation takes the slow path. Never written.
+pub static EMPTY: Cache = Cache::empty();
+
+impl Cache {
+    const fn empty() -> Self {
+        Self {
+            bins: [const { Bin::new() }; CLASSES],
+            queues: [const { Queue::new() }; CLASSES],
+            heap: AtomicPtr::new((&raw const HOST).cast_mut()),
+            used_classes: [const { AtomicU32::new(0) }; 2],
+            fate: AtomicU8::new(Fate::Alive as u8),
+            tight: Cell::new(0),
+            is_freed_into: AtomicBool::new(false),
+            id: Cell::new(0),
+            seat: Cell::new(None),
+            served: Cell::new(ALL_CLASSES),
+            growth: [const { Cell::new(0) }; CLASSES],
+            home: AtomicPtr::new(ptr::null_mut()),
+            spares: SpanList::new(),
+            idle_slices: Cell::new(0),
+            large_allocated: AtomicUsize::new(0),
+            heap_next: Cell::new(None),
+            heap_prev: Cell::new(None),
+            thread_next: Cell::new(None),
+            thread_prev: Cell::new(None),
+            inbox_next: Cell::new(None),
+            next_unused: Cell::new(None),
+        }
+    }
+
+    /// Begins to use an empty record for `heap`, in the thread of `home`.
+    pub fn open(&self, home: &'static Household, heap: &'static Heap) {
+        self.home.store(ptr::from_ref(home).cast_mut(), Relaxed);
+        self.served.set(ALL_CLASSES);
+        self.fate.store(Fate::Alive as u8, Relaxed);
+        self.tight.set(0);
+        self.set_freed_into(false);
+        self.set_heap(heap);
+    }
+
+    /// Empties the record, its spans taken over by somebody.
+    pub fn close(&self) {
+        self.id.set(0);
+        self.seat.set(None);
+        self.growth.iter().for_each(|units| units.set(0));
+        // Spans of large blocks may still name this record. Clear `home`, so that
+        // `is_mine()` is false even for the previous owner.
+        self.home.store(ptr::null_mut(), Relaxed);
+        self.set_fate(Fate::Dead);
+        self.spares.clear();
+        self.idle_slices.set(0);
+        self.large_allocated.store(0, Relaxed);
+        for class in self.used_classes() {
+            self.bins[class].head.set(FreeList::EMPTY);
+            self.bins[class].allocated.store(0, Relaxed);
+            let queue = &self.queues[class];
+            queue.limit.store(0, Relaxed);
+            queue.current.set(None);
+            queue.available.clear();
+            queue.waiting.clear();
+            queue.idle.clear();
+        }
+        self.used_classes.iter().for_each(|word| word.store(0, Relaxed));
+    }
+
+    /// The key of the owner, where this is the cache of its bound blocks; else 0.
+    #[inline(always)]
+    pub fn id(&self) -> usize {
+        self.id.get()
+    }
+
+    /// The owner that is seated here; `None` where the blocks are the host's.
+    #[inline(always)]
+    pub fn seat(&self) -> Option<Seat> {
+        self.seat.get()
+    }
+
+    /// Whose blocks are allocated here; `None` where they are the host's.
+    pub fn number(&self) -> Option<Number> {
+        self.seat.get().map(|seat| seat.number)
+    }
+
+    /// The thread's line for [`number`](Self::number).
+    pub fn line(&self) -> Option<&'static Line> {
+        self.seat.get().map(|seat| seat.line)
+    }
+
+    /// Makes this the cache, or the desk, of an owner: no class is served from spans of
+    /// its own so far. `id` is its key, for bound blocks, or 0.
+    pub fn serve(&self, number: Number, line: &'static Line, common: &'static Self, id: usize) {
+        self.seat.set(Some(Seat { line, common, number }));
+        self.served.set(0);
+        self.id.set(id);
+    }
+
+    /// Makes this the desk of nobody.
+    pub fn serve_nobody(&self) {
+        self.id.set(0);
+        self.seat.set(None);
+    }
+
+    /// Whether blocks of `class` come from spans of this cache.
+    #[inline(always)]
+    pub fn serves(&self, class: usize) -> bool {
+        debug_assert!(class < CLASSES);
+        self.served.get() >> class & 1 != 0
+    }
+
+    /// Serves all classes from now on, because the owner is busy.
+    pub fn serve_all(&self) {
+        self.served.set(ALL_CLASSES);
+    }
+
+    /// Whether all classes are served, of an owner.
+    pub fn is_busy(&self) -> bool {
+        self.served.get() == ALL_CLASSES && self.seat.get().is_some()
+    }
+
+    /// Notes that the owner was charged `bytes` more for `class`; whether that class has
+    /// grown enough to be served from now on.
+    pub fn grow(&self, class: usize, bytes: usize) -> bool {
+        let units = usize::from(self.growth[class].get()) + bytes.div_ceil(GROWTH_UNIT);
+        self.growth[class].set(units.min(usize::from(u8::MAX)) as u8);
+        let has_grown = units * GROWTH_UNIT >= GROWN;
+        // Never all of them: only a busy owner has that.
+        if has_grown && self.served.get() | 1 << class != ALL_CLASSES {
+            self.served.set(self.served.get() | 1 << class);
+        }
+        has_grown
+    }
+
+    /// The caches of the thread that this one is of.
+    pub fn home(&self) -> Option<&'static Household> {
+        // SAFETY: null or a part of a record, which is never freed.
+        unsafe { self.home.load(Relaxed).as_ref() }
+    }
+
+    /// Whether it is one of this thread's.
+    pub fn is_mine(&self) -> bool {
+        let mine = present::mine();
+        mine.is_some_and(|mine| self.home().is_some_and(|home| ptr::eq(home.presence(), mine)))
+    }
+
+    pub fn fate(&self) -> Fate {
+        match self.fate.load(Relaxed) {
+            0 => Fate::Alive,
+            1 => Fate::Dead,
+            _ => Fate::Adopted,
+        }
+    }
+
+    pub fn set_fate(&self, fate: Fate) {
+        self.fate.store(fate as u8, Relaxed);
+    }
+
+    /// The heap that the cache allocates for.
+    pub fn heap(&self) -> &'static Heap {
+        // SAFETY: heap records are never freed.
+        unsafe { &*self.heap.load(Relaxed) }
+    }
+
+    pub fn set_heap(&self, heap: &'static Heap) {
+        self.heap.store(ptr::from_ref(heap).cast_mut(), Relaxed);
+    }
+
+    /// The classes that may have spans or a history.
+    pub fn used_classes(&self) -> impl Iterator<Item = usize> + use<> {
+        let [low, high] = [0, 1].map(|word| u64::from(self.used_classes[word].load(Relaxed)));
+        let mut left = low | high << 32;
+        core::iter::from_fn(move || {
+            let class = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            (class < CLASSES).then_some(class)
+        })
+    }
+
+    /// Notes that the class has a span from now on.
+    fn use_class(&self, class: usize) {
+        let word = &self.used_classes[class / 32];
+        // The thread alone writes it.
+        word.store(word.load(Relaxed) | 1 << (class % 32), Relaxed);
+    }
+
+    /// Whether the quota has refused lately.
+    pub fn is_tight(&self) -> bool {
+        self.tight.get() > 0
+    }
+
+    /// Notes that the quota has refused.
+    pub fn set_tight(&self) {
+        self.tight.set(TIGHT);
+    }
+
+    /// Notes that the quota has granted something.
+    pub fn ease(&self) {
+        self.tight.set(self.tight.get().saturating_sub(1));
+    }
+
+    /// Whether another thread may have freed into the cache's spans lately.
+    pub fn is_freed_into(&self) -> bool {
+        self.is_freed_into.load(Relaxed)
+    }
+
+    /// Notes whether another thread may have freed into the cache's spans.
+    pub fn set_freed_into(&self, freed: bool) {
+        self.is_freed_into.store(freed, Relaxed);
+    }
+
+    /// Counts a large block that took a spare span.
+    pub fn count_large(&self) {
+        self.large_allocated.store(self.large_allocated.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// Slices of all idle and spare spans (IDLE2).
+    pub fn idle_slices(&self) -> usize {
+        self.idle_slices.get()
+    }
+
+    pub fn set_idle_slices(&self, slices: usize) {
+        self.idle_slices.set(slices);
+    }
+
+    /// Counts a span that is not kept idle any more (IDLE2).
+    pub fn note_gone(&self, span: &Span) {
+        self.set_idle_slices(self.idle_slices() - span.slices());
+        self.home().inspect(|home| home.idle().remove(span.slices()));
+    }
+}
+
+impl Pooled for Cache {
+    fn new() -> Self {
+        Self::empty()
+    }
+}
+
+impl Linked for Cache {
+    fn next_unused(&self) -> &Cell<Option<&'static Self>> {
+        &self.next_unused
+    }
+}
