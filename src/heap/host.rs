@@ -5,26 +5,26 @@ use core::ptr::NonNull;
 
 use crate::engine::{Engine, HOST_KEY, Kind, Pass, Taken, Usage, Who};
 use crate::error::Error;
-use crate::heap::arrival;
 use crate::heap::base::number::Number;
 use crate::heap::base::size_class::{self, Place};
 use crate::heap::base::tables;
-use crate::heap::blocks;
 use crate::heap::caches::cache::{Cache, EMPTY};
-use crate::heap::common::{self, Limit};
-use crate::heap::handover;
-use crate::heap::large::Purpose;
-use crate::heap::lookup;
+use crate::heap::calls::ambient;
+use crate::heap::calls::common::{self, Limit};
+use crate::heap::calls::large::Purpose;
+use crate::heap::calls::lookup;
+use crate::heap::calls::raw;
+use crate::heap::calls::requests;
+use crate::heap::calls::resize;
+use crate::heap::calls::seated;
+use crate::heap::lives::arrival;
+use crate::heap::lives::handover;
+use crate::heap::lives::usage;
 use crate::heap::owners::credit;
 use crate::heap::owners::heap::HOST_ACCOUNT;
 use crate::heap::owners::numbers;
 use crate::heap::presence::visits;
-use crate::heap::raw;
-use crate::heap::requests;
-use crate::heap::resize;
-use crate::heap::seated;
-use crate::heap::thread;
-use crate::heap::usage;
+use crate::heap::threads::thread;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicU32, Ordering};
 
@@ -200,7 +200,7 @@ impl Engine for HostEngine {
     unsafe fn deallocate(self, block: NonNull<u8>, layout: Layout) {
         if layout.size() != 0 {
             // SAFETY: S1 of the trait is S1 and S2 of `dealloc`.
-            unsafe { blocks::dealloc(block.as_ptr(), layout) };
+            unsafe { ambient::dealloc(block.as_ptr(), layout) };
         }
     }
 

@@ -1,49 +1,48 @@
 //! The host engine: chunks > spans > blocks, thread caches, remote frees.
 //!
-//! Read `geometry` (the sizes), `span` (the tag), `cache` (the fast path),
-//! `refill` and `local` (its cold halves), `pressure` (quotas), then `handover`
-//! (how an expert's memory comes back).
+//! Rooms, from the bottom up. Each uses only those above it in this list, which
+//! `tests/layers.rs` checks; the documentation of each says what lies where.
+//!
+//! 1. `base`: sizes, classes, owner numbers as words, memory for records.
+//! 2. `presence`: who a thread is to others: token, lock, pins.
+//! 3. `pages`: chunks from the page source, runs of slices out of them, purging.
+//! 4. `spans`: headers, where each block of a span is, tags, remote frees.
+//! 5. `owners`: heaps, numbers, lines; what they are charged.
+//! 6. `caches`: the spans that a thread allocates from for one heap, and what happens when
+//!    a bin is empty.
+//! 7. `threads`: a thread's caches, desks and scopes.
+//! 8. `lives`: how threads begin and owners end, sweeps, `fork`.
+//! 9. `calls`: allocate, free, resize, look up.
+//!
+//! On top are `host`, the engine as the expert layer sees it, and `check`, the walker.
+//! To read on: `base/geometry` (the sizes), `spans/span` (the tag), `caches/cache` and
+//! `calls/ambient` (the fast path), `caches/refill` and `calls/free` (its cold halves),
+//! `calls/pressure` (quotas), then `lives/handover` (how an expert's memory comes back).
 
-mod arrival;
 mod base;
-mod blocks;
 mod caches;
+mod calls;
 #[cfg(feature = "testing")]
 pub mod check;
-mod common;
-mod fork;
-mod handover;
 mod host;
-mod large;
-mod local;
-mod lookup;
+mod lives;
 mod owners;
 mod pages;
 mod presence;
-mod pressure;
-mod raw;
-mod relief;
-mod requests;
-mod resize;
-mod scopes;
-mod seated;
 mod spans;
-mod sweep;
-mod thread;
-mod tls;
-mod usage;
+mod threads;
 
-pub use arrival::pin;
 #[cfg(feature = "testing")]
 pub use base::paths::{Path, count};
 #[cfg(feature = "testing")]
 pub use base::tables::mapped_bytes as table_bytes;
-pub use blocks::{alloc, alloc_zeroed, dealloc};
+pub use calls::ambient::{alloc, alloc_zeroed, dealloc};
+pub use calls::resize::realloc;
 #[cfg(feature = "capi")]
 pub use host::leave_all;
 pub use host::{Entered, HostEngine, current_key, enter, leave};
+pub use lives::arrival::pin;
 pub use presence::visits::Pin;
-pub use resize::realloc;
 
 pub use crate::source::system_limit;
 
@@ -78,17 +77,17 @@ pub fn stats() -> HeapStats {
 /// Gives back what nobody wanted since the last call, of all threads: for a thread that
 /// calls this again and again.
 pub fn purge_unused() {
-    sweep::sweep();
-    thread::end_empty_spans_of_others(|_| true);
+    lives::sweep::sweep();
+    threads::thread::end_empty_spans_of_others(|_| true);
     pages::purging::purge_unused();
 }
 
 /// Gives free physical memory back to the system at once: what is empty in
 /// this thread's caches, and every free slice. Time in what is given back.
 pub fn purge() {
-    thread::tend();
-    sweep::sweep();
-    thread::end_empty_spans();
-    thread::end_empty_spans_of_others(|_| true);
+    threads::thread::tend();
+    lives::sweep::sweep();
+    threads::thread::end_empty_spans();
+    threads::thread::end_empty_spans_of_others(|_| true);
     pages::purging::purge();
 }

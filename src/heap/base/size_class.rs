@@ -7,7 +7,7 @@
 
 use core::alloc::Layout;
 
-use crate::heap::base::geometry::SLICE;
+use super::geometry::SLICE;
 
 /// The number of classes.
 pub const CLASSES: usize = 44;

@@ -13,7 +13,7 @@ use core::ptr::NonNull;
 
 use allocator_api2::alloc::{AllocError, Allocator};
 
-use crate::heap::base::size_class::{self, CLASSES};
+use super::size_class::{self, CLASSES};
 use crate::lock::Lock;
 use crate::source;
 #[cfg(feature = "testing")]

@@ -26,11 +26,11 @@ mod queues;
 use core::cell::Cell;
 use core::ptr::{self};
 
+use super::bins::{Bin, Queue};
+use super::household::Household;
 use crate::heap::base::number::Number;
 use crate::heap::base::size_class::CLASSES;
 use crate::heap::base::tables::{Linked, Pooled};
-use crate::heap::caches::bins::{Bin, Queue};
-use crate::heap::caches::household::Household;
 use crate::heap::owners::heap::{HOST, Heap};
 use crate::heap::owners::ledger::Line;
 use crate::heap::presence::present;

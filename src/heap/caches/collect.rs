@@ -1,6 +1,6 @@
 //! What other threads freed is brought home.
 
-use crate::heap::caches::cache::Cache;
+use super::cache::Cache;
 
 impl Cache {
     /// Brings home what others have freed in the spans of this cache: they can be

@@ -1,6 +1,6 @@
 //! A cache is looked through: every span without a block in use goes back.
 
-use crate::heap::caches::cache::Cache;
+use super::cache::Cache;
 use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
 use crate::heap::spans::list::SpanList;

@@ -1,6 +1,6 @@
 //! How spans of a cache end that have no block in use.
 
-use crate::heap::caches::cache::Cache;
+use super::cache::Cache;
 use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
 use crate::heap::spans::span::{Span, State};

@@ -3,8 +3,8 @@
 use core::cell::Cell;
 use core::ptr;
 
-use crate::heap::caches::cache::Cache;
-use crate::heap::caches::idle_slices::IdleSlices;
+use super::cache::Cache;
+use super::idle_slices::IdleSlices;
 use crate::heap::presence::present::Presence;
 use crate::sync::{AtomicPtr, Ordering, Ordering::Relaxed};
 

@@ -28,10 +28,10 @@
 
 use core::ptr::{self, NonNull};
 
+use super::cache::{Cache, Fate};
+use super::household::Household;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::paths::{self, Path};
-use crate::heap::caches::cache::{Cache, Fate};
-use crate::heap::caches::household::Household;
 use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
 use crate::heap::presence::present;

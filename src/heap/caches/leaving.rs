@@ -1,7 +1,7 @@
 //! What becomes of a cache whose thread ends, or whose heap the host has adopted.
 
+use super::cache::Cache;
 use crate::heap::base::paths::{self, Path};
-use crate::heap::caches::cache::Cache;
 use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
 use crate::heap::spans::span::{NEVER, Span, State};

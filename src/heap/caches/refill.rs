@@ -8,12 +8,12 @@
 
 use core::ptr::NonNull;
 
+use super::cache::Cache;
+use super::idle;
 use crate::error::Error;
 use crate::heap::base::geometry::PAGE;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class::{self, Place};
-use crate::heap::caches::cache::Cache;
-use crate::heap::caches::idle;
 use crate::heap::owners::heap::Heap;
 use crate::heap::pages::address;
 use crate::heap::pages::runs::{self, Run};

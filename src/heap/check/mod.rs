@@ -12,13 +12,13 @@ use crate::account::Account;
 use crate::engine::Kind;
 use crate::heap::base::number::Number;
 use crate::heap::caches::cache::Fate;
+use crate::heap::lives::usage;
 use crate::heap::owners::entry::{Entry, Standing};
 use crate::heap::owners::heap::{COMMON, HOST_ACCOUNT, Heap};
 use crate::heap::owners::numbers::{self};
 use crate::heap::spans::span::Span;
 use crate::heap::spans::tags::TagWord;
-use crate::heap::thread;
-use crate::heap::usage;
+use crate::heap::threads::thread;
 
 mod chunks;
 mod heaps;

@@ -1,11 +1,11 @@
 //! How spans become a heap's, and go back to the arena.
 
+use super::heap::Heap;
+use super::lists::Lists;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused;
 use crate::heap::base::size_class;
-use crate::heap::owners::heap::Heap;
-use crate::heap::owners::lists::Lists;
 use crate::heap::pages::address;
 use crate::heap::pages::arena;
 use crate::heap::pages::chunk_map;

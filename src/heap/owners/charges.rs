@@ -1,9 +1,9 @@
 //! What the owner of a heap is charged for its spans: charge, overdraft and refusal.
 
+use super::heap::Heap;
 use crate::engine::Kind;
 use crate::error::Error;
 use crate::heap::base::paths::{self, Path};
-use crate::heap::owners::heap::Heap;
 use crate::heap::spans::span::Span;
 
 impl Heap {

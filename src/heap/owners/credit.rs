@@ -1,12 +1,12 @@
 //! Credit: what an owner of blocks in common spans was charged and does not use yet.
 //! Charge, overdraft, refusal, and the way back.
 
+use super::entry::{Entry, Standing};
+use super::ledger::{Line, LineCounts};
+use super::numbers;
 use crate::error::Error;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
-use crate::heap::owners::entry::{Entry, Standing};
-use crate::heap::owners::ledger::{Line, LineCounts};
-use crate::heap::owners::numbers;
 
 /// Charges are a multiple of this, in bytes.
 const STEP: usize = 512;

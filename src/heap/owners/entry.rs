@@ -24,12 +24,12 @@
 
 use core::ptr;
 
+use super::heap::{HOST_ACCOUNT, Heap};
+use super::ledger::LineCounts;
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind};
 use crate::error::Error;
 use crate::heap::base::number::Number;
-use crate::heap::owners::heap::{HOST_ACCOUNT, Heap};
-use crate::heap::owners::ledger::LineCounts;
 use crate::key::ExpertKey;
 use crate::lock::Lock;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};

@@ -25,13 +25,13 @@
 use core::cell::Cell;
 use core::ptr;
 
+use super::lists::Lists;
+use super::stripes::{self, Stripe};
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind};
 use crate::heap::base::number::Number;
 use crate::heap::base::size_class::CLASSES;
 use crate::heap::base::tables::{Linked, Pool};
-use crate::heap::owners::lists::Lists;
-use crate::heap::owners::stripes::{self, Stripe};
 use crate::heap::spans::span::{Span, State};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, Ordering::Relaxed};

@@ -5,12 +5,12 @@
 use core::alloc::Layout;
 use core::ptr;
 
+use super::entry::{self, Entry, UNUSED};
+use super::heap::HOST_ACCOUNT;
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind};
 use crate::heap::base::number::{FIRST_SEGMENT, Number, SEGMENT_COUNT, place_of};
 use crate::heap::base::tables;
-use crate::heap::owners::entry::{self, Entry, UNUSED};
-use crate::heap::owners::heap::HOST_ACCOUNT;
 use crate::key::ExpertKey;
 #[cfg(unix)]
 use crate::lock::Lock;

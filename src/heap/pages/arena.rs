@@ -15,10 +15,10 @@
 
 use core::cell::Cell;
 
+use super::bitmap::SliceSet;
+use super::chunk::Chunk;
+use super::kept::Kept;
 use crate::heap::base::paths::{self, Path};
-use crate::heap::pages::bitmap::SliceSet;
-use crate::heap::pages::chunk::Chunk;
-use crate::heap::pages::kept::Kept;
 use crate::lock::Lock;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 

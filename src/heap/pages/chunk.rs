@@ -16,10 +16,10 @@
 use core::cell::Cell;
 use core::ptr::NonNull;
 
+use super::address;
+use super::bitmap::SliceSet;
 use crate::heap::base::geometry::{BLOCK_SLICES, FIRST_SLICE, SLICE, SLICES, TABLE};
 use crate::heap::base::tables::{Linked, Pool, Pooled};
-use crate::heap::pages::address;
-use crate::heap::pages::bitmap::SliceSet;
 use crate::source;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 

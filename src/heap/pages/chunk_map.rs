@@ -11,9 +11,9 @@
 use core::alloc::Layout;
 use core::ptr;
 
+use super::chunk::Chunk;
 use crate::heap::base::geometry::{CHUNK, CHUNK_SHIFT};
 use crate::heap::base::tables;
-use crate::heap::pages::chunk::Chunk;
 use crate::sync::{AtomicPtr, Ordering};
 
 const ADDRESS_BITS: u32 = if usize::BITS == 64 { 48 } else { 32 };

@@ -2,10 +2,10 @@
 
 use core::ptr::NonNull;
 
+use super::arena::{Arena, CHUNKS, chunks};
+use super::chunk::{Chunk, RECORDS};
+use super::chunk_map;
 use crate::heap::base::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, SLICE, front_of};
-use crate::heap::pages::arena::{Arena, CHUNKS, chunks};
-use crate::heap::pages::chunk::{Chunk, RECORDS};
-use crate::heap::pages::chunk_map;
 use crate::source;
 use crate::sync::Ordering::Relaxed;
 

@@ -9,13 +9,13 @@
 
 use core::ops::RangeInclusive;
 
+use super::address;
+use super::arena::{ARENA, Arena};
+use super::chunk::Chunk;
+use super::chunk_map;
+use super::kept;
 use crate::heap::base::geometry::{CHUNK, SLICE};
 use crate::heap::base::paths::{self, Path};
-use crate::heap::pages::address;
-use crate::heap::pages::arena::{ARENA, Arena};
-use crate::heap::pages::chunk::Chunk;
-use crate::heap::pages::chunk_map;
-use crate::heap::pages::kept;
 use crate::source;
 
 /// The least that is mapped for a huge block, in bytes.

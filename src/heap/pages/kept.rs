@@ -14,8 +14,8 @@
 use core::cell::Cell;
 use core::ops::RangeInclusive;
 
+use super::chunk::Chunk;
 use crate::heap::base::geometry::CHUNK;
-use crate::heap::pages::chunk::Chunk;
 
 /// The most bytes that are kept.
 pub const MOST: usize = 4 * CHUNK;

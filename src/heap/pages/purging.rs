@@ -1,8 +1,8 @@
 //! Where it is decided that free slices go back to the system: those that nobody wanted for
 //! a whole interval, and those beyond what may stay dirty.
 
+use super::arena::{ARENA, Arena};
 use crate::heap::base::geometry::SLICE;
-use crate::heap::pages::arena::{ARENA, Arena};
 use crate::source;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 

@@ -3,12 +3,12 @@
 //! Nothing is unmapped that a thread might be looking at (PIN1), and the system may take
 //! nothing back: then a chunk is kept, and given back later.
 
+use super::address;
+use super::arena::{Arena, CHUNKS};
+use super::chunk::{Chunk, RECORDS};
+use super::chunk_map;
 use crate::heap::base::geometry::{CHUNK, FIRST_SLICE, SLICE, front_of};
 use crate::heap::base::paths::{self, Path};
-use crate::heap::pages::address;
-use crate::heap::pages::arena::{Arena, CHUNKS};
-use crate::heap::pages::chunk::{Chunk, RECORDS};
-use crate::heap::pages::chunk_map;
 use crate::heap::presence::visits;
 use crate::source;
 use crate::sync::Ordering::Relaxed;

@@ -2,10 +2,10 @@
 //!
 //! Free slices that still have physical pages are handed out before fresh ones.
 
+use super::arena::{ARENA, Arena};
+use super::bitmap::SliceSet;
+use super::chunk::Chunk;
 use crate::heap::base::geometry::{SLICE, SLICES};
-use crate::heap::pages::arena::{ARENA, Arena};
-use crate::heap::pages::bitmap::SliceSet;
-use crate::heap::pages::chunk::Chunk;
 
 /// In so many chunks, those that slices came back to last, physical pages are
 /// looked for; beyond that the search would cost more than fresh pages do.

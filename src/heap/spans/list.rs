@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 
-use crate::heap::spans::span::Span;
+use super::span::Span;
 
 /// A list of spans of one cache or one heap's abandoned ones, linked through
 /// `next` and `prev`. A span is on one such list at most.

@@ -3,11 +3,11 @@
 
 use core::ptr::NonNull;
 
+use super::free_block::{FreeBlock, FreeList};
+use super::remote::RemoteState;
+use super::span::Span;
 use crate::heap::base::refused::refuse;
 use crate::heap::pages::address;
-use crate::heap::spans::free_block::{FreeBlock, FreeList};
-use crate::heap::spans::remote::RemoteState;
-use crate::heap::spans::span::Span;
 
 /// Whether a block that is pushed on top of `state` is the last one in use, as far as
 /// can be told without the span's thread.

@@ -32,13 +32,13 @@ mod life;
 use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
+use super::free_block::FreeList;
+use super::remote::Remote;
+use super::tags::{self, TagWord};
 use crate::heap::base::geometry::{HEADER, PAGE, SLICE, SLICES};
 use crate::heap::base::size_class;
 use crate::heap::pages::address::{self, prefetch};
 use crate::heap::pages::chunk::Chunk;
-use crate::heap::spans::free_block::FreeList;
-use crate::heap::spans::remote::Remote;
-use crate::heap::spans::tags::{self, TagWord};
 use crate::sync::Ordering::{self, Acquire, Relaxed, Release};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize};
 

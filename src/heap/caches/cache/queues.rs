@@ -171,7 +171,7 @@ impl Cache {
     }
 
     /// Puts `span` on the available or the waiting list. Whoever frees its
-    /// blocks brings it back (see [`noticed`](crate::heap::local::noticed)).
+    /// blocks brings it back (see [`noticed`](crate::heap::calls::free::noticed)).
     pub fn enlist(&'static self, span: &'static Span) {
         let queue = &self.queues[span.class()];
         self.use_class(span.class());

@@ -57,7 +57,7 @@ impl Span {
 
     /// How many blocks are on the local list (SPAN2).
     pub fn local_count(&self) -> u32 {
-        // Acquire: the blocks freed (the Release in `local::free_own`).
+        // Acquire: the blocks freed (the Release in `free::free_own`).
         let wait = self.wait.load(Acquire);
         self.base.load(Relaxed).wrapping_sub(wait)
     }

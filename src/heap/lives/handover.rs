@@ -4,6 +4,8 @@
 //! Each is decided under the heap's lock, so of a thread that ends and an
 //! expert that is reclaimed at the same moment exactly one deals with a cache.
 
+use super::sweep;
+use super::usage;
 use crate::engine::Taken;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
@@ -14,9 +16,7 @@ use crate::heap::owners::lists::Lists;
 use crate::heap::owners::numbers;
 use crate::heap::pages::arena;
 use crate::heap::spans::span::{Span, State};
-use crate::heap::sweep;
-use crate::heap::thread;
-use crate::heap::usage;
+use crate::heap::threads::thread;
 use crate::sync::{Ordering, fence};
 
 /// Takes back all blocks of a number, whose owner ends, and refunds them. Those in

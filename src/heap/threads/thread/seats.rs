@@ -13,7 +13,7 @@ use crate::heap::owners::entry::Standing;
 use crate::heap::owners::heap::COMMON;
 use crate::heap::owners::ledger::{Line, LineCounts};
 use crate::heap::owners::numbers::{self};
-use crate::heap::tls::{current, found, set_current, set_found};
+use crate::heap::threads::current::{current, found, set_current, set_found};
 use crate::key::ExpertKey;
 use crate::sync::Ordering::Relaxed;
 
@@ -149,12 +149,6 @@ impl Thread {
         desk.open(&self.home, &COMMON);
         self.desks[place].set(Some(desk));
         Some(desk)
-    }
-
-    /// Those of the thread's desks at which the owner of `number` is seated.
-    pub(super) fn desks_of(&self, number: Number) -> impl Iterator<Item = &'static Cache> + '_ {
-        let desks = self.desks.iter().filter_map(Cell::get);
-        desks.filter(move |desk| desk.number() == Some(number))
     }
 
     /// Gives the owner of `number`, who has none here, a cache with spans of its own. It

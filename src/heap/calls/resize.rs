@@ -4,16 +4,16 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
+use super::ambient::{dealloc, pointer};
+use super::large::{self, Purpose};
+use super::requests::{allocate_for, allocate_for_host, class_of};
 use crate::engine::HOST_KEY;
 use crate::error::Error;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
-use crate::heap::blocks::{dealloc, pointer};
-use crate::heap::large::{self, Purpose};
 use crate::heap::owners::numbers;
 use crate::heap::presence::token::token;
-use crate::heap::requests::{allocate_for, allocate_for_host, class_of};
 use crate::heap::spans::span;
 use crate::heap::spans::span::Span;
 use crate::key::ExpertKey;

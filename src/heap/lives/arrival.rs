@@ -1,12 +1,12 @@
 //! A thread's first call: it gets a record, its end will be seen to, and so will a `fork`.
 
+use super::fork;
 use crate::heap::caches::cache::Cache;
-use crate::heap::fork;
 use crate::heap::presence::exit;
 use crate::heap::presence::pins::ANYTHING;
 use crate::heap::presence::present::Presence;
 use crate::heap::presence::visits::Pin;
-use crate::heap::thread::{self, Thread};
+use crate::heap::threads::thread::{self, Thread};
 use crate::key::ExpertKey;
 
 /// This thread's record, made and set up for the thread's end if need be.

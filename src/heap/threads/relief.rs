@@ -1,11 +1,11 @@
 //! A quota refuses: what this thread holds of it in vain goes back, whoever's it is.
 
+use super::thread;
 use crate::account::Account;
 use crate::heap::caches::cache::Cache;
 use crate::heap::owners::credit;
 use crate::heap::owners::entry::Standing;
 use crate::heap::owners::numbers;
-use crate::heap::thread;
 
 /// A quota in the chain of `account` has refused: gives back what this thread's caches
 /// hold in vain of it, and credit. Returns whether caches were looked through.

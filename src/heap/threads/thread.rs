@@ -31,6 +31,8 @@ use core::ptr;
 
 use hashbrown::HashMap;
 
+use super::current::{found, set_found};
+use super::scopes::Scopes;
 use crate::engine::HOST_KEY;
 use crate::error::Error;
 use crate::heap::base::id_hash::IdHasher;
@@ -45,9 +47,7 @@ use crate::heap::owners::entry::Standing;
 use crate::heap::owners::heap::{COMMON, HOST, Heap};
 use crate::heap::owners::ledger::{Ledger, Line};
 use crate::heap::owners::numbers::{self};
-use crate::heap::scopes::Scopes;
-pub use crate::heap::tls::{current, set_current};
-use crate::heap::tls::{found, set_found};
+pub use crate::heap::threads::current::{current, set_current};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
 
@@ -356,6 +356,12 @@ impl Thread {
             counts
         });
         self.lines.set(self.lines.get() - 1);
+    }
+
+    /// Those of the thread's desks at which the owner of `number` is seated.
+    fn desks_of(&self, number: Number) -> impl Iterator<Item = &'static Cache> + '_ {
+        let desks = self.desks.iter().filter_map(Cell::get);
+        desks.filter(move |desk| desk.number() == Some(number))
     }
 
     /// Forgets a cache that has no spans any more.

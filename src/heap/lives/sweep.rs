@@ -25,7 +25,7 @@ use crate::heap::presence::token::token;
 use crate::heap::spans::pushes;
 use crate::heap::spans::span::{Span, State};
 use crate::heap::spans::tags::Tag;
-use crate::heap::thread;
+use crate::heap::threads::thread;
 use crate::lock::Lock;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 

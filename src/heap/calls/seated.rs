@@ -3,10 +3,10 @@
 
 use core::ptr::NonNull;
 
+use super::common::{self, Limit, Served};
 use crate::error::Error;
 use crate::heap::base::size_class::Place;
 use crate::heap::caches::cache::Cache;
-use crate::heap::common::{self, Limit, Served};
 use crate::heap::presence::present;
 
 /// Allocates a block of `class` for whoever is seated at `seat`.

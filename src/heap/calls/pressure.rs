@@ -13,8 +13,8 @@ use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class::{self, CLASSES, Place, SMALL_MAX};
 use crate::heap::caches::cache::Cache;
 use crate::heap::presence::present;
-use crate::heap::relief;
 use crate::heap::spans::span::State;
+use crate::heap::threads::relief;
 
 impl Cache {
     /// Allocates a block of `class` where the bin is empty, as far as the quota goes.

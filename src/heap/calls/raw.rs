@@ -25,25 +25,25 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
+use super::common::{self, Limit};
+use super::free;
+use super::large::{self, Purpose};
+use super::lookup::{self, Found};
+use super::requests;
+use super::resize::{self, Resized};
+use super::seated::{allocate_at_desk, allocate_own};
 use crate::engine::Kind;
 use crate::error::Error;
-use crate::heap::arrival;
 use crate::heap::base::number::Number;
 use crate::heap::base::size_class::Place;
 use crate::heap::caches::cache::Cache;
-use crate::heap::common::{self, Limit};
-use crate::heap::large::{self, Purpose};
-use crate::heap::local;
-use crate::heap::lookup::{self, Found};
+use crate::heap::lives::arrival;
 use crate::heap::owners::numbers;
 use crate::heap::presence::visits::Pin;
-use crate::heap::requests;
-use crate::heap::resize::{self, Resized};
-use crate::heap::seated::{allocate_at_desk, allocate_own};
 use crate::heap::spans::span;
 use crate::heap::spans::span::Span;
 use crate::heap::spans::tags::{Tag, TagWord};
-use crate::heap::thread;
+use crate::heap::threads::thread;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 use crate::wait::Backoff;
@@ -210,7 +210,7 @@ fn wait(waited: &mut Backoff) -> bool {
     /// By then it has slept for a tenth of a second.
     const LONG: u32 = 300;
     waited.pause();
-    waited.rounds() < LONG || !crate::heap::fork::is_child()
+    waited.rounds() < LONG || !crate::heap::lives::fork::is_child()
 }
 
 /// Gives back a block of the owner of `number` that bears no tag any more.
@@ -225,7 +225,7 @@ fn release(block: NonNull<u8>, number: Number) {
         common::count_free(number, span.class());
     }
     // SAFETY: as above.
-    unsafe { local::free_untagged(span, block) };
+    unsafe { free::free_untagged(span, block) };
 }
 
 /// The size asked for of `key`'s live block at `address`.

@@ -7,6 +7,7 @@
 #[cfg(unix)]
 mod system {
     use crate::heap::base::tables;
+    use crate::heap::lives::sweep;
     use crate::heap::owners::heap::Heap;
     use crate::heap::owners::numbers;
     use crate::heap::owners::stripes;
@@ -17,8 +18,7 @@ mod system {
     use crate::heap::presence::visits;
     use crate::heap::spans::span;
     use crate::heap::spans::span::TAGGED;
-    use crate::heap::sweep;
-    use crate::heap::thread;
+    use crate::heap::threads::thread;
     use crate::lock;
     use crate::sync::{AtomicBool, Ordering::Relaxed};
 

@@ -7,9 +7,9 @@
 
 use core::ptr::NonNull;
 
-use crate::heap::arrival;
 use crate::heap::base::geometry::{FIRST_SLICE, SLICE};
 use crate::heap::base::size_class;
+use crate::heap::lives::arrival;
 use crate::heap::owners::heap::Heap;
 use crate::heap::owners::numbers;
 use crate::heap::pages::address;

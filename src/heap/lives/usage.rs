@@ -12,7 +12,7 @@ use crate::heap::owners::heap::{HOST, Heap};
 use crate::heap::owners::lists::Lists;
 use crate::heap::owners::numbers::{self};
 use crate::heap::spans::span::{Span, State};
-use crate::heap::thread;
+use crate::heap::threads::thread;
 
 impl Add for Usage {
     type Output = Self;

@@ -6,12 +6,12 @@
 
 use core::ptr::NonNull;
 
-use crate::heap::arrival;
+use super::common;
+use super::large;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused::refuse;
 use crate::heap::caches::cache::{Cache, Fate};
-use crate::heap::common;
-use crate::heap::large;
+use crate::heap::lives::arrival;
 use crate::heap::pages::address;
 use crate::heap::presence::present;
 use crate::heap::presence::token::token;

@@ -23,21 +23,21 @@ use core::ptr::NonNull;
 
 use crate::engine::Kind;
 use crate::error::Error;
-use crate::heap::arrival;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class::{self, Place};
 use crate::heap::caches::cache::{Cache, Seat};
+use crate::heap::lives::arrival;
+use crate::heap::lives::sweep;
 use crate::heap::owners::credit;
 use crate::heap::owners::ledger::Line;
 use crate::heap::owners::numbers::{self};
-use crate::heap::relief;
 use crate::heap::spans::span;
 use crate::heap::spans::span::Span;
 use crate::heap::spans::tags::{self, Tag, TagWord};
-use crate::heap::sweep;
-use crate::heap::thread;
+use crate::heap::threads::relief;
+use crate::heap::threads::thread;
 use crate::key::ExpertKey;
 
 /// An owner that was charged more than this is no longer small, in bytes.

@@ -10,24 +10,24 @@
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
+use super::common::{self, Limit};
+use super::free;
+use super::large::{self, Purpose};
+use super::requests;
+use super::seated::allocate_at;
 use crate::engine::HOST_KEY;
 use crate::error::Error;
-use crate::heap::arrival;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused;
 use crate::heap::base::size_class::{self, Place};
 use crate::heap::caches::cache::{Cache, EMPTY};
-use crate::heap::common::{self, Limit};
-use crate::heap::large::{self, Purpose};
-use crate::heap::local;
+use crate::heap::lives::arrival;
 use crate::heap::owners::numbers;
 use crate::heap::presence::exit;
-use crate::heap::requests;
-use crate::heap::seated::allocate_at;
 use crate::heap::spans::free_block;
 use crate::heap::spans::span;
-use crate::heap::thread;
+use crate::heap::threads::thread;
 
 /// Allocates for the thread's current owner. Null where that fails.
 #[inline(always)]
@@ -81,7 +81,7 @@ pub unsafe fn dealloc(block: *mut u8, layout: Layout) {
     // begin in slice 0.
     let header = unsafe { span::header_of(block.addr()) };
     // SAFETY: S1 and S2 are handed on.
-    unsafe { local::free(header, memory) };
+    unsafe { free::free(header, memory) };
 }
 
 /// Frees a block that may be aligned beyond a slice.

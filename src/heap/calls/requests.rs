@@ -3,16 +3,16 @@
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
+use super::common::{self, Limit};
+use super::large::{self, Purpose};
+use super::seated::allocate_at;
 use crate::engine::HOST_KEY;
 use crate::error::Error;
-use crate::heap::arrival;
 use crate::heap::base::number::Number;
 use crate::heap::base::size_class::{self, CLASSED_MAX};
-use crate::heap::common::{self, Limit};
-use crate::heap::large::{self, Purpose};
+use crate::heap::lives::arrival;
 use crate::heap::owners::heap::HOST;
 use crate::heap::owners::numbers;
-use crate::heap::seated::allocate_at;
 use crate::heap::spans::free_block;
 use crate::key::ExpertKey;
 

@@ -9,12 +9,12 @@ use core::alloc::Layout;
 use core::ptr::{self, NonNull};
 
 use crate::error::Error;
-use crate::heap::arrival;
 use crate::heap::base::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, PAGE, SLICE, SLICES};
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused;
 use crate::heap::caches::cache::Cache;
 use crate::heap::caches::idle;
+use crate::heap::lives::arrival;
 use crate::heap::owners::begin_end;
 use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
@@ -24,10 +24,10 @@ use crate::heap::pages::chunk_map;
 use crate::heap::pages::huge;
 use crate::heap::pages::runs;
 use crate::heap::pages::runs::Run;
-use crate::heap::relief;
 use crate::heap::spans::span;
 use crate::heap::spans::span::{Span, State};
-use crate::heap::thread;
+use crate::heap::threads::relief;
+use crate::heap::threads::thread;
 use crate::key::ExpertKey;
 
 /// The most bytes a block may have that lies in a chunk with others.
@@ -219,7 +219,7 @@ pub fn find_aligned(address: usize) -> Option<&'static Span> {
 ///
 /// # Safety
 ///
-/// - S1, S2 as for `local::free`; `span` is the block's.
+/// - S1, S2 as for `free::free`; `span` is the block's.
 pub unsafe fn free(span: &'static Span, memory: NonNull<u8>) {
     if Cache::keep_spare(span, memory) {
         return;
