@@ -1,7 +1,6 @@
 //! Seats: where in a thread the owner of a number is served, at a cache of its own or at
 //! a desk, and whose line pays there. See `thread`.
 
-use core::cell::Cell;
 use core::ptr;
 
 use super::{CACHES, Thread, attach};
