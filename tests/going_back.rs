@@ -72,6 +72,30 @@ fn what_others_free_comes_home() {
     });
 }
 
+/// Thousands of owners end: their blocks go back, and what the engine kept beside them.
+fn what_owners_had_goes_back() {
+    if common::emulated() {
+        println!("  not run: the emulator's memory is counted as the program's");
+        return;
+    }
+    ALLOC.purge();
+    let before = resident();
+    let experts: Vec<_> = (0..2000).map(|_| ALLOC.expert("short").register().unwrap()).collect();
+    for expert in &experts {
+        for i in 0..100 {
+            expert.alloc(100 + i * 40).unwrap();
+        }
+    }
+    let working = resident() - before;
+    for expert in experts {
+        assert_eq!(expert.finish().blocks, 100);
+    }
+    let finished = resident().saturating_sub(before);
+    println!("  {} MiB in use, {} when all are finished", working / MIB, finished / MIB);
+    assert!(working > 400 * MIB, "{working}");
+    assert!(finished < 24 * MIB, "{finished}");
+}
+
 fn a_purger_gives_back_what_nobody_wants() {
     if common::emulated() {
         println!("  not run: the emulator's memory is counted as the program's");
@@ -117,6 +141,7 @@ fn main() {
         ("an_expert_is_trimmed", an_expert_is_trimmed),
         ("sleeping_threads_keep_little", sleeping_threads_keep_little),
         ("what_others_free_comes_home", what_others_free_comes_home),
+        ("what_owners_had_goes_back", what_owners_had_goes_back),
         ("a_purger_gives_back_what_nobody_wants", a_purger_gives_back_what_nobody_wants),
     ]);
 }

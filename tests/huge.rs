@@ -19,7 +19,7 @@ const HUGE: usize = if usize::BITS == 64 { 40 << 20 } else { 6 << 20 };
 /// The bytes of a chunk.
 const CHUNK: usize = if usize::BITS == 64 { 32 << 20 } else { 4 << 20 };
 /// The most bytes that are kept.
-const KEPT: usize = if usize::BITS == 64 { 128 << 20 } else { 16 << 20 };
+const KEPT: usize = CHUNK + CHUNK / 2;
 
 fn layout(size: usize) -> Layout {
     Layout::from_size_align(size, 8).unwrap()
@@ -119,9 +119,9 @@ fn a_block_is_resized_where_its_mapping_has_room() {
     assert_eq!(expert.finish().blocks, 1);
 }
 
-/// Too large to be kept with another, so that it is given room to grow.
+/// So large that it is given room to grow.
 #[cfg(target_pointer_width = "64")]
-const LARGE: usize = KEPT / 2;
+const LARGE: usize = 2 * CHUNK;
 
 /// A raw block of `size` bytes that ends in 0xa5, and has grown before.
 #[cfg(target_pointer_width = "64")]

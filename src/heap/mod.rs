@@ -78,7 +78,7 @@ pub fn stats() -> HeapStats {
 /// calls this again and again.
 pub fn purge_unused() {
     lives::sweep::sweep();
-    threads::thread::end_empty_spans_of_others(|_| true);
+    threads::thread::end_all_of_others();
     pages::purging::purge_unused();
 }
 
@@ -88,6 +88,7 @@ pub fn purge() {
     threads::thread::tend();
     lives::sweep::sweep();
     threads::thread::end_empty_spans();
-    threads::thread::end_empty_spans_of_others(|_| true);
+    threads::thread::end_all_of_others();
+    threads::thread::purge_records();
     pages::purging::purge();
 }

@@ -162,6 +162,18 @@ pub unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
     unsafe { system::purge(start, bytes) }
 }
 
+/// As [`purge`], where the system's pages may be larger than `PAGE`: it gives back what
+/// it can. The content is unknown then: of each page, as it was, or zero.
+///
+/// # Safety
+///
+/// - S1 the range lies in one mapping and is aligned to 4 KiB.
+/// - S2 as for [`purge`].
+pub unsafe fn purge_pages(start: NonNull<u8>, bytes: usize) {
+    // SAFETY: S1 (a system with larger pages refuses the call), S2.
+    unsafe { purge(start, bytes) };
+}
+
 /// Has the system unmap a mapping, or a part of one. Returns whether it did.
 ///
 /// # Safety

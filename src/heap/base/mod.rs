@@ -4,6 +4,7 @@
 //! - [`size_class`]: the classes of blocks.
 //! - [`number`]: owner numbers, as words.
 //! - [`tables`]: memory for records, which are recycled and never unmapped.
+//!   [`slabs`]: records whose pages go back when nobody uses them.
 //! - [`id_hash`]: the hash of what is looked up by a number.
 //! - [`paths`], [`refused`]: which slow paths were entered, and how many frees refused.
 
@@ -13,4 +14,5 @@ pub mod number;
 pub mod paths;
 pub mod refused;
 pub mod size_class;
+pub mod slabs;
 pub mod tables;

@@ -113,6 +113,12 @@ pub fn allocate_zeroed(layout: Layout) -> Option<NonNull<u8>> {
     Some(memory)
 }
 
+/// Memory that is never given back, and was not used before: it reads as zero. `None`
+/// where there is no more.
+pub fn reserve(layout: Layout) -> Option<NonNull<u8>> {
+    TABLES.lock().bump(layout.size(), layout.align())
+}
+
 /// Keeps a record for the next of its size.
 ///
 /// # Safety

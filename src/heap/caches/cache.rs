@@ -30,7 +30,7 @@ use super::bins::{Bin, Queue};
 use super::household::Household;
 use crate::heap::base::number::Number;
 use crate::heap::base::size_class::CLASSES;
-use crate::heap::base::tables::{Linked, Pooled};
+use crate::heap::base::slabs::Record;
 use crate::heap::owners::heap::{HOST, Heap};
 use crate::heap::owners::ledger::Line;
 use crate::heap::presence::present;
@@ -56,10 +56,11 @@ const GROWN: usize = 16 << 10;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Fate {
+    /// Its heap was reclaimed, and the spans are gone, or the record is unused. Of a record
+    /// whose pages went back, too.
+    Dead = 0,
     /// In use.
-    Alive = 0,
-    /// Its heap was reclaimed, and the spans are gone, or the record is unused.
-    Dead = 1,
+    Alive = 1,
     /// Its heap was adopted by the host, and so were its spans.
     Adopted = 2,
 }
@@ -266,8 +267,8 @@ impl Cache {
 
     pub fn fate(&self) -> Fate {
         match self.fate.load(Relaxed) {
-            0 => Fate::Alive,
-            1 => Fate::Dead,
+            0 => Fate::Dead,
+            1 => Fate::Alive,
             _ => Fate::Adopted,
         }
     }
@@ -278,8 +279,8 @@ impl Cache {
 
     /// The heap that the cache allocates for.
     pub fn heap(&self) -> &'static Heap {
-        // SAFETY: heap records are never freed.
-        unsafe { &*self.heap.load(Relaxed) }
+        // SAFETY: null, where the pages went back, or a heap record, which is never freed.
+        unsafe { self.heap.load(Relaxed).as_ref() }.unwrap_or(&HOST)
     }
 
     pub fn set_heap(&self, heap: &'static Heap) {
@@ -350,13 +351,20 @@ impl Cache {
     }
 }
 
-impl Pooled for Cache {
-    fn new() -> Self {
-        Self::empty()
-    }
-}
+// SAFETY: all zero, a seat is nobody's.
+const NO_SEAT: Option<Seat> = unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
+const _: () = assert!(NO_SEAT.is_none());
 
-impl Linked for Cache {
+// SAFETY: S1: of a cache that is not in use others look at the atomics and at no Cell: zero
+// is no thread, the host's heap, and dead. The Cells are values when they are zero, too
+// (`NO_SEAT`).
+unsafe impl Record for Cache {
+    fn begin(&self) {
+        // All classes, so that `close` empties them.
+        self.used_classes.iter().for_each(|word| word.store(u32::MAX, Relaxed));
+        self.close();
+    }
+
     fn next_unused(&self) -> &Cell<Option<&'static Self>> {
         &self.next_unused
     }

@@ -21,10 +21,11 @@
 //!   use.
 //! - IDLE2 a cache's `idle` is the sum of the slices of its idle and spare spans, and
 //!   a thread's the sum over its caches.
-//! - IDLE3 a thread's `idle` is at most its `limit`, but for one span of one slice in
-//!   each queue; the limit is at least 1 MiB and at most 16. Of owners that have a
-//!   quota, or a parent, only such are kept: other threads of theirs could not have
-//!   the charge.
+//! - IDLE3 a thread's `idle` is at most 1 MiB and its `extra`, but for one span of one
+//!   slice in each queue. Of owners that have a quota, or a parent, only such are kept:
+//!   other threads of theirs could not have the charge.
+//! - IDLE4 `GRANTED` is the sum of `extra` over all threads, and at most `EXTRA` (see
+//!   [`idle_slices`](super::idle_slices)).
 
 use core::ptr::{self, NonNull};
 

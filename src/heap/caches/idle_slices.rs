@@ -4,13 +4,17 @@
 use core::cell::Cell;
 
 use crate::heap::pages::purging;
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-/// The slices that a thread keeps at first: 1 MiB. For each that is used again it
-/// may keep one more, and after each interval half as many.
+/// The slices that each thread may keep: 1 MiB. For each that is used again it may keep
+/// one more, and after each interval half as many more.
 const LEAST: usize = 16;
 
-/// The most slices that a thread keeps: 16 MiB.
-const MOST: usize = 256;
+/// The slices that all threads together may keep beyond that: 15 MiB.
+const EXTRA: usize = 240;
+
+/// Those that threads may keep now (IDLE4). Orders nothing.
+static GRANTED: AtomicUsize = AtomicUsize::new(0);
 
 /// How many spare spans may be given up unused in a row before none is kept.
 const PATIENCE: u32 = 8;
@@ -24,7 +28,8 @@ const KEPT_PER_LOOK: u32 = 64;
 /// What a thread keeps, in all its caches. The thread's alone.
 pub struct IdleSlices {
     slices: Cell<usize>,
-    limit: Cell<usize>,
+    /// How many more than [`LEAST`] may be kept.
+    extra: Cell<usize>,
     /// How many spans were ever kept.
     kept: Cell<u32>,
     /// How many more spare spans may be given up unused before none is kept.
@@ -40,7 +45,7 @@ impl IdleSlices {
     pub const fn new() -> Self {
         Self {
             slices: Cell::new(0),
-            limit: Cell::new(LEAST),
+            extra: Cell::new(0),
             kept: Cell::new(0),
             patience: Cell::new(PATIENCE),
             unkept: Cell::new(0),
@@ -50,12 +55,33 @@ impl IdleSlices {
 
     /// The most that may be kept (IDLE3).
     pub fn limit(&self) -> usize {
-        self.limit.get()
+        LEAST + self.extra.get()
     }
 
     /// Notes that `slices` that were kept are used again.
     pub fn reused(&self, slices: usize) {
-        self.limit.set((self.limit.get() + slices).min(MOST));
+        if self.extra.get() < EXTRA {
+            let grant = |now: usize| Some(EXTRA.min(now + slices)).filter(|&new| new > now);
+            if let Ok(before) = GRANTED.fetch_update(Relaxed, Relaxed, grant) {
+                self.extra.set(self.extra.get() + EXTRA.min(before + slices) - before);
+            }
+        }
+    }
+
+    /// Lowers the limit to [`LEAST`] and so many more.
+    fn lower(&self, extra: usize) {
+        GRANTED.fetch_sub(self.extra.replace(extra) - extra, Relaxed);
+    }
+
+    /// Leaves what this thread might keep beyond [`LEAST`] to others.
+    pub fn give_extra(&self) {
+        self.lower(0);
+    }
+
+    /// No other thread is left that might keep anything: for `fork`.
+    #[cfg(unix)]
+    pub fn be_only(mine: Option<&Self>) {
+        GRANTED.store(mine.map_or(0, |mine| mine.extra.get()), Relaxed);
     }
 
     /// How many slices are kept (IDLE2).
@@ -103,7 +129,7 @@ impl IdleSlices {
         let now = purging::ticks();
         let is_over = self.ticks.replace(now) != now;
         if is_over {
-            self.limit.set((self.limit.get() / 2).max(LEAST));
+            self.lower(self.extra.get() / 2);
         }
         is_over
     }

@@ -72,6 +72,7 @@ mod system {
     extern "C" fn after_in_child() {
         IS_CHILD.store(true, Relaxed);
         visits::unpin_others();
+        thread::be_only();
         present::lose_others();
         disown();
         after();

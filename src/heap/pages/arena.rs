@@ -18,6 +18,7 @@ use core::cell::Cell;
 use super::bitmap::SliceSet;
 use super::chunk::Chunk;
 use super::kept::Kept;
+use crate::heap::base::geometry::SLICE;
 use crate::heap::base::paths::{self, Path};
 use crate::lock::Lock;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
@@ -117,6 +118,11 @@ fn note_purged(slices: usize) {
 }
 
 impl Arena {
+    /// Bytes that spans have, but for huge blocks'.
+    pub(super) fn used_bytes(&self) -> usize {
+        self.used.get() * SLICE
+    }
+
     /// How many slices spans have.
     pub(super) fn used(&self) -> usize {
         self.used.get()

@@ -25,6 +25,14 @@ use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 const START_WORDS: usize = SLICES.div_ceil(usize::BITS as usize);
 
+/// So many slices have their tag tables in one.
+const GROUP: usize = SLICE / TABLE;
+
+/// The number of the slice's group, from 0.
+fn group_of(slice: usize) -> usize {
+    (slice - FIRST_SLICE) / GROUP
+}
+
 /// A chunk's record. The `Cell`s belong to the holder of the arena's lock.
 pub struct Chunk {
     /// The mapping; 0 bytes when the record is unused.
@@ -243,9 +251,9 @@ impl Chunk {
                 dirty.remove(start, count);
                 purged += count;
             }
-            self.purge_tags(start, count);
         }
         self.dirty.set(dirty);
+        self.purge_tags(&which);
         edit(&self.aged, |aged| which.runs().for_each(|(start, count)| aged.remove(start, count)));
         purged
     }
@@ -255,19 +263,31 @@ impl Chunk {
         self.has_tags.store(true, Relaxed);
     }
 
-    /// Gives the physical pages of the tables of `count` free slices from `start` on back,
-    /// as far as they are whole slices: all their tags are 0 (TAG2), as they read then.
-    fn purge_tags(&self, start: usize, count: usize) {
-        const PER_SLICE: usize = SLICE / TABLE;
-        let first = (start - FIRST_SLICE).div_ceil(PER_SLICE);
-        let behind = (start + count - FIRST_SLICE) / PER_SLICE;
-        if first >= behind || !self.has_tags.load(Relaxed) {
+    /// Gives the physical pages of the tables of the slices in `purged` back, and of their
+    /// neighbours': of each slice full of tables whose slices are all free without pages.
+    /// All tags there are 0 (TAG2), as they read then.
+    fn purge_tags(&self, purged: &SliceSet) {
+        if !self.has_tags.load(Relaxed) {
             return;
         }
-        // SAFETY: tables of this chunk, behind slice 0; it is mapped.
-        let memory = unsafe { address::block_at(self.base() + (1 + first) * SLICE) };
-        // SAFETY: inside one mapping, 64 KiB aligned; no tag there is in use.
-        unsafe { source::purge(memory, (behind - first) * SLICE) };
+        let (free, dirty) = (self.free.get(), self.dirty.get());
+        let mut groups = SliceSet::EMPTY;
+        for (start, count) in purged.runs() {
+            let [first, last] = [start, start + count - 1].map(group_of);
+            for group in first..=last {
+                let slices = FIRST_SLICE + group * GROUP;
+                let count = GROUP.min(self.end_slice() - slices);
+                if free.has_all(slices, count) && !dirty.has_any(slices, count) {
+                    groups.insert(1 + group, 1);
+                }
+            }
+        }
+        for (start, count) in groups.runs() {
+            // SAFETY: tables of this chunk, behind slice 0; it is mapped.
+            let memory = unsafe { address::block_at(self.base() + start * SLICE) };
+            // SAFETY: inside one mapping, 64 KiB aligned; no tag there is in use.
+            unsafe { source::purge(memory, count * SLICE) };
+        }
     }
 
     /// Gives the physical pages of a huge chunk from `start` on, a multiple of

@@ -1,11 +1,9 @@
 //! Huge blocks: a chunk for each, from the system or from what was kept of those
 //! that were freed.
 //!
-//! Who makes a block grow often does so again. Up to half of what is kept, the
-//! mappings that it passes through are there for the next such block. A larger one
-//! that has grown has addresses reserved behind it, many times as many as it has
-//! bytes, and the next time its mapping grows: nothing is copied, and nothing is
-//! there twice.
+//! Who makes a block grow often does so again. One of more than 64 MiB that has grown has
+//! addresses reserved behind it, many times as many as it has bytes, and the next time its
+//! mapping grows: nothing is copied, and nothing is there twice.
 
 use core::ops::RangeInclusive;
 
@@ -13,13 +11,15 @@ use super::address;
 use super::arena::{ARENA, Arena};
 use super::chunk::Chunk;
 use super::chunk_map;
-use super::kept;
 use crate::heap::base::geometry::{CHUNK, SLICE};
 use crate::heap::base::paths::{self, Path};
 use crate::source;
 
 /// The least that is mapped for a huge block, in bytes.
 const ROOMY: usize = CHUNK + SLICE;
+
+/// A huge block that grows has room to do so from so many bytes on.
+const ROOM_FROM: usize = 2 * CHUNK;
 
 /// How many times as many addresses as bytes a chunk with room to grow has.
 const TIMES: usize = 16;
@@ -42,7 +42,7 @@ pub fn take(bytes: usize, align: usize, zeroed: bool, grows: bool) -> Option<Hug
     // Room to grow, where it costs nothing.
     let mapped = if source::address_limit() == usize::MAX { mapped.max(ROOMY) } else { mapped };
     let align = align.max(CHUNK);
-    let has_room = grows && mapped > kept::MOST / 2;
+    let has_room = grows && mapped > ROOM_FROM;
     let room = if has_room { mapped.saturating_mul(TIMES - 1) } else { 0 };
     // Of what was kept a fifth may lie idle.
     let lengths = mapped..=mapped.max(bytes.saturating_add(bytes / 4));

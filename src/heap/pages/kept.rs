@@ -6,8 +6,8 @@
 //!
 //! - KEPT1 a kept chunk is huge, has no span, and is neither in the map nor on the
 //!   arena's list.
-//! - KEPT2 `bytes` is the sum of the kept chunks' lengths, at most [`MOST`]; but for
-//!   those that could not be unmapped, because a thread might have been looking at
+//! - KEPT2 `bytes` is the sum of the kept chunks' lengths, at most [`MOST`] and a quarter
+//!   of what spans had when the last one came; but for those that could not be unmapped, because a thread might have been looking at
 //!   them or because the system refused. Their physical pages behind slice 0 were
 //!   purged.
 
@@ -17,8 +17,9 @@ use core::ops::RangeInclusive;
 use super::chunk::Chunk;
 use crate::heap::base::geometry::CHUNK;
 
-/// The most bytes that are kept.
-pub const MOST: usize = 4 * CHUNK;
+/// How many bytes are kept, beside a quarter of what spans have: one mapping for a block
+/// that is hardly too large for a chunk.
+const MOST: usize = CHUNK + CHUNK / 2;
 
 type List = Cell<Option<&'static Chunk>>;
 
@@ -36,14 +37,14 @@ impl Kept {
         Self { young: Cell::new(None), old: Cell::new(None), bytes: Cell::new(0) }
     }
 
-    /// Whether `bytes` more may be kept (KEPT2).
-    pub fn has_room(&self, bytes: usize) -> bool {
-        self.bytes.get().saturating_add(bytes) <= MOST
+    /// Whether `bytes` more may be kept (KEPT2), where spans have `used` bytes.
+    pub fn has_room(&self, bytes: usize, used: usize) -> bool {
+        self.bytes.get().saturating_add(bytes) <= MOST + used / 4
     }
 
     /// Whether more is kept than may be.
-    pub fn is_over(&self) -> bool {
-        self.bytes.get() > MOST
+    pub fn is_over(&self, used: usize) -> bool {
+        self.bytes.get() > MOST + used / 4
     }
 
     /// Keeps `chunk`.
@@ -54,9 +55,9 @@ impl Kept {
 
     /// Takes out as many as are too many, each once, for `unmap`, which may keep it
     /// again.
-    pub fn trim(&self, unmap: impl Fn(&'static Chunk)) {
+    pub fn trim(&self, used: usize, unmap: impl Fn(&'static Chunk)) {
         for chunk in self.chunks() {
-            if !self.is_over() {
+            if !self.is_over(used) {
                 break;
             }
             self.remove(chunk);

@@ -11,7 +11,7 @@ const PURGE_INTERVAL_MILLIS: u64 = 500;
 /// The clock is read once for so many runs taken or given.
 const RUNS_PER_LOOK: u32 = 64;
 /// How many free slices may have physical pages, beside a quarter of those in use.
-const MOST_DIRTY: usize = (16 << 20) / SLICE;
+const MOST_DIRTY: usize = (12 << 20) / SLICE;
 /// At most so many slices are purged at a time, so that no call takes long.
 const SLICES_PER_TICK: usize = 256;
 

@@ -95,10 +95,11 @@ impl Arena {
     pub fn give_huge(&self, chunk: &'static Chunk) {
         chunk.set_start(1, false);
         chunk_map::remove(chunk);
-        if self.kept.is_over() && visits::nobody_else_is_pinned() {
-            self.kept.trim(|old| self.unmap_or_keep(old));
+        let used = self.used_bytes();
+        if self.kept.is_over(used) && visits::nobody_else_is_pinned() {
+            self.kept.trim(used, |old| self.unmap_or_keep(old));
         }
-        if self.kept.has_room(chunk.bytes()) {
+        if self.kept.has_room(chunk.bytes(), used) {
             self.kept.keep(chunk);
         } else if visits::nobody_else_is_pinned() {
             self.unmap_or_keep(chunk);

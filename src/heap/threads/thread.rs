@@ -22,9 +22,11 @@ mod seats;
 mod visits;
 
 pub use seats::{passed, remembered};
-pub use visits::{end_empty_spans, end_empty_spans_of_others, trim};
 #[cfg(unix)]
-pub use visits::{lock_forever, unlock};
+pub use visits::{be_only, lock_forever, unlock};
+pub use visits::{
+    end_all_of_others, end_empty_spans, end_empty_spans_of_others, purge_records, trim,
+};
 
 use core::cell::{Cell, RefCell};
 use core::ptr;
@@ -38,6 +40,7 @@ use crate::error::Error;
 use crate::heap::base::id_hash::IdHasher;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
+use crate::heap::base::slabs::Slabs;
 use crate::heap::base::tables::{Linked, Pool, Pooled, TableAllocator};
 use crate::heap::caches::cache::{Cache, EMPTY, Fate};
 use crate::heap::caches::household::Household;
@@ -95,7 +98,7 @@ unsafe impl Sync for Thread {}
 
 static MADE: AtomicPtr<Thread> = AtomicPtr::new(ptr::null_mut());
 static POOL: Pool<Thread> = Pool::new();
-static CACHES: Pool<Cache> = Pool::new();
+static CACHES: Slabs<Cache> = Slabs::new();
 /// How many threads there were so far.
 static LIVES: AtomicU64 = AtomicU64::new(0);
 
@@ -130,7 +133,7 @@ fn attach(
     heap: &'static Heap,
     key: ExpertKey,
 ) -> Result<&'static Cache, Error> {
-    let cache = CACHES.take(|_| ()).ok_or(Error::OutOfMemory)?;
+    let cache = CACHES.take().ok_or(Error::OutOfMemory)?;
     cache.open(&thread.home, heap);
     let is_open = heap.with(|lists| {
         let is_open = heap.is_of(key);
@@ -240,6 +243,7 @@ pub fn end() {
         }
     }
     thread.ledger.open_lines().for_each(|(number, line)| thread.close(number, line));
+    thread.home.idle().give_extra();
     LOCAL.with(|local| local.thread.set(None));
     thread.home.presence().depart();
     drop(held);

@@ -144,7 +144,7 @@ impl Thread {
 
     #[cold]
     fn make_desk(&'static self, place: usize) -> Option<&'static Cache> {
-        let desk = CACHES.take(|_| ())?;
+        let desk = CACHES.take()?;
         desk.open(&self.home, &COMMON);
         self.desks[place].set(Some(desk));
         Some(desk)

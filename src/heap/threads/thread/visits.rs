@@ -6,6 +6,8 @@ use core::ptr;
 use super::{CACHES, POOL, caches, known, made, tend};
 use crate::heap::base::number::Number;
 use crate::heap::caches::cache::Cache;
+#[cfg(unix)]
+use crate::heap::caches::idle_slices::IdleSlices;
 use crate::heap::owners::credit;
 use crate::heap::owners::numbers;
 use crate::heap::presence::present;
@@ -17,6 +19,16 @@ pub fn end_empty_spans_of_others(f: impl Fn(&Cache) -> bool) {
     for thread in made() {
         thread.home.presence().visit(|| {
             thread.home.caches().filter(|cache| f(cache)).for_each(Cache::end_set_aside);
+        });
+    }
+}
+
+/// Ends what is empty in the caches of all other threads, which keep less from then on.
+pub fn end_all_of_others() {
+    for thread in made() {
+        thread.home.presence().visit(|| {
+            thread.home.caches().for_each(Cache::end_set_aside);
+            thread.home.idle().give_extra();
         });
     }
 }
@@ -46,6 +58,17 @@ pub fn end_empty_spans() {
         lines.for_each(|(number, line)| credit::settle(number, line, 0));
     }
     caches().for_each(Cache::purge);
+}
+
+/// No thread keeps anything but this one, which forked: for the child.
+#[cfg(unix)]
+pub fn be_only() {
+    IdleSlices::be_only(known().map(|thread| thread.home.idle()));
+}
+
+/// Gives the pages of caches back that nobody uses.
+pub fn purge_records() {
+    CACHES.purge();
 }
 
 /// Keeps pools and records as they are: for `fork`.
