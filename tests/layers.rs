@@ -4,8 +4,8 @@
 //!
 //! It reads tokens, not types: every path that begins with `crate`, `super` or
 //! `self` is resolved to the module it leads to. Comments and strings are left out, so a
-//! doc comment may point anywhere. A method that one file gives to a type of a lower one is
-//! not seen: those are above their type by convention.
+//! doc comment may point anywhere. A method that a room gives to a type of a lower one is told
+//! by its name.
 
 mod common;
 #[path = "layers/reader.rs"]
@@ -148,6 +148,59 @@ fn violations(edges: &[Edge], table: &[(&str, &[&str])]) -> Vec<String> {
     found
 }
 
+/// The methods that source defines, and those that it calls.
+fn methods(source: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+    let tokens = tokens(source);
+    let word = |place: usize| tokens.get(place).map_or("", |token| token.0.as_str());
+    let (mut defined, mut called) = (BTreeSet::new(), BTreeSet::new());
+    for place in 0..tokens.len() {
+        let name = word(place + 1);
+        if word(place) == "fn" {
+            let begin = (place..).find(|&place| matches!(word(place), "(" | "")).unwrap();
+            let first =
+                (begin..).map(word).take_while(|word| !matches!(*word, "," | ")" | ":" | ""));
+            if { first }.any(|word| word == "self") {
+                defined.insert(name.to_string());
+            }
+        } else if word(place) == "." && matches!(word(place + 2), "(" | "::") {
+            called.insert(name.to_string());
+        }
+    }
+    (defined, called)
+}
+
+/// Names of methods of a room that those of the standard library, which lower rooms call,
+/// have as well.
+const STANDARD: &[&str] = &[
+    "add", "addr", "as_ptr", "count", "fill", "iter", "last", "len", "load", "lock", "size",
+    "store", "with",
+];
+
+/// The calls of methods that no room defines but higher ones, a line each.
+fn method_violations(sources: &[(&str, String)]) -> Vec<String> {
+    let rank = |file: &str| {
+        let room = module_of(file).get(1).cloned().unwrap_or_default();
+        ROOMS.iter().position(|(name, _)| *name == room).unwrap_or(ROOMS.len())
+    };
+    let mut lowest = BTreeMap::<String, usize>::new();
+    for (file, source) in sources {
+        for name in methods(source).0 {
+            let rank = rank(file).min(*lowest.get(&name).unwrap_or(&usize::MAX));
+            lowest.insert(name, rank);
+        }
+    }
+    let calls = sources
+        .iter()
+        .flat_map(|(file, source)| methods(source).1.into_iter().map(move |name| (*file, name)));
+    calls
+        .filter(|(file, name)| lowest.get(name).is_some_and(|&lowest| lowest > rank(file)))
+        .filter(|(_, name)| !STANDARD.contains(&name.as_str()))
+        .map(|(file, name)| {
+            format!("src/{file} calls `{name}`, which is a method of a higher room")
+        })
+        .collect()
+}
+
 /// All files below a folder, as paths relative to it.
 fn files(folder: &Path) -> Vec<String> {
     fn walk(folder: &Path, below: &str, found: &mut Vec<String>) {
@@ -212,6 +265,26 @@ fn every_module_has_a_place() {
     for file in files(&src()).iter().filter(|file| *file != "lib.rs") {
         let top = file.split('/').next().unwrap().trim_end_matches(".rs");
         assert!(LAYERS.iter().any(|(name, _)| *name == top), "`{top}` has no layer: src/{file}");
+    }
+}
+
+/// A room may give methods to a type of a lower one; the lower one does not call them.
+#[test]
+fn no_room_calls_a_method_of_a_higher_one() {
+    let files = files(&src());
+    let heap = files.iter().filter(|file| file.starts_with("heap/"));
+    let sources: Vec<_> = heap.map(|file| (file.as_str(), read(file))).collect();
+    let wrong = method_violations(&sources);
+    assert!(wrong.is_empty(), "a room reaches up:\n{}", wrong.join("\n"));
+
+    let upper = "impl Span { pub fn owner<T: Copy>(&'static self) -> T { f() } fn free(x: u8) {} }";
+    for (lower, count) in [
+        ("fn f(span: &Span) { span.owner(); }", 1),
+        ("fn f(span: &Span) { span.owner::<u8>(); }", 1),
+        ("fn f(span: &Span) { span.free(); span.owner; owner(1) }", 0),
+    ] {
+        let sources = [("heap/spans/span.rs", lower.into()), ("heap/owners/heap.rs", upper.into())];
+        assert_eq!(method_violations(&sources).len(), count, "{lower}");
     }
 }
 
