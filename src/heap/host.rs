@@ -6,7 +6,7 @@ use core::ptr::NonNull;
 use crate::engine::{Engine, HOST_KEY, Kind, Pass, Taken, Usage, Who};
 use crate::error::Error;
 use crate::heap::base::number::Number;
-use crate::heap::base::size_class::{self, Place};
+use crate::heap::base::size_class::{self, BinPlace};
 use crate::heap::base::tables;
 use crate::heap::caches::cache::{Cache, EMPTY};
 use crate::heap::calls::ambient;
@@ -24,7 +24,11 @@ use crate::heap::owners::credit;
 use crate::heap::owners::heap::HOST_ACCOUNT;
 use crate::heap::owners::numbers;
 use crate::heap::presence::visits;
+use crate::heap::threads::current;
 use crate::heap::threads::thread;
+use crate::heap::threads::thread::giving_back;
+use crate::heap::threads::thread::seats;
+use crate::heap::threads::thread::tending;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicU32, Ordering};
 
@@ -105,7 +109,7 @@ pub fn enter(who: Who<'_, HostOwner>) -> Entered {
     let Some(thread) = arrival::this() else { return Entered::NOT };
     if who.key == HOST_KEY {
         let Some(place) = thread.scopes().push(None) else { return Entered::NOT };
-        thread::set_current(&EMPTY);
+        current::set_current(&EMPTY);
         return Entered { life: thread.life(), place };
     }
     let Ok(number) = number_or_open(who, Kind::Ambient) else { return Entered::NOT };
@@ -114,7 +118,7 @@ pub fn enter(who: Who<'_, HostOwner>) -> Entered {
     };
     let Some(place) = thread.scopes().push(Some(number)) else { return Entered::NOT };
     seat.line().inspect(|line| line.hold());
-    thread::set_current(seat);
+    current::set_current(seat);
     Entered { life: thread.life(), place }
 }
 
@@ -171,7 +175,7 @@ impl Engine for HostEngine {
     #[inline(always)]
     fn allocate_at_once(self, pass: Pass, layout: Layout) -> Option<NonNull<u8>> {
         let place = size_class::looked_up(layout)?;
-        let seat = thread::passed(pass)?;
+        let seat = seats::passed(pass)?;
         seat.pop(place).or_else(|| reuse(seat, place))
     }
 
@@ -183,7 +187,7 @@ impl Engine for HostEngine {
         layout: Layout,
         zeroed: bool,
     ) -> Result<NonNull<u8>, Error> {
-        let remembered = if kind == Kind::Bound { thread::remembered(who.key) } else { None };
+        let remembered = if kind == Kind::Bound { seats::remembered(who.key) } else { None };
         match (size_class::looked_up(layout), remembered) {
             (Some(place), Some(seat)) => {
                 let block = seated::allocate_at(seat, place.class(), Limit::Usual)?;
@@ -268,7 +272,7 @@ impl Engine for HostEngine {
     }
 
     unsafe fn reclaim(self, who: Who<'_, HostOwner>, kind: Kind) -> Taken {
-        thread::tend();
+        tending::tend();
         let Some(number) = who.owner.take(kind) else { return Taken::default() };
         // SAFETY: S1 and S2 of the trait.
         unsafe { handover::reclaim_number(number) }
@@ -283,9 +287,9 @@ impl Engine for HostEngine {
     }
 
     fn trim(self, who: Who<'_, HostOwner>) {
-        thread::tend();
+        tending::tend();
         for number in Kind::ALL.iter().filter_map(|&kind| who.owner.number(kind)) {
-            thread::trim(number);
+            giving_back::trim(number);
         }
     }
 
@@ -297,7 +301,7 @@ impl Engine for HostEngine {
 /// The most frequent of the slow paths, apart, so that it stays short.
 #[cold]
 #[inline(never)]
-fn reuse(seat: &'static Cache, place: Place) -> Option<NonNull<u8>> {
+fn reuse(seat: &'static Cache, place: BinPlace) -> Option<NonNull<u8>> {
     if !seat.serves(place.class()) {
         return hand_out_at_once(seat, place);
     }
@@ -306,7 +310,7 @@ fn reuse(seat: &'static Cache, place: Place) -> Option<NonNull<u8>> {
 
 /// For an owner at a desk. Apart, as above.
 #[inline(never)]
-fn hand_out_at_once(seat: &'static Cache, place: Place) -> Option<NonNull<u8>> {
+fn hand_out_at_once(seat: &'static Cache, place: BinPlace) -> Option<NonNull<u8>> {
     common::hand_out_at_once(seat, place)
 }
 
@@ -321,7 +325,7 @@ fn allocate_slow(
     if layout.size() == 0 {
         return Ok(requests::dangling(layout));
     }
-    thread::tend();
+    tending::tend();
     if who.key == HOST_KEY && kind == Kind::Ambient {
         return requests::allocate_for_host(layout, zeroed, Purpose::New);
     }

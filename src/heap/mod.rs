@@ -78,17 +78,17 @@ pub fn stats() -> HeapStats {
 /// calls this again and again.
 pub fn purge_unused() {
     lives::sweep::sweep();
-    threads::thread::end_all_of_others();
+    threads::thread::giving_back::end_all_of_others();
     pages::purging::purge_unused();
 }
 
 /// Gives free physical memory back to the system at once: what is empty in
 /// this thread's caches, and every free slice. Time in what is given back.
 pub fn purge() {
-    threads::thread::tend();
+    threads::thread::tending::tend();
     lives::sweep::sweep();
-    threads::thread::end_empty_spans();
-    threads::thread::end_all_of_others();
-    threads::thread::purge_records();
+    threads::thread::giving_back::end_empty_spans();
+    threads::thread::giving_back::end_all_of_others();
+    threads::thread::giving_back::purge_records();
     pages::purging::purge();
 }

@@ -26,11 +26,11 @@ const LOOKED_UP_MAX: usize = SMALL_MAX;
 
 /// The classes of sizes up to [`LOOKED_UP_MAX`], 16 bytes a step. A constant,
 /// so that its users have it beside them and need no look at a linker's table.
-const LOOKED_UP: &[Place; LOOKED_UP_MAX / 16] = &{
-    let mut table = [Place(0); LOOKED_UP_MAX / 16];
+const LOOKED_UP: &[BinPlace; LOOKED_UP_MAX / 16] = &{
+    let mut table = [BinPlace(0); LOOKED_UP_MAX / 16];
     let mut step = 0;
     while step < table.len() {
-        table[step] = Place::of_class(computed(16 * step + 16));
+        table[step] = BinPlace::of_class(computed(16 * step + 16));
         step += 1;
     }
     table
@@ -38,9 +38,9 @@ const LOOKED_UP: &[Place; LOOKED_UP_MAX / 16] = &{
 
 /// A size class as the place of its bin: so many bytes from the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place(u16);
+pub struct BinPlace(u16);
 
-impl Place {
+impl BinPlace {
     /// How far bins lie apart, in bytes.
     pub const BIN: usize = 2 * core::mem::size_of::<usize>();
 
@@ -67,7 +67,7 @@ impl Place {
 /// The class for `layout`, if one look-up finds it: up to [`LOOKED_UP_MAX`]
 /// bytes, aligned to at most 16. A size of 0 is beyond the table as well.
 #[inline(always)]
-pub fn looked_up(layout: Layout) -> Option<Place> {
+pub fn looked_up(layout: Layout) -> Option<BinPlace> {
     if layout.align() > 16 {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use core::cell::Cell;
 
-use crate::heap::base::size_class::Place;
+use crate::heap::base::size_class::BinPlace;
 use crate::heap::spans::free_block::FreeList;
 use crate::heap::spans::list::SpanList;
 use crate::heap::spans::span::Span;
@@ -17,7 +17,7 @@ pub struct Bin {
     pub(super) allocated: AtomicUsize,
 }
 
-const _: () = assert!(size_of::<Bin>() == Place::BIN);
+const _: () = assert!(size_of::<Bin>() == BinPlace::BIN);
 
 impl Bin {
     /// An empty bin.
@@ -55,7 +55,7 @@ pub struct Queue {
     pub(super) limit: AtomicUsize,
 }
 
-const _: () = assert!(size_of::<Queue>() % Place::BIN == 0);
+const _: () = assert!(size_of::<Queue>() % BinPlace::BIN == 0);
 
 impl Queue {
     /// No spans.

@@ -55,7 +55,7 @@ const GROWN: usize = 16 << 10;
 /// What has become of a cache. Changed under its heap's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Fate {
+pub enum CacheFate {
     /// Its heap was reclaimed, and the spans are gone, or the record is unused. Of a record
     /// whose pages went back, too.
     Dead = 0,
@@ -132,7 +132,7 @@ impl Cache {
             queues: [const { Queue::new() }; CLASSES],
             heap: AtomicPtr::new((&raw const HOST).cast_mut()),
             used_classes: [const { AtomicU32::new(0) }; 2],
-            fate: AtomicU8::new(Fate::Alive as u8),
+            fate: AtomicU8::new(CacheFate::Alive as u8),
             tight: Cell::new(0),
             is_freed_into: AtomicBool::new(false),
             id: Cell::new(0),
@@ -156,7 +156,7 @@ impl Cache {
     pub fn open(&self, home: &'static Household, heap: &'static Heap) {
         self.home.store(ptr::from_ref(home).cast_mut(), Relaxed);
         self.served.set(ALL_CLASSES);
-        self.fate.store(Fate::Alive as u8, Relaxed);
+        self.fate.store(CacheFate::Alive as u8, Relaxed);
         self.tight.set(0);
         self.set_freed_into(false);
         self.set_heap(heap);
@@ -170,7 +170,7 @@ impl Cache {
         // Spans of large blocks may still name this record. Clear `home`, so that
         // `is_mine()` is false even for the previous owner.
         self.home.store(ptr::null_mut(), Relaxed);
-        self.set_fate(Fate::Dead);
+        self.set_fate(CacheFate::Dead);
         self.spares.clear();
         self.idle_slices.set(0);
         self.large_allocated.store(0, Relaxed);
@@ -265,15 +265,15 @@ impl Cache {
         mine.is_some_and(|mine| self.home().is_some_and(|home| ptr::eq(home.presence(), mine)))
     }
 
-    pub fn fate(&self) -> Fate {
+    pub fn fate(&self) -> CacheFate {
         match self.fate.load(Relaxed) {
-            0 => Fate::Dead,
-            1 => Fate::Alive,
-            _ => Fate::Adopted,
+            0 => CacheFate::Dead,
+            1 => CacheFate::Alive,
+            _ => CacheFate::Adopted,
         }
     }
 
-    pub fn set_fate(&self, fate: Fate) {
+    pub fn set_fate(&self, fate: CacheFate) {
         self.fate.store(fate as u8, Relaxed);
     }
 

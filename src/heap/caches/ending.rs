@@ -3,7 +3,7 @@
 use super::cache::Cache;
 use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
-use crate::heap::spans::span::{Span, State};
+use crate::heap::spans::span::{Span, SpanState};
 
 impl Cache {
     /// Ends the current span of a class, which is empty.
@@ -26,8 +26,8 @@ impl Cache {
     pub fn end_if_unused(&self, heap: &Heap, lists: &Lists, span: &'static Span) {
         if span.outstanding() == 0 {
             let list = match span.state() {
-                State::Waiting => &self.queue(span.class()).waiting,
-                State::Available => &self.queue(span.class()).available,
+                SpanState::Waiting => &self.queue(span.class()).waiting,
+                SpanState::Available => &self.queue(span.class()).available,
                 _ => return,
             };
             list.remove(span);

@@ -16,8 +16,8 @@
 //!
 //! Invariants
 //!
-//! - IDLE1 a span is on the idle list of its queue iff it is [`State::Idle`], and on
-//!   its cache's list of spares iff it is [`State::Spare`]; none of its blocks is in
+//! - IDLE1 a span is on the idle list of its queue iff it is [`SpanState::Idle`], and on
+//!   its cache's list of spares iff it is [`SpanState::Spare`]; none of its blocks is in
 //!   use.
 //! - IDLE2 a cache's `idle` is the sum of the slices of its idle and spare spans, and
 //!   a thread's the sum over its caches.
@@ -29,14 +29,14 @@
 
 use core::ptr::{self, NonNull};
 
-use super::cache::{Cache, Fate};
+use super::cache::{Cache, CacheFate};
 use super::household::Household;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
 use crate::heap::presence::present;
-use crate::heap::spans::span::{NEVER, Span, State};
+use crate::heap::spans::span::{NEVER, Span, SpanState};
 
 impl Cache {
     /// Keeps `span`, which is on no list and has no block in use, or ends it.
@@ -54,7 +54,7 @@ impl Cache {
             }
             return;
         }
-        span.set_state(State::Idle);
+        span.set_state(SpanState::Idle);
         span.set_wait(span.local_count(), NEVER);
         queue.idle.push_front(span);
         self.note_kept(span);
@@ -77,7 +77,7 @@ impl Cache {
         let is_same = || span.heap().is_some_and(|heap| ptr::eq(heap, cache.heap()));
         // The span's cache may have become another's: any of this thread for the
         // same heap will do.
-        if !cache.is_mine() || cache.fate() != Fate::Alive || !is_same() {
+        if !cache.is_mine() || cache.fate() != CacheFate::Alive || !is_same() {
             return false;
         }
         let is_whole = span.start() == memory.addr().get();
@@ -112,7 +112,7 @@ impl Cache {
         span.set_block_size(bytes);
         // Whatever lies behind the block may have been written.
         span.set_used();
-        span.set_state(State::Large);
+        span.set_state(SpanState::Large);
         self.count_large();
         Some(span)
     }

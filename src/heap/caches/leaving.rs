@@ -4,7 +4,7 @@ use super::cache::Cache;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
-use crate::heap::spans::span::{NEVER, Span, State};
+use crate::heap::spans::span::{NEVER, Span, SpanState};
 use crate::sync::Ordering::Relaxed;
 
 /// The thread of `cache` ends: empty spans are given back, the others left to
@@ -66,7 +66,7 @@ pub fn merge(cache: &'static Cache, host: Option<&'static Cache>) {
                 continue;
             }
             // Not current any more, before its cache is another: see `Span::used`.
-            span.set_state(State::Waiting);
+            span.set_state(SpanState::Waiting);
             span.set_cache(Some(host));
             host.enlist(span);
         }

@@ -13,7 +13,7 @@ use super::idle;
 use crate::error::Error;
 use crate::heap::base::geometry::PAGE;
 use crate::heap::base::paths::{self, Path};
-use crate::heap::base::size_class::{self, Place};
+use crate::heap::base::size_class::{self, BinPlace};
 use crate::heap::owners::heap::Heap;
 use crate::heap::pages::address;
 use crate::heap::pages::runs::{self, Run};
@@ -21,7 +21,7 @@ use crate::heap::presence::present;
 use crate::heap::presence::token::token;
 use crate::heap::spans::free_block::{FreeBlock, FreeList};
 use crate::heap::spans::span::TAGGED;
-use crate::heap::spans::span::{NEVER, Span, State};
+use crate::heap::spans::span::{NEVER, Span, SpanState};
 use crate::sync::Ordering::{Acquire, Relaxed};
 use crate::sync::fence;
 
@@ -37,7 +37,7 @@ impl Cache {
     /// takes a block; `None` where that is too little, or the bin is not empty.
     /// The most frequent of the slow paths by far.
     #[inline(always)]
-    pub fn reuse_current(&self, place: Place) -> Option<NonNull<u8>> {
+    pub fn reuse_current(&self, place: BinPlace) -> Option<NonNull<u8>> {
         let (bin, queue) = self.bin_and_queue(place);
         let current = queue.current.get()?;
         let local = current.local_count();
@@ -57,7 +57,12 @@ impl Cache {
     /// As [`reuse_current`](Self::reuse_current), where the quota is tight.
     #[cold]
     #[inline(never)]
-    fn reuse_tight(&self, place: Place, current: &'static Span, local: u32) -> Option<NonNull<u8>> {
+    fn reuse_tight(
+        &self,
+        place: BinPlace,
+        current: &'static Span,
+        local: u32,
+    ) -> Option<NonNull<u8>> {
         let class = place.class();
         if local == 0 || !self.bin(class).is_empty() {
             return None;
@@ -75,7 +80,7 @@ impl Cache {
     ///
     /// As [`allocate_slow`](Self::allocate_slow); a refusal is not counted.
     pub fn allocate_within(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
-        let place = Place::of_class(class);
+        let place = BinPlace::of_class(class);
         if let Some(block) = self.pop(place).or_else(|| self.reuse_current(place)) {
             return Ok(block);
         }
@@ -188,7 +193,7 @@ impl Cache {
                 if span.outstanding() + least(span) <= span.carved() {
                     // Under the lock: whoever frees its last block meanwhile
                     // finds that the span is not for him to end.
-                    span.set_state(State::Current);
+                    span.set_state(SpanState::Current);
                     return Some(span);
                 }
                 heap.add_abandoned(lists, span);

@@ -20,20 +20,22 @@ use crate::error::Error;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused;
-use crate::heap::base::size_class::{self, Place};
+use crate::heap::base::size_class::{self, BinPlace};
 use crate::heap::caches::cache::{Cache, EMPTY};
 use crate::heap::lives::arrival;
 use crate::heap::owners::numbers;
 use crate::heap::presence::exit;
 use crate::heap::spans::free_block;
 use crate::heap::spans::span;
+use crate::heap::threads::current;
 use crate::heap::threads::thread;
+use crate::heap::threads::thread::tending;
 
 /// Allocates for the thread's current owner. Null where that fails.
 #[inline(always)]
 pub fn alloc(layout: Layout) -> *mut u8 {
     match size_class::looked_up(layout) {
-        Some(place) => match thread::current().pop(place) {
+        Some(place) => match current::current().pop(place) {
             Some(block) => block.as_ptr(),
             None => ambient_slow(place),
         },
@@ -102,8 +104,8 @@ unsafe fn dealloc_aligned(memory: NonNull<u8>) {
 /// ends with a jump here and needs no stack.
 #[cold]
 #[inline(never)]
-fn ambient_slow(place: Place) -> *mut u8 {
-    let cache = thread::current();
+fn ambient_slow(place: BinPlace) -> *mut u8 {
+    let cache = current::current();
     if !cache.serves(place.class()) {
         return ambient_common(place);
     }
@@ -115,8 +117,8 @@ fn ambient_slow(place: Place) -> *mut u8 {
 
 /// For an owner at a desk. Apart, so that what is in front needs no stack.
 #[inline(never)]
-fn ambient_common(place: Place) -> *mut u8 {
-    match common::hand_out_at_once(thread::current(), place) {
+fn ambient_common(place: BinPlace) -> *mut u8 {
+    match common::hand_out_at_once(current::current(), place) {
         Some(block) => block.as_ptr(),
         None => ambient_cold(place.class()),
     }
@@ -126,9 +128,9 @@ fn ambient_common(place: Place) -> *mut u8 {
 #[inline(never)]
 fn ambient_cold(class: usize) -> *mut u8 {
     loop {
-        thread::tend();
+        tending::tend();
         let done = ambient_cache().and_then(|cache| allocate_at(cache, class, Limit::Usual));
-        exit::after_call(thread::end);
+        exit::after_call(tending::end);
         if done != Err(Error::InvalidKey) {
             return pointer(done);
         }
@@ -142,8 +144,8 @@ fn ambient_cold(class: usize) -> *mut u8 {
 #[inline(never)]
 fn ambient_unusual(layout: Layout, zeroed: bool) -> *mut u8 {
     let Some(class) = requests::class_of(layout) else { return ambient_large(layout, zeroed) };
-    let place = Place::of_class(class);
-    let block = match thread::current().pop(place) {
+    let place = BinPlace::of_class(class);
+    let block = match current::current().pop(place) {
         Some(block) => block.as_ptr(),
         None => ambient_slow(place),
     };
@@ -157,7 +159,7 @@ fn ambient_unusual(layout: Layout, zeroed: bool) -> *mut u8 {
 #[inline(never)]
 fn ambient_large(layout: Layout, zeroed: bool) -> *mut u8 {
     loop {
-        thread::tend();
+        tending::tend();
         let number = thread::known().and_then(|thread| thread.scopes().current());
         // The scope's line holds the number: the key is the owner's or, once that has
         // ended, the host's.
@@ -168,7 +170,7 @@ fn ambient_large(layout: Layout, zeroed: bool) -> *mut u8 {
                 requests::allocate_large_for(number, key, layout, zeroed, Purpose::New)
             }
         };
-        exit::after_call(thread::end);
+        exit::after_call(tending::end);
         if done != Err(Error::InvalidKey) {
             return pointer(done);
         }
@@ -178,12 +180,12 @@ fn ambient_large(layout: Layout, zeroed: bool) -> *mut u8 {
 
 /// The thread's current cache; the host's where it has none yet.
 fn ambient_cache() -> Result<&'static Cache, Error> {
-    let cache = thread::current();
+    let cache = current::current();
     if !ptr::eq(cache, &EMPTY) {
         return Ok(cache);
     }
     let host = arrival::host_cache().ok_or(Error::OutOfMemory)?;
-    thread::set_current(host);
+    current::set_current(host);
     Ok(host)
 }
 

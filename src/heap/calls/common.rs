@@ -26,7 +26,7 @@ use crate::error::Error;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
-use crate::heap::base::size_class::{self, Place};
+use crate::heap::base::size_class::{self, BinPlace};
 use crate::heap::caches::cache::{Cache, Seat};
 use crate::heap::lives::arrival;
 use crate::heap::lives::sweep;
@@ -36,8 +36,10 @@ use crate::heap::owners::numbers::{self};
 use crate::heap::spans::span;
 use crate::heap::spans::span::Span;
 use crate::heap::spans::tags::{self, Tag, TagWord};
+use crate::heap::threads::current;
 use crate::heap::threads::relief;
 use crate::heap::threads::thread;
+use crate::heap::threads::thread::tending;
 use crate::key::ExpertKey;
 
 /// An owner that was charged more than this is no longer small, in bytes.
@@ -76,7 +78,7 @@ fn tag_word_slow(block: NonNull<u8>) -> &'static TagWord {
 /// A block of the class at `place` for whoever is seated at `desk`, tagged, if one is at
 /// hand and paid for. The fast path of small owners.
 #[inline(always)]
-pub fn hand_out_at_once(desk: &'static Cache, place: Place) -> Option<NonNull<u8>> {
+pub fn hand_out_at_once(desk: &'static Cache, place: BinPlace) -> Option<NonNull<u8>> {
     let Seat { line, common, number } = desk.seat()?;
     let class = place.class();
     let bytes = tags::block_bytes(class) as i32;
@@ -119,7 +121,7 @@ pub fn allocate(
             return Ok(Served::Own(own));
         }
     }
-    let block = match common.pop(Place::of_class(class)) {
+    let block = match common.pop(BinPlace::of_class(class)) {
         Some(block) => block,
         None => {
             if let Some(own) = busy_cache(number, line) {
@@ -147,7 +149,7 @@ pub fn allocate_instead(cache: &'static Cache, class: usize) -> Option<NonNull<u
     let Seat { line, common, number } = cache.seat()?;
     let bytes = size_class::size_of(class);
     credit::charge(numbers::entry(number), number, line, bytes).ok()?;
-    let place = Place::of_class(class);
+    let place = BinPlace::of_class(class);
     let block = common.pop(place).or_else(|| common.allocate_cold(class).ok())?;
     line.count_allocation(bytes as i32);
     if number.kind() != Kind::Raw {
@@ -212,7 +214,7 @@ fn charge(
     let bytes = size_class::size_of(class);
     // What tending closes is not this line.
     line.hold();
-    thread::tend();
+    tending::tend();
     line.let_go();
     let mut done = credit::charge(entry, number, line, bytes);
     if done == Err(Error::QuotaExceeded) {
@@ -242,7 +244,7 @@ fn charge(
 #[inline(always)]
 pub fn count_free(number: Number, class: usize) {
     // Most blocks are freed where they were allocated: for their owner.
-    match thread::current().seat() {
+    match current::current().seat() {
         Some(seat) if seat.number == number => count_free_in(seat.line, number, class),
         _ => count_free_of_other(number, class),
     }

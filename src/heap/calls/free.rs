@@ -10,7 +10,7 @@ use super::common;
 use super::large;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused::refuse;
-use crate::heap::caches::cache::{Cache, Fate};
+use crate::heap::caches::cache::{Cache, CacheFate};
 use crate::heap::lives::arrival;
 use crate::heap::pages::address;
 use crate::heap::presence::present;
@@ -19,7 +19,7 @@ use crate::heap::spans::free_block::FreeBlock;
 use crate::heap::spans::pushes::{is_last, link, remote_block};
 use crate::heap::spans::remote::RemoteState;
 use crate::heap::spans::span;
-use crate::heap::spans::span::{Span, State, TAGGED};
+use crate::heap::spans::span::{Span, SpanState, TAGGED};
 use crate::sync::Ordering::{Relaxed, Release};
 
 /// Frees the block at `memory`, whose slice's header is `header`.
@@ -75,7 +75,7 @@ pub fn noticed(span: &'static Span) {
     let Some(cache) = span.cache() else { return };
     let local = span.local_count();
     match span.state() {
-        State::Waiting => {
+        SpanState::Waiting => {
             cache.dequeue(span);
             if span.carved() == span.own_free() {
                 cache.rest(span);
@@ -83,7 +83,7 @@ pub fn noticed(span: &'static Span) {
                 cache.enlist(span);
             }
         }
-        State::Available => {
+        SpanState::Available => {
             cache.dequeue(span);
             cache.rest(span);
         }
@@ -226,7 +226,7 @@ fn end_if_unused(span: &'static Span) {
         let heap = cache.heap();
         heap.with(|lists| {
             let is_its = span.heap().is_some_and(|now| core::ptr::eq(now, heap));
-            if is_its && cache.fate() == Fate::Alive && core::ptr::eq(cache.heap(), heap) {
+            if is_its && cache.fate() == CacheFate::Alive && core::ptr::eq(cache.heap(), heap) {
                 cache.end_if_unused(heap, lists, span);
             }
         });
@@ -258,9 +258,11 @@ unsafe fn free_unowned(header: &'static Span, memory: NonNull<u8>) {
         }
     };
     match span.state() {
-        State::Free => refuse(),
+        SpanState::Free => refuse(),
         // SAFETY: S1 and S2 are handed on.
-        State::Large | State::Huge | State::Spare => unsafe { large::free(span, memory) },
+        SpanState::Large | SpanState::Huge | SpanState::Spare => unsafe {
+            large::free(span, memory)
+        },
         // SAFETY: S1 and S2 are handed on.
         _ if span.thread.load(Relaxed) == token() => unsafe { free_own(span, memory) },
         _ if span.thread.load(Relaxed) == token() | TAGGED => {
@@ -315,7 +317,7 @@ fn end_if_empty(span: &'static Span) {
             if !span.heap().is_some_and(|now| core::ptr::eq(now, heap)) {
                 return false;
             }
-            if span.state() == State::Abandoned && span.outstanding() == 0 {
+            if span.state() == SpanState::Abandoned && span.outstanding() == 0 {
                 paths::entered(Path::AbandonedSpanEnded);
                 heap.remove_abandoned(lists, span);
                 if !heap.end_span(lists, span) {

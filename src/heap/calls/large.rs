@@ -25,7 +25,7 @@ use crate::heap::pages::huge;
 use crate::heap::pages::runs;
 use crate::heap::pages::runs::Run;
 use crate::heap::spans::span;
-use crate::heap::spans::span::{Span, State};
+use crate::heap::spans::span::{Span, SpanState};
 use crate::heap::threads::relief;
 use crate::heap::threads::thread;
 use crate::key::ExpertKey;
@@ -104,7 +104,7 @@ pub fn allocate(
     let huge = take().or_else(|| give_up_idle().then(take)?).ok_or(Error::OutOfMemory)?;
     huge.chunk.set_start(1, true);
     let run = Run { chunk: huge.chunk, first: 1, slices: 0, fresh: huge.is_zero };
-    begin(heap, key, &run, State::Huge, huge.start, bytes, purpose)?;
+    begin(heap, key, &run, SpanState::Huge, huge.start, bytes, purpose)?;
     Ok(hand_out(span::header_in(run.chunk, run.first), zeroed && !huge.is_zero))
 }
 
@@ -132,7 +132,7 @@ fn allocate_in_chunk(
         cache.give_idle(slices);
         run = take().ok_or(Error::OutOfMemory)?;
     }
-    begin(heap, key, &run, State::Large, run.start(), bytes, purpose)?;
+    begin(heap, key, &run, SpanState::Large, run.start(), bytes, purpose)?;
     span::header_in(run.chunk, run.first).set_cache(cache);
     Ok(hand_out(span::header_in(run.chunk, run.first), zeroed && !run.fresh))
 }
@@ -159,7 +159,7 @@ fn begin(
     heap: &'static Heap,
     key: ExpertKey,
     run: &Run,
-    state: State,
+    state: SpanState,
     start: usize,
     bytes: usize,
     purpose: Purpose,
@@ -236,8 +236,8 @@ pub unsafe fn free(span: &'static Span, memory: NonNull<u8>) {
 /// - S1, S2 as for [`free`].
 pub unsafe fn end(span: &'static Span, memory: NonNull<u8>) {
     let freed = span.with_heap(|heap, lists| {
-        let is_live =
-            span.start() == memory.addr().get() && (span.state() == State::Huge || span.claim());
+        let is_live = span.start() == memory.addr().get()
+            && (span.state() == SpanState::Huge || span.claim());
         if is_live {
             heap.end_span(lists, span);
         }
@@ -264,7 +264,7 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
     if bytes == before {
         return Some(Ok(()));
     }
-    if bytes == 0 || (span.state() == State::Huge) != (bytes > IN_CHUNK_MAX) {
+    if bytes == 0 || (span.state() == SpanState::Huge) != (bytes > IN_CHUNK_MAX) {
         return None;
     }
     let chunk = chunk_map::find(span.start())?;
@@ -274,7 +274,7 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
     }
     let more = bytes - before;
     span.heap().inspect(|heap| make_room(heap, more));
-    if span.state() == State::Huge {
+    if span.state() == SpanState::Huge {
         // Before anything is mapped. The heap that the block is in by then is asked,
         // not one that was its owner's before the host adopted it.
         if let Err(error) = span.with_heap(|heap, _| heap.admit(more))? {
@@ -367,7 +367,7 @@ pub fn give_spares(span: &Span) -> bool {
 /// Gives a span the slices behind it that a block of `bytes` needs. False, with
 /// nothing changed, where they are not free, or its mapping ends before.
 fn widen(chunk: &'static Chunk, span: &Span, bytes: usize) -> bool {
-    if span.state() == State::Huge {
+    if span.state() == SpanState::Huge {
         let has_room = bytes <= chunk.base() + chunk.bytes() - span.start();
         return has_room
             || span.start().checked_add(bytes).is_some_and(|end| huge::extend(chunk, end));
@@ -389,7 +389,7 @@ fn widen(chunk: &'static Chunk, span: &Span, bytes: usize) -> bool {
 /// pages of a mapping of its own.
 fn narrow(chunk: &'static Chunk, span: &Span, bytes: usize) {
     let (slices, wanted) = (span.slices(), bytes.div_ceil(SLICE));
-    if span.state() == State::Huge {
+    if span.state() == SpanState::Huge {
         let end = span.start() + wanted * SLICE;
         if end < chunk.base() + chunk.bytes() {
             chunk.purge_behind(end);

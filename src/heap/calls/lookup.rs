@@ -16,7 +16,7 @@ use crate::heap::pages::address;
 use crate::heap::pages::chunk_map;
 use crate::heap::presence::visits::Pin;
 use crate::heap::spans::span;
-use crate::heap::spans::span::{Span, State};
+use crate::heap::spans::span::{Span, SpanState};
 use crate::heap::spans::tags::{self, Tag, TagWord};
 use crate::key::ExpertKey;
 
@@ -92,7 +92,7 @@ pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
         }
         let heap = found.span.heap_seen()?;
         // A large block that is free has no span any more, or a spare one.
-        if matches!(found.span.state(), State::Free | State::Spare) {
+        if matches!(found.span.state(), SpanState::Free | SpanState::Spare) {
             return None;
         }
         let key = heap.key();

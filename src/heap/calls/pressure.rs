@@ -10,10 +10,10 @@ use core::ptr::NonNull;
 
 use crate::error::Error;
 use crate::heap::base::paths::{self, Path};
-use crate::heap::base::size_class::{self, CLASSES, Place, SMALL_MAX};
+use crate::heap::base::size_class::{self, BinPlace, CLASSES, SMALL_MAX};
 use crate::heap::caches::cache::Cache;
 use crate::heap::presence::present;
-use crate::heap::spans::span::State;
+use crate::heap::spans::span::SpanState;
 use crate::heap::threads::relief;
 
 impl Cache {
@@ -24,12 +24,12 @@ impl Cache {
     /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; a refusal is not counted.
     pub fn allocate_cold(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
         let _held = present::hold();
-        if let Some(block) = self.reuse_current(Place::of_class(class)) {
+        if let Some(block) = self.reuse_current(BinPlace::of_class(class)) {
             return Ok(block);
         }
         self.lose_bin(class);
         match self.refill(class) {
-            Ok(()) => self.pop(Place::of_class(class)).ok_or(Error::OutOfMemory),
+            Ok(()) => self.pop(BinPlace::of_class(class)).ok_or(Error::OutOfMemory),
             Err(why) => self.find_under_pressure(class).ok_or(why),
         }
     }
@@ -45,7 +45,7 @@ impl Cache {
             return Some(block);
         }
         let found = larger_classes(class).find_map(|class| {
-            self.pop(Place::of_class(class)).or_else(|| {
+            self.pop(BinPlace::of_class(class)).or_else(|| {
                 self.lose_bin(class);
                 self.scrape(class)
             })
@@ -54,7 +54,11 @@ impl Cache {
             paths::entered(Path::LargerClass);
             return found;
         }
-        if has_more && self.refill(class).is_ok() { self.pop(Place::of_class(class)) } else { None }
+        if has_more && self.refill(class).is_ok() {
+            self.pop(BinPlace::of_class(class))
+        } else {
+            None
+        }
     }
 
     /// A block of `class` from a span of the queue that has one: the current
@@ -68,7 +72,7 @@ impl Cache {
         let span = candidates.into_iter().find(|span| span.outstanding() < span.carved());
         let is_filled = match span {
             Some(span) => {
-                if span.state() != State::Current {
+                if span.state() != SpanState::Current {
                     self.dequeue(span);
                     self.make_current(class, span);
                 }
@@ -76,7 +80,7 @@ impl Cache {
             }
             None => self.poll_waiting(class),
         };
-        if is_filled { self.pop(Place::of_class(class)) } else { None }
+        if is_filled { self.pop(BinPlace::of_class(class)) } else { None }
     }
 
     /// One block more than the quota allows, if the owner's heap allows that.
@@ -105,7 +109,7 @@ impl Cache {
             return Err(why);
         }
         self.make_blocks(span, span.carved(), 1);
-        self.pop(Place::of_class(class)).ok_or(Error::OutOfMemory)
+        self.pop(BinPlace::of_class(class)).ok_or(Error::OutOfMemory)
     }
 }
 

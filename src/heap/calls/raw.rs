@@ -35,7 +35,7 @@ use super::seated::{allocate_at_desk, allocate_own};
 use crate::engine::Kind;
 use crate::error::Error;
 use crate::heap::base::number::Number;
-use crate::heap::base::size_class::Place;
+use crate::heap::base::size_class::BinPlace;
 use crate::heap::caches::cache::Cache;
 use crate::heap::lives::arrival;
 use crate::heap::owners::numbers;
@@ -43,7 +43,7 @@ use crate::heap::presence::visits::Pin;
 use crate::heap::spans::span;
 use crate::heap::spans::span::Span;
 use crate::heap::spans::tags::{Tag, TagWord};
-use crate::heap::threads::thread;
+use crate::heap::threads::thread::tending;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 use crate::wait::Backoff;
@@ -81,7 +81,7 @@ pub fn obtain(
     zeroed: bool,
     purpose: Purpose,
 ) -> Result<NonNull<u8>, Error> {
-    thread::tend();
+    tending::tend();
     let Some(class) = requests::class_of(layout) else {
         return requests::allocate_large_for(number, key, layout, zeroed, purpose);
     };
@@ -98,7 +98,7 @@ fn obtain_classed(seat: &'static Cache, class: usize, limit: Limit) -> Result<No
     if !seat.serves(class) {
         return allocate_at_desk(seat, class, false, limit);
     }
-    match seat.pop(Place::of_class(class)) {
+    match seat.pop(BinPlace::of_class(class)) {
         Some(block) => Ok(block),
         None => allocate_own(seat, class, limit),
     }

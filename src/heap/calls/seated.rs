@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use super::common::{self, Limit, Served};
 use crate::error::Error;
-use crate::heap::base::size_class::Place;
+use crate::heap::base::size_class::BinPlace;
 use crate::heap::caches::cache::Cache;
 use crate::heap::presence::present;
 
@@ -17,7 +17,7 @@ use crate::heap::presence::present;
 /// has ended.
 #[inline(always)]
 pub fn allocate_at(seat: &'static Cache, class: usize, limit: Limit) -> Result<NonNull<u8>, Error> {
-    let place = Place::of_class(class);
+    let place = BinPlace::of_class(class);
     if let Some(block) = seat.pop(place) {
         return Ok(block);
     }
@@ -44,7 +44,7 @@ pub fn allocate_at_desk(
 ) -> Result<NonNull<u8>, Error> {
     match common::allocate(desk, class, tag, limit)? {
         Served::Block(block) => Ok(block),
-        Served::Own(cache) => match cache.pop(Place::of_class(class)) {
+        Served::Own(cache) => match cache.pop(BinPlace::of_class(class)) {
             Some(block) => Ok(block),
             None => allocate_own(cache, class, limit),
         },

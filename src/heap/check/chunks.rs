@@ -7,7 +7,7 @@ use crate::heap::pages::arena;
 use crate::heap::pages::chunk::Chunk;
 use crate::heap::pages::chunk_map;
 use crate::heap::spans::span;
-use crate::heap::spans::span::State;
+use crate::heap::spans::span::SpanState;
 use crate::heap::spans::tags::{self, Tag, TagWord};
 use crate::sync::Ordering::Relaxed;
 
@@ -88,7 +88,7 @@ fn check_huge_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
     seen.large_blocks += 1;
     equal("CHUNK4", "start of a huge chunk", at, chunk.start_before(SLICES - 1).unwrap_or(0), 1)?;
     is("SPAN5", "huge span has a heap", at, span.heap().is_some())?;
-    equal("CHUNK1", "state of a huge span", at, span.state() as usize, State::Huge as usize)?;
+    equal("CHUNK1", "state of a huge span", at, span.state() as usize, SpanState::Huge as usize)?;
     let end = span.start() + span.block_size();
     is("CHUNK5", "length within what is reserved", at, chunk.bytes() <= chunk.reserved())?;
     is("CHUNK1", "huge block in its chunk", at, end <= at + chunk.bytes() && span.start() > at)

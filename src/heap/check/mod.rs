@@ -11,7 +11,7 @@ use core::fmt;
 use crate::account::Account;
 use crate::engine::Kind;
 use crate::heap::base::number::Number;
-use crate::heap::caches::cache::Fate;
+use crate::heap::caches::cache::CacheFate;
 use crate::heap::lives::usage;
 use crate::heap::owners::entry::{Entry, Standing};
 use crate::heap::owners::heap::{COMMON, HOST_ACCOUNT, Heap};
@@ -219,7 +219,7 @@ fn check_threads() -> Result<usize, Broken> {
             }
             let owner = cache.home().map_or(0, place);
             equal("THREAD1", "thread of the cache", at, owner, place(thread.home()))?;
-            caches += usize::from(cache.fate() != Fate::Dead);
+            caches += usize::from(cache.fate() != CacheFate::Dead);
         }
         equal("IDLE2", "slices a thread keeps", at, thread.home().idle().slices(), idle)?;
         equal("THREAD1", "caches in the table", at, thread.lookups(), of_owners)

@@ -6,6 +6,7 @@ use crate::heap::presence::exit;
 use crate::heap::presence::pins::ANYTHING;
 use crate::heap::presence::present::Presence;
 use crate::heap::presence::visits::Pin;
+use crate::heap::threads::thread::tending;
 use crate::heap::threads::thread::{self, Thread};
 use crate::key::ExpertKey;
 
@@ -16,7 +17,7 @@ pub fn this() -> Option<&'static Thread> {
     }
     let thread = thread::begin()?;
     fork::prepare();
-    exit::call_at_thread_end(thread::end);
+    exit::call_at_thread_end(tending::end);
     Some(thread)
 }
 

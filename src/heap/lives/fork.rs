@@ -18,7 +18,8 @@ mod system {
     use crate::heap::presence::visits;
     use crate::heap::spans::span;
     use crate::heap::spans::span::TAGGED;
-    use crate::heap::threads::thread;
+
+    use crate::heap::threads::thread::giving_back;
     use crate::lock;
     use crate::sync::{AtomicBool, Ordering::Relaxed};
 
@@ -43,7 +44,7 @@ mod system {
         present::hold_forever();
         stripes::lock_forever();
         numbers::lock_forever();
-        thread::lock_forever();
+        giving_back::lock_forever();
         Heap::lock_making();
         arena::lock_forever();
         tables::lock_forever();
@@ -63,7 +64,7 @@ mod system {
         // SAFETY: as above.
         unsafe { Heap::unlock_making() };
         // SAFETY: as above.
-        unsafe { thread::unlock() };
+        unsafe { giving_back::unlock() };
         present::let_go();
         // SAFETY: as above.
         unsafe { sweep::unlock() };
@@ -72,7 +73,7 @@ mod system {
     extern "C" fn after_in_child() {
         IS_CHILD.store(true, Relaxed);
         visits::unpin_others();
-        thread::be_only();
+        giving_back::be_only();
         present::lose_others();
         disown();
         after();

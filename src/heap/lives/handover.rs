@@ -9,14 +9,14 @@ use super::usage;
 use crate::engine::Taken;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
-use crate::heap::caches::cache::{Cache, Fate};
+use crate::heap::caches::cache::{Cache, CacheFate};
 use crate::heap::owners::begin_end;
 use crate::heap::owners::heap::{HOST, Heap};
 use crate::heap::owners::lists::Lists;
 use crate::heap::owners::numbers;
 use crate::heap::pages::arena;
-use crate::heap::spans::span::{Span, State};
-use crate::heap::threads::thread;
+use crate::heap::spans::span::{Span, SpanState};
+use crate::heap::threads::thread::tending;
 use crate::sync::{Ordering, fence};
 
 /// Takes back all blocks of a number, whose owner ends, and refunds them. Those in
@@ -41,7 +41,7 @@ pub unsafe fn reclaim_number(number: Number) -> Taken {
         heap.close();
         entry.close_heap(number);
     }
-    thread::forget(number);
+    tending::forget(number);
     sweep::sweep_if_worth_it();
     taken
 }
@@ -62,9 +62,9 @@ pub fn adopt_number(number: Number) -> Taken {
         taken = Taken { blocks: taken.blocks + own.blocks, bytes: taken.bytes + own.bytes };
         heap.close();
         entry.close_heap(number);
-        thread::tend();
+        tending::tend();
     }
-    thread::forget(number);
+    tending::forget(number);
     taken
 }
 
@@ -90,7 +90,7 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
                     span.prefetch_next();
                     usage::count_live(&mut taken, span);
                     charged += span.charged();
-                    if span.state() == State::Abandoned {
+                    if span.state() == SpanState::Abandoned {
                         heap.remove_abandoned(lists, span);
                     }
                     begin_end::release_slices_in(&mut returned, span);
@@ -98,7 +98,7 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
             });
         }
         for cache in lists.caches() {
-            cache.set_fate(Fate::Dead);
+            cache.set_fate(CacheFate::Dead);
             if cache.is_mine() {
                 own = Some(cache);
             } else {
@@ -109,7 +109,7 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
         lists.clear();
     });
     // A thread has one cache for a heap.
-    own.inspect(|&cache| thread::drop_dead(cache));
+    own.inspect(|&cache| tending::drop_dead(cache));
     taken
 }
 
@@ -130,7 +130,7 @@ pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
             for cache in old.caches() {
                 old.remove_cache(cache);
                 cache.set_heap(to);
-                cache.set_fate(Fate::Adopted);
+                cache.set_fate(CacheFate::Adopted);
                 // What it allocated so far was the expert's, not the host's.
                 new.count_allocations(cache.allocations().wrapping_neg());
                 new.add_cache(cache);
@@ -148,7 +148,7 @@ pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
 }
 
 fn adopt_span(from: &Heap, old: &Lists, to: &'static Heap, new: &Lists, span: &'static Span) {
-    let is_abandoned = span.state() == State::Abandoned;
+    let is_abandoned = span.state() == SpanState::Abandoned;
     if is_abandoned {
         from.remove_abandoned(old, span);
     }

@@ -23,9 +23,10 @@ use crate::heap::owners::heap::{COMMON, COMMON_ACCOUNT};
 use crate::heap::owners::numbers::{self};
 use crate::heap::presence::token::token;
 use crate::heap::spans::pushes;
-use crate::heap::spans::span::{Span, State};
+use crate::heap::spans::span::{Span, SpanState};
 use crate::heap::spans::tags::Tag;
 use crate::heap::threads::thread;
+use crate::heap::threads::thread::giving_back;
 use crate::lock::Lock;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
@@ -71,7 +72,7 @@ pub fn sweep() {
             for _ in 0..SPANS_PER_LOCK {
                 let Some(span) = lists.walk_on() else { return false };
                 sweep_span(span);
-                if span.state() == State::Abandoned && span.outstanding() == 0 {
+                if span.state() == SpanState::Abandoned && span.outstanding() == 0 {
                     COMMON.remove_abandoned(lists, span);
                     if !COMMON.end_span(lists, span) {
                         COMMON.add_abandoned(lists, span);
@@ -90,7 +91,7 @@ pub fn sweep() {
         thread.common_if_any().inspect(|common| common.collect());
     }
     // What was freed in spans of threads that sleep.
-    thread::end_empty_spans_of_others(|cache| core::ptr::eq(cache.heap(), &COMMON));
+    giving_back::end_empty_spans_of_others(|cache| core::ptr::eq(cache.heap(), &COMMON));
 }
 
 /// Frees the dead blocks of a common span. Under the common heap's lock, so that the

@@ -11,7 +11,7 @@ use crate::heap::owners::entry::Entry;
 use crate::heap::owners::heap::{HOST, Heap};
 use crate::heap::owners::lists::Lists;
 use crate::heap::owners::numbers::{self};
-use crate::heap::spans::span::{Span, State};
+use crate::heap::spans::span::{Span, SpanState};
 use crate::heap::threads::thread;
 
 impl Add for Usage {
@@ -115,8 +115,8 @@ pub fn live(lists: &Lists) -> Taken {
 /// Adds what is in use of `span`. Under the lock of its heap.
 pub fn count_live(live: &mut Taken, span: &Span) {
     let blocks = match span.state() {
-        State::Large | State::Huge => 1,
-        State::Spare | State::Idle | State::Free => 0,
+        SpanState::Large | SpanState::Huge => 1,
+        SpanState::Spare | SpanState::Idle | SpanState::Free => 0,
         _ => span.used(|| span.in_bin()) as usize,
     };
     live.blocks += blocks;

@@ -10,7 +10,7 @@ use crate::heap::pages::address;
 use crate::heap::pages::arena;
 use crate::heap::pages::chunk_map;
 use crate::heap::pages::runs::{Returned, Run};
-use crate::heap::spans::span::{self, Span, State};
+use crate::heap::spans::span::{self, Span, SpanState};
 
 impl Heap {
     /// Begins a span of `class` for this heap in `run`, which has as many slices as it takes.
@@ -26,7 +26,14 @@ impl Heap {
     ) -> Option<&'static Span> {
         let span = span::header_in(run.chunk, run.first);
         let size = size_class::size_of(class);
-        span.begin(class as u8, State::Current, size, run.start(), run.slices as u32, run.fresh);
+        span.begin(
+            class as u8,
+            SpanState::Current,
+            size,
+            run.start(),
+            run.slices as u32,
+            run.fresh,
+        );
         if self.is_tagged() {
             span.set_tagged();
             run.chunk.set_tagged();
@@ -86,7 +93,7 @@ pub fn release_slices_in(returned: &mut Returned<'_>, span: &'static Span) {
         span.carved() as usize * span.block_size()
     };
     span.end();
-    if state == State::Huge {
+    if state == SpanState::Huge {
         returned.give_huge(chunk);
     } else {
         returned.give(chunk, address::slice_of(start), slices, touched);

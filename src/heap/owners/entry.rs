@@ -76,15 +76,16 @@ pub struct Entry {
 const MOST_RETURNED: usize = 8192;
 
 /// Which indices of a kind are unused.
-pub struct Unused {
+pub struct UnusedIndices {
     /// The first of the list of those that were used before; 0 for none.
     pub first: usize,
     /// How many were ever used, index 0 included.
     pub made: usize,
 }
 
-/// See [`Unused`]. Of each kind; locked under the lock of an entry, or alone.
-pub static UNUSED: [Lock<Unused>; 3] = [const { Lock::new(Unused { first: 0, made: 1 }) }; 3];
+/// See [`UnusedIndices`]. Of each kind; locked under the lock of an entry, or alone.
+pub static UNUSED: [Lock<UnusedIndices>; 3] =
+    [const { Lock::new(UnusedIndices { first: 0, made: 1 }) }; 3];
 
 /// How many owners have ended so far that threads may have lines for. A hint.
 static ENDED: AtomicUsize = AtomicUsize::new(0);
@@ -96,13 +97,13 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 static DEAD_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 #[repr(align(64))]
-struct Stripe(Lock<()>);
+struct EntryLock(Lock<()>);
 
-const STRIPES: usize = 64;
+const LOCK_COUNT: usize = 64;
 
 /// The locks of the entries, of which each serves many (NUM4). Innermost: nothing
 /// else is locked under one but the pool of heap records.
-static STRIPE: [Stripe; STRIPES] = [const { Stripe(Lock::new(())) }; STRIPES];
+static LOCKS: [EntryLock; LOCK_COUNT] = [const { EntryLock(Lock::new(())) }; LOCK_COUNT];
 
 /// How many owners have ended so far.
 pub fn ended() -> usize {
@@ -122,7 +123,7 @@ pub fn dead_bytes() -> usize {
 impl Entry {
     /// Runs `f` while nobody else changes the entry of `number` (NUM4).
     pub fn lock<T>(&self, number: Number, f: impl FnOnce() -> T) -> T {
-        let _held = STRIPE[number.index() % STRIPES].0.lock();
+        let _held = LOCKS[number.index() % LOCK_COUNT].0.lock();
         f()
     }
 
@@ -431,7 +432,7 @@ impl Entry {
 /// Keeps all entries as they are: for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {
-    STRIPE.iter().for_each(|stripe| stripe.0.lock_forever());
+    LOCKS.iter().for_each(|lock| lock.0.lock_forever());
 }
 
 /// Undoes [`lock_forever`].
@@ -441,8 +442,8 @@ pub fn lock_forever() {
 /// - S1 as for `tables::unlock`.
 #[cfg(unix)]
 pub unsafe fn unlock() {
-    for stripe in &STRIPE {
+    for lock in &LOCKS {
         // SAFETY: S1.
-        unsafe { stripe.0.force_unlock() };
+        unsafe { lock.0.force_unlock() };
     }
 }

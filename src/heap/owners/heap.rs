@@ -32,7 +32,7 @@ use crate::engine::{HOST_KEY, Kind};
 use crate::heap::base::number::Number;
 use crate::heap::base::size_class::CLASSES;
 use crate::heap::base::tables::{Linked, Pool};
-use crate::heap::spans::span::{Span, State};
+use crate::heap::spans::span::{Span, SpanState};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, Ordering::Relaxed};
 
@@ -218,7 +218,7 @@ impl Heap {
 
     /// Puts `span`, which no thread owns any more, on its list (HEAP3).
     pub fn add_abandoned(&self, lists: &Lists, span: &'static Span) {
-        span.set_state(State::Abandoned);
+        span.set_state(SpanState::Abandoned);
         lists.abandoned[span.class()].push_back(span);
         self.abandoned_classes[span.class()].store(true, Relaxed);
     }

@@ -30,7 +30,7 @@ pub struct Seen([usize; 2]);
 
 /// One pin: which word it took, and what that word held before.
 #[derive(Clone, Copy, Debug)]
-pub struct Taken {
+pub struct PinnedWord {
     place: usize,
     before: usize,
 }
@@ -44,12 +44,12 @@ impl Pins {
 
     /// Pins `word`, a key or [`ANYTHING`]. By the pins' thread.
     #[inline]
-    pub fn pin(&self, word: usize) -> Taken {
+    pub fn pin(&self, word: usize) -> PinnedWord {
         // Relaxed: only this thread writes them.
         let first = self.words[0].load(Ordering::Relaxed);
         // Any pin keeps chunks in place, and has its fence behind it.
         if first != 0 && word == ANYTHING {
-            return Taken { place: 0, before: first };
+            return PinnedWord { place: 0, before: first };
         }
         // A pin inside a pin of the same key, or of anything, is covered by
         // that; one of a second key (a transfer has two) takes the second place.
@@ -59,12 +59,12 @@ impl Pins {
         // SeqCst: the pin comes before what is looked at now (the fence of
         // whoever takes it away).
         fence(Ordering::SeqCst);
-        Taken { place, before }
+        PinnedWord { place, before }
     }
 
     /// Undoes a pin. Later ones were undone before.
     #[inline]
-    pub fn unpin(&self, taken: Taken) {
+    pub fn unpin(&self, taken: PinnedWord) {
         // Release: what was done under the pin (the Acquires below).
         self.words[taken.place].store(taken.before, Ordering::Release);
         if taken.before == 0 {

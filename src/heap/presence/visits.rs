@@ -4,7 +4,7 @@
 //! The protocol is that of [`pins`](super::pins); here are its two sides, for
 //! all threads.
 
-use super::pins::{Pins, Taken};
+use super::pins::{PinnedWord, Pins};
 use super::present::{Presence, others};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering, Ordering::Relaxed, fence};
@@ -17,7 +17,7 @@ static PINS_WITHOUT_RECORD: AtomicUsize = AtomicUsize::new(0);
 /// key from being reclaimed (PRESENT2). Stays on its thread.
 pub struct Pin {
     /// `None` for a thread without a record.
-    taken: Option<(&'static Pins, Taken)>,
+    taken: Option<(&'static Pins, PinnedWord)>,
     not_send: core::marker::PhantomData<*const ()>,
 }
 

@@ -45,7 +45,7 @@ use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU
 /// Where a span stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum State {
+pub enum SpanState {
     /// Not a span: the header of a free slice, or an inner one.
     Free = 0,
     /// The span that its cache's bin is filled from.
@@ -67,7 +67,7 @@ pub enum State {
     Spare = 8,
 }
 
-impl State {
+impl SpanState {
     const ALL: [Self; 9] = [
         Self::Free,
         Self::Current,
@@ -225,11 +225,11 @@ impl Span {
         self.cache.store(cache, Relaxed);
     }
 
-    pub fn state(&self) -> State {
-        State::ALL[usize::from(self.state.load(Relaxed))]
+    pub fn state(&self) -> SpanState {
+        SpanState::ALL[usize::from(self.state.load(Relaxed))]
     }
 
-    pub fn set_state(&self, state: State) {
+    pub fn set_state(&self, state: SpanState) {
         self.state.store(state as u8, Relaxed);
     }
 
@@ -311,18 +311,18 @@ impl Span {
 
     /// Whether the span is for one block.
     pub fn is_large(&self) -> bool {
-        matches!(self.state(), State::Large | State::Huge | State::Spare)
+        matches!(self.state(), SpanState::Large | SpanState::Huge | SpanState::Spare)
     }
 
     /// Whether the span is a large block's in a chunk with others.
     pub fn is_in_chunk(&self) -> bool {
-        self.state() == State::Large
+        self.state() == SpanState::Large
     }
 
     /// Makes the span of a large block that is freed a spare one. Of several
     /// who free the block, one succeeds.
     pub fn claim(&self) -> bool {
-        let (live, freed) = (State::Large as u8, State::Spare as u8);
+        let (live, freed) = (SpanState::Large as u8, SpanState::Spare as u8);
         // Relaxed: decides who frees; what the block held is nobody's concern.
         self.state.compare_exchange(live, freed, Relaxed, Relaxed).is_ok()
     }

@@ -7,9 +7,9 @@
 //!
 //! Invariants
 //!
-//! - SCOPE1 the last entry, if there is one, is not struck out.
-//! - SCOPE2 for each entry that names an owner the thread's line for it is open and
-//!   held (LED3), so the number is that owner's as long as the entry stands.
+//! - SCOPE1 the last level, if there is one, is not struck out.
+//! - SCOPE2 for each level that names an owner the thread's line for it is open and
+//!   held (LED3), so the number is that owner's as long as the level stands.
 
 use core::alloc::Layout;
 use core::cell::Cell;
@@ -22,7 +22,7 @@ use crate::heap::base::tables;
 type Owner = Option<Number>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Seat {
+enum Level {
     Standing(Owner),
     StruckOut,
 }
@@ -32,9 +32,9 @@ const INLINE: usize = 8;
 
 /// The stack of a thread. The thread's alone.
 pub struct Scopes {
-    inline: [Cell<Seat>; INLINE],
+    inline: [Cell<Level>; INLINE],
     /// What took its place when it was full.
-    more: Cell<Option<NonNull<Cell<Seat>>>>,
+    more: Cell<Option<NonNull<Cell<Level>>>>,
     capacity: Cell<usize>,
     len: Cell<usize>,
 }
@@ -43,7 +43,7 @@ impl Scopes {
     /// No scopes: the host's.
     pub const fn new() -> Self {
         Self {
-            inline: [const { Cell::new(Seat::StruckOut) }; INLINE],
+            inline: [const { Cell::new(Level::StruckOut) }; INLINE],
             more: Cell::new(None),
             capacity: Cell::new(INLINE),
             len: Cell::new(0),
@@ -58,8 +58,8 @@ impl Scopes {
     /// For whom the thread allocates.
     #[inline]
     pub fn current(&self) -> Owner {
-        match self.len.get().checked_sub(1).map(|last| self.seat(last).get()) {
-            Some(Seat::Standing(owner)) => owner,
+        match self.len.get().checked_sub(1).map(|last| self.level(last).get()) {
+            Some(Level::Standing(owner)) => owner,
             _ => None,
         }
     }
@@ -71,7 +71,7 @@ impl Scopes {
         if place == self.capacity.get() {
             self.enlarge()?;
         }
-        self.seat(place).set(Seat::Standing(owner));
+        self.level(place).set(Level::Standing(owner));
         self.len.set(place + 1);
         Some(place)
     }
@@ -89,11 +89,13 @@ impl Scopes {
         if place >= self.len.get() {
             return None;
         }
-        let Seat::Standing(owner) = self.seat(place).replace(Seat::StruckOut) else { return None };
+        let Level::Standing(owner) = self.level(place).replace(Level::StruckOut) else {
+            return None;
+        };
         let was_last = place + 1 == self.len.get();
         if was_last {
             let mut len = place;
-            while len > 0 && self.seat(len - 1).get() == Seat::StruckOut {
+            while len > 0 && self.level(len - 1).get() == Level::StruckOut {
                 len -= 1;
             }
             self.len.set(len);
@@ -101,30 +103,30 @@ impl Scopes {
         Some((owner, was_last))
     }
 
-    fn seat(&self, place: usize) -> &Cell<Seat> {
+    fn level(&self, place: usize) -> &Cell<Level> {
         let first = match self.more.get() {
-            None => &raw const self.inline as *const Cell<Seat>,
+            None => &raw const self.inline as *const Cell<Level>,
             Some(more) => more.as_ptr(),
         };
         debug_assert!(place < self.capacity.get());
-        // SAFETY: `place` is below the capacity, and so many seats are there.
-        let seat = unsafe { first.add(place) };
+        // SAFETY: `place` is below the capacity, and so many levels are there.
+        let level = unsafe { first.add(place) };
         // SAFETY: initialised: inline, or by `enlarge`.
-        unsafe { &*seat }
+        unsafe { &*level }
     }
 
     /// Doubles the capacity. Time in the scopes.
     #[cold]
     fn enlarge(&self) -> Option<()> {
         let capacity = self.capacity.get();
-        let layout = |seats| Layout::array::<Cell<Seat>>(seats).ok();
-        let memory = tables::allocate(layout(2 * capacity)?)?.cast::<Cell<Seat>>();
+        let layout = |levels| Layout::array::<Cell<Level>>(levels).ok();
+        let memory = tables::allocate(layout(2 * capacity)?)?.cast::<Cell<Level>>();
         for place in 0..2 * capacity {
-            let seat = if place < capacity { self.seat(place).get() } else { Seat::StruckOut };
-            // SAFETY: fresh memory for so many seats.
+            let level = if place < capacity { self.level(place).get() } else { Level::StruckOut };
+            // SAFETY: fresh memory for so many levels.
             let new = unsafe { memory.add(place) };
             // SAFETY: as above.
-            unsafe { new.write(Cell::new(seat)) };
+            unsafe { new.write(Cell::new(level)) };
         }
         let before = self.more.replace(Some(memory));
         self.capacity.set(2 * capacity);

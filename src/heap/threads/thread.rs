@@ -18,22 +18,15 @@
 //! - THREAD3 the current cache is where the current scope's owner is seated, or the empty one,
 //!   or, where that owner has ended, what it was until the thread tends.
 
-mod seats;
-mod visits;
-
-pub use seats::{passed, remembered};
-#[cfg(unix)]
-pub use visits::{be_only, lock_forever, unlock};
-pub use visits::{
-    end_all_of_others, end_empty_spans, end_empty_spans_of_others, purge_records, trim,
-};
+pub mod giving_back;
+pub mod seats;
+pub mod tending;
 
 use core::cell::{Cell, RefCell};
 use core::ptr;
 
 use hashbrown::HashMap;
 
-use super::current::{found, set_found};
 use super::scopes::Scopes;
 use crate::engine::HOST_KEY;
 use crate::error::Error;
@@ -42,15 +35,11 @@ use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::slabs::Slabs;
 use crate::heap::base::tables::{Linked, Pool, Pooled, TableAllocator};
-use crate::heap::caches::cache::{Cache, EMPTY, Fate};
+use crate::heap::caches::cache::{Cache, CacheFate};
 use crate::heap::caches::household::Household;
-use crate::heap::caches::leaving;
 use crate::heap::owners::entry;
-use crate::heap::owners::entry::Standing;
 use crate::heap::owners::heap::{COMMON, HOST, Heap};
-use crate::heap::owners::ledger::{Ledger, Line};
-use crate::heap::owners::numbers::{self};
-pub use crate::heap::threads::current::{current, set_current};
+use crate::heap::owners::ledger::Ledger;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicPtr, AtomicU64, AtomicUsize, Ordering, Ordering::Relaxed};
 
@@ -83,7 +72,7 @@ pub struct Thread {
     refills: Cell<u32>,
     /// Owners for which all classes are served, however small they are.
     busy: Cell<u32>,
-    /// What `numbers::ended` was when lines were looked through last.
+    /// What `entry::ended` was when lines were looked through last.
     seen_ended: Cell<usize>,
     /// Which of all records this is.
     index: AtomicUsize,
@@ -184,72 +173,6 @@ pub fn made() -> impl Iterator<Item = &'static Thread> {
     })
 }
 
-/// Drops a cache of this thread whose heap was reclaimed.
-pub fn drop_dead(cache: &'static Cache) {
-    if let Some(thread) = known() {
-        let _held = thread.home.presence().hold();
-        paths::entered(Path::CacheDropped);
-        thread.drop_cache(cache);
-    }
-}
-
-/// Closes this thread's line of an owner that has ended, unless a scope stands for it.
-pub fn forget(number: Number) {
-    let Some(thread) = known() else { return };
-    if let Some(line) = thread.ledger.opened(number) {
-        if !line.is_held() && !line.has_cache() {
-            thread.close(number, line);
-        }
-    }
-}
-
-/// Sees to what others did to this thread's caches, and to owners that have ended.
-#[inline]
-pub fn tend() {
-    if let Some(thread) = known() {
-        if thread.home.has_mail() {
-            let _held = thread.home.presence().hold();
-            thread.open_inbox();
-        }
-        let ended = entry::ended().wrapping_sub(thread.seen_ended.get());
-        if ended >= ENDED_PER_LOOK.max(thread.lines.get() / 8) {
-            thread.close_ended();
-        }
-    }
-}
-
-/// Hands over all that this thread has, and forgets the thread.
-pub fn end() {
-    let Some(thread) = known() else { return };
-    let held = thread.home.presence().hold();
-    thread.scopes.clear();
-    set_current(&EMPTY);
-    set_found(&EMPTY);
-    loop {
-        thread.open_inbox();
-        if thread.home.caches().next().is_none() {
-            break;
-        }
-        for cache in thread.home.caches() {
-            if leaving::abandon(cache) {
-                thread.drop_cache(cache);
-            }
-        }
-    }
-    for desk in &thread.desks {
-        if let Some(desk) = desk.take() {
-            desk.close();
-            CACHES.give(desk);
-        }
-    }
-    thread.ledger.open_lines().for_each(|(number, line)| thread.close(number, line));
-    thread.home.idle().give_extra();
-    LOCAL.with(|local| local.thread.set(None));
-    thread.home.presence().depart();
-    drop(held);
-    POOL.give(thread);
-}
-
 impl Thread {
     /// The thread's caches.
     pub fn home(&self) -> &Household {
@@ -286,7 +209,7 @@ impl Thread {
             None => self.search(number)?,
         };
         // A cache that was reclaimed or adopted waits in the inbox.
-        (cache.fate() == Fate::Alive).then_some(cache)
+        (cache.fate() == CacheFate::Alive).then_some(cache)
     }
 
     /// The cache of this number, from the table.
@@ -319,81 +242,10 @@ impl Thread {
         self.common.get()
     }
 
-    #[cold]
-    fn open_inbox(&'static self) {
-        for cache in self.home.take_inbox() {
-            if cache.fate() == Fate::Adopted {
-                leaving::merge(cache, self.host_cache());
-            } else {
-                paths::entered(Path::CacheDropped);
-            }
-            self.drop_cache(cache);
-        }
-    }
-
-    /// Closes the lines of owners that have ended, but those that scopes stand for.
-    #[cold]
-    pub fn close_ended(&'static self) {
-        self.seen_ended.set(entry::ended());
-        for (number, line) in self.ledger.open_lines() {
-            let has_ended = numbers::entry(number).standing() != Standing::Live;
-            if has_ended && !line.is_held() && !line.has_cache() {
-                self.close(number, line);
-            }
-        }
-    }
-
-    /// Closes a line that no scope stands for, of an owner without a cache here.
-    fn close(&self, number: Number, line: &'static Line) {
-        for desk in self.desks_of(number) {
-            if ptr::eq(current(), desk) {
-                set_current(&EMPTY);
-            }
-            if ptr::eq(found(), desk) {
-                set_found(&EMPTY);
-            }
-            desk.serve_nobody();
-        }
-        numbers::entry(number).close_line(number, || {
-            let counts = line.counts();
-            self.ledger.close(number, line);
-            counts
-        });
-        self.lines.set(self.lines.get() - 1);
-    }
-
     /// Those of the thread's desks at which the owner of `number` is seated.
     fn desks_of(&self, number: Number) -> impl Iterator<Item = &'static Cache> + '_ {
         let desks = self.desks.iter().filter_map(Cell::get);
         desks.filter(move |desk| desk.number() == Some(number))
-    }
-
-    /// Forgets a cache that has no spans any more.
-    fn drop_cache(&self, cache: &'static Cache) {
-        if let Some(number) = cache.number() {
-            self.table.borrow_mut().remove(&(number.into_raw() as usize));
-            self.recent[recent_place(number)].set(None);
-            cache.line().inspect(|line| line.set_cache(false));
-            if cache.is_busy() {
-                self.busy.set(self.busy.get() - 1);
-            }
-        }
-        for kept in [&self.host, &self.common] {
-            if kept.get().is_some_and(|kept| ptr::eq(kept, cache)) {
-                kept.set(None);
-            }
-        }
-        self.home.remove(cache);
-        if ptr::eq(current(), cache) {
-            set_current(&EMPTY);
-        }
-        if ptr::eq(found(), cache) {
-            set_found(&EMPTY);
-        }
-        // Of a dead cache nothing is kept: its spans are gone.
-        self.home.idle().remove(cache.idle_slices());
-        cache.close();
-        CACHES.give(cache);
     }
 }
 
@@ -454,9 +306,4 @@ impl Linked for Thread {
     fn next_unused(&self) -> &Cell<Option<&'static Self>> {
         &self.next_unused
     }
-}
-
-/// The caches of this thread.
-pub fn caches() -> impl Iterator<Item = &'static Cache> {
-    known().into_iter().flat_map(|thread| thread.home.caches())
 }

@@ -4,7 +4,7 @@ use core::ptr;
 
 use super::Cache;
 use crate::heap::owners::lists::Lists;
-use crate::heap::spans::span::{Span, State};
+use crate::heap::spans::span::{Span, SpanState};
 
 fn record_of(cache: Option<&'static Cache>) -> *mut Cache {
     cache.map_or(ptr::null(), ptr::from_ref).cast_mut()
@@ -65,7 +65,7 @@ impl Span {
     /// How many of its blocks are in the bin that it fills.
     pub fn in_bin(&self) -> u32 {
         match (self.state(), self.cache()) {
-            (State::Current, Some(cache)) => cache.bin_count(self.class()) as u32,
+            (SpanState::Current, Some(cache)) => cache.bin_count(self.class()) as u32,
             _ => 0,
         }
     }

@@ -3,7 +3,7 @@
 
 use core::ptr;
 
-use super::{Cache, Fate};
+use super::{Cache, CacheFate};
 use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
 
@@ -17,7 +17,7 @@ impl Cache {
 
     /// As [`if_own`](Self::if_own), where the cache has been neither reclaimed nor adopted.
     pub fn if_alive<T>(&self, f: impl FnOnce(&'static Heap, &Lists) -> T) -> Option<T> {
-        self.if_own(|heap, lists| (self.fate() == Fate::Alive).then(|| f(heap, lists)))?
+        self.if_own(|heap, lists| (self.fate() == CacheFate::Alive).then(|| f(heap, lists)))?
     }
 
     /// Runs `f` under the lock of the cache's heap, whose ever that is by then.

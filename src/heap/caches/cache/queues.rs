@@ -5,23 +5,24 @@ use core::ptr::NonNull;
 use super::Cache;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused;
-use crate::heap::base::size_class::{CLASSES, Place};
+use crate::heap::base::size_class::{BinPlace, CLASSES};
 use crate::heap::caches::bins::{Bin, Queue};
 use crate::heap::pages::address::prefetch;
 use crate::heap::spans::free_block::FreeList;
-use crate::heap::spans::span::{NEVER, Span, State};
+use crate::heap::spans::span::{NEVER, Span, SpanState};
 use crate::sync::Ordering::Relaxed;
 
 impl Cache {
     /// The bin at `place`, and the queue that fills it.
     #[inline(always)]
-    pub fn bin_and_queue(&self, place: Place) -> (&Bin, &Queue) {
+    pub fn bin_and_queue(&self, place: BinPlace) -> (&Bin, &Queue) {
         let bins = (&raw const self.bins).cast::<Bin>();
         // SAFETY: a place is that of a class, and those are below CLASSES.
         let bin = unsafe { bins.byte_add(place.offset()) };
         let queues = (&raw const self.queues).cast::<Queue>();
         // SAFETY: as above; queues are so many times as far apart as bins.
-        let queue = unsafe { queues.byte_add(place.offset() * (size_of::<Queue>() / Place::BIN)) };
+        let queue =
+            unsafe { queues.byte_add(place.offset() * (size_of::<Queue>() / BinPlace::BIN)) };
         // SAFETY: as above: one of this cache's bins.
         let bin = unsafe { &*bin };
         // SAFETY: as above: one of this cache's queues.
@@ -38,7 +39,7 @@ impl Cache {
     /// A block without its guard was freed twice and has been handed out since:
     /// it is not handed out again, and the slow path drops the bin.
     #[inline(always)]
-    pub fn pop(&self, place: Place) -> Option<NonNull<u8>> {
+    pub fn pop(&self, place: BinPlace) -> Option<NonNull<u8>> {
         debug_assert!(place.class() < CLASSES);
         let bins = (&raw const self.bins).cast::<Bin>();
         // SAFETY: a place is that of a class, and those are below CLASSES.
@@ -114,7 +115,7 @@ impl Cache {
     /// Makes `span` current and sets the one before aside.
     pub fn make_current(&'static self, class: usize, span: &'static Span) {
         self.set_current_aside(class);
-        span.set_state(State::Current);
+        span.set_state(SpanState::Current);
         self.watch(span, span.local_count());
         self.queues[class].current.set(Some(span));
         self.use_class(class);
@@ -153,9 +154,9 @@ impl Cache {
     pub fn dequeue(&self, span: &'static Span) {
         let queue = self.queue(span.class());
         match span.state() {
-            State::Available => queue.available.remove(span),
-            State::Waiting => queue.waiting.remove(span),
-            State::Idle => {
+            SpanState::Available => queue.available.remove(span),
+            SpanState::Waiting => queue.waiting.remove(span),
+            SpanState::Idle => {
                 queue.idle.remove(span);
                 self.note_gone(span);
             }
@@ -181,11 +182,11 @@ impl Cache {
             || span.carved() < span.capacity()
         {
             let outstanding = span.carved().saturating_sub(span.own_free());
-            span.set_state(State::Available);
+            span.set_state(SpanState::Available);
             span.set_wait(local, if outstanding == 0 { NEVER } else { outstanding });
             queue.available.push_back(span);
         } else {
-            span.set_state(State::Waiting);
+            span.set_state(SpanState::Waiting);
             span.set_wait(local, enough - local);
             queue.waiting.push_back(span);
         }

@@ -2,7 +2,7 @@
 
 use core::ptr;
 
-use super::{NEVER, Span, State};
+use super::{NEVER, Span, SpanState};
 use crate::heap::spans::free_block::FreeList;
 use crate::heap::spans::tags::Tag;
 use crate::sync::Ordering::Relaxed;
@@ -12,7 +12,7 @@ impl Span {
     pub fn begin(
         &self,
         class: u8,
-        state: State,
+        state: SpanState,
         block_size: usize,
         start: usize,
         slices: u32,
@@ -48,6 +48,6 @@ impl Span {
         self.carved.store(0, Relaxed);
         self.charged.store(0, Relaxed);
         self.set_cache_record(ptr::null_mut());
-        self.set_state(State::Free);
+        self.set_state(SpanState::Free);
     }
 }

@@ -1,9 +1,10 @@
-//! Visits: how what is empty in a thread's structures is given back, also by others while
+//! How what is empty in a thread's structures is given back, also by others while
 //! the thread sleeps (PRESENT3).
 
 use core::ptr;
 
-use super::{CACHES, POOL, caches, known, made, tend};
+use super::tending::tend;
+use super::{CACHES, POOL, known, made};
 use crate::heap::base::number::Number;
 use crate::heap::caches::cache::Cache;
 #[cfg(unix)]
@@ -57,7 +58,9 @@ pub fn end_empty_spans() {
         let lines = thread.ledger.open_lines();
         lines.for_each(|(number, line)| credit::settle(number, line, 0));
     }
-    caches().for_each(Cache::purge);
+    if let Some(thread) = known() {
+        thread.home.caches().for_each(Cache::purge);
+    }
 }
 
 /// No thread keeps anything but this one, which forked: for the child.
