@@ -4,7 +4,7 @@
 //! span; the next available span; an idle one; a span that an ended thread left
 //! with enough free blocks; fresh pages of the current one; a waiting span that other
 //! threads have freed into; any span that was left with a free block; a fresh
-//! span. When the quota or the system refuses, see `pressure`.
+//! span. When the quota or the system refuses, see `calls/pressure`.
 
 use core::ptr::NonNull;
 

@@ -36,7 +36,7 @@ mod system {
         IS_CHILD.load(Relaxed)
     }
 
-    /// In the lock order of `record.rs`. As many locks as there are stripes and a few
+    /// In the lock order of `owners/heap.rs`. As many locks as there are stripes and a few
     /// more, however many heaps there are. Handlers that were registered before this
     /// one run next, in this thread, and may use the heap.
     extern "C" fn before() {

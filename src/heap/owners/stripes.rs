@@ -6,7 +6,7 @@
 //! thread uses, has one of its own.
 //!
 //! Because two experts' heaps may share a stripe, no thread may hold two of them
-//! at once (the lock order in `record.rs`).
+//! at once (the lock order in `heap.rs`).
 
 use crate::lock::Lock;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};

@@ -8,7 +8,7 @@
 //!  [ in use | in use | on the local list | in the bin | on the remote list ]
 //! ```
 //!
-//! Invariants (walked by `check.rs` under these numbers)
+//! Invariants (walked by `check` under these numbers)
 //!
 //! - SPAN1 `carved == used + |local| + |leftover| + |remote| + |bin|`, where `used` are the
 //!   blocks in programs' hands and `|bin|` is 0 unless the span is current.
