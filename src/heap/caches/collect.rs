@@ -9,9 +9,7 @@ impl Cache {
         for class in self.used_classes() {
             let queue = self.queue(class);
             for list in [&queue.waiting, &queue.available] {
-                let mut next = list.first();
-                while let Some(span) = next {
-                    next = span.next.get();
+                for span in list.iter() {
                     if span.remote.state().count() == 0 {
                         continue;
                     }

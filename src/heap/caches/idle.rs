@@ -27,7 +27,7 @@
 //! - IDLE4 `GRANTED` is the sum of `extra` over all threads, and at most `EXTRA` (see
 //!   [`idle_slices`](super::idle_slices)).
 
-use core::ptr::{self, NonNull};
+use core::ptr::NonNull;
 
 use super::cache::{Cache, CacheFate};
 use super::household::Household;
@@ -74,7 +74,7 @@ impl Cache {
     pub fn keep_spare(span: &'static Span, memory: NonNull<u8>) -> bool {
         let _held = present::hold();
         let Some(cache) = span.cache() else { return false };
-        let is_same = || span.heap().is_some_and(|heap| ptr::eq(heap, cache.heap()));
+        let is_same = || span.is_in(cache.heap());
         // The span's cache may have become another's: any of this thread for the
         // same heap will do.
         if !cache.is_mine() || cache.fate() != CacheFate::Alive || !is_same() {

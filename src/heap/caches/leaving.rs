@@ -5,7 +5,6 @@ use crate::heap::base::paths::{self, Path};
 use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
 use crate::heap::spans::span::{NEVER, Span, SpanState};
-use crate::sync::Ordering::Relaxed;
 
 /// The thread of `cache` ends: empty spans are given back, the others left to
 /// whoever allocates for the heap next. Returns false where the cache is dead
@@ -30,7 +29,7 @@ fn abandon_spans(cache: &'static Cache, heap: &Heap, lists: &Lists) {
 fn abandon_span(heap: &Heap, lists: &Lists, span: &'static Span) {
     span.set_wait(span.local_count(), NEVER);
     span.set_cache(None);
-    span.thread.store(0, Relaxed);
+    span.set_thread(0);
     // From here on whoever frees the last block ends the span; if that has
     // happened already, it is this thread's to do.
     let state = span.remote.set_abandoned(true);

@@ -22,7 +22,7 @@ use crate::heap::presence::token::token;
 use crate::heap::spans::free_block::{FreeBlock, FreeList};
 use crate::heap::spans::span::TAGGED;
 use crate::heap::spans::span::{NEVER, Span, SpanState};
-use crate::sync::Ordering::{Acquire, Relaxed};
+use crate::sync::Ordering::Acquire;
 use crate::sync::fence;
 
 /// How many waiting or abandoned spans are looked at before a fresh one is
@@ -48,7 +48,7 @@ impl Cache {
             return None;
         }
         current.moving_alone(|| {
-            bin.fill(queue, current.local.take(), local);
+            bin.fill(queue, current.take_local(), local);
             current.set_wait_moving(0, NEVER);
         });
         self.pop(place)
@@ -68,7 +68,7 @@ impl Cache {
             return None;
         }
         current.moving_alone(|| {
-            self.fill(class, current.local.take(), local);
+            self.fill(class, current.take_local(), local);
             current.set_wait_moving(0, self.watched(current, 0));
         });
         self.pop(place)
@@ -143,7 +143,7 @@ impl Cache {
     fn fill_moving(&self, span: &'static Span, enough: u32) -> bool {
         let local = span.local_count();
         if local >= enough {
-            self.fill(span.class(), span.local.take(), local);
+            self.fill(span.class(), span.take_local(), local);
             self.watch(span, 0);
             return true;
         }
@@ -215,7 +215,7 @@ impl Cache {
     fn own(&'static self, span: &'static Span) {
         span.set_cache(Some(self));
         let tagged = if span.is_tagged() { TAGGED } else { 0 };
-        span.thread.store(token() | tagged, Relaxed);
+        span.set_thread(token() | tagged);
     }
 
     fn begin_span(&'static self, class: usize) -> Result<(), Error> {
@@ -302,7 +302,7 @@ impl Cache {
         how: impl Fn(&Heap, &Span, usize) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let heap = self.heap();
-        let has_span = span.heap().is_some_and(|tag| core::ptr::eq(tag, heap));
+        let has_span = span.is_in(heap);
         if has_span && heap.is_host() {
             // Acquire: what was charged so far (the Release in `adopt_span`).
             fence(Acquire);

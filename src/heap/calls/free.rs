@@ -10,23 +10,19 @@ use super::common;
 use super::large;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused::refuse;
-use crate::heap::caches::cache::{Cache, CacheFate};
+use crate::heap::caches::cache::Cache;
 use crate::heap::lives::arrival;
-use crate::heap::pages::address;
 use crate::heap::presence::present;
 use crate::heap::presence::token::token;
-use crate::heap::spans::free_block::FreeBlock;
 use crate::heap::spans::pushes::{is_last, link, remote_block};
 use crate::heap::spans::remote::RemoteState;
 use crate::heap::spans::span;
 use crate::heap::spans::span::{Span, SpanState, TAGGED};
-use crate::sync::Ordering::{Relaxed, Release};
 
 /// Frees the block at `memory`, whose slice's header is `header`.
 ///
 /// The fast path: the header's thread is this one, and nobody waits for this
-/// very free. The block is written and not read: it may have left the
-/// processor's caches, and a store need not wait for it.
+/// very free.
 ///
 /// # Safety
 ///
@@ -35,7 +31,7 @@ use crate::sync::Ordering::{Relaxed, Release};
 /// - S2 the caller gives up its use.
 #[inline(always)]
 pub unsafe fn free(header: &'static Span, memory: NonNull<u8>) {
-    if header.thread.load(Relaxed) != token() {
+    if header.thread() != token() {
         // SAFETY: S1 and S2 are handed on.
         return unsafe { free_elsewhere(header, memory) };
     }
@@ -50,17 +46,10 @@ pub unsafe fn free(header: &'static Span, memory: NonNull<u8>) {
 /// - S1, S2 as for [`free`]; `span` is the block's and this thread's.
 #[inline(always)]
 unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
-    // SAFETY: S1: a block of this heap lies there.
-    let memory = unsafe { address::block_at(memory.addr().get()) };
-    // SAFETY: S2; the pointer has the chunk's provenance.
-    span.local.set(unsafe { FreeBlock::new(memory, span.local.get()) }.into());
-    let wait = span.wait.load(Relaxed).wrapping_sub(1);
-    if wait == 0 {
-        return noticed(span);
+    // SAFETY: S1, S2.
+    if !unsafe { span.push(memory) } {
+        noticed(span);
     }
-    // Release: what was in the block, and its words, to whoever counts the free blocks.
-    // Where this was the last one, the span may be gone the moment after.
-    span.wait.store(wait, Release);
 }
 
 /// Enough local frees have come for the span to be looked at; the last one is not counted
@@ -70,8 +59,7 @@ unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
 pub fn noticed(span: &'static Span) {
     // Before the block counts as free: from then on another thread may end the span (PRESENT3).
     let _held = present::hold();
-    // Release: as in `free_own`.
-    span.wait.store(0, Release);
+    span.count_noticed();
     let Some(cache) = span.cache() else { return };
     let local = span.local_count();
     match span.state() {
@@ -101,7 +89,7 @@ pub fn noticed(span: &'static Span) {
 #[inline(never)]
 pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
     // SPAN3: a tagged span of this thread.
-    if header.thread.load(Relaxed) == token() | TAGGED {
+    if header.thread() == token() | TAGGED {
         // SAFETY: S1 and S2 are handed on.
         return unsafe { free_own_tagged(header, memory) };
     }
@@ -118,7 +106,7 @@ pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
 #[inline(never)]
 unsafe fn free_remote(header: &'static Span, memory: NonNull<u8>) {
     // SPAN3: the first header of another thread's span, or of one just left.
-    if header.thread.load(Relaxed) != 0 {
+    if header.thread() != 0 {
         // SAFETY: S1 is handed on.
         if !unsafe { untag(header, memory) } {
             return refuse();
@@ -170,7 +158,7 @@ unsafe fn untag(span: &'static Span, memory: NonNull<u8>) -> bool {
 ///
 /// - S1, S2 as for [`free`], but for the tag; `span` is the block's.
 pub unsafe fn free_untagged(span: &'static Span, memory: NonNull<u8>) {
-    if span.thread.load(Relaxed) == token() | TAGGED {
+    if span.thread() == token() | TAGGED {
         // SAFETY: S1, S2.
         return unsafe { free_own(span, memory) };
     }
@@ -219,14 +207,12 @@ fn end_if_unused(span: &'static Span) {
     crate::sync::delay();
     owner.presence().visit(|| {
         // With the thread's lock its spans stay its own (PRESENT3): is it one?
-        if span.thread.load(Relaxed) & !TAGGED != owner.presence().token() {
+        if span.thread() & !TAGGED != owner.presence().token() {
             return;
         }
         let Some(cache) = span.cache() else { return };
-        let heap = cache.heap();
-        heap.with(|lists| {
-            let is_its = span.heap().is_some_and(|now| core::ptr::eq(now, heap));
-            if is_its && cache.fate() == CacheFate::Alive && core::ptr::eq(cache.heap(), heap) {
+        cache.if_alive(|heap, lists| {
+            if span.is_in(heap) {
                 cache.end_if_unused(heap, lists, span);
             }
         });
@@ -264,8 +250,8 @@ unsafe fn free_unowned(header: &'static Span, memory: NonNull<u8>) {
             large::free(span, memory)
         },
         // SAFETY: S1 and S2 are handed on.
-        _ if span.thread.load(Relaxed) == token() => unsafe { free_own(span, memory) },
-        _ if span.thread.load(Relaxed) == token() | TAGGED => {
+        _ if span.thread() == token() => unsafe { free_own(span, memory) },
+        _ if span.thread() == token() | TAGGED => {
             // SAFETY: S1 and S2 are handed on.
             unsafe { free_own_tagged(span, memory) };
         }
@@ -312,22 +298,9 @@ unsafe fn push_any(span: &'static Span, memory: NonNull<u8>) {
 /// Ends a span that no thread owns, if no block of it is in use.
 #[cold]
 fn end_if_empty(span: &'static Span) {
-    while let Some(heap) = span.heap() {
-        let done = heap.with(|lists| {
-            if !span.heap().is_some_and(|now| core::ptr::eq(now, heap)) {
-                return false;
-            }
-            if span.state() == SpanState::Abandoned && span.outstanding() == 0 {
-                paths::entered(Path::AbandonedSpanEnded);
-                heap.remove_abandoned(lists, span);
-                if !heap.end_span(lists, span) {
-                    heap.add_abandoned(lists, span);
-                }
-            }
-            true
-        });
-        if done {
-            return;
+    span.with_heap(|heap, lists| {
+        if heap.end_if_left(lists, span) {
+            paths::entered(Path::AbandonedSpanEnded);
         }
-    }
+    });
 }

@@ -17,7 +17,6 @@ use crate::heap::caches::idle;
 use crate::heap::lives::arrival;
 use crate::heap::owners::begin_end;
 use crate::heap::owners::heap::Heap;
-use crate::heap::owners::lists::Lists;
 use crate::heap::pages::address;
 use crate::heap::pages::chunk::Chunk;
 use crate::heap::pages::chunk_map;
@@ -94,11 +93,7 @@ pub fn allocate(
     }
     make_room(heap, bytes);
     // Before anything is mapped: tables for a huge block can be large.
-    let admit = |_: &Lists| match heap.is_of(key) {
-        true => purpose.admit(heap, bytes),
-        false => Err(Error::InvalidKey),
-    };
-    heap.with(admit)?;
+    heap.if_of(key, |_| purpose.admit(heap, bytes)).ok_or(Error::InvalidKey)??;
     paths::entered(Path::Huge);
     let take = || huge::take(bytes, layout.align(), zeroed, purpose == Purpose::Growth);
     let huge = take().or_else(|| give_up_idle().then(take)?).ok_or(Error::OutOfMemory)?;
@@ -167,13 +162,7 @@ fn begin(
     let span = span::header_in(run.chunk, run.first);
     span.begin(0, state, bytes, start, run.slices as u32, run.fresh);
     span.set_heap(heap);
-    heap.with(|lists| {
-        if !heap.is_of(key) {
-            paths::entered(Path::HeapMoved);
-            span.set_block_size(PAGE);
-            begin_end::release_slices(span);
-            return Err(Error::InvalidKey);
-        }
+    let begun = heap.if_of(key, |lists| {
         lists.add_span(span);
         let charged = purpose.charge(heap, span, bytes);
         match charged {
@@ -185,6 +174,12 @@ fn begin(
             }
         }
         charged
+    });
+    begun.unwrap_or_else(|| {
+        paths::entered(Path::HeapMoved);
+        span.set_block_size(PAGE);
+        begin_end::release_slices(span);
+        Err(Error::InvalidKey)
     })
 }
 

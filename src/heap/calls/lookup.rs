@@ -10,7 +10,6 @@ use core::ptr::NonNull;
 use crate::heap::base::geometry::{FIRST_SLICE, SLICE};
 use crate::heap::base::size_class;
 use crate::heap::lives::arrival;
-use crate::heap::owners::heap::Heap;
 use crate::heap::owners::numbers;
 use crate::heap::pages::address;
 use crate::heap::pages::chunk_map;
@@ -98,7 +97,7 @@ pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
         let key = heap.key();
         // The host may have adopted the span since, and somebody else may have
         // the record. What the host has it keeps.
-        if found.span.heap().is_some_and(|now: &Heap| core::ptr::eq(now, heap)) {
+        if found.span.is_in(heap) {
             return key;
         }
     }

@@ -17,7 +17,6 @@ use crate::heap::presence::token::token;
 use crate::heap::spans::span;
 use crate::heap::spans::span::Span;
 use crate::key::ExpertKey;
-use crate::sync::Ordering::Relaxed;
 
 /// Resizes a block for the owner that it has. Null where that fails; the block
 /// is then untouched.
@@ -34,7 +33,7 @@ pub unsafe fn realloc(block: *mut u8, layout: Layout, new_size: usize) -> *mut u
         // SAFETY: S1, as in `dealloc`.
         let header = unsafe { span::header_of(block.addr()) };
         // Only the first header of a span has a thread (SPAN3).
-        if header.thread.load(Relaxed) == token() && has_room(header, new_size) {
+        if header.thread() == token() && has_room(header, new_size) {
             return block;
         }
     }

@@ -9,7 +9,6 @@ use crate::heap::pages::chunk_map;
 use crate::heap::spans::span;
 use crate::heap::spans::span::SpanState;
 use crate::heap::spans::tags::{self, Tag, TagWord};
-use crate::sync::Ordering::Relaxed;
 
 /// Reads every free slice that is not dirty, sixteen words of each page, and its tags.
 /// Takes milliseconds for each chunk.
@@ -24,7 +23,7 @@ use crate::sync::Ordering::Relaxed;
 pub unsafe fn check_zero() -> Verdict {
     const STRIDE: usize = 256;
     chunk_map::for_each_unit(|_, chunk| {
-        let (free, dirty) = (chunk.free.get(), chunk.dirty.get());
+        let (free, dirty) = (chunk.free(), chunk.dirty());
         for slice in (FIRST_SLICE..SLICES).filter(|&s| free.has_all(s, 1) && !dirty.has_any(s, 1)) {
             let start = chunk.base() + slice * SLICE;
             check_no_tags(start)?;
@@ -52,14 +51,14 @@ pub(super) fn check_chunks(seen: &mut Checked) -> Verdict {
     let mut order = Ok(());
     let mut before: Option<usize> = None;
     arena::for_each_listed(|chunk| {
-        let prev = chunk.prev.get().map(place);
+        let prev = chunk.prev().map(place);
         order = order.and(is("ARENA1", "link to the chunk before", place(chunk), prev == before));
         before = Some(place(chunk));
         order = order.and(is("ARENA1", "listed chunk", place(chunk), !chunk.is_huge()));
     });
     let mut bytes = 0;
     let counted = arena::for_each_kept(|chunk| {
-        let is_kept = chunk.is_huge() && !chunk.is_listed.get() && chunk.start_before(1).is_none();
+        let is_kept = chunk.is_huge() && !chunk.is_listed() && chunk.start_before(1).is_none();
         let is_mapped = chunk_map::find(chunk.base()).is_some();
         order = order.and(is("KEPT1", "kept chunk", place(chunk), is_kept && !is_mapped));
         bytes += chunk.bytes();
@@ -95,7 +94,7 @@ fn check_huge_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
 }
 
 fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
-    let (free, dirty, aged) = (chunk.free.get(), chunk.dirty.get(), chunk.aged.get());
+    let (free, dirty, aged) = (chunk.free(), chunk.dirty(), chunk.aged());
     let at = chunk.base();
     let slices = chunk.slices();
     equal("CHUNK5", "length of a chunk", at, chunk.reserved(), slices * SLICE)?;
@@ -105,9 +104,9 @@ fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
     is("CHUNK1", "slices of headers and tags are free", at, !free.has_any(0, FIRST_SLICE))?;
     is("CHUNK2", "dirty is a part of free", at, dirty.and(&free) == dirty)?;
     is("CHUNK3", "aged is a part of dirty", at, aged.and(&dirty) == aged)?;
-    is("ARENA1", "listed iff slices are free", at, chunk.is_listed.get() != free.is_empty())?;
+    is("ARENA1", "listed iff slices are free", at, chunk.is_listed() != free.is_empty())?;
     let longest = free.runs().map(|(_, count)| count).max().unwrap_or(0);
-    is("chunk", "bound of the longest run", at, chunk.longest.get() >= longest)?;
+    is("chunk", "bound of the longest run", at, chunk.longest() >= longest)?;
     seen.free_slices += free.len();
     let mut slice = FIRST_SLICE;
     while slice < end {
@@ -116,7 +115,7 @@ fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
         let at = at + slice * SLICE;
         if free.has_any(slice, 1) {
             is("CHUNK4", "no span begins in a free slice", at, !begins)?;
-            equal("SPAN3", "thread of a free slice", at, header.thread.load(Relaxed), 0)?;
+            equal("SPAN3", "thread of a free slice", at, header.thread(), 0)?;
             equal("CHUNK1", "state of a free slice", at, header.state() as usize, 0)?;
             slice += 1;
             continue;
@@ -132,7 +131,7 @@ fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
             let inner = span::header_in(chunk, slice + back);
             let begins = chunk.start_before(slice + back) == Some(slice + back);
             is("CHUNK4", "no span begins inside another", place(inner), !begins)?;
-            equal("SPAN3", "thread of an inner slice", at, inner.thread.load(Relaxed), 0)?;
+            equal("SPAN3", "thread of an inner slice", at, inner.thread(), 0)?;
             equal("SPAN3", "state of an inner slice", at, inner.state() as usize, 0)?;
             if !header.is_large() {
                 equal("SPAN6", "back of an inner slice", place(inner), inner.back(), back)?;

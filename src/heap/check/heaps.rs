@@ -54,7 +54,7 @@ fn check_large(span: &Span, seen: &mut Checked) -> Verdict {
     }
     seen.charged += span.charged();
     equal("SPAN4", "charge of a large block", at, span.charged(), span.block_size())?;
-    equal("SPAN3", "thread of a large block", at, span.thread.load(Relaxed), 0)?;
+    equal("SPAN3", "thread of a large block", at, span.thread(), 0)?;
     if span.state() != SpanState::Huge {
         let slices = span.block_size().div_ceil(SLICE);
         equal("span", "slices of a large block", at, span.slices(), slices)?;
@@ -108,7 +108,7 @@ fn check_span(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict {
     check_owner(heap, span, seen)?;
 
     let mut marks = Marks([0; 64]);
-    let local = marks.list(span, span.local.get(), "block on the local list")?;
+    let local = marks.list(span, span.local(), "block on the local list")?;
     equal("SPAN2", "local count", at, span.local_count() as usize, local)?;
     let state = span.remote.state();
     // SAFETY: the first block of the remote list: it was freed there.
@@ -180,13 +180,13 @@ fn check_owner(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict 
     is("SPAN3", "mark", at, span.remote.state().is_abandoned() == is_abandoned)?;
     if is_abandoned {
         seen.abandoned += 1;
-        equal("SPAN3", "thread of an abandoned span", at, span.thread.load(Relaxed), 0)?;
+        equal("SPAN3", "thread of an abandoned span", at, span.thread(), 0)?;
         return is("SPAN3", "an abandoned span has no cache", at, span.cache().is_none());
     }
     let queued = [SpanState::Current, SpanState::Available, SpanState::Waiting, SpanState::Idle];
     let is_queued = queued.contains(&span.state());
     is("SPAN3", "state of an owned span", at, is_queued)?;
-    let thread = span.thread.load(Relaxed);
+    let thread = span.thread();
     is("SPAN3", "thread of an owned span", at, thread & !TAGGED != 0)?;
     is("SPAN3", "mark of a tagged span", at, (thread & TAGGED != 0) == span.is_tagged())?;
     is("record", "tags of a span", at, heap.is_tagged() == span.is_tagged())?;
@@ -202,7 +202,7 @@ fn check_abandoned(heap: &Heap, lists: &Lists, expected: usize) -> Verdict {
         is("HEAP3", "bit of a class", place(heap), is_set != list.is_empty())?;
         let mut before = None;
         for span in list.iter() {
-            let prev = span.prev.get().map(|prev| prev.id());
+            let prev = span.prev().map(|prev| prev.id());
             is("HEAP3", "link to the span before", span.id(), prev == before)?;
             before = Some(span.id());
             let state = span.state() as usize;
@@ -239,7 +239,7 @@ fn check_caches(heap: &Heap, lists: &Lists, seen: &mut Checked) -> Result<(usize
 fn check_list(list: &SpanList, state: SpanState) -> Verdict {
     let mut before = None;
     for span in list.iter() {
-        let prev = span.prev.get().map(|prev| prev.id());
+        let prev = span.prev().map(|prev| prev.id());
         is("cache", "link to the span before", span.id(), prev == before)?;
         before = Some(span.id());
         let found = span.state() as usize;
@@ -260,7 +260,7 @@ fn check_idle(cache: &'static Cache) -> Verdict {
         equal("IDLE1", "heap of a spare span", span.id(), heap, place(cache.heap()))?;
     }
     let is_limited = !cache.heap().account().is_unlimited();
-    let mut others = idle().filter(|span| span.prev.get().is_some() || span.slices() > 1);
+    let mut others = idle().filter(|span| span.prev().is_some() || span.slices() > 1);
     let is_reserve = cache.spares.is_empty() && others.next().is_none();
     is("IDLE3", "a limited owner's", at, !is_limited || is_reserve)
 }

@@ -91,9 +91,9 @@ mod system {
         chunk_map::for_each(|chunk| {
             let headers = chunk.starts().map(|slice| span::header_in(chunk, slice));
             for span in headers {
-                let thread = span.thread.load(Relaxed);
+                let thread = span.thread();
                 if is_lost(thread & !TAGGED) {
-                    span.thread.store(LOST | thread & TAGGED, Relaxed);
+                    span.set_thread(LOST | thread & TAGGED);
                 }
             }
         });

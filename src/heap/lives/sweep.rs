@@ -23,7 +23,7 @@ use crate::heap::owners::heap::{COMMON, COMMON_ACCOUNT};
 use crate::heap::owners::numbers::{self};
 use crate::heap::presence::token::token;
 use crate::heap::spans::pushes;
-use crate::heap::spans::span::{Span, SpanState};
+use crate::heap::spans::span::{Span, TAGGED};
 use crate::heap::spans::tags::Tag;
 use crate::heap::threads::thread;
 use crate::heap::threads::thread::giving_back;
@@ -72,12 +72,7 @@ pub fn sweep() {
             for _ in 0..SPANS_PER_LOCK {
                 let Some(span) = lists.walk_on() else { return false };
                 sweep_span(span);
-                if span.state() == SpanState::Abandoned && span.outstanding() == 0 {
-                    COMMON.remove_abandoned(lists, span);
-                    if !COMMON.end_span(lists, span) {
-                        COMMON.add_abandoned(lists, span);
-                    }
-                }
+                COMMON.end_if_left(lists, span);
             }
             true
         });
@@ -99,7 +94,7 @@ pub fn sweep() {
 fn sweep_span(span: &'static Span) {
     let class = span.class();
     let bytes = size_class::size_of(class);
-    let is_own = span.thread.load(Relaxed) == token() | 1;
+    let is_own = span.thread() == token() | TAGGED;
     // The last number that was found live: the blocks of one owner often lie side by side.
     let mut live: Option<Number> = None;
     // The last number that was found dead, and how many of its blocks were freed but not

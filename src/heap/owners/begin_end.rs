@@ -56,6 +56,19 @@ impl Heap {
         is_open.then_some(span)
     }
 
+    /// Ends a span that no thread owns, if no block of it is in use. Under the heap's lock.
+    /// Returns whether there was none, as far as the counts say.
+    pub fn end_if_left(&self, lists: &Lists, span: &'static Span) -> bool {
+        let is_unused = span.state() == SpanState::Abandoned && span.outstanding() == 0;
+        if is_unused {
+            self.remove_abandoned(lists, span);
+            if !self.end_span(lists, span) {
+                self.add_abandoned(lists, span);
+            }
+        }
+        is_unused
+    }
+
     /// Ends a span without blocks in use that is on no cache's list: its
     /// charge and its slices go back. Under the heap's lock. Returns false, and
     /// counts a refused free, where a block is in use after all, because

@@ -167,11 +167,6 @@ impl Heap {
         self.key.store(0, Relaxed);
     }
 
-    /// Whether the heap is still that of `key`. Under the lock.
-    pub fn is_of(&self, key: ExpertKey) -> bool {
-        self.key() == Some(key)
-    }
-
     /// The number of the owner; `None` of the host's heap and the common one.
     pub fn number(&self) -> Option<Number> {
         // Acquire: that an owner before has lost its spans (the Release in `open`).
@@ -208,6 +203,12 @@ impl Heap {
     /// Runs `f` with the heap's lists, alone.
     pub fn with<T>(&self, f: impl FnOnce(&Lists) -> T) -> T {
         self.stripe.hold(|| f(&self.lists))
+    }
+
+    /// Runs `f` with the heap's lists, alone, if the heap is still that of `key`. `None`,
+    /// and nothing is done, where it is not: its owner has ended.
+    pub fn if_of<T>(&self, key: ExpertKey, f: impl FnOnce(&Lists) -> T) -> Option<T> {
+        self.with(|lists| (self.key() == Some(key)).then(|| f(lists)))
     }
 
     /// Whether an abandoned span of `class` may be had.
@@ -266,15 +267,17 @@ impl Span {
         unsafe { self.heap_record(Ordering::Acquire).cast::<Heap>().as_ref() }
     }
 
+    /// Whether `heap` owns the span's blocks.
+    pub fn is_in(&self, heap: &Heap) -> bool {
+        self.heap().is_some_and(|now| ptr::eq(now, heap))
+    }
+
     /// Runs `f` with the span's heap and its lists, alone: the span is not
     /// adopted meanwhile. `None` where the span has no heap.
     pub fn with_heap<T>(&self, f: impl Fn(&'static Heap, &Lists) -> T) -> Option<T> {
         loop {
             let heap = self.heap()?;
-            let done = heap.with(|lists| {
-                let same = self.heap().is_some_and(|now| ptr::eq(now, heap));
-                same.then(|| f(heap, lists))
-            });
+            let done = heap.with(|lists| self.is_in(heap).then(|| f(heap, lists)));
             if done.is_some() {
                 return done;
             }
@@ -288,6 +291,6 @@ impl Span {
 
     /// Whether blocks of many owners lie in the span.
     pub fn is_common(&self) -> bool {
-        self.heap().is_some_and(|heap| ptr::eq(heap, &raw const COMMON))
+        self.is_in(&COMMON)
     }
 }

@@ -42,17 +42,17 @@ pub struct Chunk {
     is_huge: AtomicBool,
     /// The bytes of addresses that the mapping may grow to, and ends with.
     reserved: Cell<usize>,
-    pub free: Cell<SliceSet>,
-    pub dirty: Cell<SliceSet>,
-    pub aged: Cell<SliceSet>,
+    pub(super) free: Cell<SliceSet>,
+    pub(super) dirty: Cell<SliceSet>,
+    pub(super) aged: Cell<SliceSet>,
     /// Read without the lock by whoever looks up an address (CHUNK4).
     starts: [AtomicUsize; START_WORDS],
     /// No run of free slices is longer than this.
-    pub longest: Cell<usize>,
+    pub(super) longest: Cell<usize>,
     /// Neighbours on the arena's list of chunks with free slices.
-    pub next: Cell<Option<&'static Chunk>>,
-    pub prev: Cell<Option<&'static Chunk>>,
-    pub is_listed: Cell<bool>,
+    pub(super) next: Cell<Option<&'static Chunk>>,
+    pub(super) prev: Cell<Option<&'static Chunk>>,
+    pub(super) is_listed: Cell<bool>,
     /// Whether a tagged span ever began here.
     has_tags: AtomicBool,
     next_unused: Cell<Option<&'static Chunk>>,
@@ -299,6 +299,40 @@ impl Chunk {
         // SAFETY: inside one mapping, 64 KiB aligned, as its length is; it has
         // one block at most, and that ends before `start`.
         unsafe { source::purge(memory, self.base() + self.bytes() - start) }
+    }
+}
+
+/// For the walker.
+#[cfg(feature = "testing")]
+impl Chunk {
+    /// The free slices.
+    pub fn free(&self) -> SliceSet {
+        self.free.get()
+    }
+
+    /// The free slices that may have physical pages.
+    pub fn dirty(&self) -> SliceSet {
+        self.dirty.get()
+    }
+
+    /// Those that had at the last tick.
+    pub fn aged(&self) -> SliceSet {
+        self.aged.get()
+    }
+
+    /// The bound of the longest run.
+    pub fn longest(&self) -> usize {
+        self.longest.get()
+    }
+
+    /// Whether it is on the arena's list.
+    pub fn is_listed(&self) -> bool {
+        self.is_listed.get()
+    }
+
+    /// The one before it on the arena's list.
+    pub fn prev(&self) -> Option<&'static Self> {
+        self.prev.get()
     }
 }
 

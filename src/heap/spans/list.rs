@@ -71,6 +71,7 @@ impl SpanList {
         self.last.set(None);
     }
 
+    /// The spans, each of which may be taken off while it is looked at.
     pub fn iter(&self) -> impl Iterator<Item = &'static Span> + use<> {
         core::iter::successors(self.first.get(), |span| span.next.get())
     }

@@ -99,11 +99,11 @@ pub const TAGGED: usize = 1;
 #[repr(C, align(128))]
 pub struct Span {
     /// The token of the thread that owns the span (SPAN3).
-    pub thread: AtomicUsize,
+    thread: AtomicUsize,
     /// What that thread freed.
-    pub local: Cell<FreeList>,
+    local: Cell<FreeList>,
     /// How many more local frees until the span is looked at.
-    pub wait: AtomicU32,
+    wait: AtomicU32,
     /// See SPAN2.
     base: AtomicU32,
     /// The heap that owns the blocks: the tag.
@@ -128,8 +128,8 @@ pub struct Span {
     slices: Cell<u16>,
     back: AtomicU16,
     /// Neighbours on a list of the cache, or on the heap's abandoned list.
-    pub next: Cell<Option<&'static Span>>,
-    pub prev: Cell<Option<&'static Span>>,
+    pub(super) next: Cell<Option<&'static Span>>,
+    pub(super) prev: Cell<Option<&'static Span>>,
     /// Neighbours on the heap's list of all its spans; under its lock.
     pub heap_next: Cell<Option<&'static Span>>,
     pub heap_prev: Cell<Option<&'static Span>>,
@@ -205,6 +205,17 @@ impl Span {
         self.back.store(back, Relaxed);
     }
 
+    /// The token of the thread that owns the span, and whether that is tagged (SPAN3).
+    #[inline(always)]
+    pub fn thread(&self) -> usize {
+        self.thread.load(Relaxed)
+    }
+
+    /// Gives the span to a thread, or to none (SPAN3).
+    pub fn set_thread(&self, word: usize) {
+        self.thread.store(word, Relaxed);
+    }
+
     /// The heap that owns the span's blocks; null if it is no span.
     pub fn heap_record(&self, order: Ordering) -> *mut HeapRecord {
         self.heap.load(order)
@@ -223,6 +234,12 @@ impl Span {
     /// Names the cache that the span is in, or none.
     pub fn set_cache_record(&self, cache: *mut CacheRecord) {
         self.cache.store(cache, Relaxed);
+    }
+
+    /// The span before this one on a list.
+    #[cfg(feature = "testing")]
+    pub fn prev(&self) -> Option<&'static Self> {
+        self.prev.get()
     }
 
     pub fn state(&self) -> SpanState {

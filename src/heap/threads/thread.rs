@@ -124,14 +124,7 @@ fn attach(
 ) -> Result<&'static Cache, Error> {
     let cache = CACHES.take().ok_or(Error::OutOfMemory)?;
     cache.open(&thread.home, heap);
-    let is_open = heap.with(|lists| {
-        let is_open = heap.is_of(key);
-        if is_open {
-            lists.add_cache(cache);
-        }
-        is_open
-    });
-    if !is_open {
+    if heap.if_of(key, |lists| lists.add_cache(cache)).is_none() {
         paths::entered(Path::HeapMoved);
         cache.close();
         CACHES.give(cache);

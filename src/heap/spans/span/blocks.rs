@@ -1,6 +1,8 @@
 //! Where each block of a span is: the counts and the lists of its free ones (SPAN1, SPAN2,
 //! SPAN7).
 
+use core::ptr::NonNull;
+
 use super::{NEVER, Span};
 use crate::heap::pages::address;
 use crate::heap::spans::free_block::{self, FreeBlock, FreeList};
@@ -55,9 +57,53 @@ impl Span {
         used
     }
 
+    /// Frees the block at `memory`. Returns false where somebody waits for this very free:
+    /// then the block is not counted yet, see [`count_noticed`](Self::count_noticed).
+    ///
+    /// The block is written and not read: it may have left the processor's caches, and a
+    /// store need not wait for it.
+    ///
+    /// # Safety
+    ///
+    /// - S1 `memory` is the start of a block of this span, which is this thread's.
+    /// - S2 the caller gives up its use.
+    #[inline(always)]
+    pub unsafe fn push(&self, memory: NonNull<u8>) -> bool {
+        // SAFETY: S1: a block of this heap lies there.
+        let memory = unsafe { address::block_at(memory.addr().get()) };
+        // SAFETY: S2; the pointer has the chunk's provenance.
+        self.local.set(unsafe { FreeBlock::new(memory, self.local.get()) }.into());
+        let wait = self.wait.load(Relaxed).wrapping_sub(1);
+        if wait == 0 {
+            return false;
+        }
+        // Release: what was in the block, and its words, to whoever counts the free blocks.
+        // Where this was the last one, the span may be gone the moment after.
+        self.wait.store(wait, Release);
+        true
+    }
+
+    /// Counts the block whose free was waited for.
+    pub fn count_noticed(&self) {
+        // Release: as in `push`.
+        self.wait.store(0, Release);
+    }
+
+    /// The local list.
+    #[cfg(feature = "testing")]
+    pub fn local(&self) -> FreeList {
+        self.local.get()
+    }
+
+    /// Takes the local list; the caller sets what is waited for anew.
+    #[inline(always)]
+    pub fn take_local(&self) -> FreeList {
+        self.local.take()
+    }
+
     /// How many blocks are on the local list (SPAN2).
     pub fn local_count(&self) -> u32 {
-        // Acquire: the blocks freed (the Release in `free::free_own`).
+        // Acquire: the blocks freed (the Release in `push`).
         let wait = self.wait.load(Acquire);
         self.base.load(Relaxed).wrapping_sub(wait)
     }
