@@ -22,6 +22,7 @@ impl Cache {
     /// # Errors
     ///
     /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; a refusal is not counted.
+    #[inline(always)]
     pub fn allocate_cold(&'static self, class: usize) -> Result<NonNull<u8>, Error> {
         let _held = present::hold();
         if let Some(block) = self.reuse_current(BinPlace::of_class(class)) {

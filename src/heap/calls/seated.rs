@@ -77,12 +77,24 @@ pub fn allocate_own(
 #[cold]
 #[inline(never)]
 fn allocate_slow(cache: &'static Cache, class: usize) -> Result<NonNull<u8>, Error> {
-    cache.allocate_cold(class).or_else(|why| {
-        let _held = present::hold();
-        // What is free in common spans does as well.
-        match common::allocate_instead(cache, class) {
-            Some(block) => Ok(block),
-            None => cache.allocate_beyond(class, why),
-        }
-    })
+    match cache.allocate_cold(class) {
+        Err(why) => allocate_last(cache, class, why),
+        done => done,
+    }
+}
+
+/// The quota or the system has refused, and nothing is free in this thread's caches.
+///
+/// # Errors
+///
+/// As [`allocate_slow`].
+#[cold]
+#[inline(never)]
+fn allocate_last(cache: &'static Cache, class: usize, why: Error) -> Result<NonNull<u8>, Error> {
+    let _held = present::hold();
+    // What is free in common spans does as well.
+    match common::allocate_instead(cache, class) {
+        Some(block) => Ok(block),
+        None => cache.allocate_beyond(class, why),
+    }
 }
