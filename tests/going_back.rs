@@ -72,6 +72,32 @@ fn what_others_free_comes_home() {
     });
 }
 
+/// Of each round's blocks another thread frees one in a hundred, this one most, and the
+/// last ones a round later: it does not ask for blocks of that size again, and does not
+/// know that its spans are empty until it has looked.
+fn what_others_freed_before_comes_home() {
+    let before = ALLOC.host().stats().charged_bytes;
+    let mut kept = Vec::new();
+    for size in [64, 1024, 96, 384, 3072, 48, 768, 192, 1536, 256] {
+        let blocks = (0..20 * MIB / size).map(|_| vec![1_u8; size]);
+        let (mut keep, mut send, mut free) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, block) in blocks.enumerate() {
+            match index % 100 {
+                7 => send.push(block),
+                index if index % 20 == 11 => keep.push(block),
+                _ => free.push(block),
+            }
+        }
+        std::thread::spawn(move || drop(send)).join().unwrap();
+        drop(free);
+        kept = keep;
+    }
+    let charged = ALLOC.host().stats().charged_bytes - before;
+    println!("  {} MiB charged at last, {} blocks live", charged / MIB, kept.len());
+    // The last round, what was kept of it, and a fraction of the rounds before.
+    assert!(charged < 60 * MIB, "{charged}");
+}
+
 /// Thousands of owners end: their blocks go back, and what the engine kept beside them.
 fn what_owners_had_goes_back() {
     if common::emulated() {
@@ -141,6 +167,7 @@ fn main() {
         ("an_expert_is_trimmed", an_expert_is_trimmed),
         ("sleeping_threads_keep_little", sleeping_threads_keep_little),
         ("what_others_free_comes_home", what_others_free_comes_home),
+        ("what_others_freed_before_comes_home", what_others_freed_before_comes_home),
         ("what_owners_had_goes_back", what_owners_had_goes_back),
         ("a_purger_gives_back_what_nobody_wants", a_purger_gives_back_what_nobody_wants),
     ]);

@@ -18,8 +18,10 @@ use expert_alloc::{Error, testing, testing::Path};
 const HUGE: usize = if usize::BITS == 64 { 40 << 20 } else { 6 << 20 };
 /// The bytes of a chunk.
 const CHUNK: usize = if usize::BITS == 64 { 32 << 20 } else { 4 << 20 };
-/// The most bytes that are kept.
-const KEPT: usize = CHUNK + CHUNK / 2;
+/// In use throughout, and never touched: a quarter of it may be kept.
+const BALLAST: usize = 8 * HUGE;
+/// The most bytes that are kept while little else is in use.
+const KEPT: usize = (12 << 20) + BALLAST / 4 + HUGE;
 
 fn layout(size: usize) -> Layout {
     Layout::from_size_align(size, 8).unwrap()
@@ -66,6 +68,13 @@ fn a_freed_mapping_is_used_again() {
     assert_ne!(other, block);
     give(other, least);
     check();
+}
+
+/// A process that has freed all its huge blocks and idles holds none of them.
+fn nothing_is_kept_where_little_is_in_use() {
+    let before = ALLOC.memory().mapped_bytes;
+    give(take(HUGE), HUGE);
+    assert_eq!(ALLOC.memory().mapped_bytes, before);
 }
 
 fn what_was_used_before_reads_as_zero_where_asked() {
@@ -365,6 +374,8 @@ fn what_no_machine_has_is_refused() {
 }
 
 fn main() {
+    nothing_is_kept_where_little_is_in_use();
+    let ballast = take(BALLAST);
     common::run_alone(&[
         #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
         ("what_no_machine_has_is_refused", what_no_machine_has_is_refused),
@@ -401,4 +412,5 @@ fn main() {
         ("a_request_beyond_the_quota_maps_nothing", a_request_beyond_the_quota_maps_nothing),
         ("nobody_wants_it_and_it_goes_by_itself", nobody_wants_it_and_it_goes_by_itself),
     ]);
+    give(ballast, BALLAST);
 }

@@ -276,8 +276,9 @@ impl ExpertAlloc {
 
     /// Gives free physical memory back to the system at once: empty spans in this
     /// thread's caches (each thread keeps 1 MiB, and all together 15 MiB more), every free
-    /// slice, and the mappings of freed blocks of more than 16 MiB, of which up to 48 MiB
-    /// and a quarter of what is in use are kept (2 MiB and 6 MiB on 32-bit targets).
+    /// slice, and the mappings of freed blocks of more than 16 MiB (2 MiB on 32-bit targets).
+    /// Slices with pages, and such mappings, are at most 12 MiB each and a quarter of what is
+    /// in use, without any call.
     ///
     /// Without it, memory that was unused for half a second to a second goes back in the
     /// course of later calls. Takes time in the chunks and in the thread's caches.

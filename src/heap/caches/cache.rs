@@ -37,7 +37,12 @@ use crate::heap::presence::present;
 use crate::heap::spans::free_block::FreeList;
 use crate::heap::spans::list::SpanList;
 use crate::heap::spans::span::Span;
-use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering::Relaxed};
+use crate::sync::Ordering::{Acquire, Relaxed, Release};
+use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize};
+
+/// See [`Cache::is_freed_into`].
+const FREED_INTO: u8 = 1;
+const SINCE: u8 = 2;
 
 /// See [`Cache::is_tight`].
 const TIGHT: u8 = 64;
@@ -90,8 +95,11 @@ pub struct Cache {
     /// be looked at, and no span is kept empty.
     tight: Cell<u8>,
     /// Whether another thread may have freed blocks of its spans since they
-    /// were last looked through. A hint.
-    is_freed_into: AtomicBool,
+    /// were last looked through ([`FREED_INTO`]), or since that began ([`SINCE`]).
+    freed_into: AtomicU8,
+    /// See COLLECT1.
+    pub(super) cursor: Cell<Option<&'static Span>>,
+    pub(super) list: Cell<u8>,
     /// The key that a handle knows it by: of bound blocks' owner, else 0.
     id: Cell<usize>,
     /// Whose blocks are allocated here; `None` where they are the host's.
@@ -134,7 +142,9 @@ impl Cache {
             used_classes: [const { AtomicU32::new(0) }; 2],
             fate: AtomicU8::new(CacheFate::Alive as u8),
             tight: Cell::new(0),
-            is_freed_into: AtomicBool::new(false),
+            freed_into: AtomicU8::new(0),
+            cursor: Cell::new(None),
+            list: Cell::new(0),
             id: Cell::new(0),
             seat: Cell::new(None),
             served: Cell::new(ALL_CLASSES),
@@ -171,6 +181,8 @@ impl Cache {
         // `is_mine()` is false even for the previous owner.
         self.home.store(ptr::null_mut(), Relaxed);
         self.set_fate(CacheFate::Dead);
+        self.cursor.set(None);
+        self.list.set(0);
         self.spares.clear();
         self.idle_slices.set(0);
         self.large_allocated.store(0, Relaxed);
@@ -322,12 +334,25 @@ impl Cache {
 
     /// Whether another thread may have freed into the cache's spans lately.
     pub fn is_freed_into(&self) -> bool {
-        self.is_freed_into.load(Relaxed)
+        self.freed_into.load(Relaxed) != 0
     }
 
     /// Notes whether another thread may have freed into the cache's spans.
     pub fn set_freed_into(&self, freed: bool) {
-        self.is_freed_into.store(freed, Relaxed);
+        // Release: what was pushed before (the Acquire in `begin_look`).
+        self.freed_into.store(if freed { FREED_INTO | SINCE } else { 0 }, Release);
+    }
+
+    /// A look-around begins.
+    pub fn begin_look(&self) {
+        // Acquire: what was pushed before (the Release in `set_freed_into`).
+        self.freed_into.fetch_and(!SINCE, Acquire);
+    }
+
+    /// A look-around is over: if nobody has freed into the cache since it began, there is
+    /// nothing to look for.
+    pub fn end_look(&self) {
+        self.freed_into.compare_exchange(FREED_INTO, 0, Relaxed, Relaxed).ok();
     }
 
     /// Counts a large block that took a spare span.

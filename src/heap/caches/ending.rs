@@ -30,7 +30,7 @@ impl Cache {
                 SpanState::Available => &self.queue(span.class()).available,
                 _ => return,
             };
-            list.remove(span);
+            self.unlist(list, span);
             if !heap.end_span(lists, span) {
                 list.push_back(span);
             }

@@ -9,6 +9,7 @@
 use core::ptr::NonNull;
 
 use super::cache::Cache;
+use super::collect;
 use super::idle;
 use crate::error::Error;
 use crate::heap::base::geometry::PAGE;
@@ -109,7 +110,7 @@ impl Cache {
                 return Ok(());
             }
         }
-        if let Some(span) = queue.available.pop_front() {
+        if let Some(span) = self.pop_front(&queue.available) {
             self.make_current(class, span);
             if self.fill_from(span, 1) {
                 return Ok(());
@@ -168,7 +169,7 @@ impl Cache {
     pub fn poll_waiting(&'static self, class: usize) -> bool {
         let waiting = &self.queue(class).waiting;
         for _ in 0..LOOKS {
-            let Some(span) = waiting.pop_front() else { return false };
+            let Some(span) = self.pop_front(waiting) else { return false };
             if span.remote.state().count() >= self.enough(span) {
                 self.make_current(class, span);
                 return self.fill_from(span, 1);
@@ -229,6 +230,7 @@ impl Cache {
     ///
     /// [`Error::OutOfMemory`].
     pub fn fresh_span(&'static self, class: usize) -> Result<&'static Span, Error> {
+        self.look_around(collect::LOOKS);
         self.give_idle(size_class::slices(class));
         let span = loop {
             let run = self.take_run(size_class::slices(class)).ok_or(Error::OutOfMemory)?;

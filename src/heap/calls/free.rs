@@ -11,6 +11,7 @@ use super::large;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused::refuse;
 use crate::heap::caches::cache::Cache;
+use crate::heap::caches::collect;
 use crate::heap::lives::arrival;
 use crate::heap::presence::present;
 use crate::heap::presence::token::token;
@@ -78,6 +79,7 @@ pub fn noticed(span: &'static Span) {
         _ if cache.is_tight() && cache.is_empty(span) => cache.end_current(span),
         _ => cache.watch(span, local),
     }
+    cache.look_around(collect::FEW_LOOKS);
 }
 
 /// Frees a block whose slice's header does not name this thread.

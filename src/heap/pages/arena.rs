@@ -10,8 +10,9 @@
 //!
 //! - ARENA1 a chunk that is not huge is on the list iff it has a free slice.
 //! - ARENA2 `used` and `dirty` are the slices that spans have and the dirty ones, over all
-//!   chunks; when slices come back, those that came before are at most
-//!   [`MOST_DIRTY`](super::purging) and a quarter of `used`.
+//!   chunks but huge ones, whose bytes with a block are `huge`. When slices come back, those
+//!   that came before are at most [`MOST_DIRTY`] and a quarter of what is
+//!   used; so are kept mappings when one comes.
 
 use core::cell::Cell;
 
@@ -23,6 +24,8 @@ use crate::heap::base::paths::{self, Path};
 use crate::lock::Lock;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
+/// How many free slices may have physical pages, beside a quarter of those in use.
+const MOST_DIRTY: usize = (12 << 20) / SLICE;
 /// The arena, while its lock is held.
 pub struct Arena {
     /// Chunks with free slices (ARENA1), those that slices came back to last first.
@@ -34,6 +37,7 @@ pub struct Arena {
     /// Slices that spans have, and free ones that may have physical pages (ARENA2).
     used: Cell<usize>,
     pub(super) dirty: Cell<usize>,
+    pub(super) huge: Cell<usize>,
     pub(super) runs: Cell<u32>,
     pub(super) last_tick: Cell<u64>,
 }
@@ -47,6 +51,7 @@ pub(super) static ARENA: Lock<Arena> = Lock::new(Arena {
     stranded: Cell::new(None),
     used: Cell::new(0),
     dirty: Cell::new(0),
+    huge: Cell::new(0),
     runs: Cell::new(0),
     last_tick: Cell::new(0),
 });
@@ -118,14 +123,9 @@ fn note_purged(slices: usize) {
 }
 
 impl Arena {
-    /// Bytes that spans have, but for huge blocks'.
-    pub(super) fn used_bytes(&self) -> usize {
-        self.used.get() * SLICE
-    }
-
-    /// How many slices spans have.
-    pub(super) fn used(&self) -> usize {
-        self.used.get()
+    /// How many free slices may have physical pages, and how many kept mappings may have.
+    pub(super) fn most_dirty(&self) -> usize {
+        MOST_DIRTY + (self.used.get() + self.huge.get() / SLICE) / 4
     }
 
     /// Gives the pages of the slices in `which`, a part of what is dirty, back.

@@ -52,6 +52,7 @@ pub fn take(bytes: usize, align: usize, zeroed: bool, grows: bool) -> Option<Hug
         Some(chunk) => (chunk, false),
         None => (arena.map_chunk(mapped, room, align, true)?, true),
     };
+    arena.huge.set(arena.huge.get() + chunk.bytes());
     drop(arena);
     let start = chunk.base() + offset;
     // Nobody else has the chunk: not under the lock.
@@ -63,7 +64,7 @@ pub fn take(bytes: usize, align: usize, zeroed: bool, grows: bool) -> Option<Hug
 /// whether; what is new reads as zero.
 pub fn extend(chunk: &'static Chunk, end: usize) -> bool {
     let Some(wanted) = (end - chunk.base()).checked_next_multiple_of(SLICE) else { return false };
-    let _arena = ARENA.lock();
+    let arena = ARENA.lock();
     let before = chunk.bytes();
     if wanted > chunk.reserved() {
         return false;
@@ -78,6 +79,7 @@ pub fn extend(chunk: &'static Chunk, end: usize) -> bool {
         chunk_map::remove_behind(chunk, before);
         chunk.set_bytes(before);
     }
+    arena.huge.set(arena.huge.get() + chunk.bytes() - before);
     is_done
 }
 

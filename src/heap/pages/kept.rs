@@ -6,8 +6,8 @@
 //!
 //! - KEPT1 a kept chunk is huge, has no span, and is neither in the map nor on the
 //!   arena's list.
-//! - KEPT2 `bytes` is the sum of the kept chunks' lengths, at most [`MOST`] and a quarter
-//!   of what spans had when the last one came; but for those that could not be unmapped, because a thread might have been looking at
+//! - KEPT2 `bytes` is the sum of the kept chunks' lengths, at most what the arena said when
+//!   the last one came (ARENA2); but for those that could not be unmapped, because a thread might have been looking at
 //!   them or because the system refused. Their physical pages behind slice 0 were
 //!   purged.
 
@@ -15,11 +15,6 @@ use core::cell::Cell;
 use core::ops::RangeInclusive;
 
 use super::chunk::Chunk;
-use crate::heap::base::geometry::CHUNK;
-
-/// How many bytes are kept, beside a quarter of what spans have: one mapping for a block
-/// that is hardly too large for a chunk.
-const MOST: usize = CHUNK + CHUNK / 2;
 
 type List = Cell<Option<&'static Chunk>>;
 
@@ -37,14 +32,9 @@ impl Kept {
         Self { young: Cell::new(None), old: Cell::new(None), bytes: Cell::new(0) }
     }
 
-    /// Whether `bytes` more may be kept (KEPT2), where spans have `used` bytes.
-    pub fn has_room(&self, bytes: usize, used: usize) -> bool {
-        self.bytes.get().saturating_add(bytes) <= MOST + used / 4
-    }
-
-    /// Whether more is kept than may be.
-    pub fn is_over(&self, used: usize) -> bool {
-        self.bytes.get() > MOST + used / 4
+    /// Whether `bytes` more may be kept, of `most` in all.
+    pub fn has_room(&self, bytes: usize, most: usize) -> bool {
+        self.bytes.get().saturating_add(bytes) <= most
     }
 
     /// Keeps `chunk`.
@@ -55,9 +45,9 @@ impl Kept {
 
     /// Takes out as many as are too many, each once, for `unmap`, which may keep it
     /// again.
-    pub fn trim(&self, used: usize, unmap: impl Fn(&'static Chunk)) {
+    pub fn trim(&self, most: usize, unmap: impl Fn(&'static Chunk)) {
         for chunk in self.chunks() {
-            if !self.is_over(used) {
+            if self.bytes.get() <= most {
                 break;
             }
             self.remove(chunk);

@@ -2,7 +2,6 @@
 //! a whole interval, and those beyond what may stay dirty.
 
 use super::arena::{ARENA, Arena};
-use crate::heap::base::geometry::SLICE;
 use crate::source;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
@@ -10,8 +9,6 @@ use crate::sync::{AtomicUsize, Ordering::Relaxed};
 const PURGE_INTERVAL_MILLIS: u64 = 500;
 /// The clock is read once for so many runs taken or given.
 const RUNS_PER_LOOK: u32 = 64;
-/// How many free slices may have physical pages, beside a quarter of those in use.
-const MOST_DIRTY: usize = (12 << 20) / SLICE;
 /// At most so many slices are purged at a time, so that no call takes long.
 const SLICES_PER_TICK: usize = 256;
 
@@ -46,11 +43,6 @@ pub fn purge_unused() {
 }
 
 impl Arena {
-    /// How many free slices may have physical pages.
-    fn most_dirty(&self) -> usize {
-        MOST_DIRTY + self.used() / 4
-    }
-
     /// Sees to it that what came back so far is within the bound (ARENA2).
     pub(super) fn keep_bound(&self) {
         if self.dirty.get() > self.most_dirty() {

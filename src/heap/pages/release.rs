@@ -95,11 +95,12 @@ impl Arena {
     pub fn give_huge(&self, chunk: &'static Chunk) {
         chunk.set_start(1, false);
         chunk_map::remove(chunk);
-        let used = self.used_bytes();
-        if self.kept.is_over(used) && visits::nobody_else_is_pinned() {
-            self.kept.trim(used, |old| self.unmap_or_keep(old));
+        self.huge.set(self.huge.get() - chunk.bytes());
+        let most = self.most_dirty() * SLICE;
+        if !self.kept.has_room(0, most) && visits::nobody_else_is_pinned() {
+            self.kept.trim(most, |old| self.unmap_or_keep(old));
         }
-        if self.kept.has_room(chunk.bytes(), used) {
+        if self.kept.has_room(chunk.bytes(), most) {
             self.kept.keep(chunk);
         } else if visits::nobody_else_is_pinned() {
             self.unmap_or_keep(chunk);

@@ -236,6 +236,11 @@ impl Span {
         self.cache.store(cache, Relaxed);
     }
 
+    /// The span behind this one on a list.
+    pub fn next(&self) -> Option<&'static Self> {
+        self.next.get()
+    }
+
     /// The span before this one on a list.
     #[cfg(feature = "testing")]
     pub fn prev(&self) -> Option<&'static Self> {

@@ -1,6 +1,6 @@
 //! From the bin and back: what the fast path takes, and which list a span is on.
 
-use core::ptr::NonNull;
+use core::ptr::{self, NonNull};
 
 use super::Cache;
 use crate::heap::base::paths::{self, Path};
@@ -9,6 +9,7 @@ use crate::heap::base::size_class::{BinPlace, CLASSES};
 use crate::heap::caches::bins::{Bin, Queue};
 use crate::heap::pages::address::prefetch;
 use crate::heap::spans::free_block::FreeList;
+use crate::heap::spans::list::SpanList;
 use crate::heap::spans::span::{NEVER, Span, SpanState};
 use crate::sync::Ordering::Relaxed;
 
@@ -154,13 +155,33 @@ impl Cache {
     pub fn dequeue(&self, span: &'static Span) {
         let queue = self.queue(span.class());
         match span.state() {
-            SpanState::Available => queue.available.remove(span),
-            SpanState::Waiting => queue.waiting.remove(span),
+            SpanState::Available => self.unlist(&queue.available, span),
+            SpanState::Waiting => self.unlist(&queue.waiting, span),
             SpanState::Idle => {
                 queue.idle.remove(span);
                 self.note_gone(span);
             }
             _ => queue.current.set(None),
+        }
+    }
+
+    /// Takes the first span off a list.
+    pub fn pop_front(&self, list: &SpanList) -> Option<&'static Span> {
+        let first = list.first()?;
+        self.step_over(first);
+        list.pop_front()
+    }
+
+    /// Takes a span off a list.
+    pub fn unlist(&self, list: &SpanList, span: &'static Span) {
+        self.step_over(span);
+        list.remove(span);
+    }
+
+    /// The look-around goes on behind `span` (COLLECT1).
+    fn step_over(&self, span: &'static Span) {
+        if self.cursor.get().is_some_and(|next| ptr::eq(next, span)) {
+            self.cursor.set(span.next());
         }
     }
 
