@@ -172,8 +172,8 @@ fn methods(source: &str) -> (BTreeSet<String>, BTreeSet<String>) {
 /// Names of methods of a room that those of the standard library, which lower rooms call,
 /// have as well.
 const STANDARD: &[&str] = &[
-    "add", "addr", "as_ptr", "count", "fill", "iter", "last", "len", "load", "lock", "size",
-    "store", "with",
+    "add", "addr", "as_ptr", "collect", "count", "fill", "iter", "last", "len", "load", "lock",
+    "size", "store", "with",
 ];
 
 /// The calls of methods that no room defines but higher ones, a line each.

@@ -22,6 +22,7 @@ use core::cell::Cell;
 use core::ptr::{self, NonNull};
 
 use super::geometry::{PAGE, SLICE};
+use super::list::{Chained, Links, List};
 use super::tables;
 use crate::lock::Lock;
 use crate::source;
@@ -48,40 +49,45 @@ struct Slab<T: 'static> {
     unused: Cell<Option<&'static T>>,
     begun: Cell<usize>,
     used: Cell<usize>,
-    next: Cell<Option<&'static Self>>,
-    prev: Cell<Option<&'static Self>>,
+    links: Links<Self>,
+}
+
+impl<T: 'static> Chained<()> for Slab<T> {
+    fn links(&self) -> &Links<Self> {
+        &self.links
+    }
 }
 
 /// Records of one type, in slabs. See the module.
-pub struct Slabs<T: 'static>(Lock<List<T>>);
+pub struct Slabs<T: 'static>(Lock<Shelf<T>>);
 
-struct List<T: 'static> {
-    first: Cell<Option<&'static Slab<T>>>,
-    last: Cell<Option<&'static Slab<T>>>,
+/// The slabs with a record that is not in use (SLAB2).
+struct Shelf<T: 'static> {
+    slabs: List<Slab<T>, ()>,
     kept: Cell<usize>,
 }
 
 // SAFETY: the references are handed from thread to thread under the lock, to records
 // that may be shared.
-unsafe impl<T: Sync> Send for List<T> {}
+unsafe impl<T: Sync> Send for Shelf<T> {}
 
 impl<T: Record + Sync> Slabs<T> {
     /// No slab.
     pub const fn new() -> Self {
-        Self(Lock::new(List { first: Cell::new(None), last: Cell::new(None), kept: Cell::new(0) }))
+        Self(Lock::new(Shelf { slabs: List::new(), kept: Cell::new(0) }))
     }
 
     /// A record that is not in use; `None` where there is no memory.
     pub fn take(&self) -> Option<&'static T> {
-        let list = self.0.lock();
-        let slab = list.first.get().or_else(|| list.add_slab())?;
+        let shelf = self.0.lock();
+        let slab = shelf.slabs.first().or_else(|| shelf.add_slab())?;
         if slab.is_kept() {
-            list.kept.set(list.kept.get() - 1);
+            shelf.kept.set(shelf.kept.get() - 1);
         }
         let record = slab.take();
         slab.used.set(slab.used.get() + 1);
         if slab.used.get() == Slab::<T>::RECORDS {
-            list.remove(slab);
+            shelf.slabs.remove(slab);
         }
         Some(record)
     }
@@ -89,29 +95,29 @@ impl<T: Record + Sync> Slabs<T> {
     /// Keeps a record that is not used any more, except as SLAB1 allows. The pages of its
     /// slab may go back.
     pub fn give(&self, record: &'static T) {
-        let list = self.0.lock();
+        let shelf = self.0.lock();
         let slab = Slab::of(record);
         record.next_unused().set(slab.unused.replace(Some(record)));
         let used = slab.used.get();
         slab.used.set(used - 1);
         if used == Slab::<T>::RECORDS {
-            list.push_front(slab);
+            shelf.slabs.push_front(slab);
         }
         if used == 1 {
-            list.remove(slab);
-            list.push_back(slab);
-            list.kept.set(list.kept.get() + 1);
-            if list.kept.get() > MOST_KEPT {
-                list.purge(slab);
+            shelf.slabs.remove(slab);
+            shelf.slabs.push_back(slab);
+            shelf.kept.set(shelf.kept.get() + 1);
+            if shelf.kept.get() > MOST_KEPT {
+                shelf.purge(slab);
             }
         }
     }
 
     /// Gives the pages of all slabs back that have no record in use.
     pub fn purge(&self) {
-        let list = self.0.lock();
-        let slabs = core::iter::successors(list.last.get(), |slab| slab.prev.get());
-        slabs.take_while(|slab| slab.used.get() == 0).for_each(|slab| list.purge(slab));
+        let shelf = self.0.lock();
+        let slabs = core::iter::successors(shelf.slabs.last(), |slab| slab.links.prev());
+        slabs.take_while(|slab| slab.used.get() == 0).for_each(|slab| shelf.purge(slab));
     }
 
     /// Keeps others out for good: for `fork`.
@@ -171,7 +177,7 @@ impl<T: Record> Slab<T> {
     }
 }
 
-impl<T: Record> List<T> {
+impl<T: Record> Shelf<T> {
     #[cold]
     fn add_slab(&self) -> Option<&'static Slab<T>> {
         const { Slab::<T>::FITS };
@@ -181,7 +187,7 @@ impl<T: Record> List<T> {
         // SAFETY: fresh memory, zeroed and long enough, never unmapped: a header without
         // a record.
         let slab = unsafe { memory.as_ref() };
-        self.push_back(slab);
+        self.slabs.push_back(slab);
         Some(slab)
     }
 
@@ -199,37 +205,5 @@ impl<T: Record> List<T> {
         // SAFETY: inside one mapping; no record in it is in use (SLAB3), and each stays one
         // (SLAB1).
         unsafe { source::purge_pages(records, SLICE - PAGE) };
-    }
-
-    fn push_front(&self, slab: &'static Slab<T>) {
-        let first = self.first.replace(Some(slab));
-        slab.prev.set(None);
-        slab.next.set(first);
-        match first {
-            Some(first) => first.prev.set(Some(slab)),
-            None => self.last.set(Some(slab)),
-        }
-    }
-
-    fn push_back(&self, slab: &'static Slab<T>) {
-        let last = self.last.replace(Some(slab));
-        slab.next.set(None);
-        slab.prev.set(last);
-        match last {
-            Some(last) => last.next.set(Some(slab)),
-            None => self.first.set(Some(slab)),
-        }
-    }
-
-    fn remove(&self, slab: &'static Slab<T>) {
-        let (prev, next) = (slab.prev.take(), slab.next.take());
-        match prev {
-            Some(prev) => prev.next.set(next),
-            None => self.first.set(next),
-        }
-        match next {
-            Some(next) => next.prev.set(prev),
-            None => self.last.set(prev),
-        }
     }
 }

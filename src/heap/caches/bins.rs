@@ -4,8 +4,8 @@ use core::cell::Cell;
 
 use crate::heap::base::size_class::BinPlace;
 use crate::heap::spans::free_block::FreeList;
-use crate::heap::spans::list::SpanList;
 use crate::heap::spans::span::Span;
+use crate::heap::spans::span::SpanList;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 /// The list that the fast path pops.

@@ -28,6 +28,7 @@ use core::ptr::{self};
 
 use super::bins::{Bin, Queue};
 use super::household::Household;
+use crate::heap::base::list::{Chained, Links};
 use crate::heap::base::number::Number;
 use crate::heap::base::size_class::CLASSES;
 use crate::heap::base::slabs::Record;
@@ -35,8 +36,8 @@ use crate::heap::owners::heap::{HOST, Heap};
 use crate::heap::owners::ledger::Line;
 use crate::heap::presence::present;
 use crate::heap::spans::free_block::FreeList;
-use crate::heap::spans::list::SpanList;
 use crate::heap::spans::span::Span;
+use crate::heap::spans::span::SpanList;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize};
 
@@ -115,15 +116,31 @@ pub struct Cache {
     idle_slices: Cell<usize>,
     /// Large blocks allocated in spare spans. Written as `Bin::allocated` is.
     large_allocated: AtomicUsize,
-    /// Neighbours on the heap's list; under its lock.
-    pub heap_next: Cell<Option<&'static Cache>>,
-    pub heap_prev: Cell<Option<&'static Cache>>,
-    /// Neighbours on the thread's list.
-    pub thread_next: Cell<Option<&'static Cache>>,
-    pub thread_prev: Cell<Option<&'static Cache>>,
+    /// On the heap's list; under its lock.
+    in_heap: Links<Cache>,
+    /// On the thread's list.
+    in_thread: Links<Cache>,
     /// The next in the thread's inbox.
     pub inbox_next: Cell<Option<&'static Cache>>,
     next_unused: Cell<Option<&'static Cache>>,
+}
+
+/// The kind of the list of a heap's caches.
+pub struct InHeap;
+
+/// The kind of the list of a thread's caches.
+pub struct InThread;
+
+impl Chained<InHeap> for Cache {
+    fn links(&self) -> &Links<Self> {
+        &self.in_heap
+    }
+}
+
+impl Chained<InThread> for Cache {
+    fn links(&self) -> &Links<Self> {
+        &self.in_thread
+    }
 }
 
 // SAFETY: CACHE3: one thread at a time uses the Cells.
@@ -153,10 +170,8 @@ impl Cache {
             spares: SpanList::new(),
             idle_slices: Cell::new(0),
             large_allocated: AtomicUsize::new(0),
-            heap_next: Cell::new(None),
-            heap_prev: Cell::new(None),
-            thread_next: Cell::new(None),
-            thread_prev: Cell::new(None),
+            in_heap: Links::new(),
+            in_thread: Links::new(),
             inbox_next: Cell::new(None),
             next_unused: Cell::new(None),
         }
@@ -287,6 +302,12 @@ impl Cache {
 
     pub fn set_fate(&self, fate: CacheFate) {
         self.fate.store(fate as u8, Relaxed);
+    }
+
+    /// The cache before this one on its heap's list.
+    #[cfg(feature = "testing")]
+    pub fn before_in_heap(&self) -> Option<&'static Self> {
+        self.in_heap.prev()
     }
 
     /// The heap that the cache allocates for.

@@ -3,7 +3,7 @@
 use super::cache::Cache;
 use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
-use crate::heap::spans::list::SpanList;
+use crate::heap::spans::span::SpanList;
 
 impl Cache {
     /// Gives back every span of this cache that has no block in use. From then

@@ -1,17 +1,17 @@
 //! The caches of a thread, and what they keep idle in all.
 
-use core::cell::Cell;
 use core::ptr;
 
-use super::cache::Cache;
+use super::cache::{Cache, InThread};
 use super::idle_slices::IdleSlices;
+use crate::heap::base::list::List;
 use crate::heap::presence::present::Presence;
 use crate::sync::{AtomicPtr, Ordering, Ordering::Relaxed};
 
 /// What the caches of a thread share. A part of the thread's record.
 pub struct Household {
     presence: Presence,
-    caches: Cell<Option<&'static Cache>>,
+    caches: List<Cache, InThread>,
     /// Caches that were reclaimed or adopted behind the thread's back.
     inbox: AtomicPtr<Cache>,
     idle: IdleSlices,
@@ -25,7 +25,7 @@ impl Household {
     pub fn new() -> Self {
         Self {
             presence: Presence::new(),
-            caches: Cell::new(None),
+            caches: List::new(),
             inbox: AtomicPtr::new(ptr::null_mut()),
             idle: IdleSlices::new(),
         }
@@ -43,29 +43,17 @@ impl Household {
 
     /// The thread's caches.
     pub fn caches(&self) -> impl Iterator<Item = &'static Cache> + use<> {
-        core::iter::successors(self.caches.get(), |cache| cache.thread_next.get())
+        self.caches.iter()
     }
 
     /// Adds a cache.
     pub fn add(&self, cache: &'static Cache) {
-        let first = self.caches.replace(Some(cache));
-        cache.thread_prev.set(None);
-        cache.thread_next.set(first);
-        if let Some(first) = first {
-            first.thread_prev.set(Some(cache));
-        }
+        self.caches.push_front(cache);
     }
 
     /// Takes a cache out.
     pub fn remove(&self, cache: &'static Cache) {
-        let (prev, next) = (cache.thread_prev.take(), cache.thread_next.take());
-        match prev {
-            Some(prev) => prev.thread_next.set(next),
-            None => self.caches.set(next),
-        }
-        if let Some(next) = next {
-            next.thread_prev.set(prev);
-        }
+        self.caches.remove(cache);
     }
 
     /// Tells the thread of `cache`, which is one of these, that it is not its own any more.

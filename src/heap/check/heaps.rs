@@ -9,7 +9,7 @@ use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
 use crate::heap::owners::numbers::{self};
 use crate::heap::spans::free_block::{self, FreeBlock, FreeList};
-use crate::heap::spans::list::SpanList;
+use crate::heap::spans::span::SpanList;
 use crate::heap::spans::span::TAGGED;
 use crate::heap::spans::span::{Span, SpanState};
 use crate::heap::spans::tags::Tag;
@@ -26,7 +26,7 @@ pub(super) fn check_heap(heap: &'static Heap, lists: &Lists, seen: &mut Checked)
     let mut before = None;
     let mut owned = 0;
     for span in lists.spans() {
-        let prev = span.heap_prev.get().map(|prev| prev.id());
+        let prev = span.before_in_heap().map(|prev| prev.id());
         is("SPAN5", "link to the span before", span.id(), prev == before)?;
         before = Some(span.id());
         let tag = span.heap().map_or(0, place);
@@ -220,7 +220,7 @@ fn check_caches(heap: &Heap, lists: &Lists, seen: &mut Checked) -> Result<(usize
     let mut before = None;
     for cache in lists.caches() {
         let at = place(cache);
-        let prev = cache.heap_prev.get().map(place);
+        let prev = cache.before_in_heap().map(place);
         is("HEAP2", "link to the cache before", at, prev == before)?;
         before = Some(at);
         equal("HEAP2", "heap of a listed cache", at, place(cache.heap()), place(heap))?;

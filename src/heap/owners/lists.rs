@@ -3,13 +3,13 @@
 use core::cell::Cell;
 use core::ptr;
 
+use crate::heap::base::list::List;
 use crate::heap::base::size_class::CLASSES;
-use crate::heap::spans::list::SpanList;
-use crate::heap::spans::span::{CacheRecord, Span};
+use crate::heap::spans::span::{CacheRecord, InHeap, Span, SpanList};
 
 /// The lists of a heap, under its lock (HEAP5).
 pub struct Lists {
-    spans: Cell<Option<&'static Span>>,
+    spans: List<Span, InHeap>,
     /// Where a sweep goes on.
     cursor: Cell<Option<&'static Span>>,
     /// The first of the heap's caches; null for none.
@@ -26,7 +26,7 @@ impl Lists {
     /// No spans and no caches.
     pub const fn new() -> Self {
         Self {
-            spans: Cell::new(None),
+            spans: List::new(),
             cursor: Cell::new(None),
             caches: Cell::new(ptr::null_mut()),
             abandoned: [const { SpanList::new() }; CLASSES],
@@ -37,49 +37,32 @@ impl Lists {
 
     /// All spans of the heap.
     pub fn spans(&self) -> impl Iterator<Item = &'static Span> {
-        let mut next = self.spans.get();
-        core::iter::from_fn(move || {
-            let span = next?;
-            next = span.heap_next.get();
-            Some(span)
-        })
+        self.spans.iter()
     }
 
     /// Puts `span` on the list of all spans.
     pub fn add_span(&self, span: &'static Span) {
-        let first = self.spans.replace(Some(span));
-        span.heap_prev.set(None);
-        span.heap_next.set(first);
-        if let Some(first) = first {
-            first.heap_prev.set(Some(span));
-        }
+        self.spans.push_front(span);
     }
 
     /// Begins a walk over the spans that gives up the lock now and then.
     pub fn begin_walk(&self) {
-        self.cursor.set(self.spans.get());
+        self.cursor.set(self.spans.first());
     }
 
     /// The next span of the walk. What was added since it began is not among them.
     pub fn walk_on(&self) -> Option<&'static Span> {
         let span = self.cursor.get()?;
-        self.cursor.set(span.heap_next.get());
+        self.cursor.set(span.next_in_heap());
         Some(span)
     }
 
     /// Takes `span` off the list, and out of the walk.
     pub fn remove_span(&self, span: &'static Span) {
         if self.cursor.get().is_some_and(|next| ptr::eq(next, span)) {
-            self.cursor.set(span.heap_next.get());
+            self.cursor.set(span.next_in_heap());
         }
-        let (prev, next) = (span.heap_prev.take(), span.heap_next.take());
-        match prev {
-            Some(prev) => prev.heap_next.set(next),
-            None => self.spans.set(next),
-        }
-        if let Some(next) = next {
-            next.heap_prev.set(prev);
-        }
+        self.spans.remove(span);
     }
 
     /// The first cache of the heap; null for none.
@@ -115,7 +98,7 @@ impl Lists {
 
     /// Forgets all spans, none of them abandoned, all caches and all counts.
     pub fn clear(&self) {
-        self.spans.set(None);
+        self.spans.clear();
         self.cursor.set(None);
         self.caches.set(ptr::null_mut());
         debug_assert!(self.abandoned.iter().all(SpanList::is_empty));

@@ -17,7 +17,7 @@
 use core::cell::Cell;
 
 use super::bitmap::SliceSet;
-use super::chunk::Chunk;
+use super::chunk::{Chunk, ChunkList};
 use super::kept::Kept;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::paths::{self, Path};
@@ -29,11 +29,11 @@ const MOST_DIRTY: usize = (12 << 20) / SLICE;
 /// The arena, while its lock is held.
 pub struct Arena {
     /// Chunks with free slices (ARENA1), those that slices came back to last first.
-    first: Cell<Option<&'static Chunk>>,
+    listed: ChunkList,
     /// Huge mappings without a block (see `huge`).
     pub(super) kept: Kept,
     /// Chunks in no list and not in the map, which could not be unmapped.
-    pub(super) stranded: Cell<Option<&'static Chunk>>,
+    pub(super) stranded: ChunkList,
     /// Slices that spans have, and free ones that may have physical pages (ARENA2).
     used: Cell<usize>,
     pub(super) dirty: Cell<usize>,
@@ -46,9 +46,9 @@ pub struct Arena {
 unsafe impl Send for Arena {}
 
 pub(super) static ARENA: Lock<Arena> = Lock::new(Arena {
-    first: Cell::new(None),
+    listed: ChunkList::new(),
     kept: Kept::new(),
-    stranded: Cell::new(None),
+    stranded: ChunkList::new(),
     used: Cell::new(0),
     dirty: Cell::new(0),
     huge: Cell::new(0),
@@ -112,7 +112,7 @@ pub fn for_each_kept(mut f: impl FnMut(&'static Chunk)) -> usize {
 #[cfg(feature = "testing")]
 pub fn stranded() -> usize {
     let arena = ARENA.lock();
-    core::iter::successors(arena.stranded.get(), |chunk| chunk.next.get()).count()
+    arena.stranded.iter().count()
 }
 
 fn note_purged(slices: usize) {
@@ -151,29 +151,18 @@ impl Arena {
 
     /// The chunks of the list.
     pub(super) fn chunks(&self) -> impl Iterator<Item = &'static Chunk> {
-        // The next one is read before the caller can unlist this one.
-        let mut next = self.first.get();
-        core::iter::from_fn(move || {
-            let chunk = next?;
-            next = chunk.next.get();
-            Some(chunk)
-        })
+        self.listed.iter()
     }
 
     /// Puts `chunk`, which has free slices, on the list (ARENA1).
     pub(super) fn list(&self, chunk: &'static Chunk) {
-        let first = self.first.replace(Some(chunk));
-        chunk.prev.set(None);
-        chunk.next.set(first);
-        if let Some(first) = first {
-            first.prev.set(Some(chunk));
-        }
+        self.listed.push_front(chunk);
         chunk.is_listed.set(true);
     }
 
     /// Makes `chunk`, which slices came back to, the first of the list.
     pub(super) fn list_first(&self, chunk: &'static Chunk) {
-        if self.first.get().is_some_and(|first| core::ptr::eq(first, chunk)) {
+        if self.listed.first().is_some_and(|first| core::ptr::eq(first, chunk)) {
             return;
         }
         if chunk.is_listed.get() {
@@ -184,14 +173,7 @@ impl Arena {
 
     /// Takes `chunk` off the list.
     pub(super) fn unlist(&self, chunk: &'static Chunk) {
-        let (prev, next) = (chunk.prev.take(), chunk.next.take());
-        match prev {
-            Some(prev) => prev.next.set(next),
-            None => self.first.set(next),
-        }
-        if let Some(next) = next {
-            next.prev.set(prev);
-        }
+        self.listed.remove(chunk);
         chunk.is_listed.set(false);
     }
 }

@@ -19,6 +19,7 @@ use core::ptr::NonNull;
 use super::address;
 use super::bitmap::SliceSet;
 use crate::heap::base::geometry::{BLOCK_SLICES, FIRST_SLICE, SLICE, SLICES, TABLE};
+use crate::heap::base::list::{Chained, Links, List};
 use crate::heap::base::tables::{Linked, Pool, Pooled};
 use crate::source;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -49,9 +50,8 @@ pub struct Chunk {
     starts: [AtomicUsize; START_WORDS],
     /// No run of free slices is longer than this.
     pub(super) longest: Cell<usize>,
-    /// Neighbours on the arena's list of chunks with free slices.
-    pub(super) next: Cell<Option<&'static Chunk>>,
-    pub(super) prev: Cell<Option<&'static Chunk>>,
+    /// On the arena's list of chunks with free slices, or on one of those without a span.
+    links: Links<Chunk>,
     pub(super) is_listed: Cell<bool>,
     /// Whether a tagged span ever began here.
     has_tags: AtomicBool,
@@ -60,6 +60,15 @@ pub struct Chunk {
 
 // SAFETY: the Cells are used under the arena's lock only.
 unsafe impl Sync for Chunk {}
+
+/// A list of chunks. A chunk is on one at most.
+pub type ChunkList = List<Chunk, ()>;
+
+impl Chained<()> for Chunk {
+    fn links(&self) -> &Links<Self> {
+        &self.links
+    }
+}
 
 /// The records of chunks that are not mapped any more.
 pub static RECORDS: Pool<Chunk> = Pool::new();
@@ -77,8 +86,7 @@ impl Pooled for Chunk {
             aged: Cell::new(SliceSet::EMPTY),
             starts: [const { AtomicUsize::new(0) }; START_WORDS],
             longest: Cell::new(0),
-            next: Cell::new(None),
-            prev: Cell::new(None),
+            links: Links::new(),
             is_listed: Cell::new(false),
             has_tags: AtomicBool::new(false),
             next_unused: Cell::new(None),
@@ -332,7 +340,7 @@ impl Chunk {
 
     /// The one before it on the arena's list.
     pub fn prev(&self) -> Option<&'static Self> {
-        self.prev.get()
+        self.links.prev()
     }
 }
 

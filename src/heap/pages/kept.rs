@@ -14,22 +14,20 @@
 use core::cell::Cell;
 use core::ops::RangeInclusive;
 
-use super::chunk::Chunk;
-
-type List = Cell<Option<&'static Chunk>>;
+use super::chunk::{Chunk, ChunkList};
 
 /// The kept mappings. Belongs to the holder of the arena's lock.
 pub struct Kept {
     /// Those that came since the last tick, the last one first.
-    young: List,
+    young: ChunkList,
     /// Those that nobody wanted since.
-    old: List,
+    old: ChunkList,
     bytes: Cell<usize>,
 }
 
 impl Kept {
     pub const fn new() -> Self {
-        Self { young: Cell::new(None), old: Cell::new(None), bytes: Cell::new(0) }
+        Self { young: ChunkList::new(), old: ChunkList::new(), bytes: Cell::new(0) }
     }
 
     /// Whether `bytes` more may be kept, of `most` in all.
@@ -40,7 +38,7 @@ impl Kept {
     /// Keeps `chunk`.
     pub fn keep(&self, chunk: &'static Chunk) {
         self.bytes.set(self.bytes.get().saturating_add(chunk.bytes()));
-        chunk.next.set(self.young.replace(Some(chunk)));
+        self.young.push_front(chunk);
     }
 
     /// Takes out as many as are too many, each once, for `unmap`, which may keep it
@@ -67,35 +65,26 @@ impl Kept {
 
     /// Takes out one that was kept since before the last tick, if there is one.
     pub fn take_old(&self) -> Option<&'static Chunk> {
-        self.old.get().inspect(|chunk| self.remove(chunk))
+        self.old.first().inspect(|chunk| self.remove(chunk))
     }
 
     /// A tick: those that are kept now are old.
     pub fn age(&self) {
-        while let Some(chunk) = self.young.get() {
-            self.young.set(chunk.next.get());
-            chunk.next.set(self.old.replace(Some(chunk)));
+        while let Some(chunk) = self.young.pop_front() {
+            self.old.push_front(chunk);
         }
     }
 
     /// All of them.
     pub fn chunks(&self) -> impl Iterator<Item = &'static Chunk> + use<> {
-        let of = |list: &List| core::iter::successors(list.get(), |chunk| chunk.next.get());
-        of(&self.young).chain(of(&self.old))
+        self.young.iter().chain(self.old.iter())
     }
 
     fn remove(&self, chunk: &'static Chunk) {
-        for list in [&self.young, &self.old] {
-            let mut link = list;
-            while let Some(here) = link.get() {
-                if core::ptr::eq(here, chunk) {
-                    link.set(here.next.take());
-                    self.bytes.set(self.bytes.get() - here.bytes());
-                    return;
-                }
-                link = &here.next;
-            }
-        }
+        let is_young = self.young.iter().any(|here| core::ptr::eq(here, chunk));
+        let list = if is_young { &self.young } else { &self.old };
+        list.remove(chunk);
+        self.bytes.set(self.bytes.get() - chunk.bytes());
     }
 }
 

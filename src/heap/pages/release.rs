@@ -77,15 +77,15 @@ impl Arena {
     /// in the map for a moment.
     pub(super) fn unmap_or_strand(&self, chunk: &'static Chunk) {
         if !visits::nobody_else_is_pinned() || !self.unmap_chunk(chunk) {
-            chunk.next.set(self.stranded.replace(Some(chunk)));
+            self.stranded.push_front(chunk);
         }
     }
 
     /// Tries again to unmap what could not be unmapped.
     pub(super) fn release_stranded(&self) {
-        let mut next = self.stranded.take();
-        while let Some(chunk) = next {
-            next = chunk.next.take();
+        // Those that are stranded once more come in front, where this does not look.
+        for chunk in self.stranded.iter() {
+            self.stranded.remove(chunk);
             self.unmap_or_strand(chunk);
         }
     }

@@ -36,6 +36,7 @@ use super::free_block::FreeList;
 use super::remote::Remote;
 use super::tags::{self, TagWord};
 use crate::heap::base::geometry::{HEADER, PAGE, SLICE, SLICES};
+use crate::heap::base::list::{Chained, Links, List};
 use crate::heap::base::size_class;
 use crate::heap::pages::address::{self, prefetch};
 use crate::heap::pages::chunk::Chunk;
@@ -127,12 +128,10 @@ pub struct Span {
     pub remote: Remote,
     slices: Cell<u16>,
     back: AtomicU16,
-    /// Neighbours on a list of the cache, or on the heap's abandoned list.
-    pub(super) next: Cell<Option<&'static Span>>,
-    pub(super) prev: Cell<Option<&'static Span>>,
-    /// Neighbours on the heap's list of all its spans; under its lock.
-    pub heap_next: Cell<Option<&'static Span>>,
-    pub heap_prev: Cell<Option<&'static Span>>,
+    /// On a list of the cache, or on the heap's abandoned list.
+    in_queue: Links<Span>,
+    /// On the heap's list of all its spans; under its lock.
+    in_heap: Links<Span>,
     charged: AtomicUsize,
     /// The tag of a raw block with a span of its own; none of any other.
     mark: TagWord,
@@ -150,6 +149,27 @@ const _: () = assert!(core::mem::offset_of!(Span, remote) == 64 || usize::BITS <
 unsafe impl Sync for Span {}
 // SAFETY: as above; a header is not bound to the thread that made it.
 unsafe impl Send for Span {}
+
+/// The kind of the lists of a cache's spans, and of a heap's abandoned ones.
+pub struct InQueue;
+
+/// The kind of the lists of all spans of a heap.
+pub struct InHeap;
+
+/// A list of spans of one cache, or of one heap's abandoned ones.
+pub type SpanList = List<Span, InQueue>;
+
+impl Chained<InQueue> for Span {
+    fn links(&self) -> &Links<Self> {
+        &self.in_queue
+    }
+}
+
+impl Chained<InHeap> for Span {
+    fn links(&self) -> &Links<Self> {
+        &self.in_heap
+    }
+}
 
 /// The header of the slice that holds `address`.
 ///
@@ -238,13 +258,24 @@ impl Span {
 
     /// The span behind this one on a list.
     pub fn next(&self) -> Option<&'static Self> {
-        self.next.get()
+        self.in_queue.next()
+    }
+
+    /// The span before this one on its heap's list.
+    #[cfg(feature = "testing")]
+    pub fn before_in_heap(&self) -> Option<&'static Self> {
+        self.in_heap.prev()
+    }
+
+    /// The span behind this one on its heap's list.
+    pub fn next_in_heap(&self) -> Option<&'static Self> {
+        self.in_heap.next()
     }
 
     /// The span before this one on a list.
     #[cfg(feature = "testing")]
     pub fn prev(&self) -> Option<&'static Self> {
-        self.prev.get()
+        self.in_queue.prev()
     }
 
     pub fn state(&self) -> SpanState {
@@ -365,7 +396,7 @@ impl Span {
 
     /// Asks for the header behind this one on its heap's list.
     pub fn prefetch_next(&self) {
-        if let Some(next) = self.heap_next.get() {
+        if let Some(next) = self.in_heap.next() {
             prefetch(core::ptr::from_ref(next).cast());
             prefetch((&raw const next.remote).cast());
         }

@@ -2,7 +2,8 @@
 
 use core::ptr;
 
-use super::Cache;
+use super::{Cache, InHeap};
+use crate::heap::base::list::{link_front, unlink};
 use crate::heap::owners::lists::Lists;
 use crate::heap::spans::span::{Span, SpanState};
 
@@ -14,38 +15,28 @@ fn record_of(cache: Option<&'static Cache>) -> *mut Cache {
 impl Lists {
     /// All caches of the heap.
     pub fn caches(&self) -> impl Iterator<Item = &'static Cache> {
-        // SAFETY: null or a cache (`add_cache`), which is never freed.
-        let mut next = unsafe { self.first_cache().cast::<Cache>().as_ref() };
-        core::iter::from_fn(move || {
-            let cache = next?;
-            next = cache.heap_next.get();
-            Some(cache)
-        })
+        core::iter::successors(first_of(self), |cache| cache.in_heap.next())
     }
 
     /// Puts `cache` on the list.
     pub fn add_cache(&self, cache: &'static Cache) {
-        // SAFETY: as in `caches`.
-        let first = unsafe { self.first_cache().cast::<Cache>().as_ref() };
+        link_front::<_, InHeap>(cache, first_of(self));
         self.set_first_cache(record_of(Some(cache)).cast());
-        cache.heap_prev.set(None);
-        cache.heap_next.set(first);
-        if let Some(first) = first {
-            first.heap_prev.set(Some(cache));
-        }
     }
 
     /// Takes `cache` off the list.
     pub fn remove_cache(&self, cache: &'static Cache) {
-        let (prev, next) = (cache.heap_prev.take(), cache.heap_next.take());
-        match prev {
-            Some(prev) => prev.heap_next.set(next),
-            None => self.set_first_cache(record_of(next).cast()),
-        }
-        if let Some(next) = next {
-            next.heap_prev.set(prev);
+        let (prev, next) = unlink::<_, InHeap>(cache);
+        if prev.is_none() {
+            self.set_first_cache(record_of(next).cast());
         }
     }
+}
+
+/// The first cache of a heap.
+fn first_of(lists: &Lists) -> Option<&'static Cache> {
+    // SAFETY: null or a cache (`add_cache`), which is never freed.
+    unsafe { lists.first_cache().cast::<Cache>().as_ref() }
 }
 
 /// Which cache a span is in.

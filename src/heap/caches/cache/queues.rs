@@ -9,7 +9,7 @@ use crate::heap::base::size_class::{BinPlace, CLASSES};
 use crate::heap::caches::bins::{Bin, Queue};
 use crate::heap::pages::address::prefetch;
 use crate::heap::spans::free_block::FreeList;
-use crate::heap::spans::list::SpanList;
+use crate::heap::spans::span::SpanList;
 use crate::heap::spans::span::{NEVER, Span, SpanState};
 use crate::sync::Ordering::Relaxed;
 
