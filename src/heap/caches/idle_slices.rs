@@ -10,8 +10,8 @@ use crate::sync::{AtomicUsize, Ordering::Relaxed};
 /// one more, and after each interval half as many more.
 const LEAST: usize = 16;
 
-/// The slices that all threads together may keep beyond that: 15 MiB.
-const EXTRA: usize = 240;
+/// The slices that all threads together may keep beyond that: 4 MiB.
+const EXTRA: usize = 64;
 
 /// Those that threads may keep now (IDLE4). Orders nothing.
 static GRANTED: AtomicUsize = AtomicUsize::new(0);

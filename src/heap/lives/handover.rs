@@ -85,6 +85,7 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
         let mut spans = lists.spans().peekable();
         while spans.peek().is_some() {
             arena::with(|arena| {
+                arena.keep_bound();
                 let mut returned = arena.take_back();
                 for span in spans.by_ref().take(SPANS_PER_LOCK) {
                     span.prefetch_next();

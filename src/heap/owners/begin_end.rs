@@ -88,7 +88,10 @@ impl Heap {
 
 /// Gives the slices of `span` back to its chunk, or its mapping to the system.
 pub fn release_slices(span: &'static Span) {
-    arena::with(|arena| release_slices_in(&mut arena.take_back(), span));
+    arena::with(|arena| {
+        release_slices_in(&mut arena.take_back(), span);
+        arena.keep_bound();
+    });
 }
 
 /// As [`release_slices`], where the arena is locked and more may follow.

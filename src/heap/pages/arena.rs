@@ -10,9 +10,9 @@
 //!
 //! - ARENA1 a chunk that is not huge is on the list iff it has a free slice.
 //! - ARENA2 `used` and `dirty` are the slices that spans have and the dirty ones, over all
-//!   chunks but huge ones, whose bytes with a block are `huge`. When slices come back, those
-//!   that came before are at most [`MOST_DIRTY`] and a quarter of what is
-//!   used; so are kept mappings when one comes.
+//!   chunks but huge ones, whose bytes with a block are `huge`. When a span has come back,
+//!   the dirty ones are at most [`MOST_DIRTY`] and a quarter of what is used; when an owner's
+//!   come back, those that came before are. So are kept mappings when one comes.
 
 use core::cell::Cell;
 

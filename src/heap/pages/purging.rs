@@ -43,8 +43,8 @@ pub fn purge_unused() {
 }
 
 impl Arena {
-    /// Sees to it that what came back so far is within the bound (ARENA2).
-    pub(super) fn keep_bound(&self) {
+    /// Keeps the bound of what is dirty (ARENA2).
+    pub fn keep_bound(&self) {
         if self.dirty.get() > self.most_dirty() {
             self.purge_excess();
         }

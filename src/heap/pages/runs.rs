@@ -130,10 +130,8 @@ impl Drop for Returned<'_> {
 }
 
 impl Arena {
-    /// Takes ended spans back: one, or many at once. What came back before is within the
-    /// bound from then on (ARENA2).
+    /// Takes ended spans back: one, or many at once.
     pub fn take_back(&self) -> Returned<'_> {
-        self.keep_bound();
         let (free, dirty) = (SliceSet::EMPTY, SliceSet::EMPTY);
         Returned { arena: self, chunk: None, free, dirty }
     }
