@@ -12,8 +12,8 @@ use common::ALLOC;
 use expert_alloc::testing::{self, Path, count};
 use expert_alloc::{Expert, ExpertHandle};
 
-/// The most that a thread keeps.
-const KEPT: usize = 16 << 20;
+/// The most that a thread keeps, beside a MiB where each is the only span of its class.
+const KEPT: usize = 5 << 20;
 /// The memory that a span of small blocks has.
 const SPAN: usize = 64 << 10;
 

@@ -66,12 +66,14 @@ pub enum Path {
     BusyOwner,
     /// A sweep looked for blocks of owners that had ended.
     Swept,
+    /// A span that a bin was filled from was set aside in a phase of frees.
+    CurrentSetAside,
 }
 
 #[cfg(feature = "testing")]
 impl Path {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 29] = [
+    pub const ALL: [Self; 30] = [
         Self::AdoptedSpan,
         Self::CollectedRemote,
         Self::Pressure,
@@ -101,6 +103,7 @@ impl Path {
         Self::ClassGrown,
         Self::BusyOwner,
         Self::Swept,
+        Self::CurrentSetAside,
     ];
 }
 

@@ -2,10 +2,11 @@
 
 use core::cell::Cell;
 
+use crate::heap::base::geometry::SLICE;
 use crate::heap::base::size_class::BinPlace;
 use crate::heap::spans::free_block::FreeList;
-use crate::heap::spans::span::Span;
-use crate::heap::spans::span::SpanList;
+use crate::heap::spans::span::{NEVER, Span, SpanList};
+
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 /// The list that the fast path pops.
@@ -74,4 +75,16 @@ impl Queue {
         let lists = [&self.available, &self.waiting, &self.idle];
         self.current.get().into_iter().chain(lists.into_iter().flat_map(SpanList::iter))
     }
+}
+
+/// The current span is watched where so many of its blocks, and bytes, are in use.
+const LEAST_WATCHED: u32 = 8;
+const WATCHED: usize = SLICE / 4;
+
+/// How many frees a current span waits for of which `used` blocks are in use, where the
+/// quota is not tight.
+#[inline(always)]
+pub fn wait_for(span: &Span, used: u32) -> u32 {
+    let is_much = used >= LEAST_WATCHED && used as usize * span.block_size() >= WATCHED;
+    if is_much { used } else { NEVER }
 }

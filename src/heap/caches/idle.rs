@@ -21,9 +21,9 @@
 //!   use.
 //! - IDLE2 a cache's `idle` is the sum of the slices of its idle and spare spans, and
 //!   a thread's the sum over its caches.
-//! - IDLE3 a thread's `idle` is at most 1 MiB and its `extra`, but for one span of one
-//!   slice in each queue. Of owners that have a quota, or a parent, only such are kept:
-//!   other threads of theirs could not have the charge.
+//! - IDLE3 a thread's `idle` is at most 1 MiB and its `extra`, and 1 MiB more where each
+//!   is the only span of its class, and of one slice. Of owners that have a quota, or a
+//!   parent, only such are kept: other threads of theirs could not have the charge.
 //! - IDLE4 `GRANTED` is the sum of `extra` over all threads, and at most `EXTRA` (see
 //!   [`idle_slices`](super::idle_slices)).
 
@@ -31,6 +31,7 @@ use core::ptr::NonNull;
 
 use super::cache::{Cache, CacheFate};
 use super::household::Household;
+use super::idle_slices::LEAST;
 use crate::heap::base::geometry::SLICE;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::owners::heap::Heap;
@@ -42,13 +43,31 @@ impl Cache {
     /// Keeps `span`, which is on no list and has no block in use, or ends it.
     #[cold]
     pub fn rest(&'static self, span: &'static Span) {
-        let queue = self.queue(span.class());
-        let is_only = || queue.available.is_empty() && queue.idle.is_empty();
         // One that was never full is hardly the first of many, and its pages do
         // better where the next class finds them in the processor's caches.
-        let was_full = span.carved() == span.capacity();
-        let is_wanted = span.slices() == 1 && is_only() || was_full && self.may_keep(span);
-        if self.is_tight() || !is_wanted {
+        self.rest_if(span, span.carved() == span.capacity());
+    }
+
+    /// Sets the current span aside, because so much of it was freed in a row that the
+    /// thread hardly needs it soon: from then on its blocks are counted exactly, and it is
+    /// kept idle, or ended, with the last one.
+    pub fn give_up_current(&'static self, span: &'static Span) {
+        paths::entered(Path::CurrentSetAside);
+        self.empty_bin(span.class());
+        self.dequeue(span);
+        if span.outstanding() == 0 {
+            self.rest_if(span, true);
+        } else {
+            self.enlist(span);
+        }
+    }
+
+    fn rest_if(&'static self, span: &'static Span, is_wanted: bool) {
+        let queue = self.queue(span.class());
+        let is_only = || queue.available.is_empty() && queue.idle.is_empty();
+        let may_keep = span.slices() == 1 && is_only() && self.may_keep_one()
+            || is_wanted && self.may_keep(span);
+        if self.is_tight() || !may_keep {
             if !self.end_span(span) {
                 self.enlist(span);
             }
@@ -169,6 +188,11 @@ impl Cache {
             self.drop_spare(span);
             heap.end_span(lists, span);
         }
+    }
+
+    /// Whether a span of one slice may be kept that is the only one of its class.
+    fn may_keep_one(&self) -> bool {
+        self.home().is_some_and(|home| home.idle().slices() < home.idle().limit() + LEAST)
     }
 
     /// Whether one more span of the owner's may be kept (IDLE3).

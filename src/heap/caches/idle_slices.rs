@@ -8,7 +8,7 @@ use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 /// The slices that each thread may keep: 1 MiB. For each that is used again it may keep
 /// one more, and after each interval half as many more.
-const LEAST: usize = 16;
+pub const LEAST: usize = 16;
 
 /// The slices that all threads together may keep beyond that: 4 MiB.
 const EXTRA: usize = 64;

@@ -8,6 +8,7 @@
 
 use core::ptr::NonNull;
 
+use super::bins::wait_for;
 use super::cache::Cache;
 use super::collect;
 use super::idle;
@@ -22,7 +23,7 @@ use crate::heap::presence::present;
 use crate::heap::presence::token::token;
 use crate::heap::spans::free_block::{FreeBlock, FreeList};
 use crate::heap::spans::span::TAGGED;
-use crate::heap::spans::span::{NEVER, Span, SpanState};
+use crate::heap::spans::span::{Span, SpanState};
 use crate::sync::Ordering::Acquire;
 use crate::sync::fence;
 
@@ -45,12 +46,14 @@ impl Cache {
         if self.is_tight() {
             return self.reuse_tight(place, current, local);
         }
-        if local < current.carved() / 8 || local == 0 || !bin.list().is_empty() {
+        let carved = current.carved();
+        if local < carved / 8 || local == 0 || !bin.list().is_empty() {
             return None;
         }
         current.moving_alone(|| {
             bin.fill(queue, current.take_local(), local);
-            current.set_wait_moving(0, NEVER);
+            // What is left over counts as used: it is looked at later then.
+            current.set_wait_moving(0, wait_for(current, carved.saturating_sub(local)));
         });
         self.pop(place)
     }
@@ -287,6 +290,7 @@ impl Cache {
         span.moving(|| {
             span.set_carved(carved + count);
             self.fill(span.class(), list, count);
+            self.watch(span, span.local_count());
         });
     }
 

@@ -76,7 +76,8 @@ pub fn noticed(span: &'static Span) {
             cache.dequeue(span);
             cache.rest(span);
         }
-        _ if cache.is_tight() && cache.is_empty(span) => cache.end_current(span),
+        _ if !cache.is_tight() => cache.give_up_current(span),
+        _ if cache.is_empty(span) => cache.end_current(span),
         _ => cache.watch(span, local),
     }
     cache.look_around(collect::FEW_LOOKS);

@@ -6,7 +6,7 @@ use super::Cache;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::refused;
 use crate::heap::base::size_class::{BinPlace, CLASSES};
-use crate::heap::caches::bins::{Bin, Queue};
+use crate::heap::caches::bins::{Bin, Queue, wait_for};
 use crate::heap::pages::address::prefetch;
 use crate::heap::spans::free_block::FreeList;
 use crate::heap::spans::span::SpanList;
@@ -122,8 +122,9 @@ impl Cache {
         self.use_class(class);
     }
 
-    /// Notes that the current span has `local` blocks on its local list. Where
-    /// the quota is tight, it is looked at when it may have become empty.
+    /// Notes that the current span has `local` blocks on its local list: it is looked at
+    /// when it may have become empty, if then much of it has been freed since its bin was
+    /// filled, or the quota is tight.
     pub fn watch(&self, span: &Span, local: u32) {
         span.set_wait(local, self.watched(span, local));
     }
@@ -131,13 +132,9 @@ impl Cache {
     /// How many more frees [`watch`](Self::watch) waits for.
     #[inline(always)]
     pub fn watched(&self, span: &Span, local: u32) -> u32 {
-        if self.is_tight() { self.used_of_current(span, local) } else { NEVER }
-    }
-
-    #[cold]
-    fn used_of_current(&self, span: &Span, local: u32) -> u32 {
         let free = local + span.leftover_count() + self.bin_count(span.class()) as u32;
-        span.carved().saturating_sub(free).max(1)
+        let used = span.carved().saturating_sub(free);
+        if self.is_tight() { used.max(1) } else { wait_for(span, used) }
     }
 
     /// Whether no block of the current span is in use.
