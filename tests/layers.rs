@@ -1,16 +1,21 @@
 //! Fails when a layer reaches up: reads what every file of `src` names, and
-//! compares it with the table below, which is the only place where the layers
-//! are written down as data.
+//! compares it with the tables below, of the layers and of the rooms of `src/heap`, which are
+//! the only place where these are written down as data.
 //!
 //! It reads tokens, not types: every path that begins with `crate`, `super` or
-//! `self` is resolved to the top-level module it leads to. Comments and strings
-//! are left out, so a doc comment may point anywhere.
+//! `self` is resolved to the module it leads to. Comments and strings are left out, so a
+//! doc comment may point anywhere. A method that a room gives to a type of a lower one is told
+//! by its name.
 
 mod common;
+#[path = "layers/reader.rs"]
+mod reader;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+
+use reader::{paths, read_path, tokens};
 
 /// Every top-level module, from the bottom up, and the modules that it may
 /// use. A module that is not here fails the test until it is given a place.
@@ -33,6 +38,23 @@ const LAYERS: &[(&str, &[&str])] = &[
     ("testing", &["api", "expert", "heap", "key", "source", "sync"]),
 ];
 
+/// The rooms of the host engine, from the bottom up, and those that each may use.
+/// A file or folder of `src/heap` that is not here fails the test until it is given a
+/// place.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("base", &[]),
+    ("presence", &[]),
+    ("pages", &["base", "presence"]),
+    ("spans", &["base", "pages"]),
+    ("owners", &["base", "pages", "spans"]),
+    ("caches", &["base", "owners", "pages", "presence", "spans"]),
+    ("threads", &["base", "caches", "owners", "presence"]),
+    ("lives", &["base", "caches", "owners", "pages", "presence", "spans", "threads"]),
+    ("calls", &["base", "caches", "lives", "owners", "pages", "presence", "spans", "threads"]),
+    ("host", &["base", "calls", "caches", "lives", "owners", "presence", "threads"]),
+    ("check", &["base", "caches", "lives", "owners", "pages", "spans", "threads"]),
+];
+
 /// Edges that no change of the table may allow: the page source never sees
 /// owners; owners and quotas never see memory; the engines do not know each
 /// other.
@@ -53,175 +75,6 @@ struct Edge {
     line: usize,
 }
 
-/// A word or sign of Rust source, with its line.
-type Token = (String, usize);
-
-/// Splits source into tokens, without comments, strings and characters.
-fn tokens(source: &str) -> Vec<Token> {
-    let chars: Vec<char> = source.chars().collect();
-    let at = |place: usize| chars.get(place).copied().unwrap_or('\0');
-    let (mut found, mut place, mut line) = (Vec::new(), 0, 1);
-    while place < chars.len() {
-        let start = place;
-        match (at(place), at(place + 1)) {
-            ('/', '/') => {
-                while place < chars.len() && at(place) != '\n' {
-                    place += 1;
-                }
-            }
-            ('/', '*') => place = end_of_comment(&chars, place),
-            ('"', _) => place = end_of_string(&chars, place),
-            ('r', '"' | '#') if is_raw_string(&chars, place) => {
-                place = end_of_raw_string(&chars, place);
-            }
-            // A character, not a lifetime.
-            ('\'', '\\') => {
-                place += 3;
-                while place < chars.len() && at(place) != '\'' {
-                    place += 1;
-                }
-                place += 1;
-            }
-            ('\'', _) if at(place + 2) == '\'' => place += 3,
-            (':', ':') => {
-                found.push(("::".into(), line));
-                place += 2;
-            }
-            (first, _) if first.is_alphanumeric() || first == '_' => {
-                while at(place).is_alphanumeric() || at(place) == '_' {
-                    place += 1;
-                }
-                found.push((chars[start..place].iter().collect(), line));
-            }
-            (sign, _) => {
-                if !sign.is_whitespace() {
-                    found.push((sign.into(), line));
-                }
-                place += 1;
-            }
-        }
-        line += chars[start..place.min(chars.len())].iter().filter(|&&c| c == '\n').count();
-    }
-    found
-}
-
-fn end_of_comment(chars: &[char], start: usize) -> usize {
-    let (mut depth, mut place) = (0, start);
-    while place < chars.len() {
-        match chars[place..] {
-            ['/', '*', ..] => (depth, place) = (depth + 1, place + 2),
-            ['*', '/', ..] => (depth, place) = (depth - 1, place + 2),
-            _ => place += 1,
-        }
-        if depth == 0 {
-            break;
-        }
-    }
-    place
-}
-
-fn end_of_string(chars: &[char], start: usize) -> usize {
-    let mut place = start + 1;
-    while place < chars.len() && chars[place] != '"' {
-        place += if chars[place] == '\\' { 2 } else { 1 };
-    }
-    place + 1
-}
-
-fn is_raw_string(chars: &[char], start: usize) -> bool {
-    chars[start + 1..].iter().find(|&&c| c != '#') == Some(&'"')
-}
-
-fn end_of_raw_string(chars: &[char], start: usize) -> usize {
-    let hashes = chars[start + 1..].iter().take_while(|&&c| c == '#').count();
-    let mut place = start + hashes + 2;
-    while place < chars.len() {
-        let ends = chars[place] == '"'
-            && chars[place + 1..].iter().take(hashes).filter(|&&c| c == '#').count() == hashes;
-        place += 1;
-        if ends {
-            break;
-        }
-    }
-    place + hashes
-}
-
-/// The paths that begin with `crate`, `super` or `self`, groups written out,
-/// from the crate's root on, and the lines they are on. `module` is where the
-/// source lies.
-fn paths(source: &str, module: &[String]) -> Vec<(Vec<String>, usize)> {
-    let tokens = tokens(source);
-    let word = |place: usize| tokens.get(place).map_or("", |token| token.0.as_str());
-    // The modules that are open here, and at which depth of braces each began.
-    let (mut inline, mut depth) = (Vec::<(String, usize)>::new(), 0);
-    let (mut found, mut place) = (Vec::new(), 0);
-    while place < tokens.len() {
-        match word(place) {
-            "{" => depth += 1,
-            "}" => {
-                depth -= 1;
-                if inline.last().is_some_and(|(_, began)| *began == depth) {
-                    inline.pop();
-                }
-            }
-            "mod" if word(place + 2) == "{" => {
-                inline.push((word(place + 1).into(), depth));
-            }
-            // `pub(crate)` is no path.
-            "crate" | "super" | "self"
-                if word(place + 1) == "::" && (place == 0 || word(place - 1) != "::") =>
-            {
-                let mut here = module.to_vec();
-                here.extend(inline.iter().map(|(name, _)| name.clone()));
-                place = read_path(&tokens, place, &here, &mut found);
-                continue;
-            }
-            _ => {}
-        }
-        place += 1;
-    }
-    found
-}
-
-/// Reads one path, or a tree of paths, that begins at `place`, in the module
-/// `here`. Returns the place behind it.
-fn read_path(
-    tokens: &[Token],
-    mut place: usize,
-    here: &[String],
-    found: &mut Vec<(Vec<String>, usize)>,
-) -> usize {
-    let word = |place: usize| tokens.get(place).map_or("", |token| token.0.as_str());
-    let line = tokens[place].1;
-    let mut path = here.to_vec();
-    loop {
-        match word(place) {
-            "crate" => path.clear(),
-            "super" => drop(path.pop()),
-            "self" => {}
-            "{" => {
-                place += 1;
-                while !matches!(word(place), "}" | "") {
-                    place = read_path(tokens, place, &path, found);
-                    // The rest of a member: `as name`, and a comma.
-                    while !matches!(word(place), "," | "}" | "") {
-                        place += 1;
-                    }
-                    place += usize::from(word(place) == ",");
-                }
-                return place + 1;
-            }
-            name => path.push(name.into()),
-        }
-        place += 1;
-        if word(place) != "::" || word(place + 1) == "<" {
-            found.push((path, line));
-            return place;
-        }
-        place += 1;
-    }
-}
-
 /// The names that `lib.rs` re-exports at the root, and the module that each comes from.
 fn root_names(lib: &str) -> BTreeMap<String, String> {
     let tokens = tokens(lib);
@@ -238,17 +91,16 @@ fn root_names(lib: &str) -> BTreeMap<String, String> {
     names
 }
 
+/// The module that a file is.
+fn module_of(file: &str) -> Vec<String> {
+    let parts = file.trim_end_matches(".rs").split('/').filter(|&part| part != "mod");
+    let module: Vec<String> = parts.map(String::from).collect();
+    if module == ["lib"] { Vec::new() } else { module }
+}
+
 /// The modules that one file uses, other than its own.
 fn edges_of(file: &str, source: &str, roots: &BTreeMap<String, String>) -> Vec<Edge> {
-    let mut module: Vec<String> = file
-        .trim_end_matches(".rs")
-        .split('/')
-        .filter(|&part| part != "mod")
-        .map(String::from)
-        .collect();
-    if module == ["lib"] {
-        module.clear();
-    }
+    let module = module_of(file);
     let from = module.first().cloned().unwrap_or_else(|| "lib".into());
     paths(source, &module)
         .into_iter()
@@ -260,12 +112,32 @@ fn edges_of(file: &str, source: &str, roots: &BTreeMap<String, String>) -> Vec<E
         .collect()
 }
 
-/// The forbidden edges, a line each.
-fn violations(edges: &[Edge]) -> Vec<String> {
-    let allowed: BTreeMap<_, _> = LAYERS.iter().copied().collect();
+/// The rooms of the host engine that one of its files uses, other than its own. What lies
+/// in no room is of `mod`, the file that gathers them.
+fn room_edges_of(file: &str, source: &str) -> Vec<Edge> {
+    let module = module_of(file);
+    let room = |path: &[String]| match path.get(1) {
+        Some(name) if ROOMS.iter().any(|(room, _)| room == name) => name.clone(),
+        _ => "mod".into(),
+    };
+    let from = match module.get(1) {
+        Some(name) => name.clone(),
+        None => "mod".into(),
+    };
+    paths(source, &module)
+        .into_iter()
+        .filter(|(path, _)| path.first().is_some_and(|first| first == "heap"))
+        .map(|(path, line)| Edge { from: from.clone(), to: room(&path), file: file.into(), line })
+        .filter(|edge| edge.from != edge.to)
+        .collect()
+}
+
+/// The edges that a table forbids, a line each.
+fn violations(edges: &[Edge], table: &[(&str, &[&str])]) -> Vec<String> {
+    let allowed: BTreeMap<_, _> = table.iter().copied().collect();
     let wrong = |edge: &&Edge| {
-        // The root gathers everything; it is not a layer.
-        edge.from != "lib"
+        // The root, and that of the rooms, gathers everything; it is not a layer.
+        !matches!(edge.from.as_str(), "lib" | "mod")
             && !allowed.get(edge.from.as_str()).is_some_and(|uses| uses.contains(&edge.to.as_str()))
     };
     let describe = |edge: &Edge| {
@@ -274,6 +146,59 @@ fn violations(edges: &[Edge]) -> Vec<String> {
     let mut found: Vec<_> = edges.iter().filter(wrong).map(describe).collect();
     found.dedup();
     found
+}
+
+/// The methods that source defines, and those that it calls.
+fn methods(source: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+    let tokens = tokens(source);
+    let word = |place: usize| tokens.get(place).map_or("", |token| token.0.as_str());
+    let (mut defined, mut called) = (BTreeSet::new(), BTreeSet::new());
+    for place in 0..tokens.len() {
+        let name = word(place + 1);
+        if word(place) == "fn" {
+            let begin = (place..).find(|&place| matches!(word(place), "(" | "")).unwrap();
+            let first =
+                (begin..).map(word).take_while(|word| !matches!(*word, "," | ")" | ":" | ""));
+            if { first }.any(|word| word == "self") {
+                defined.insert(name.to_string());
+            }
+        } else if word(place) == "." && matches!(word(place + 2), "(" | "::") {
+            called.insert(name.to_string());
+        }
+    }
+    (defined, called)
+}
+
+/// Names of methods of a room that those of the standard library, which lower rooms call,
+/// have as well.
+const STANDARD: &[&str] = &[
+    "add", "addr", "as_ptr", "collect", "count", "fill", "iter", "last", "len", "load", "lock",
+    "size", "store", "with",
+];
+
+/// The calls of methods that no room defines but higher ones, a line each.
+fn method_violations(sources: &[(&str, String)]) -> Vec<String> {
+    let rank = |file: &str| {
+        let room = module_of(file).get(1).cloned().unwrap_or_default();
+        ROOMS.iter().position(|(name, _)| *name == room).unwrap_or(ROOMS.len())
+    };
+    let mut lowest = BTreeMap::<String, usize>::new();
+    for (file, source) in sources {
+        for name in methods(source).0 {
+            let rank = rank(file).min(*lowest.get(&name).unwrap_or(&usize::MAX));
+            lowest.insert(name, rank);
+        }
+    }
+    let calls = sources
+        .iter()
+        .flat_map(|(file, source)| methods(source).1.into_iter().map(move |name| (*file, name)));
+    calls
+        .filter(|(file, name)| lowest.get(name).is_some_and(|&lowest| lowest > rank(file)))
+        .filter(|(_, name)| !STANDARD.contains(&name.as_str()))
+        .map(|(file, name)| {
+            format!("src/{file} calls `{name}`, which is a method of a higher room")
+        })
+        .collect()
 }
 
 /// All files below a folder, as paths relative to it.
@@ -310,8 +235,29 @@ fn no_layer_reaches_up() {
     let edges: Vec<Edge> =
         files.iter().flat_map(|file| edges_of(file, &read(file), &roots)).collect();
     assert!(edges.len() > 100, "only {} uses found: the reader is broken", edges.len());
-    let wrong = violations(&edges);
+    let wrong = violations(&edges, LAYERS);
     assert!(wrong.is_empty(), "a layer reaches up:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn no_room_of_the_heap_reaches_up() {
+    let files: Vec<String> =
+        files(&src()).into_iter().filter(|file| file.starts_with("heap/")).collect();
+    let edges: Vec<Edge> = files.iter().flat_map(|file| room_edges_of(file, &read(file))).collect();
+    assert!(edges.len() > 100, "only {} uses found: the reader is broken", edges.len());
+    let wrong = violations(&edges, ROOMS);
+    assert!(wrong.is_empty(), "a room reaches up:\n{}", wrong.join("\n"));
+    for file in files.iter().filter(|file| *file != "heap/mod.rs") {
+        let room = &module_of(file)[1];
+        assert!(ROOMS.iter().any(|(name, _)| name == room), "src/{file} lies in no room");
+    }
+    // The table allows nothing that is not done.
+    for (room, uses) in ROOMS {
+        for used in *uses {
+            let is_done = edges.iter().any(|edge| edge.from == *room && edge.to == *used);
+            assert!(is_done, "`{room}` does not use `{used}`");
+        }
+    }
 }
 
 #[test]
@@ -322,8 +268,28 @@ fn every_module_has_a_place() {
     }
 }
 
+/// A room may give methods to a type of a lower one; the lower one does not call them.
+#[test]
+fn no_room_calls_a_method_of_a_higher_one() {
+    let files = files(&src());
+    let heap = files.iter().filter(|file| file.starts_with("heap/"));
+    let sources: Vec<_> = heap.map(|file| (file.as_str(), read(file))).collect();
+    let wrong = method_violations(&sources);
+    assert!(wrong.is_empty(), "a room reaches up:\n{}", wrong.join("\n"));
+
+    let upper = "impl Span { pub fn owner<T: Copy>(&'static self) -> T { f() } fn free(x: u8) {} }";
+    for (lower, count) in [
+        ("fn f(span: &Span) { span.owner(); }", 1),
+        ("fn f(span: &Span) { span.owner::<u8>(); }", 1),
+        ("fn f(span: &Span) { span.free(); span.owner; owner(1) }", 0),
+    ] {
+        let sources = [("heap/spans/span.rs", lower.into()), ("heap/owners/heap.rs", upper.into())];
+        assert_eq!(method_violations(&sources).len(), count, "{lower}");
+    }
+}
+
 /// Modules whose files may be in larger circles for now.
-const IN_CIRCLES: &[&str] = &["expert", "heap"];
+const IN_CIRCLES: &[&str] = &["expert"];
 
 /// The file that a path of `src` leads into: the longest one with a file.
 fn file_of(path: &[String], known: &BTreeMap<String, String>) -> Option<String> {
@@ -363,10 +329,12 @@ fn no_circle_of_files_is_larger_than_two() {
 /// The table itself: from the bottom up, and without a forbidden edge.
 #[test]
 fn the_table_is_in_order() {
-    for (place, (name, uses)) in LAYERS.iter().enumerate() {
-        for used in *uses {
-            let below = LAYERS[..place].iter().any(|(lower, _)| lower == used);
-            assert!(below, "`{name}` uses `{used}`, which is not below it");
+    for table in [LAYERS, ROOMS] {
+        for (place, (name, uses)) in table.iter().enumerate() {
+            for used in *uses {
+                let below = table[..place].iter().any(|(lower, _)| lower == used);
+                assert!(below, "`{name}` uses `{used}`, which is not below it");
+            }
         }
     }
     for (name, never) in FORBIDDEN {
@@ -381,7 +349,7 @@ fn the_table_is_in_order() {
 fn a_made_up_violation_is_found() {
     let lib = "pub use expert::stats::{Reclaimed, Stats};\npub use error::Error;\nmod error;";
     let roots = root_names(lib);
-    let wrong = |file: &str, source: &str| violations(&edges_of(file, source, &roots));
+    let wrong = |file: &str, source: &str| violations(&edges_of(file, source, &roots), LAYERS);
 
     for (file, source) in [
         ("source/unix.rs", "use crate::key::ExpertKey;"),
@@ -421,12 +389,37 @@ fn a_made_up_violation_is_found() {
             "expert/life.rs",
             "use crate::engine::{Engine, Kind}; use super::slot::Slot; use crate::Error;",
         ),
-        ("heap/cache.rs", "mod tests { use super::super::span::Span; use self::inner::X; }"),
+        ("heap/caches/cache.rs", "mod tests { use super::super::bins::Bin; use self::inner::X; }"),
         (
-            "heap/cache.rs",
-            "pub(crate) fn f() -> Option<&'static u8> { super::record::make::<u8>() }",
+            "heap/caches/cache.rs",
+            "pub(crate) fn f() -> Option<&'static u8> { super::household::make::<u8>() }",
         ),
         ("api/global.rs", "use crate::heap::{self, HostEngine};"),
+    ] {
+        assert_eq!(wrong(file, source), Vec::<String>::new(), "{file}: {source}");
+    }
+}
+
+/// The same of the rooms.
+#[test]
+fn a_made_up_room_that_reaches_up_is_found() {
+    let wrong = |file: &str, source: &str| violations(&room_edges_of(file, source), ROOMS);
+
+    for (file, source) in [
+        ("heap/pages/arena.rs", "use crate::heap::spans::span::Span;"),
+        ("heap/pages/arena.rs", "fn f() { super::super::owners::heap::open(); }"),
+        ("heap/spans/span/life.rs", "use super::super::super::caches::cache::Cache;"),
+        ("heap/spans/span.rs", "mod inner { use crate::heap::{threads::thread, base::paths}; }"),
+        ("heap/caches/idle.rs", "use crate::heap::stats;"),
+        ("heap/new_room/mod.rs", "use crate::heap::base::paths;"),
+    ] {
+        assert_eq!(wrong(file, source).len(), 1, "{file}: {source}");
+    }
+    for (file, source) in [
+        ("heap/pages/arena.rs", "use super::chunk::Chunk; use crate::heap::base::paths;"),
+        ("heap/spans/span/life.rs", "use super::Span; use super::super::tags::Tag;"),
+        ("heap/mod.rs", "pub use calls::ambient::alloc; use self::threads::thread;"),
+        ("heap/host.rs", "use crate::engine::Engine; use super::calls::raw;"),
     ] {
         assert_eq!(wrong(file, source), Vec::<String>::new(), "{file}: {source}");
     }

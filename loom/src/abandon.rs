@@ -1,7 +1,7 @@
 //! A thread ends and leaves a span; others free the last blocks of it, or take
 //! the span over. Somebody ends the span when it is empty, and only one does.
 //!
-//! Follows `handover::abandon_span`, `local::end_if_empty` and
+//! Follows `leaving::abandon_span`, `free::end_if_empty` and
 //! `Cache::adopt_abandoned`.
 
 use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};

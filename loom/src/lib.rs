@@ -23,9 +23,9 @@
 mod account;
 #[path = "../../src/lock.rs"]
 mod lock;
-#[path = "../../src/heap/pins.rs"]
+#[path = "../../src/heap/presence/pins.rs"]
 mod pins;
-#[path = "../../src/heap/remote.rs"]
+#[path = "../../src/heap/spans/remote.rs"]
 mod remote;
 #[path = "../../src/sync.rs"]
 mod sync;

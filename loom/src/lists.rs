@@ -26,7 +26,7 @@ impl Span {
         Self { remote: Remote::new(), links }
     }
 
-    /// Frees a block from another thread, as `local::push_any` does.
+    /// Frees a block from another thread, as `free::push_any` does.
     pub fn push(&self, block: usize) -> RemoteState {
         self.push_looking(block, |_| ())
     }

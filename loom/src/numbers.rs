@@ -1,7 +1,7 @@
 //! Owner numbers are given out again when nothing bears them: no block, no line of a
 //! thread that allocates for them, and so no scope.
 //!
-//! Follows `Entry` of `heap/numbers.rs`: ended under its lock, let go by whoever finds
+//! Follows `Entry` of `heap/owners/entry.rs`: ended under its lock, let go by whoever finds
 //! it bare there, and its word for what was returned serves as a link in the list of
 //! unused numbers.
 

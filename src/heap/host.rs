@@ -3,15 +3,32 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
-use super::cache::{Cache, EMPTY};
-use super::common::{self, Limit};
-use super::large::Purpose;
-use super::numbers::{self, Number};
-use super::record::HOST_ACCOUNT;
-use super::size_class::{self, Place};
-use super::{blocks, handover, lookup, raw, resize, tables, thread, usage, visit};
 use crate::engine::{Engine, HOST_KEY, Kind, Pass, Taken, Usage, Who};
 use crate::error::Error;
+use crate::heap::base::number::Number;
+use crate::heap::base::size_class::{self, BinPlace};
+use crate::heap::base::tables;
+use crate::heap::caches::cache::{Cache, EMPTY};
+use crate::heap::calls::ambient;
+use crate::heap::calls::common::{self, Limit};
+use crate::heap::calls::large::Purpose;
+use crate::heap::calls::lookup;
+use crate::heap::calls::raw;
+use crate::heap::calls::requests;
+use crate::heap::calls::resize;
+use crate::heap::calls::seated;
+use crate::heap::lives::arrival;
+use crate::heap::lives::handover;
+use crate::heap::lives::usage;
+use crate::heap::owners::credit;
+use crate::heap::owners::heap::HOST_ACCOUNT;
+use crate::heap::owners::numbers;
+use crate::heap::presence::visits;
+use crate::heap::threads::current;
+use crate::heap::threads::thread;
+use crate::heap::threads::thread::giving_back;
+use crate::heap::threads::thread::seats;
+use crate::heap::threads::thread::tending;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicU32, Ordering};
 
@@ -89,10 +106,10 @@ impl Entered {
 /// allocator. Where there is no memory for a scope, the owner stays as it was.
 #[inline]
 pub fn enter(who: Who<'_, HostOwner>) -> Entered {
-    let Some(thread) = thread::this() else { return Entered::NOT };
+    let Some(thread) = arrival::this() else { return Entered::NOT };
     if who.key == HOST_KEY {
         let Some(place) = thread.scopes().push(None) else { return Entered::NOT };
-        thread::set_current(&EMPTY);
+        current::set_current(&EMPTY);
         return Entered { life: thread.life(), place };
     }
     let Ok(number) = number_or_open(who, Kind::Ambient) else { return Entered::NOT };
@@ -101,7 +118,7 @@ pub fn enter(who: Who<'_, HostOwner>) -> Entered {
     };
     let Some(place) = thread.scopes().push(Some(number)) else { return Entered::NOT };
     seat.line().inspect(|line| line.hold());
-    thread::set_current(seat);
+    current::set_current(seat);
     Entered { life: thread.life(), place }
 }
 
@@ -115,7 +132,7 @@ pub fn leave(entered: Entered) {
     if let Some(number) = owner {
         if let Some(line) = thread.ledger().opened(number) {
             line.let_go();
-            common::settle_after_scope(number, line);
+            credit::settle_if_much(number, line);
         }
     }
     if was_last {
@@ -158,7 +175,7 @@ impl Engine for HostEngine {
     #[inline(always)]
     fn allocate_at_once(self, pass: Pass, layout: Layout) -> Option<NonNull<u8>> {
         let place = size_class::looked_up(layout)?;
-        let seat = thread::passed(pass)?;
+        let seat = seats::passed(pass)?;
         seat.pop(place).or_else(|| reuse(seat, place))
     }
 
@@ -170,12 +187,12 @@ impl Engine for HostEngine {
         layout: Layout,
         zeroed: bool,
     ) -> Result<NonNull<u8>, Error> {
-        let remembered = if kind == Kind::Bound { thread::remembered(who.key) } else { None };
+        let remembered = if kind == Kind::Bound { seats::remembered(who.key) } else { None };
         match (size_class::looked_up(layout), remembered) {
             (Some(place), Some(seat)) => {
-                let block = blocks::allocate_at(seat, place.class(), Limit::Usual)?;
+                let block = seated::allocate_at(seat, place.class(), Limit::Usual)?;
                 if zeroed {
-                    common::zero(block, layout.size());
+                    requests::zero(block, layout.size());
                 }
                 Ok(block)
             }
@@ -187,7 +204,7 @@ impl Engine for HostEngine {
     unsafe fn deallocate(self, block: NonNull<u8>, layout: Layout) {
         if layout.size() != 0 {
             // SAFETY: S1 of the trait is S1 and S2 of `dealloc`.
-            unsafe { blocks::dealloc(block.as_ptr(), layout) };
+            unsafe { ambient::dealloc(block.as_ptr(), layout) };
         }
     }
 
@@ -245,7 +262,7 @@ impl Engine for HostEngine {
     }
 
     fn drain(self, key: ExpertKey) {
-        visit::drain(key);
+        visits::drain(key);
     }
 
     fn usage(self, who: Who<'_, HostOwner>) -> Usage {
@@ -255,7 +272,7 @@ impl Engine for HostEngine {
     }
 
     unsafe fn reclaim(self, who: Who<'_, HostOwner>, kind: Kind) -> Taken {
-        thread::tend();
+        tending::tend();
         let Some(number) = who.owner.take(kind) else { return Taken::default() };
         // SAFETY: S1 and S2 of the trait.
         unsafe { handover::reclaim_number(number) }
@@ -270,9 +287,9 @@ impl Engine for HostEngine {
     }
 
     fn trim(self, who: Who<'_, HostOwner>) {
-        thread::tend();
+        tending::tend();
         for number in Kind::ALL.iter().filter_map(|&kind| who.owner.number(kind)) {
-            thread::trim(number);
+            giving_back::trim(number);
         }
     }
 
@@ -284,7 +301,7 @@ impl Engine for HostEngine {
 /// The most frequent of the slow paths, apart, so that it stays short.
 #[cold]
 #[inline(never)]
-fn reuse(seat: &'static Cache, place: Place) -> Option<NonNull<u8>> {
+fn reuse(seat: &'static Cache, place: BinPlace) -> Option<NonNull<u8>> {
     if !seat.serves(place.class()) {
         return hand_out_at_once(seat, place);
     }
@@ -293,7 +310,7 @@ fn reuse(seat: &'static Cache, place: Place) -> Option<NonNull<u8>> {
 
 /// For an owner at a desk. Apart, as above.
 #[inline(never)]
-fn hand_out_at_once(seat: &'static Cache, place: Place) -> Option<NonNull<u8>> {
+fn hand_out_at_once(seat: &'static Cache, place: BinPlace) -> Option<NonNull<u8>> {
     common::hand_out_at_once(seat, place)
 }
 
@@ -306,12 +323,12 @@ fn allocate_slow(
     zeroed: bool,
 ) -> Result<NonNull<u8>, Error> {
     if layout.size() == 0 {
-        return Ok(blocks::dangling(layout));
+        return Ok(requests::dangling(layout));
     }
-    thread::tend();
+    tending::tend();
     if who.key == HOST_KEY && kind == Kind::Ambient {
-        return resize::allocate_for_host(layout, zeroed, Purpose::New);
+        return requests::allocate_for_host(layout, zeroed, Purpose::New);
     }
     let number = number_or_open(who, kind)?;
-    resize::allocate_for(number, who.key, layout, zeroed, Purpose::New)
+    requests::allocate_for(number, who.key, layout, zeroed, Purpose::New)
 }

@@ -1,67 +1,48 @@
 //! The host engine: chunks > spans > blocks, thread caches, remote frees.
 //!
-//! Read `geometry` (the sizes), `span` (the tag), `cache` (the fast path),
-//! `refill` and `local` (its cold halves), `pressure` (quotas), then `handover`
-//! (how an expert's memory comes back).
+//! Rooms, from the bottom up. Each uses only those above it in this list, which
+//! `tests/layers.rs` checks; the documentation of each says what lies where.
+//!
+//! 1. `base`: sizes, classes, owner numbers as words, memory for records.
+//! 2. `presence`: who a thread is to others: token, lock, pins.
+//! 3. `pages`: chunks from the page source, runs of slices out of them, purging.
+//! 4. `spans`: headers, where each block of a span is, tags, remote frees.
+//! 5. `owners`: heaps, numbers, lines; what they are charged.
+//! 6. `caches`: the spans that a thread allocates from for one heap, and what happens when
+//!    a bin is empty.
+//! 7. `threads`: a thread's caches, desks and scopes.
+//! 8. `lives`: how threads begin and owners end, sweeps, `fork`.
+//! 9. `calls`: allocate, free, resize, look up.
+//!
+//! On top are `host`, the engine as the expert layer sees it, and `check`, the walker.
+//! To read on: `base/geometry` (the sizes), `spans/span` (the tag), `caches/cache` and
+//! `calls/ambient` (the fast path), `caches/refill` and `calls/free` (its cold halves),
+//! `calls/pressure` (quotas), then `lives/handover` (how an expert's memory comes back).
 
-mod address;
-mod arena;
-mod bitmap;
-mod blocks;
-mod cache;
+mod base;
+mod caches;
+mod calls;
 #[cfg(feature = "testing")]
 pub mod check;
-mod chunk;
-mod chunk_map;
-mod collect;
-mod common;
-mod exit;
-mod fork;
-mod free_block;
-mod geometry;
-mod growth;
-mod handover;
 mod host;
-mod huge;
-mod id_hash;
-mod idle;
-mod kept;
-mod large;
-mod ledger;
-mod local;
-mod lookup;
-mod numbers;
-mod paths;
-mod pins;
-mod pressure;
-mod raw;
-mod record;
-mod refill;
-mod remote;
-mod resize;
-mod scopes;
-mod size_class;
-mod slabs;
-mod span;
-mod stripes;
-mod sweep;
-mod tables;
-mod tags;
-mod thread;
-mod tls;
-mod usage;
-mod visit;
+mod lives;
+mod owners;
+mod pages;
+mod presence;
+mod spans;
+mod threads;
 
-pub use blocks::{alloc, alloc_zeroed, dealloc};
+#[cfg(feature = "testing")]
+pub use base::paths::{Path, count};
+#[cfg(feature = "testing")]
+pub use base::tables::mapped_bytes as table_bytes;
+pub use calls::ambient::{alloc, alloc_zeroed, dealloc};
+pub use calls::resize::realloc;
 #[cfg(feature = "capi")]
 pub use host::leave_all;
 pub use host::{Entered, HostEngine, current_key, enter, leave};
-#[cfg(feature = "testing")]
-pub use paths::{Path, count};
-pub use resize::realloc;
-#[cfg(feature = "testing")]
-pub use tables::mapped_bytes as table_bytes;
-pub use visit::{Pin, pin};
+pub use lives::arrival::pin;
+pub use presence::visits::Pin;
 
 pub use crate::source::system_limit;
 
@@ -87,27 +68,27 @@ pub struct HeapStats {
 pub fn stats() -> HeapStats {
     HeapStats {
         mapped_bytes: crate::source::mapped_bytes(),
-        chunks: arena::chunks(),
-        purged_slices: arena::purged_slices(),
-        refused_frees: local::refused_frees(),
+        chunks: pages::arena::chunks(),
+        purged_slices: pages::arena::purged_slices(),
+        refused_frees: base::refused::refused_frees(),
     }
 }
 
 /// Gives back what nobody wanted since the last call, of all threads: for a thread that
 /// calls this again and again.
 pub fn purge_unused() {
-    sweep::sweep();
-    thread::end_all_of_others();
-    arena::purge_unused();
+    lives::sweep::sweep();
+    threads::thread::giving_back::end_all_of_others();
+    pages::purging::purge_unused();
 }
 
 /// Gives free physical memory back to the system at once: what is empty in
 /// this thread's caches, and every free slice. Time in what is given back.
 pub fn purge() {
-    thread::tend();
-    sweep::sweep();
-    thread::end_empty_spans();
-    thread::end_all_of_others();
-    thread::purge_records();
-    arena::purge();
+    threads::thread::tending::tend();
+    lives::sweep::sweep();
+    threads::thread::giving_back::end_empty_spans();
+    threads::thread::giving_back::end_all_of_others();
+    threads::thread::giving_back::purge_records();
+    pages::purging::purge();
 }

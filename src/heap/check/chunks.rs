@@ -1,14 +1,14 @@
 //! Chunks, their slices, and which spans begin where.
 
 use super::{Checked, Verdict, equal, is, place};
-use crate::heap::address;
-use crate::heap::arena;
-use crate::heap::chunk::Chunk;
-use crate::heap::chunk_map;
-use crate::heap::geometry::{CHUNK, FIRST_SLICE, SLICE, SLICES, TABLE};
-use crate::heap::span::State;
-use crate::heap::tags::{self, Tag, TagWord};
-use crate::sync::Ordering::Relaxed;
+use crate::heap::base::geometry::{CHUNK, FIRST_SLICE, SLICE, SLICES, TABLE};
+use crate::heap::pages::address;
+use crate::heap::pages::arena;
+use crate::heap::pages::chunk::Chunk;
+use crate::heap::pages::chunk_map;
+use crate::heap::spans::span;
+use crate::heap::spans::span::SpanState;
+use crate::heap::spans::tags::{self, Tag, TagWord};
 
 /// Reads every free slice that is not dirty, sixteen words of each page, and its tags.
 /// Takes milliseconds for each chunk.
@@ -23,7 +23,7 @@ use crate::sync::Ordering::Relaxed;
 pub unsafe fn check_zero() -> Verdict {
     const STRIDE: usize = 256;
     chunk_map::for_each_unit(|_, chunk| {
-        let (free, dirty) = (chunk.free.get(), chunk.dirty.get());
+        let (free, dirty) = (chunk.free(), chunk.dirty());
         for slice in (FIRST_SLICE..SLICES).filter(|&s| free.has_all(s, 1) && !dirty.has_any(s, 1)) {
             let start = chunk.base() + slice * SLICE;
             check_no_tags(start)?;
@@ -51,14 +51,14 @@ pub(super) fn check_chunks(seen: &mut Checked) -> Verdict {
     let mut order = Ok(());
     let mut before: Option<usize> = None;
     arena::for_each_listed(|chunk| {
-        let prev = chunk.prev.get().map(place);
+        let prev = chunk.prev().map(place);
         order = order.and(is("ARENA1", "link to the chunk before", place(chunk), prev == before));
         before = Some(place(chunk));
         order = order.and(is("ARENA1", "listed chunk", place(chunk), !chunk.is_huge()));
     });
     let mut bytes = 0;
     let counted = arena::for_each_kept(|chunk| {
-        let is_kept = chunk.is_huge() && !chunk.is_listed.get() && chunk.start_before(1).is_none();
+        let is_kept = chunk.is_huge() && !chunk.is_listed() && chunk.start_before(1).is_none();
         let is_mapped = chunk_map::find(chunk.base()).is_some();
         order = order.and(is("KEPT1", "kept chunk", place(chunk), is_kept && !is_mapped));
         bytes += chunk.bytes();
@@ -83,18 +83,18 @@ fn check_no_tags(slice: usize) -> Verdict {
 
 fn check_huge_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
     let at = chunk.base();
-    let span = chunk.header(1);
+    let span = span::header_in(chunk, 1);
     seen.large_blocks += 1;
     equal("CHUNK4", "start of a huge chunk", at, chunk.start_before(SLICES - 1).unwrap_or(0), 1)?;
     is("SPAN5", "huge span has a heap", at, span.heap().is_some())?;
-    equal("CHUNK1", "state of a huge span", at, span.state() as usize, State::Huge as usize)?;
+    equal("CHUNK1", "state of a huge span", at, span.state() as usize, SpanState::Huge as usize)?;
     let end = span.start() + span.block_size();
     is("CHUNK5", "length within what is reserved", at, chunk.bytes() <= chunk.reserved())?;
     is("CHUNK1", "huge block in its chunk", at, end <= at + chunk.bytes() && span.start() > at)
 }
 
 fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
-    let (free, dirty, aged) = (chunk.free.get(), chunk.dirty.get(), chunk.aged.get());
+    let (free, dirty, aged) = (chunk.free(), chunk.dirty(), chunk.aged());
     let at = chunk.base();
     let slices = chunk.slices();
     equal("CHUNK5", "length of a chunk", at, chunk.reserved(), slices * SLICE)?;
@@ -104,18 +104,18 @@ fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
     is("CHUNK1", "slices of headers and tags are free", at, !free.has_any(0, FIRST_SLICE))?;
     is("CHUNK2", "dirty is a part of free", at, dirty.and(&free) == dirty)?;
     is("CHUNK3", "aged is a part of dirty", at, aged.and(&dirty) == aged)?;
-    is("ARENA1", "listed iff slices are free", at, chunk.is_listed.get() != free.is_empty())?;
+    is("ARENA1", "listed iff slices are free", at, chunk.is_listed() != free.is_empty())?;
     let longest = free.runs().map(|(_, count)| count).max().unwrap_or(0);
-    is("chunk", "bound of the longest run", at, chunk.longest.get() >= longest)?;
+    is("chunk", "bound of the longest run", at, chunk.longest() >= longest)?;
     seen.free_slices += free.len();
     let mut slice = FIRST_SLICE;
     while slice < end {
-        let header = chunk.header(slice);
+        let header = span::header_in(chunk, slice);
         let begins = chunk.start_before(slice) == Some(slice);
         let at = at + slice * SLICE;
         if free.has_any(slice, 1) {
             is("CHUNK4", "no span begins in a free slice", at, !begins)?;
-            equal("SPAN3", "thread of a free slice", at, header.thread.load(Relaxed), 0)?;
+            equal("SPAN3", "thread of a free slice", at, header.thread(), 0)?;
             equal("CHUNK1", "state of a free slice", at, header.state() as usize, 0)?;
             slice += 1;
             continue;
@@ -128,10 +128,10 @@ fn check_chunk(chunk: &'static Chunk, seen: &mut Checked) -> Verdict {
         equal("span", "start", at, header.start(), at)?;
         is("SPAN5", "span has a heap", at, header.heap().is_some())?;
         for back in 1..count {
-            let inner = chunk.header(slice + back);
+            let inner = span::header_in(chunk, slice + back);
             let begins = chunk.start_before(slice + back) == Some(slice + back);
             is("CHUNK4", "no span begins inside another", place(inner), !begins)?;
-            equal("SPAN3", "thread of an inner slice", at, inner.thread.load(Relaxed), 0)?;
+            equal("SPAN3", "thread of an inner slice", at, inner.thread(), 0)?;
             equal("SPAN3", "state of an inner slice", at, inner.state() as usize, 0)?;
             if !header.is_large() {
                 equal("SPAN6", "back of an inner slice", place(inner), inner.back(), back)?;

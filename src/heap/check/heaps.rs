@@ -1,15 +1,18 @@
 //! Heaps: their spans and caches, and every block.
 
 use super::{Broken, Checked, Verdict, equal, is, place};
-use crate::heap::cache::{Cache, Fate};
-use crate::heap::free_block::{self, FreeBlock, FreeList};
-use crate::heap::geometry::SLICE;
-use crate::heap::local::TAGGED;
-use crate::heap::numbers::{self, Standing};
-use crate::heap::record::{Heap, Lists};
-use crate::heap::size_class::{self, CLASSES};
-use crate::heap::span::{Span, SpanList, State};
-use crate::heap::tags::Tag;
+use crate::heap::base::geometry::SLICE;
+use crate::heap::base::size_class::{self, CLASSES};
+use crate::heap::caches::cache::{Cache, CacheFate};
+use crate::heap::owners::entry::Standing;
+use crate::heap::owners::heap::Heap;
+use crate::heap::owners::lists::Lists;
+use crate::heap::owners::numbers::{self};
+use crate::heap::spans::free_block::{self, FreeBlock, FreeList};
+use crate::heap::spans::span::SpanList;
+use crate::heap::spans::span::TAGGED;
+use crate::heap::spans::span::{Span, SpanState};
+use crate::heap::spans::tags::Tag;
 use crate::sync::Ordering::Relaxed;
 
 pub(super) fn check_heap(heap: &'static Heap, lists: &Lists, seen: &mut Checked) -> Verdict {
@@ -23,7 +26,7 @@ pub(super) fn check_heap(heap: &'static Heap, lists: &Lists, seen: &mut Checked)
     let mut before = None;
     let mut owned = 0;
     for span in lists.spans() {
-        let prev = span.heap_prev.get().map(|prev| prev.id());
+        let prev = span.before_in_heap().map(|prev| prev.id());
         is("SPAN5", "link to the span before", span.id(), prev == before)?;
         before = Some(span.id());
         let tag = span.heap().map_or(0, place);
@@ -31,28 +34,28 @@ pub(super) fn check_heap(heap: &'static Heap, lists: &Lists, seen: &mut Checked)
         if span.is_large() {
             check_large(span, seen)?;
         } else {
-            owned += usize::from(span.state() != State::Abandoned);
+            owned += usize::from(span.state() != SpanState::Abandoned);
             check_span(heap, span, seen)?;
         }
     }
     check_abandoned(heap, lists, seen.abandoned - abandoned_before)?;
     let (queued, spares) = check_caches(heap, lists, seen)?;
     equal("SPAN3", "spans in caches' queues", at, queued, owned)?;
-    let spare = lists.spans().filter(|span| span.state() == State::Spare).count();
+    let spare = lists.spans().filter(|span| span.state() == SpanState::Spare).count();
     equal("IDLE1", "spare spans in caches", at, spares, spare)
 }
 
 fn check_large(span: &Span, seen: &mut Checked) -> Verdict {
     let at = span.id();
     seen.large_blocks += 1;
-    if span.state() != State::Spare {
+    if span.state() != SpanState::Spare {
         seen.blocks += 1;
         seen.bytes += span.block_size();
     }
     seen.charged += span.charged();
     equal("SPAN4", "charge of a large block", at, span.charged(), span.block_size())?;
-    equal("SPAN3", "thread of a large block", at, span.thread.load(Relaxed), 0)?;
-    if span.state() != State::Huge {
+    equal("SPAN3", "thread of a large block", at, span.thread(), 0)?;
+    if span.state() != SpanState::Huge {
         let slices = span.block_size().div_ceil(SLICE);
         equal("span", "slices of a large block", at, span.slices(), slices)?;
     }
@@ -105,7 +108,7 @@ fn check_span(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict {
     check_owner(heap, span, seen)?;
 
     let mut marks = Marks([0; 64]);
-    let local = marks.list(span, span.local.get(), "block on the local list")?;
+    let local = marks.list(span, span.local(), "block on the local list")?;
     equal("SPAN2", "local count", at, span.local_count() as usize, local)?;
     let state = span.remote.state();
     // SAFETY: the first block of the remote list: it was freed there.
@@ -117,7 +120,7 @@ fn check_span(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict {
     )?;
     equal("REMOTE1", "remote count", at, state.count() as usize, remote)?;
     let mut bin = 0;
-    if let (State::Current, Some(cache)) = (span.state(), span.cache()) {
+    if let (SpanState::Current, Some(cache)) = (span.state(), span.cache()) {
         bin = marks.list(span, cache.bin(class), "block in the bin (CACHE1)")?;
         equal("CACHE2", "bin count", at, cache.bin_count(class), bin)?;
     }
@@ -173,17 +176,17 @@ fn check_used(span: &'static Span, marks: &Marks) -> Verdict {
 /// SPAN3: whose the span is.
 fn check_owner(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict {
     let at = span.id();
-    let is_abandoned = span.state() == State::Abandoned;
+    let is_abandoned = span.state() == SpanState::Abandoned;
     is("SPAN3", "mark", at, span.remote.state().is_abandoned() == is_abandoned)?;
     if is_abandoned {
         seen.abandoned += 1;
-        equal("SPAN3", "thread of an abandoned span", at, span.thread.load(Relaxed), 0)?;
+        equal("SPAN3", "thread of an abandoned span", at, span.thread(), 0)?;
         return is("SPAN3", "an abandoned span has no cache", at, span.cache().is_none());
     }
-    let queued = [State::Current, State::Available, State::Waiting, State::Idle];
+    let queued = [SpanState::Current, SpanState::Available, SpanState::Waiting, SpanState::Idle];
     let is_queued = queued.contains(&span.state());
     is("SPAN3", "state of an owned span", at, is_queued)?;
-    let thread = span.thread.load(Relaxed);
+    let thread = span.thread();
     is("SPAN3", "thread of an owned span", at, thread & !TAGGED != 0)?;
     is("SPAN3", "mark of a tagged span", at, (thread & TAGGED != 0) == span.is_tagged())?;
     is("record", "tags of a span", at, heap.is_tagged() == span.is_tagged())?;
@@ -199,11 +202,11 @@ fn check_abandoned(heap: &Heap, lists: &Lists, expected: usize) -> Verdict {
         is("HEAP3", "bit of a class", place(heap), is_set != list.is_empty())?;
         let mut before = None;
         for span in list.iter() {
-            let prev = span.prev.get().map(|prev| prev.id());
+            let prev = span.prev().map(|prev| prev.id());
             is("HEAP3", "link to the span before", span.id(), prev == before)?;
             before = Some(span.id());
             let state = span.state() as usize;
-            equal("HEAP3", "state", span.id(), state, State::Abandoned as usize)?;
+            equal("HEAP3", "state", span.id(), state, SpanState::Abandoned as usize)?;
             equal("HEAP3", "class", span.id(), span.class(), class)?;
             count += 1;
         }
@@ -217,11 +220,11 @@ fn check_caches(heap: &Heap, lists: &Lists, seen: &mut Checked) -> Result<(usize
     let mut before = None;
     for cache in lists.caches() {
         let at = place(cache);
-        let prev = cache.heap_prev.get().map(place);
+        let prev = cache.before_in_heap().map(place);
         is("HEAP2", "link to the cache before", at, prev == before)?;
         before = Some(at);
         equal("HEAP2", "heap of a listed cache", at, place(cache.heap()), place(heap))?;
-        is("CACHE4", "a listed cache is not dead", at, cache.fate() != Fate::Dead)?;
+        is("CACHE4", "a listed cache is not dead", at, cache.fate() != CacheFate::Dead)?;
         for class in 0..CLASSES {
             spans += check_queue(cache, class)?;
         }
@@ -233,10 +236,10 @@ fn check_caches(heap: &Heap, lists: &Lists, seen: &mut Checked) -> Result<(usize
 }
 
 /// The links of a list of spans, and their states.
-fn check_list(list: &SpanList, state: State) -> Verdict {
+fn check_list(list: &SpanList, state: SpanState) -> Verdict {
     let mut before = None;
     for span in list.iter() {
-        let prev = span.prev.get().map(|prev| prev.id());
+        let prev = span.prev().map(|prev| prev.id());
         is("cache", "link to the span before", span.id(), prev == before)?;
         before = Some(span.id());
         let found = span.state() as usize;
@@ -248,7 +251,7 @@ fn check_list(list: &SpanList, state: State) -> Verdict {
 /// IDLE1 to IDLE3: what a cache keeps, and what its owner may have kept.
 fn check_idle(cache: &'static Cache) -> Verdict {
     let at = place(cache);
-    check_list(&cache.spares, State::Spare)?;
+    check_list(&cache.spares, SpanState::Spare)?;
     let idle = || (0..CLASSES).flat_map(|class| cache.queue(class).idle.iter());
     let slices = idle().chain(cache.spares.iter()).map(Span::slices).sum();
     equal("IDLE2", "slices kept", at, cache.idle_slices(), slices)?;
@@ -257,7 +260,7 @@ fn check_idle(cache: &'static Cache) -> Verdict {
         equal("IDLE1", "heap of a spare span", span.id(), heap, place(cache.heap()))?;
     }
     let is_limited = !cache.heap().account().is_unlimited();
-    let mut others = idle().filter(|span| span.prev.get().is_some() || span.slices() > 1);
+    let mut others = idle().filter(|span| span.prev().is_some() || span.slices() > 1);
     let is_reserve = cache.spares.is_empty() && others.next().is_none();
     is("IDLE3", "a limited owner's", at, !is_limited || is_reserve)
 }
@@ -270,14 +273,14 @@ fn check_queue(cache: &'static Cache, class: usize) -> Result<usize, Broken> {
     is("CACHE1", "bin without a span", at, current.is_some() || is_empty)?;
     is("CACHE2", "count of a bin", at, (cache.bin_count(class) == 0) == is_empty)?;
     let mut spans = 0;
-    check_list(&queue.available, State::Available)?;
-    check_list(&queue.waiting, State::Waiting)?;
-    check_list(&queue.idle, State::Idle)?;
+    check_list(&queue.available, SpanState::Available)?;
+    check_list(&queue.waiting, SpanState::Waiting)?;
+    check_list(&queue.idle, SpanState::Idle)?;
     for span in queue.idle.iter() {
         equal("IDLE1", "blocks in use", span.id(), span.outstanding() as usize, 0)?;
     }
     if let Some(span) = current {
-        equal("CACHE1", "state", span.id(), span.state() as usize, State::Current as usize)?;
+        equal("CACHE1", "state", span.id(), span.state() as usize, SpanState::Current as usize)?;
     }
     for span in queue.spans() {
         equal("cache", "class of a queued span", span.id(), span.class(), class)?;

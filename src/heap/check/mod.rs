@@ -8,14 +8,17 @@
 
 use core::fmt;
 
-use super::cache::Fate;
-use super::numbers::{self, Entry, Number, Standing};
-use super::record::{COMMON, HOST_ACCOUNT, Heap};
-use super::span::Span;
-use super::tags::TagWord;
-use super::{thread, usage};
 use crate::account::Account;
 use crate::engine::Kind;
+use crate::heap::base::number::Number;
+use crate::heap::caches::cache::CacheFate;
+use crate::heap::lives::usage;
+use crate::heap::owners::entry::{Entry, Standing};
+use crate::heap::owners::heap::{COMMON, HOST_ACCOUNT, Heap};
+use crate::heap::owners::numbers::{self};
+use crate::heap::spans::span::Span;
+use crate::heap::spans::tags::TagWord;
+use crate::heap::threads::thread;
 
 mod chunks;
 mod heaps;
@@ -200,26 +203,26 @@ fn tagged(number: Number) -> (usize, usize) {
     })
 }
 
-/// THREAD2, and how many caches threads have that are on heaps' lists.
+/// THREAD1, and how many caches threads have that are on heaps' lists.
 fn check_threads() -> Result<usize, Broken> {
     let mut caches = 0;
     thread::for_each(|thread| {
         let at = place(thread);
-        is("THREAD3", "a quiet thread is not pinned", at, !thread.is_pinned())?;
+        is("PRESENT2", "a quiet thread is not pinned", at, !thread.is_pinned())?;
         let (mut idle, mut of_owners) = (0, 0);
-        for cache in thread.caches() {
+        for cache in thread.home().caches() {
             idle += cache.idle_slices();
             if let Some(number) = cache.number() {
                 let found = thread.lookup(number).map_or(0, place);
-                equal("THREAD2", "cache in the table", at, found, place(cache))?;
+                equal("THREAD1", "cache in the table", at, found, place(cache))?;
                 of_owners += 1;
             }
-            let owner = cache.thread().map_or(0, place);
-            equal("THREAD2", "thread of the cache", at, owner, at)?;
-            caches += usize::from(cache.fate() != Fate::Dead);
+            let owner = cache.home().map_or(0, place);
+            equal("THREAD1", "thread of the cache", at, owner, place(thread.home()))?;
+            caches += usize::from(cache.fate() != CacheFate::Dead);
         }
-        equal("IDLE2", "slices a thread keeps", at, thread.idle().slices(), idle)?;
-        equal("THREAD2", "caches in the table", at, thread.lookups(), of_owners)
+        equal("IDLE2", "slices a thread keeps", at, thread.home().idle().slices(), idle)?;
+        equal("THREAD1", "caches in the table", at, thread.lookups(), of_owners)
     })?;
     Ok(caches)
 }

@@ -1,0 +1,92 @@
+//! The caches of a thread, and what they keep idle in all.
+
+use core::ptr;
+
+use super::cache::{Cache, InThread};
+use super::idle_slices::IdleSlices;
+use crate::heap::base::list::List;
+use crate::heap::presence::present::Presence;
+use crate::sync::{AtomicPtr, Ordering, Ordering::Relaxed};
+
+/// What the caches of a thread share. A part of the thread's record.
+pub struct Household {
+    presence: Presence,
+    caches: List<Cache, InThread>,
+    /// Caches that were reclaimed or adopted behind the thread's back.
+    inbox: AtomicPtr<Cache>,
+    idle: IdleSlices,
+}
+
+// SAFETY: the Cells are used by the thread, or by the holder of its lock (PRESENT3).
+unsafe impl Sync for Household {}
+
+impl Household {
+    /// That of a new record.
+    pub fn new() -> Self {
+        Self {
+            presence: Presence::new(),
+            caches: List::new(),
+            inbox: AtomicPtr::new(ptr::null_mut()),
+            idle: IdleSlices::new(),
+        }
+    }
+
+    /// The thread, as others see it.
+    pub fn presence(&self) -> &Presence {
+        &self.presence
+    }
+
+    /// What the thread keeps although no block of it is in use.
+    pub fn idle(&self) -> &IdleSlices {
+        &self.idle
+    }
+
+    /// The thread's caches.
+    pub fn caches(&self) -> impl Iterator<Item = &'static Cache> + use<> {
+        self.caches.iter()
+    }
+
+    /// Adds a cache.
+    pub fn add(&self, cache: &'static Cache) {
+        self.caches.push_front(cache);
+    }
+
+    /// Takes a cache out.
+    pub fn remove(&self, cache: &'static Cache) {
+        self.caches.remove(cache);
+    }
+
+    /// Tells the thread of `cache`, which is one of these, that it is not its own any more.
+    /// Under the lock of the cache's heap.
+    pub fn send(&self, cache: &'static Cache) {
+        let mut first = self.inbox.load(Relaxed);
+        loop {
+            // SAFETY: null or a cache, which is never freed.
+            cache.inbox_next.set(unsafe { first.as_ref() });
+            let sent = ptr::from_ref(cache).cast_mut();
+            // Release: the link and the cache's fate (the Acquire in `take_inbox`).
+            match self.inbox.compare_exchange_weak(first, sent, Ordering::Release, Relaxed) {
+                Ok(_) => return,
+                Err(now) => first = now,
+            }
+        }
+    }
+
+    /// Whether something was sent. A hint: `take_inbox` orders.
+    #[inline]
+    pub fn has_mail(&self) -> bool {
+        !self.inbox.load(Relaxed).is_null()
+    }
+
+    /// The caches that were sent.
+    pub fn take_inbox(&self) -> impl Iterator<Item = &'static Cache> + use<> {
+        // Acquire: what was sent (the Release in `send`).
+        // SAFETY: null or a cache, which is never freed.
+        let mut next = unsafe { self.inbox.swap(ptr::null_mut(), Ordering::Acquire).as_ref() };
+        core::iter::from_fn(move || {
+            let cache = next?;
+            next = cache.inbox_next.get();
+            Some(cache)
+        })
+    }
+}

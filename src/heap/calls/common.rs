@@ -1,0 +1,285 @@
+//! Common spans: memory that owners share who have too little for spans of their own.
+//!
+//! All owners that are seated at a desk in a thread allocate from the thread's *common
+//! cache*. A block gets its owner's tag when it is handed out and loses it when it is
+//! freed, so the blocks of an ended request are the next one's, still warm.
+//!
+//! ```text
+//!  desk --> line   pays for the block: credit, or a charge of 512 to 4,096 bytes
+//!    `----> common cache --> bin --> block --> tag: the owner's number and the class
+//! ```
+//!
+//! An owner leaves the desk for a cache of its own
+//!
+//! - for classes that have grown by 16 KiB, once it was charged more than 64 KiB: its
+//!   blocks then fill pages, and are reclaimed by the page;
+//! - for all classes, when it is busy: 16 of the last 256 refills of the common cache
+//!   were its. At most 16 owners of a thread are busy at the same time.
+//!
+//! The policy, and its numbers, are those that did best in a sketch of eight; see
+//! `docs/laboratory.md`.
+
+use core::ptr::NonNull;
+
+use crate::engine::Kind;
+use crate::error::Error;
+use crate::heap::base::geometry::SLICE;
+use crate::heap::base::number::Number;
+use crate::heap::base::paths::{self, Path};
+use crate::heap::base::size_class::{self, BinPlace};
+use crate::heap::caches::cache::{Cache, Seat};
+use crate::heap::lives::arrival;
+use crate::heap::lives::sweep;
+use crate::heap::owners::credit;
+use crate::heap::owners::ledger::Line;
+use crate::heap::owners::numbers::{self};
+use crate::heap::spans::span;
+use crate::heap::spans::span::Span;
+use crate::heap::spans::tags::{self, Tag, TagWord};
+use crate::heap::threads::current;
+use crate::heap::threads::relief;
+use crate::heap::threads::thread;
+use crate::heap::threads::thread::tending;
+use crate::key::ExpertKey;
+
+/// An owner that was charged more than this is no longer small, in bytes.
+const SMALL_OWNER: usize = 64 << 10;
+
+/// Of so many refills of the common cache within a window a busy owner has made all.
+const BUSY_HITS: u8 = 16;
+
+/// How a request stands to the quota.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// What the quota refuses may be granted all the same, or counts as a refusal.
+    Usual,
+    /// Within the quota or not at all; a refusal is not counted.
+    Strict,
+}
+
+/// The place of the tag of the block of `class` at `block`.
+#[inline(always)]
+fn tag_word(block: NonNull<u8>, class: usize) -> &'static TagWord {
+    let address = block.addr().get();
+    match tags::index_in_slice(class, address % SLICE) {
+        // SAFETY: a carved block of a tagged span of one slice.
+        Some(index) => unsafe { tags::word_at(address, index) },
+        None => tag_word_slow(block),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn tag_word_slow(block: NonNull<u8>) -> &'static TagWord {
+    // SAFETY: a block of this heap, of a span that is in use.
+    (unsafe { span::span_of(block) }).tag_word(block.addr().get())
+}
+
+/// A block of the class at `place` for whoever is seated at `desk`, tagged, if one is at
+/// hand and paid for. The fast path of small owners.
+#[inline(always)]
+pub fn hand_out_at_once(desk: &'static Cache, place: BinPlace) -> Option<NonNull<u8>> {
+    let Seat { line, common, number } = desk.seat()?;
+    let class = place.class();
+    let bytes = tags::block_bytes(class) as i32;
+    if line.credit() < bytes {
+        return None;
+    }
+    let block = common.pop(place)?;
+    line.count_allocation(bytes);
+    tag_word(block, class).store(Tag::new(number, class));
+    Some(block)
+}
+
+/// What became of a request at a desk.
+pub enum Served {
+    /// A block from common spans.
+    Block(NonNull<u8>),
+    /// The owner has left the desk: this cache, its own, serves the class from now on.
+    Own(&'static Cache),
+}
+
+/// A block of `class` for whoever is seated at `desk`. `tag` says whether it gets its
+/// tag now; a raw block gets it when there is something in it.
+///
+/// # Errors
+///
+/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`] where the owner
+/// has ended.
+#[cold]
+#[inline(never)]
+pub fn allocate(
+    desk: &'static Cache,
+    class: usize,
+    tag: bool,
+    limit: Limit,
+) -> Result<Served, Error> {
+    let Seat { line, common, number } = desk.seat().ok_or(Error::InvalidKey)?;
+    let bytes = size_class::size_of(class);
+    if line.credit() < bytes as i32 {
+        if let Some(own) = charge(number, line, class, limit)? {
+            return Ok(Served::Own(own));
+        }
+    }
+    let block = match common.pop(BinPlace::of_class(class)) {
+        Some(block) => block,
+        None => {
+            if let Some(own) = busy_cache(number, line) {
+                return Ok(Served::Own(own));
+            }
+            sweep::sweep_if_worth_it();
+            if line.is_long() {
+                let entry = numbers::entry(number);
+                entry.lock(number, || credit::fold(entry, line));
+            }
+            common.allocate_cold(class)?
+        }
+    };
+    line.count_allocation(bytes as i32);
+    if tag {
+        tag_word(block, class).store(Tag::new(number, class));
+    }
+    Ok(Served::Block(block))
+}
+
+/// A block of `class` for the owner of `cache`, to which the quota gave no page more: a
+/// single block may have room. `None` where it has not, or the cache is not an owner's.
+#[cold]
+pub fn allocate_instead(cache: &'static Cache, class: usize) -> Option<NonNull<u8>> {
+    let Seat { line, common, number } = cache.seat()?;
+    let bytes = size_class::size_of(class);
+    credit::charge(numbers::entry(number), number, line, bytes).ok()?;
+    let place = BinPlace::of_class(class);
+    let block = common.pop(place).or_else(|| common.allocate_cold(class).ok())?;
+    line.count_allocation(bytes as i32);
+    if number.kind() != Kind::Raw {
+        tag_word(block, class).store(Tag::new(number, class));
+    }
+    Some(block)
+}
+
+/// The cache of its own that the owner gets if it is busy: it serves all classes.
+fn busy_cache(number: Number, line: &'static Line) -> Option<&'static Cache> {
+    let thread = thread::known()?;
+    let hits = line.hit(thread.count_refill());
+    if hits < BUSY_HITS || !thread.may_be_busy() {
+        return None;
+    }
+    let cache = own_cache(thread, number, line)?;
+    paths::entered(Path::BusyOwner);
+    cache.serve_all();
+    thread.count_busy();
+    Some(cache)
+}
+
+/// An owner that allocates a large block is not small: it gets a cache of its own, which
+/// keeps the spans of such blocks for the next (see `idle`).
+pub fn open_for_large(number: Number, key: ExpertKey) {
+    let Some(thread) = arrival::this() else { return };
+    let line = thread.open_line(number);
+    if let Ok(line) = line {
+        if numbers::entry(number).key() == Some(key) {
+            own_cache(thread, number, line);
+        }
+    }
+}
+
+/// The owner's cache in this thread, opened if need be and memory is there.
+fn own_cache(
+    thread: &'static thread::Thread,
+    number: Number,
+    line: &'static Line,
+) -> Option<&'static Cache> {
+    if line.has_cache() {
+        return thread.cache_of(number);
+    }
+    thread.open_cache(number, line).ok()
+}
+
+/// Charges the owner for a block of `class`. Returns the owner's cache where that serves
+/// the class from now on, and nothing was charged for this block but by it.
+///
+/// # Errors
+///
+/// As [`allocate`].
+#[cold]
+#[inline(never)]
+fn charge(
+    number: Number,
+    line: &'static Line,
+    class: usize,
+    limit: Limit,
+) -> Result<Option<&'static Cache>, Error> {
+    let entry = numbers::entry(number);
+    let bytes = size_class::size_of(class);
+    // What tending closes is not this line.
+    line.hold();
+    tending::tend();
+    line.let_go();
+    let mut done = credit::charge(entry, number, line, bytes);
+    if done == Err(Error::QuotaExceeded) {
+        paths::entered(Path::Pressure);
+        relief::relieve(entry.lock(number, || entry.account()));
+        done = credit::charge(entry, number, line, bytes);
+    }
+    if done == Err(Error::QuotaExceeded) && limit == Limit::Usual {
+        done = credit::charge_beyond(entry, number, line, bytes);
+    }
+    let charged = done?;
+    if entry.charged() <= SMALL_OWNER {
+        return Ok(None);
+    }
+    let Some(thread) = thread::known() else { return Ok(None) };
+    let Some(cache) = own_cache(thread, number, line) else { return Ok(None) };
+    if charged == 0 || !cache.grow(class, charged) || !cache.serves(class) {
+        return Ok(None);
+    }
+    paths::entered(Path::ClassGrown);
+    credit::settle(number, line, 0);
+    Ok(Some(cache))
+}
+
+/// Counts a block of `class` of the owner of `number` that this thread has freed, its
+/// tag taken off.
+#[inline(always)]
+pub fn count_free(number: Number, class: usize) {
+    // Most blocks are freed where they were allocated: for their owner.
+    match current::current().seat() {
+        Some(seat) if seat.number == number => count_free_in(seat.line, number, class),
+        _ => count_free_of_other(number, class),
+    }
+}
+
+#[inline(always)]
+fn count_free_in(line: &'static Line, number: Number, class: usize) {
+    line.count_free(tags::block_bytes(class) as i32);
+    credit::settle_if_much(number, line);
+}
+
+/// As [`count_free`], where the owner is not that of the current scope.
+#[inline(never)]
+fn count_free_of_other(number: Number, class: usize) {
+    match thread::known().and_then(|thread| thread.ledger().opened(number)) {
+        Some(line) => count_free_in(line, number, class),
+        None => numbers::entry(number).count_free(number, tags::block_bytes(class) as usize),
+    }
+}
+
+/// Takes the tag of a block that its owner, or the host, frees in the thread that owns
+/// the span. `None` where the block is free already, or raw.
+#[inline(always)]
+pub fn take_own_tag(class: usize, block: NonNull<u8>) -> Option<Number> {
+    let word = tag_word(block, class);
+    let number = word.load().number().filter(|number| number.kind() != Kind::Raw)?;
+    word.store(Tag::NONE);
+    Some(number)
+}
+
+/// As [`take_own_tag`], in any other thread.
+pub fn take_tag(span: &Span, address: usize) -> Option<Number> {
+    let word = span.tag_word(address);
+    let tag = word.load();
+    let number = tag.number().filter(|number| number.kind() != Kind::Raw)?;
+    // The span's own thread may make another owner of it meanwhile: see `sweep`.
+    if word.exchange(tag, Tag::NONE) { Some(number) } else { word.take().number() }
+}

@@ -1,0 +1,104 @@
+//! From an untrusted address to what lies there.
+//!
+//! Nothing is read but the chunk map, and then headers and tags of chunks found in it,
+//! which are never anything else (see `geometry`). The caller is pinned, so the chunks
+//! stay mapped. What a header says may be another's the moment after: whoever acts on it
+//! takes a tag, which says all that is needed by itself (TAG1), or looks again.
+
+use core::ptr::NonNull;
+
+use crate::heap::base::geometry::{FIRST_SLICE, SLICE};
+use crate::heap::base::size_class;
+use crate::heap::lives::arrival;
+use crate::heap::owners::numbers;
+use crate::heap::pages::address;
+use crate::heap::pages::chunk_map;
+use crate::heap::presence::visits::Pin;
+use crate::heap::spans::span;
+use crate::heap::spans::span::{Span, SpanState};
+use crate::heap::spans::tags::{self, Tag, TagWord};
+use crate::key::ExpertKey;
+
+/// The block that an address points to or into: carved, in use or free.
+pub struct Found<'p> {
+    pub span: &'p Span,
+    /// The block's start.
+    pub start: NonNull<u8>,
+    /// The class that the start of a block of a tagged span was made of. The header may be
+    /// another's by now: a tag says whether the block is one of that class.
+    class: Option<usize>,
+    /// Where its tag is, if it may have one.
+    pub tag: Option<&'p TagWord>,
+}
+
+/// The block that holds `address`, if one does.
+pub fn find(address: usize, _pin: &Pin) -> Option<Found<'_>> {
+    let chunk = chunk_map::find(address)?;
+    // Beyond its first unit a huge chunk has no slice numbers; it has one span.
+    let (slice, least) =
+        if chunk.is_huge() { (1, 1) } else { (address::slice_of(address), FIRST_SLICE) };
+    let first = chunk.start_before(slice).filter(|&first| first >= least)?;
+    let span = span::header_in(chunk, first);
+    let begin = chunk.base() + first * SLICE;
+    let (start, class, tag) = if span.is_large() {
+        // Of a header that is being written the start may be 0 still.
+        let offset = address.checked_sub(span.start()).filter(|_| span.start() != 0)?;
+        (offset < span.block_size()).then_some(())?;
+        (span.start(), None, Some(span.mark()))
+    } else if span.is_tagged() {
+        let class = span.class();
+        let index = tags::index_of(class, address - begin);
+        (index < size_class::capacity(class) as usize).then_some(())?;
+        // SAFETY: a slice for blocks of a mapped chunk; the index is one of the class.
+        let word = unsafe { tags::word_at(begin, index) };
+        (begin + index * size_class::size_of(class), Some(class), Some(word))
+    } else {
+        (span.block_start(address)?, None, None)
+    };
+    // SAFETY: inside a mapped chunk.
+    Some(Found { span, start: unsafe { address::block_at(start) }, class, tag })
+}
+
+impl Found<'_> {
+    /// Whether `tag`, read or taken at its place, is one of the block at
+    /// [`start`](Self::start), whatever the span is by now (TAG1). Of a block with a span
+    /// to itself, whose tag is taken, the header says that.
+    pub fn is_of(&self, tag: Tag) -> bool {
+        match tag.class() {
+            Some(class) => self.class == Some(class),
+            None => self.class.is_none() && self.span.start() == self.start.addr().get(),
+        }
+    }
+}
+
+/// The owner of the block that `address` points to or into. The block is not read,
+/// for its content is the program's. A freed block of a span without tags is its owner's
+/// still, as long as the span is.
+pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
+    let pin = arrival::pin_anything();
+    loop {
+        let found = find(address.addr(), &pin)?;
+        if let Some(word) = found.tag.filter(|_| found.span.is_tagged()) {
+            let tag = word.load();
+            let number = tag.number()?;
+            let key = numbers::entry(number).key();
+            // Whose the number was while the block had it: it still has it.
+            if word.load() == tag && found.is_of(tag) {
+                return key;
+            }
+            crate::sync::delay();
+            continue;
+        }
+        let heap = found.span.heap_seen()?;
+        // A large block that is free has no span any more, or a spare one.
+        if matches!(found.span.state(), SpanState::Free | SpanState::Spare) {
+            return None;
+        }
+        let key = heap.key();
+        // The host may have adopted the span since, and somebody else may have
+        // the record. What the host has it keeps.
+        if found.span.is_in(heap) {
+            return key;
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The calls: allocate, free, resize, look up.
+//!
+//! - [`ambient`]: the global allocator's calls.
+//! - [`requests`]: a layout, for an owner or for the host; [`seated`]: a class, of whoever
+//!   is seated at a cache or a desk.
+//! - [`common`]: blocks of small owners, out of common spans, with tags.
+//! - [`pressure`]: what follows when the quota or the system refuses.
+//! - [`large`]: blocks with a span to themselves.
+//! - [`free`]: frees, by the span's thread or any other.
+//! - [`resize`]: in place, or copied.
+//! - [`raw`]: blocks for untrusted callers; [`lookup`]: from any address to what is there.
+
+pub mod ambient;
+pub mod common;
+pub mod free;
+pub mod large;
+pub mod lookup;
+pub mod pressure;
+pub mod raw;
+pub mod requests;
+pub mod resize;
+pub mod seated;

@@ -1,0 +1,332 @@
+//! Raw blocks: what the Netmon calls hand out. Key and pointer come from a
+//! plug-in that may be broken, so nothing is trusted.
+//!
+//! ```text
+//!  word 0       word 1                     16
+//!  +-----------+--------------------------+------------------------- --+
+//!  | size      | unused                   | size bytes, zero-filled     |
+//!  +-----------+--------------------------+------------------------- --+
+//! ```
+//!
+//! What makes a block a raw one lies out of band: its tag (see `tags`), or, of a block
+//! with a span of its own, the `mark` in the span's header. No program writes there, so
+//! what looks like a raw block is one.
+//!
+//! Invariants
+//!
+//! - RAW1 a raw block of an owner is live iff its tag, or mark, has the owner's number. A
+//!   call that acts on it first takes the tag *in work*, by one exchange. So of two
+//!   frees one succeeds; a free that is late takes no block that another owner has got at
+//!   that address; and others who want the block wait until the call is done: to them it
+//!   is there all the time.
+//! - RAW2 while a call for an owner runs, the owner does not end (its caller has borrowed
+//!   or pinned it), so the owner's number stays its own (NUM3).
+
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+use super::common::{self, Limit};
+use super::free;
+use super::large::{self, Purpose};
+use super::lookup::{self, Found};
+use super::requests;
+use super::resize::{self, Resized};
+use super::seated::{allocate_at_desk, allocate_own};
+use crate::engine::Kind;
+use crate::error::Error;
+use crate::heap::base::number::Number;
+use crate::heap::base::size_class::BinPlace;
+use crate::heap::caches::cache::Cache;
+use crate::heap::lives::arrival;
+use crate::heap::owners::numbers;
+use crate::heap::presence::visits::Pin;
+use crate::heap::spans::span;
+use crate::heap::spans::span::Span;
+use crate::heap::spans::tags::{Tag, TagWord};
+use crate::heap::threads::thread::tending;
+use crate::key::ExpertKey;
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
+use crate::wait::Backoff;
+
+/// What stands in front of the memory handed out, in bytes.
+pub const PREFIX: usize = 16;
+const _: () = assert!(PREFIX >= crate::heap::spans::free_block::WORDS);
+
+/// The layout of the block behind `size` bytes; `None` where it overflows. One
+/// byte at least, or the address of 0 bytes would be in the next block.
+fn layout_of(size: usize) -> Option<Layout> {
+    Layout::from_size_align(size.max(1).checked_add(PREFIX)?, PREFIX).ok()
+}
+
+/// Allocates a raw block of `size` bytes for the owner of `number`, which has `key`.
+///
+/// # Errors
+///
+/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`].
+pub fn allocate(number: Number, key: ExpertKey, size: usize) -> Result<NonNull<u8>, Error> {
+    let layout = layout_of(size).ok_or(Error::OutOfMemory)?;
+    let block = obtain(number, key, layout, true, Purpose::New)?;
+    Ok(hand_out(block, number, size))
+}
+
+/// A block for `layout` that bears no tag yet.
+///
+/// # Errors
+///
+/// As [`allocate`]; [`Error::InvalidKey`] where the owner has ended.
+pub fn obtain(
+    number: Number,
+    key: ExpertKey,
+    layout: Layout,
+    zeroed: bool,
+    purpose: Purpose,
+) -> Result<NonNull<u8>, Error> {
+    tending::tend();
+    let Some(class) = requests::class_of(layout) else {
+        return requests::allocate_large_for(number, key, layout, zeroed, purpose);
+    };
+    let thread = arrival::this().ok_or(Error::OutOfMemory)?;
+    let limit = if purpose == Purpose::Fit { Limit::Strict } else { Limit::Usual };
+    let block = obtain_classed(thread.seat_guest(number, key)?, class, limit)?;
+    if zeroed {
+        requests::zero(block, layout.size());
+    }
+    Ok(block)
+}
+
+fn obtain_classed(seat: &'static Cache, class: usize, limit: Limit) -> Result<NonNull<u8>, Error> {
+    if !seat.serves(class) {
+        return allocate_at_desk(seat, class, false, limit);
+    }
+    match seat.pop(BinPlace::of_class(class)) {
+        Some(block) => Ok(block),
+        None => allocate_own(seat, class, limit),
+    }
+}
+
+/// Notes the size of a block, tags it, and gives out the memory behind the prefix.
+fn hand_out(block: NonNull<u8>, number: Number, size: usize) -> NonNull<u8> {
+    set_size(block, size);
+    // SAFETY: a block just obtained.
+    let span = unsafe { span::span_of(block) };
+    if span.is_large() {
+        span.mark().store(Tag::large(number));
+    } else {
+        span.tag_word(block.addr().get()).store(Tag::new(number, span.class()));
+    }
+    // SAFETY: the block has `PREFIX` bytes and more.
+    unsafe { block.add(PREFIX) }
+}
+
+fn set_size(block: NonNull<u8>, size: usize) {
+    // SAFETY: 16 bytes or more, aligned to 16.
+    let word = unsafe { block.cast::<AtomicUsize>().as_ref() };
+    word.store(size, Relaxed);
+}
+
+/// A live raw block that this call is at work on (TAG4): nobody else is. Its tag is put
+/// back when this is dropped, unless the block was freed.
+struct Work<'p> {
+    block: NonNull<u8>,
+    span: &'p Span,
+    word: &'p TagWord,
+    tag: Tag,
+    number: Number,
+}
+
+impl Drop for Work<'_> {
+    fn drop(&mut self) {
+        self.word.store(self.tag);
+    }
+}
+
+impl<'p> Work<'p> {
+    /// Takes the live block of `key` whose memory begins at `address`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidPointer`], [`Error::AccessDenied`].
+    fn begin(key: ExpertKey, address: *const u8, pin: &'p Pin) -> Result<Self, Error> {
+        let block = address.addr().checked_sub(PREFIX).ok_or(Error::InvalidPointer)?;
+        let mut waited = Backoff::new();
+        loop {
+            let found = lookup::find(block, pin).ok_or(Error::InvalidPointer)?;
+            let begins = found.start.addr().get() == block;
+            let word = found.tag.filter(|_| begins).ok_or(Error::InvalidPointer)?;
+            crate::sync::delay();
+            let tag = word.load();
+            let number = tag.number().filter(|number| number.kind() == Kind::Raw);
+            let number = number.ok_or(Error::InvalidPointer)?;
+            let owner = numbers::entry(number).key().ok_or(Error::InvalidPointer)?;
+            if owner != key {
+                return Err(Error::AccessDenied);
+            }
+            if tag.is_in_work() {
+                // Somebody resizes it, say. What becomes of it is seen then.
+                if !wait(&mut waited) {
+                    return Err(Error::InvalidPointer);
+                }
+                continue;
+            }
+            crate::sync::delay();
+            if !word.exchange(tag, tag.in_work()) {
+                continue;
+            }
+            let Found { span, start, .. } = found;
+            let work = Self { block: start, span, word, tag, number };
+            // With the tag taken, it is known which block it is of: maybe another one, if the
+            // header was another's at the look. Dropped, the tag is put back.
+            if found.is_of(tag) {
+                return Ok(work);
+            }
+        }
+    }
+
+    /// The size asked for. A plug-in may have written over it; it stays inside the block.
+    fn size(&self) -> usize {
+        // SAFETY: a live raw block's first word.
+        let size = unsafe { self.block.cast::<AtomicUsize>().as_ref() }.load(Relaxed);
+        size.min(self.span.block_size().saturating_sub(PREFIX))
+    }
+
+    /// Frees the block.
+    fn free(self) {
+        let Self { block, number, word, .. } = self;
+        core::mem::forget(self);
+        word.store(Tag::NONE);
+        release(block, number);
+    }
+
+    /// What the plug-in knows of the block.
+    fn memory(&self) -> NonNull<u8> {
+        // SAFETY: the block has `PREFIX` bytes and more.
+        unsafe { self.block.add(PREFIX) }
+    }
+}
+
+/// Waits a little for another call. False where it is one of a thread that a child of
+/// `fork` does not have.
+fn wait(waited: &mut Backoff) -> bool {
+    /// By then it has slept for a tenth of a second.
+    const LONG: u32 = 300;
+    waited.pause();
+    waited.rounds() < LONG || !crate::heap::lives::fork::is_child()
+}
+
+/// Gives back a block of the owner of `number` that bears no tag any more.
+fn release(block: NonNull<u8>, number: Number) {
+    // SAFETY: a block of this heap, this call's alone.
+    let span = unsafe { span::span_of(block) };
+    if span.is_large() {
+        // SAFETY: as above.
+        return unsafe { large::free(span, block) };
+    }
+    if span.is_common() {
+        common::count_free(number, span.class());
+    }
+    // SAFETY: as above.
+    unsafe { free::free_untagged(span, block) };
+}
+
+/// The size asked for of `key`'s live block at `address`.
+///
+/// # Errors
+///
+/// [`Error::InvalidPointer`], [`Error::AccessDenied`].
+pub fn size(key: ExpertKey, address: *const u8) -> Result<usize, Error> {
+    let pin = arrival::pin_anything();
+    Ok(Work::begin(key, address, &pin)?.size())
+}
+
+/// Frees `key`'s live block at `address`.
+///
+/// # Errors
+///
+/// As [`size`].
+pub fn free(key: ExpertKey, address: *const u8) -> Result<(), Error> {
+    let pin = arrival::pin_anything();
+    Work::begin(key, address, &pin)?.free();
+    Ok(())
+}
+
+/// Resizes `key`'s live block at `address`, what is new zero-filled.
+///
+/// # Errors
+///
+/// As [`size`] and [`allocate`]; the block is then untouched.
+pub fn reallocate(key: ExpertKey, address: *mut u8, size: usize) -> Result<NonNull<u8>, Error> {
+    let pin = arrival::pin_anything();
+    let work = Work::begin(key, address, &pin)?;
+    let new = layout_of(size).ok_or(Error::OutOfMemory)?;
+    let before = work.size();
+    // Exactly what holds content: what is behind it is new, and zeroed.
+    let old =
+        Layout::from_size_align(before + PREFIX, PREFIX).map_err(|_| Error::InvalidPointer)?;
+    // SAFETY: a live block of this heap, this call's alone.
+    match unsafe { resize_raw(work.block, work.number, key, old, new) }? {
+        Resized::InPlace => {
+            set_size(work.block, size);
+            Ok(work.memory())
+        }
+        // The alignment of raw blocks is always the same, and they do not slide.
+        Resized::Slid(block) | Resized::Moved(block) => {
+            let number = work.number;
+            work.free();
+            Ok(hand_out(block, number, size))
+        }
+    }
+}
+
+/// Resizes a raw block of the owner of `number`, which has `key`; what is new is zeroed.
+/// Where it has moved, the old block is still to be freed, and the new one has neither its
+/// first words nor a tag.
+///
+/// # Safety
+///
+/// - S1 `memory` is a live raw block with the layout `old`, the caller's alone.
+///
+/// # Errors
+///
+/// As [`resize::resize`].
+unsafe fn resize_raw(
+    memory: NonNull<u8>,
+    number: Number,
+    key: ExpertKey,
+    old: Layout,
+    new: Layout,
+) -> Result<Resized, Error> {
+    // SAFETY: S1.
+    let span = unsafe { span::span_of(memory) };
+    let beside = |purpose| obtain(number, key, new, true, purpose);
+    // SAFETY: S1.
+    unsafe { resize::resize_with(span, memory, old, new, true, PREFIX, beside) }
+}
+
+/// Gives `key`'s live block at `address` to the owner of `to`, which has the key `to_key`.
+/// It moves, unless it is that owner's already.
+///
+/// # Errors
+///
+/// As [`reallocate`].
+pub fn transfer(
+    key: ExpertKey,
+    address: *mut u8,
+    to: Number,
+    to_key: ExpertKey,
+) -> Result<NonNull<u8>, Error> {
+    let pin = arrival::pin_anything();
+    let work = Work::begin(key, address, &pin)?;
+    if work.number == to {
+        return Ok(work.memory());
+    }
+    let size = work.size();
+    let layout = layout_of(size).ok_or(Error::OutOfMemory)?;
+    let block = obtain(to, to_key, layout, false, Purpose::New)?;
+    // SAFETY: the block has `PREFIX + size` bytes.
+    let content = unsafe { block.add(PREFIX) };
+    // SAFETY: two distinct blocks of `size` bytes each behind the prefix.
+    unsafe { work.memory().copy_to_nonoverlapping(content, size) };
+    work.free();
+    // Last, so that a stale pointer finds nothing to free while it is copied.
+    Ok(hand_out(block, to, size))
+}

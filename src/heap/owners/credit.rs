@@ -1,0 +1,105 @@
+//! Credit: what an owner of blocks in common spans was charged and does not use yet.
+//! Charge, overdraft, refusal, and the way back.
+
+use super::entry::{Entry, Standing};
+use super::ledger::{Line, LineCounts};
+use super::numbers;
+use crate::error::Error;
+use crate::heap::base::number::Number;
+use crate::heap::base::paths::{self, Path};
+
+/// Charges are a multiple of this, in bytes.
+const STEP: usize = 512;
+
+/// What an owner is charged at a time that has more than that already, in bytes.
+const LARGE_STEP: usize = 4096;
+
+/// Credit beyond this goes back to the account, in bytes.
+const MOST_CREDIT: i32 = 8192;
+
+/// What is kept of credit that goes back, in bytes.
+const KEPT_CREDIT: i32 = 4096;
+
+/// Makes the credit of `line` enough for `bytes`. Returns what was charged.
+pub fn charge(entry: &Entry, number: Number, line: &Line, bytes: usize) -> Result<usize, Error> {
+    entry.lock(number, || {
+        if entry.standing() != Standing::Live {
+            return Err(Error::InvalidKey);
+        }
+        fold(entry, line);
+        // What others freed of it comes first.
+        line.add_credit(entry.take_returned() as i32);
+        let Some(need) = bytes.checked_sub(usize::try_from(line.credit()).unwrap_or(0)) else {
+            return Ok(0);
+        };
+        if need == 0 {
+            return Ok(0);
+        }
+        let step = if entry.charged() < LARGE_STEP { STEP } else { LARGE_STEP };
+        let wanted = need.next_multiple_of(step);
+        // Near the quota what is needed has to do.
+        let charged = [wanted, need].into_iter().find(|&more| entry.account().charge(more).is_ok());
+        let charged = charged.ok_or(Error::QuotaExceeded)?;
+        entry.add_charge(charged);
+        line.add_credit(charged as i32);
+        Ok(charged)
+    })
+}
+
+/// What follows when the quota has no room: an overdraft where that is allowed, a counted
+/// refusal where not.
+pub fn charge_beyond(
+    entry: &Entry,
+    number: Number,
+    line: &Line,
+    bytes: usize,
+) -> Result<usize, Error> {
+    entry.lock(number, || {
+        if entry.standing() != Standing::Live {
+            return Err(Error::InvalidKey);
+        }
+        let need = bytes.saturating_sub(usize::try_from(line.credit()).unwrap_or(0));
+        if !entry.may_overdraw(number) {
+            paths::entered(Path::Refused);
+            entry.account().count_refusal();
+            return Err(Error::QuotaExceeded);
+        }
+        paths::entered(Path::Overdrawn);
+        entry.account().overdraw(need);
+        entry.add_charge(need);
+        line.add_credit(need as i32);
+        Ok(need)
+    })
+}
+
+/// Gives credit beyond `kept` bytes back to the account.
+#[cold]
+#[inline(never)]
+pub fn settle(number: Number, line: &Line, kept: i32) {
+    let entry = numbers::entry(number);
+    entry.lock(number, || {
+        fold(entry, line);
+        if line.credit() > kept {
+            let back = line.credit() - kept;
+            line.add_credit(-back);
+            entry.give_back(back as usize);
+        }
+    });
+}
+
+/// Gives back what is beyond the most that a line keeps.
+#[inline(always)]
+pub fn settle_if_much(number: Number, line: &Line) {
+    if line.credit() > MOST_CREDIT {
+        settle(number, line, KEPT_CREDIT);
+    }
+}
+
+/// Keeps the counts of a line from running over. Under the entry's lock.
+pub fn fold(entry: &Entry, line: &Line) {
+    if line.is_long() {
+        let counts = line.counts();
+        entry.add(LineCounts { credit: 0, ..counts });
+        line.reset_counts();
+    }
+}

@@ -1,0 +1,126 @@
+//! Owner numbers: given out to owners, and from a number to its entry.
+//!
+//! Entries lie in segments that double in size and never move; none is unmapped.
+
+use core::alloc::Layout;
+use core::ptr;
+
+use super::entry::{self, Entry, UNUSED};
+use super::heap::HOST_ACCOUNT;
+use crate::account::Account;
+use crate::engine::{HOST_KEY, Kind};
+use crate::heap::base::number::{FIRST_SEGMENT, Number, SEGMENT_COUNT, place_of};
+use crate::heap::base::tables;
+use crate::key::ExpertKey;
+#[cfg(unix)]
+use crate::lock::Lock;
+use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize};
+
+struct Segments([AtomicPtr<Entry>; SEGMENT_COUNT]);
+
+static SEGMENTS_OF: [Segments; 3] =
+    [const { Segments([const { AtomicPtr::new(ptr::null_mut()) }; SEGMENT_COUNT]) }; 3];
+
+/// How many indices of each kind were ever used. For walks over all entries.
+static MADE: [AtomicUsize; 3] = [const { AtomicUsize::new(1) }; 3];
+
+/// The entry of `number`.
+#[inline]
+pub fn entry(number: Number) -> &'static Entry {
+    let (segment, place) = place_of(number.index());
+    let segments = &SEGMENTS_OF[number.kind_place()];
+    // Acquire: the entries (the Release in `make`).
+    let first = segments.0[segment].load(Acquire);
+    // SAFETY: a number that exists has its segment made, of `FIRST_SEGMENT << segment`.
+    let entry = unsafe { first.add(place) };
+    // SAFETY: initialised (zero is an entry), and never unmapped.
+    unsafe { &*entry }
+}
+
+/// A number of `kind` for the owner of `key`. `None` where there is no memory, or
+/// all are taken.
+pub fn open(
+    key: ExpertKey,
+    kind: Kind,
+    account: &Account,
+    overdraft: bool,
+) -> Option<(Number, &'static Entry)> {
+    let mut unused = UNUSED[kind as usize].lock();
+    let number = if unused.first != 0 {
+        let number = Number::new(kind, unused.first)?;
+        unused.first = entry(number).next_unused();
+        number
+    } else {
+        let number = Number::new(kind, unused.made)?;
+        make(number)?;
+        unused.made += 1;
+        MADE[kind as usize].store(unused.made, Release);
+        number
+    };
+    drop(unused);
+    let entry = entry(number);
+    entry.begin(number, key, account, overdraft);
+    Some((number, entry))
+}
+
+/// The number of what the host has in common spans: blocks of ended owners. `None` where
+/// there is no memory.
+pub fn host() -> Option<(Number, &'static Entry)> {
+    static HOST_NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = match Number::from_raw(HOST_NUMBER.load(Acquire)) {
+        Some(number) => number,
+        None => {
+            let (number, _) = open(HOST_KEY, Kind::Ambient, &HOST_ACCOUNT, true)?;
+            // Of two threads one's is used, and the other's is nobody's block's.
+            let raw = number.into_raw();
+            let first = HOST_NUMBER.compare_exchange(0, raw, AcqRel, Acquire);
+            first.map_or_else(Number::from_raw, |_| Some(number))?
+        }
+    };
+    Some((number, entry(number)))
+}
+
+/// Makes the segment of a number, if it is the first one there.
+fn make(number: Number) -> Option<()> {
+    let (segment, _) = place_of(number.index());
+    let place = &SEGMENTS_OF[number.kind_place()].0[segment];
+    if place.load(Relaxed).is_null() {
+        let entries = Layout::array::<Entry>(FIRST_SEGMENT << segment).ok()?;
+        let memory = tables::allocate_zeroed(entries)?;
+        // Release: the zeros (the Acquire in `entry`). Under the lock: nobody else stores.
+        place.store(memory.as_ptr().cast(), Release);
+    }
+    Some(())
+}
+
+/// All numbers of `kind` ever given out, in use or not.
+pub fn made(kind: Kind) -> impl Iterator<Item = (Number, &'static Entry)> {
+    // Acquire: the segments.
+    let made = MADE[kind as usize].load(Acquire);
+    (1..made)
+        .filter_map(move |index| Number::new(kind, index))
+        .map(|number| (number, entry(number)))
+}
+
+/// Keeps all entries and the lists of unused numbers as they are: for `fork`.
+#[cfg(unix)]
+pub fn lock_forever() {
+    entry::lock_forever();
+    UNUSED.iter().for_each(Lock::lock_forever);
+}
+
+/// Undoes [`lock_forever`].
+///
+/// # Safety
+///
+/// - S1 as for `tables::unlock`.
+#[cfg(unix)]
+pub unsafe fn unlock() {
+    for unused in &UNUSED {
+        // SAFETY: S1.
+        unsafe { unused.force_unlock() };
+    }
+    // SAFETY: S1.
+    unsafe { entry::unlock() };
+}

@@ -1,0 +1,69 @@
+//! The locks of the heaps: a fixed number of stripes, each shared by many records.
+//!
+//! Records are made by the thousand, and whoever takes all locks, as `fork` does,
+//! would write to a page for each of them. So a lock is not in its record: records
+//! take turns at the stripes when they are made, and the host's heap, which every
+//! thread uses, has one of its own.
+//!
+//! Because two experts' heaps may share a stripe, no thread may hold two of them
+//! at once (the lock order in `heap.rs`).
+
+use crate::lock::Lock;
+use crate::sync::{AtomicUsize, Ordering::Relaxed};
+
+/// How many heaps may be locked at once, the host's not counted. With a few threads
+/// two of them seldom meet in one.
+const STRIPES: usize = 64;
+
+/// One lock, alone in its two cache lines.
+#[repr(align(128))]
+pub struct Stripe(Lock<()>);
+
+static ALL: [Stripe; STRIPES] = [const { Stripe(Lock::new(())) }; STRIPES];
+
+/// That of the host's heap.
+pub static HOST: Stripe = Stripe(Lock::new(()));
+
+/// That of the common heap.
+pub static COMMON: Stripe = Stripe(Lock::new(()));
+
+/// How many records took a stripe. Orders nothing.
+static TAKEN: AtomicUsize = AtomicUsize::new(0);
+
+/// The stripe of a record that is being made.
+pub fn next() -> &'static Stripe {
+    &ALL[TAKEN.fetch_add(1, Relaxed) % STRIPES]
+}
+
+impl Stripe {
+    /// Runs `f` while no other thread does so with this stripe.
+    #[inline]
+    pub fn hold<T>(&self, f: impl FnOnce() -> T) -> T {
+        let _held = self.0.lock();
+        f()
+    }
+}
+
+/// Locks all stripes for good, in the lock order: for `fork`.
+#[cfg(unix)]
+pub fn lock_forever() {
+    all().for_each(|stripe| stripe.0.lock_forever());
+}
+
+/// Undoes [`lock_forever`].
+///
+/// # Safety
+///
+/// - S1 as for `tables::unlock`.
+#[cfg(unix)]
+pub unsafe fn unlock() {
+    for stripe in all() {
+        // SAFETY: S1.
+        unsafe { stripe.0.force_unlock() };
+    }
+}
+
+#[cfg(unix)]
+fn all() -> impl Iterator<Item = &'static Stripe> {
+    ALL.iter().chain([&HOST, &COMMON])
+}

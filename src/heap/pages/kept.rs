@@ -1,0 +1,97 @@
+//! Mappings of huge blocks that were freed, kept for a while. Who frees a block
+//! of many megabytes often asks for one again, and what the system does for a
+//! new one, a page fault for every page, costs a thousand times the call.
+//!
+//! Invariants
+//!
+//! - KEPT1 a kept chunk is huge, has no span, and is neither in the map nor on the
+//!   arena's list.
+//! - KEPT2 `bytes` is the sum of the kept chunks' lengths, at most what the arena said when
+//!   the last one came (ARENA2); but for those that could not be unmapped, because a thread might have been looking at
+//!   them or because the system refused. Their physical pages behind slice 0 were
+//!   purged.
+
+use core::cell::Cell;
+use core::ops::RangeInclusive;
+
+use super::chunk::{Chunk, ChunkList};
+
+/// The kept mappings. Belongs to the holder of the arena's lock.
+pub struct Kept {
+    /// Those that came since the last tick, the last one first.
+    young: ChunkList,
+    /// Those that nobody wanted since.
+    old: ChunkList,
+    bytes: Cell<usize>,
+}
+
+impl Kept {
+    pub const fn new() -> Self {
+        Self { young: ChunkList::new(), old: ChunkList::new(), bytes: Cell::new(0) }
+    }
+
+    /// Whether `bytes` more may be kept, of `most` in all.
+    pub fn has_room(&self, bytes: usize, most: usize) -> bool {
+        self.bytes.get().saturating_add(bytes) <= most
+    }
+
+    /// Keeps `chunk`.
+    pub fn keep(&self, chunk: &'static Chunk) {
+        self.bytes.set(self.bytes.get().saturating_add(chunk.bytes()));
+        self.young.push_front(chunk);
+    }
+
+    /// Takes out as many as are too many, each once, for `unmap`, which may keep it
+    /// again.
+    pub fn trim(&self, most: usize, unmap: impl Fn(&'static Chunk)) {
+        for chunk in self.chunks() {
+            if self.bytes.get() <= most {
+                break;
+            }
+            self.remove(chunk);
+            unmap(chunk);
+        }
+    }
+
+    /// Takes out the smallest of a length in `lengths`, at a multiple of `align`.
+    /// Time in the kept chunks, of which there are few.
+    pub fn take(&self, lengths: RangeInclusive<usize>, align: usize) -> Option<&'static Chunk> {
+        let will_do =
+            |chunk: &&Chunk| lengths.contains(&chunk.bytes()) && chunk.base() % align == 0;
+        let chunk = self.chunks().filter(will_do).min_by_key(|chunk| chunk.bytes())?;
+        self.remove(chunk);
+        Some(chunk)
+    }
+
+    /// Takes out one that was kept since before the last tick, if there is one.
+    pub fn take_old(&self) -> Option<&'static Chunk> {
+        self.old.first().inspect(|chunk| self.remove(chunk))
+    }
+
+    /// A tick: those that are kept now are old.
+    pub fn age(&self) {
+        while let Some(chunk) = self.young.pop_front() {
+            self.old.push_front(chunk);
+        }
+    }
+
+    /// All of them.
+    pub fn chunks(&self) -> impl Iterator<Item = &'static Chunk> + use<> {
+        self.young.iter().chain(self.old.iter())
+    }
+
+    fn remove(&self, chunk: &'static Chunk) {
+        let is_young = self.young.iter().any(|here| core::ptr::eq(here, chunk));
+        let list = if is_young { &self.young } else { &self.old };
+        list.remove(chunk);
+        self.bytes.set(self.bytes.get() - chunk.bytes());
+    }
+}
+
+#[cfg(feature = "testing")]
+impl Kept {
+    /// For the walker: the sum of all lengths as counted.
+    pub fn bytes(&self) -> usize {
+        self.bytes.get()
+    }
+}

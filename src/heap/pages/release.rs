@@ -1,0 +1,138 @@
+//! Chunks without a span, and their way back to the page source.
+//!
+//! Nothing is unmapped that a thread might be looking at (PIN1), and the system may take
+//! nothing back: then a chunk is kept, and given back later.
+
+use super::address;
+use super::arena::{Arena, CHUNKS};
+use super::chunk::{Chunk, RECORDS};
+use super::chunk_map;
+use crate::heap::base::geometry::{CHUNK, FIRST_SLICE, SLICE, front_of};
+use crate::heap::base::paths::{self, Path};
+use crate::heap::presence::visits;
+use crate::source;
+use crate::sync::Ordering::Relaxed;
+
+impl Arena {
+    /// Unmaps a chunk that is in no list and no longer in the map. False, with nothing
+    /// changed, where the system does not take it: the caller keeps it.
+    #[must_use = "a chunk that the system has not taken is lost if nobody keeps it"]
+    pub(super) fn unmap_chunk(&self, chunk: &'static Chunk) -> bool {
+        let (bytes, reserved) = (chunk.bytes(), chunk.reserved());
+        // SAFETY: the address of a mapped chunk.
+        let mapping = unsafe { address::block_at(chunk.base()) };
+        let is_done = if !chunk.is_huge() && bytes < CHUNK {
+            let slices = chunk.slices() - FIRST_SLICE;
+            let (front, back) = (front_of(slices), slices * SLICE);
+            // SAFETY: both parts; no span is in them and nobody looks at them.
+            unsafe { source::unmap_pair(mapping, front, FIRST_SLICE * SLICE, back) }
+        } else {
+            // SAFETY: its whole mapping; no span is in it and nobody looks at it.
+            unsafe { source::unmap(mapping, bytes, reserved) }
+        };
+        if !is_done {
+            paths::entered(Path::NotUnmapped);
+            return false;
+        }
+        paths::entered(Path::ChunkReleased);
+        CHUNKS.fetch_sub(1, Relaxed);
+        RECORDS.give(chunk);
+        true
+    }
+
+    /// Unmaps all that has no block, as far as nobody can be looking at it and the
+    /// system takes it.
+    pub(super) fn release_all(&self) {
+        source::give_back_leftovers();
+        self.release_stranded();
+        self.kept.age();
+        while self.release_old() {}
+        self.release_empty(0, usize::MAX);
+    }
+
+    /// Unmaps empty chunks, at most `most` of those beyond the first `keep`, if there
+    /// are any and nobody can be looking at them. Returns whether one was unmapped.
+    pub(super) fn release_empty(&self, keep: usize, most: usize) -> bool {
+        let mut released = 0;
+        for chunk in self.chunks().filter(|chunk| chunk.is_empty()).skip(keep) {
+            self.unlist(chunk);
+            chunk_map::remove(chunk);
+            let is_quiet = visits::nobody_else_is_pinned();
+            let dirty = chunk.dirty.get().len();
+            if is_quiet && self.unmap_chunk(chunk) {
+                self.dirty.set(self.dirty.get().saturating_sub(dirty));
+                released += 1;
+            } else if chunk_map::insert(chunk).is_ok() {
+                // The leaves exist, so entering the chunk again cannot fail.
+                self.list(chunk);
+            }
+            if !is_quiet || released == most {
+                break;
+            }
+        }
+        released > 0
+    }
+
+    /// Unmaps a chunk that nobody can reach any more, now or later: a part of it may have been
+    /// in the map for a moment.
+    pub(super) fn unmap_or_strand(&self, chunk: &'static Chunk) {
+        if !visits::nobody_else_is_pinned() || !self.unmap_chunk(chunk) {
+            self.stranded.push_front(chunk);
+        }
+    }
+
+    /// Tries again to unmap what could not be unmapped.
+    pub(super) fn release_stranded(&self) {
+        // Those that are stranded once more come in front, where this does not look.
+        for chunk in self.stranded.iter() {
+            self.stranded.remove(chunk);
+            self.unmap_or_strand(chunk);
+        }
+    }
+
+    /// Keeps a huge chunk without a block, or unmaps it, if nobody can be looking
+    /// at it.
+    pub fn give_huge(&self, chunk: &'static Chunk) {
+        chunk.set_start(1, false);
+        chunk_map::remove(chunk);
+        self.huge.set(self.huge.get() - chunk.bytes());
+        let most = self.most_dirty() * SLICE;
+        if !self.kept.has_room(0, most) && visits::nobody_else_is_pinned() {
+            self.kept.trim(most, |old| self.unmap_or_keep(old));
+        }
+        if self.kept.has_room(chunk.bytes(), most) {
+            self.kept.keep(chunk);
+        } else if visits::nobody_else_is_pinned() {
+            self.unmap_or_keep(chunk);
+        } else {
+            // Somebody might just read a header of it: the addresses stay, and
+            // slice 0, until the threads are quiet.
+            paths::entered(Path::HugeKept);
+            self.keep_purged(chunk);
+        }
+    }
+
+    /// Unmaps a huge chunk that is not kept, or keeps it where the system does not
+    /// take it.
+    fn unmap_or_keep(&self, chunk: &'static Chunk) {
+        if !self.unmap_chunk(chunk) {
+            self.keep_purged(chunk);
+        }
+    }
+
+    /// Keeps a huge chunk beyond what may be kept (KEPT2).
+    fn keep_purged(&self, chunk: &'static Chunk) {
+        chunk.purge_behind(chunk.base() + SLICE);
+        self.kept.keep(chunk);
+    }
+
+    /// Unmaps a chunk that was kept since before the last tick, if there is one and
+    /// nobody can be looking at it; where the system does not take it, it is kept
+    /// until after the next tick. Returns whether there was one.
+    pub fn release_old(&self) -> bool {
+        if !visits::nobody_else_is_pinned() {
+            return false;
+        }
+        self.kept.take_old().inspect(|chunk| self.unmap_or_keep(chunk)).is_some()
+    }
+}

@@ -1,0 +1,86 @@
+//! Visits: a thread keeps in place what it looks at without owning it, and
+//! whoever wants to take it away looks for visitors.
+//!
+//! The protocol is that of [`pins`](super::pins); here are its two sides, for
+//! all threads.
+
+use super::pins::{PinnedWord, Pins};
+use super::present::{Presence, others};
+use crate::key::ExpertKey;
+use crate::sync::{AtomicUsize, Ordering, Ordering::Relaxed, fence};
+use crate::wait::Backoff;
+
+/// Pins of threads for which no record could be made.
+static PINS_WITHOUT_RECORD: AtomicUsize = AtomicUsize::new(0);
+
+/// Keeps, while it lives, chunks from being released, and the expert of its
+/// key from being reclaimed (PRESENT2). Stays on its thread.
+pub struct Pin {
+    /// `None` for a thread without a record.
+    taken: Option<(&'static Pins, PinnedWord)>,
+    not_send: core::marker::PhantomData<*const ()>,
+}
+
+impl Pin {
+    /// Pins `word`, a key or [`ANYTHING`], for this thread, whose presence is `mine`;
+    /// `None` where no record could be made for it.
+    #[inline]
+    pub fn new(mine: Option<&'static Presence>, word: usize) -> Self {
+        let taken = match mine {
+            Some(mine) => Some((mine.pins(), mine.pins().pin(word))),
+            None => {
+                PINS_WITHOUT_RECORD.fetch_add(1, Relaxed);
+                // SeqCst: as in `Pins::pin`.
+                fence(Ordering::SeqCst);
+                None
+            }
+        };
+        Self { taken, not_send: core::marker::PhantomData }
+    }
+}
+
+impl Drop for Pin {
+    fn drop(&mut self) {
+        match self.taken {
+            Some((pins, taken)) => pins.unpin(taken),
+            // Release: what was done under the pin (the Acquires below).
+            None => {
+                PINS_WITHOUT_RECORD.fetch_sub(1, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// Whether no other thread is pinned. What the caller changed before, a thread
+/// that pins later sees.
+pub fn nobody_else_is_pinned() -> bool {
+    fence(Ordering::SeqCst);
+    PINS_WITHOUT_RECORD.load(Ordering::Acquire) == 0
+        && others().all(|other| !other.pins().are_any())
+}
+
+/// Waits for all pins of `key` that other threads have now. What the caller
+/// changed before, a thread that pins later sees, and is not waited for.
+pub fn drain(key: ExpertKey) {
+    fence(Ordering::SeqCst);
+    let mut backoff = Backoff::new();
+    while PINS_WITHOUT_RECORD.load(Ordering::Acquire) != 0 {
+        backoff.pause();
+    }
+    for other in others() {
+        let seen = other.pins().seen();
+        let mut backoff = Backoff::new();
+        while !other.pins().are_past(key.into_raw(), seen) {
+            backoff.pause();
+        }
+    }
+}
+
+/// Takes the pins of all other threads off: for the child of a `fork`, which
+/// has no other threads.
+#[cfg(unix)]
+pub fn unpin_others() {
+    // What is not pinned is not written: that would copy the page for the child.
+    others().filter(|other| other.pins().are_any()).for_each(|other| other.pins().clear());
+    PINS_WITHOUT_RECORD.store(0, Relaxed);
+}

@@ -1,0 +1,241 @@
+//! Tags: a word for each block of a *tagged* span, beside the headers, where no
+//! program writes.
+//!
+//! Spans of one owner need none: their header says whose they are. In a tagged
+//! span the blocks of many owners lie side by side, or raw blocks, which untrusted
+//! pointers lead to.
+//!
+//! ```text
+//!   31      30 29                    7      6      5          0
+//!  +----------+-----------------------+---------+--------------+
+//!  | kind     | index                 | in work | size class   |   0: no block
+//!  +----------+-----------------------+---------+--------------+
+//!   `------- owner number -----------'
+//! ```
+//!
+//! A table belongs to a slice for as long as its chunk is mapped, so a word of it
+//! is a tag whatever the slice is used for. The class is in the tag because it says
+//! which address the word stands for: two spans that begin at the same slice, one
+//! after the other, have different classes there, or the same blocks.
+//!
+//! # Invariants
+//!
+//! - TAG1 a block of a tagged span is in use iff its tag is not 0; the tag is then its
+//!   owner number and the class of its span. (A raw block that is allocated or
+//!   resized just now, or freed, counts as either.)
+//! - TAG2 all words of a table are 0 while no tagged span begins at its slice, but for
+//!   what TAG1 says.
+//! - TAG3 who changes a tag from one word to another that is not 0, or takes a tag
+//!   that somebody else may take as well, does it by one exchange: a raw call, a
+//!   sweep, a thread that does not own the span. The thread that owns it may clear the
+//!   tag of a block that it was given to free by a load and a store, because all
+//!   others leave such a block alone: raw calls and sweeps want other tags.
+//! - TAG4 `in work` is set by a raw call that has found the block, and by nobody
+//!   else; until it is cleared, other raw calls for the block wait.
+
+use core::ptr;
+
+use crate::heap::base::geometry::{FIRST_SLICE, SLICE, TABLE};
+use crate::heap::base::number::Number;
+use crate::heap::base::size_class::{self, CLASSES, SMALL_MAX};
+use crate::heap::pages::address::{chunk_of, slice_of};
+use crate::sync::{AtomicU32, Ordering};
+
+const CLASS_BITS: u32 = 6;
+const IN_WORK: u32 = 1 << CLASS_BITS;
+const NUMBER_SHIFT: u32 = CLASS_BITS + 1;
+
+const _: () = assert!(CLASSES < 1 << CLASS_BITS, "a class, or LARGE, fits");
+const _: () = assert!(Number::BITS + NUMBER_SHIFT == u32::BITS);
+
+/// What stands for the class of a block that has a span of its own.
+const LARGE: usize = (1 << CLASS_BITS) - 1;
+
+/// The tag of a block. See the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag(u32);
+
+impl Tag {
+    /// That of no block.
+    pub const NONE: Self = Self(0);
+
+    /// That of a block of `class` in use.
+    #[inline(always)]
+    pub const fn new(number: Number, class: usize) -> Self {
+        Self(number.into_raw() << NUMBER_SHIFT | class as u32)
+    }
+
+    /// That of a block with a span of its own.
+    pub const fn large(number: Number) -> Self {
+        Self::new(number, LARGE)
+    }
+
+    /// Whose the block is; `None` where there is no block.
+    #[inline(always)]
+    pub const fn number(self) -> Option<Number> {
+        Number::from_raw(self.0 >> NUMBER_SHIFT)
+    }
+
+    /// The class of the block's span; `None` of a block with a span of its own.
+    pub const fn class(self) -> Option<usize> {
+        let class = (self.0 & (IN_WORK - 1)) as usize;
+        if class < CLASSES { Some(class) } else { None }
+    }
+
+    /// Whether a raw call is at work on the block (TAG4).
+    pub const fn is_in_work(self) -> bool {
+        self.0 & IN_WORK != 0
+    }
+
+    /// The tag while a raw call is at work on the block.
+    pub const fn in_work(self) -> Self {
+        Self(self.0 | IN_WORK)
+    }
+}
+
+/// The place of a tag.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct TagWord(AtomicU32);
+
+impl TagWord {
+    /// Reads the tag.
+    #[inline(always)]
+    pub fn load(&self) -> Tag {
+        // Acquire: the block as it was handed out (the Release in `store`).
+        Tag(self.0.load(Ordering::Acquire))
+    }
+
+    /// Writes the tag of a block that the caller has to itself.
+    #[inline(always)]
+    pub fn store(&self, tag: Tag) {
+        // Release: what is in the block, to a raw call that finds it.
+        self.0.store(tag.0, Ordering::Release);
+    }
+
+    /// Takes the tag, whatever it is (TAG3).
+    #[inline]
+    pub fn take(&self) -> Tag {
+        // Relaxed: decides who frees the block; the list it goes to orders the rest.
+        Tag(self.0.swap(0, Ordering::Relaxed))
+    }
+
+    /// Makes `old` `new`; whether it was `old` (TAG3).
+    pub fn exchange(&self, old: Tag, new: Tag) -> bool {
+        // Acquire: as in `load`. Release: as in `store`.
+        let done = self.0.compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Acquire);
+        done.is_ok()
+    }
+}
+
+/// Of a class, what turns an offset into the number of a block, and the size of a block.
+#[derive(Clone, Copy)]
+struct Measure {
+    /// `offset * inverse >> 32` is the number of the block there, of a class of one slice;
+    /// exact for offsets below 64 KiB, since the factor is less than 1 above 2^32 / size,
+    /// and `offset * size < 2^32`. 0 for the other classes.
+    inverse: u32,
+    size: u32,
+}
+
+static MEASURES: [Measure; CLASSES] = {
+    let mut table = [Measure { inverse: 0, size: 0 }; CLASSES];
+    let mut class = 0;
+    while class < CLASSES {
+        let size = size_class::size_of(class);
+        let inverse = if size <= SMALL_MAX { ((1 << 32) / size as u64 + 1) as u32 } else { 0 };
+        table[class] = Measure { inverse, size: size as u32 };
+        class += 1;
+    }
+    table
+};
+
+const _: () = assert!(SLICE * SMALL_MAX < 1 << 32);
+
+#[inline(always)]
+fn measure(class: usize) -> Measure {
+    debug_assert!(class < CLASSES);
+    // SAFETY: classes are below CLASSES.
+    *unsafe { MEASURES.get_unchecked(class) }
+}
+
+/// The size of a block of `class`, in bytes, from a table.
+#[inline(always)]
+pub fn block_bytes(class: usize) -> u32 {
+    measure(class).size
+}
+
+/// The number of the block of `class` that is `offset` bytes from the first one, of a
+/// class of one slice; `None` of any other.
+#[inline(always)]
+pub fn index_in_slice(class: usize, offset: usize) -> Option<usize> {
+    let inverse = measure(class).inverse;
+    (inverse != 0).then_some(((offset as u64 * u64::from(inverse)) >> 32) as usize)
+}
+
+/// The number of the block of `class` that is `offset` bytes from the first one.
+#[inline(always)]
+pub fn index_of(class: usize, offset: usize) -> usize {
+    let index = index_in_slice(class, offset);
+    index.unwrap_or_else(|| offset / size_class::size_of(class))
+}
+
+/// The place of the tag of block `index` of the span that begins at `start`.
+///
+/// # Safety
+///
+/// - S1 `start` is the address of a slice for blocks in a chunk that is mapped for
+///   as long as the result is used; `index` is below the number of blocks that a
+///   slice can hold.
+#[inline(always)]
+pub unsafe fn word_at(start: usize, index: usize) -> &'static TagWord {
+    let table = chunk_of(start) + SLICE + (slice_of(start).wrapping_sub(FIRST_SLICE)) * TABLE;
+    let word = ptr::with_exposed_provenance::<TagWord>(table + index * size_of::<TagWord>());
+    // SAFETY: S1: inside the table of a slice of a mapped chunk, which holds such words only.
+    unsafe { &*word }
+}
+
+/// The place of the tag of the block of `class` at `address`.
+///
+/// # Safety
+///
+/// - S1 as for [`word_at`]: a block of that class in a mapped chunk; its span begins
+///   at `start`.
+#[inline(always)]
+pub unsafe fn word_of(start: usize, address: usize, class: usize) -> &'static TagWord {
+    // SAFETY: S1.
+    unsafe { word_at(start, index_of(class, address - start)) }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::engine::Kind;
+
+    #[test]
+    fn every_offset_leads_to_its_block() {
+        for class in 0..CLASSES {
+            let size = size_class::size_of(class);
+            for offset in 0..size_class::slices(class) * SLICE {
+                assert_eq!(index_of(class, offset), offset / size, "class {class} offset {offset}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tag_tells_all_that_it_was_made_of() {
+        for kind in Kind::ALL {
+            for index in [1, 77, Number::LAST] {
+                let number = Number::new(kind, index).unwrap();
+                for class in 0..CLASSES {
+                    let tag = Tag::new(number, class);
+                    assert_eq!((tag.number(), tag.class()), (Some(number), Some(class)));
+                    assert!(tag.in_work().is_in_work() && !tag.is_in_work());
+                }
+                assert_eq!(Tag::large(number).class(), None);
+                assert_eq!(Tag::large(number).number(), Some(number));
+            }
+        }
+        assert_eq!(Tag::NONE.number(), None);
+    }
+}

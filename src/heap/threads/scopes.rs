@@ -1,0 +1,173 @@
+//! The scopes of a thread: for whom it allocates through the global allocator.
+//!
+//! They stand on a stack. The innermost one that stands is current; a scope that is
+//! left while inner ones stand is struck out where it is, and the inner ones go on. So
+//! once all scopes of an owner are dropped, in whatever order, the thread does not
+//! allocate for it.
+//!
+//! Invariants
+//!
+//! - SCOPE1 the last level, if there is one, is not struck out.
+//! - SCOPE2 for each level that names an owner the thread's line for it is open and
+//!   held (LED3), so the number is that owner's as long as the level stands.
+
+use core::alloc::Layout;
+use core::cell::Cell;
+use core::ptr::NonNull;
+
+use crate::heap::base::number::Number;
+use crate::heap::base::tables;
+
+/// For whom a scope is: a number, or the host.
+type Owner = Option<Number>;
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Standing(Owner),
+    StruckOut,
+}
+
+/// How many scopes fit before memory is needed for them.
+const INLINE: usize = 8;
+
+/// The stack of a thread. The thread's alone.
+pub struct Scopes {
+    inline: [Cell<Level>; INLINE],
+    /// What took its place when it was full.
+    more: Cell<Option<NonNull<Cell<Level>>>>,
+    capacity: Cell<usize>,
+    len: Cell<usize>,
+}
+
+impl Scopes {
+    /// No scopes: the host's.
+    pub const fn new() -> Self {
+        Self {
+            inline: [const { Cell::new(Level::StruckOut) }; INLINE],
+            more: Cell::new(None),
+            capacity: Cell::new(INLINE),
+            len: Cell::new(0),
+        }
+    }
+
+    /// Forgets all scopes, whose thread is gone.
+    pub fn clear(&self) {
+        self.len.set(0);
+    }
+
+    /// For whom the thread allocates.
+    #[inline]
+    pub fn current(&self) -> Owner {
+        match self.len.get().checked_sub(1).map(|last| self.level(last).get()) {
+            Some(Level::Standing(owner)) => owner,
+            _ => None,
+        }
+    }
+
+    /// Enters a scope; its place on the stack, or `None` where there is no memory.
+    #[inline]
+    pub fn push(&self, owner: Owner) -> Option<usize> {
+        let place = self.len.get();
+        if place == self.capacity.get() {
+            self.enlarge()?;
+        }
+        self.level(place).set(Level::Standing(owner));
+        self.len.set(place + 1);
+        Some(place)
+    }
+
+    /// The place of the innermost scope.
+    #[cfg(feature = "capi")]
+    pub fn last(&self) -> Option<usize> {
+        self.len.get().checked_sub(1)
+    }
+
+    /// Leaves the scope at `place`: whose it was, and whether another is current now.
+    /// `None` where no scope stands there.
+    #[inline]
+    pub fn remove(&self, place: usize) -> Option<(Owner, bool)> {
+        if place >= self.len.get() {
+            return None;
+        }
+        let Level::Standing(owner) = self.level(place).replace(Level::StruckOut) else {
+            return None;
+        };
+        let was_last = place + 1 == self.len.get();
+        if was_last {
+            let mut len = place;
+            while len > 0 && self.level(len - 1).get() == Level::StruckOut {
+                len -= 1;
+            }
+            self.len.set(len);
+        }
+        Some((owner, was_last))
+    }
+
+    fn level(&self, place: usize) -> &Cell<Level> {
+        let first = match self.more.get() {
+            None => &raw const self.inline as *const Cell<Level>,
+            Some(more) => more.as_ptr(),
+        };
+        debug_assert!(place < self.capacity.get());
+        // SAFETY: `place` is below the capacity, and so many levels are there.
+        let level = unsafe { first.add(place) };
+        // SAFETY: initialised: inline, or by `enlarge`.
+        unsafe { &*level }
+    }
+
+    /// Doubles the capacity. Time in the scopes.
+    #[cold]
+    fn enlarge(&self) -> Option<()> {
+        let capacity = self.capacity.get();
+        let layout = |levels| Layout::array::<Cell<Level>>(levels).ok();
+        let memory = tables::allocate(layout(2 * capacity)?)?.cast::<Cell<Level>>();
+        for place in 0..2 * capacity {
+            let level = if place < capacity { self.level(place).get() } else { Level::StruckOut };
+            // SAFETY: fresh memory for so many levels.
+            let new = unsafe { memory.add(place) };
+            // SAFETY: as above.
+            unsafe { new.write(Cell::new(level)) };
+        }
+        let before = self.more.replace(Some(memory));
+        self.capacity.set(2 * capacity);
+        if let Some(before) = before {
+            // SAFETY: S1, S2: made here with that layout, and replaced.
+            unsafe { tables::free(before.cast(), layout(capacity)?) };
+        }
+        Some(())
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::engine::Kind;
+
+    fn owner(index: usize) -> Owner {
+        Some(Number::new(Kind::Ambient, index).unwrap())
+    }
+
+    #[test]
+    fn the_innermost_scope_that_stands_is_current() {
+        let scopes = Scopes::new();
+        let outer = scopes.push(owner(1)).unwrap();
+        let inner = scopes.push(owner(2)).unwrap();
+        assert_eq!(scopes.remove(outer), Some((owner(1), false)));
+        assert_eq!(scopes.current(), owner(2));
+        assert_eq!(scopes.remove(outer), None, "left already");
+        assert_eq!(scopes.remove(inner), Some((owner(2), true)));
+        assert_eq!(scopes.current(), None);
+        assert_eq!(scopes.remove(inner), None);
+        assert_eq!(scopes.len.get(), 0);
+    }
+
+    #[test]
+    fn there_is_room_for_many() {
+        let scopes = Scopes::new();
+        let places: [usize; 1000] = core::array::from_fn(|n| scopes.push(owner(n + 1)).unwrap());
+        for (n, &place) in places.iter().enumerate().rev() {
+            assert_eq!(scopes.current(), owner(n + 1));
+            assert_eq!(scopes.remove(place), Some((owner(n + 1), true)));
+        }
+    }
+}
