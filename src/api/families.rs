@@ -4,9 +4,9 @@ use std::boxed::Box;
 
 use crate::api::expert::Expert;
 use crate::error::Error;
-use crate::expert::events::Largest;
 use crate::expert::family;
 use crate::expert::home::{CopiedOf, Home};
+use crate::expert::largest::Largest;
 
 impl<H: Home + 'static> Expert<H> {
     /// Keeps `child`, and ends it when this expert ends: before its memory

@@ -10,8 +10,8 @@ use std::string::{String, ToString};
 use crate::api::expert::Expert;
 use crate::api::foreign::{self, Foreign, Note, Thrown};
 use crate::api::panics;
-use crate::expert::events;
 use crate::expert::home::Ambient;
+use crate::expert::look;
 use crate::expert::visit::State;
 
 impl<H: Ambient> Expert<H> {
@@ -43,7 +43,7 @@ impl<H: Ambient> Expert<H> {
             let _scope = self.enter();
             foreign::call(f)
         };
-        events::look(self.home(), self.key(), self.slot());
+        look::look(self.home(), self.key(), self.slot());
         outcome.map_err(|thrown| self.home().as_host(|| Failure::of(thrown)))
     }
 }

@@ -11,7 +11,7 @@ use crate::api::foreign;
 use crate::api::home::DefaultHome;
 use crate::api::run::{Failure, FailureKind};
 use crate::expert::home::Ambient;
-use crate::expert::{events, tasks};
+use crate::expert::{look, stop};
 use crate::sync::{Ordering::SeqCst, fence};
 
 impl<H: Ambient> Expert<H> {
@@ -110,13 +110,13 @@ where
         let expert = &*self.expert;
         let account = expert.slot().account();
         let mut tries = 0;
-        events::look(expert.home(), expert.key(), expert.slot());
+        look::look(expert.home(), expert.key(), expert.slot());
         loop {
             let kind = FailureKind::of(expert.state())?;
             let beyond = account.charged().saturating_sub(account.quota());
             if kind != FailureKind::OverQuota
                 || tries == 8
-                || !events::ask(expert.home(), expert.key(), beyond)
+                || !look::ask(expert.home(), expert.key(), beyond)
             {
                 return Some(kind);
             }
@@ -132,7 +132,7 @@ where
             // Nobody else has noticed: an allocator tells nobody. The fence is that
             // of WAITING1.
             fence(SeqCst);
-            tasks::wake(self.expert.home(), self.expert.key(), self.expert.slot());
+            stop::wake(self.expert.home(), self.expert.key(), self.expert.slot());
         }
         Failure::stopped(kind)
     }

@@ -6,10 +6,10 @@
 
 use crate::engine::HOST_KEY;
 #[cfg(feature = "std")]
-use crate::expert::events::{Holding, Largest};
-#[cfg(feature = "std")]
 use crate::expert::home::CopiedOf;
 use crate::expert::home::Home;
+#[cfg(feature = "std")]
+use crate::expert::largest::{Holding, Largest};
 use crate::expert::report;
 use crate::expert::stats::Stats;
 use crate::expert::visit::Visit;
