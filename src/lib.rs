@@ -42,8 +42,8 @@ pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, ExpertHeap, Hold
 pub use error::Error;
 #[cfg(feature = "std")]
 pub use expert::events::{Event, EventKind, Observer, Refusal, Verdict};
+pub use expert::explained::Explained;
 pub use expert::home::{Ambient, Home};
-#[cfg(feature = "std")]
 pub use expert::largest::{Holding, Largest};
 #[cfg(feature = "std")]
 pub use expert::owned_name::NameCopy;

@@ -203,7 +203,6 @@ impl Account {
     }
 
     /// Whether the account is a parent, or was since it was opened.
-    #[cfg(feature = "std")]
     pub fn is_parent(&self) -> bool {
         self.parent.load(Relaxed).addr() & IS_PARENT != 0
     }

@@ -5,11 +5,13 @@ use core::future::Future;
 use core::ops::Deref;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use std::boxed::Box;
 
 use crate::api::expert::Expert;
 use crate::api::foreign;
 use crate::api::home::DefaultHome;
 use crate::api::run::{Failure, FailureKind};
+use crate::error::Error;
 use crate::expert::home::Ambient;
 use crate::expert::{look, stop};
 use crate::sync::{Ordering::SeqCst, fence};
@@ -127,14 +129,20 @@ where
 
     /// The failure of a task whose expert is to stop.
     fn stop(&mut self, kind: FailureKind) -> Failure {
+        let is_over = kind == FailureKind::OverQuota;
+        // Before its memory goes.
+        let explained = is_over.then(|| {
+            let explained = self.expert.explain(Error::Overdrawn);
+            self.expert.home().as_host(|| Box::new(explained.owned()))
+        });
         self.end();
-        if kind == FailureKind::OverQuota {
+        if is_over {
             // Nobody else has noticed: an allocator tells nobody. The fence is that
             // of WAITING1.
             fence(SeqCst);
             stop::wake(self.expert.home(), self.expert.key(), self.expert.slot());
         }
-        Failure::stopped(kind)
+        Failure::stopped(kind, explained)
     }
 }
 

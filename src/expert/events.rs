@@ -2,12 +2,15 @@
 //! refusal. These are the words; `look.rs` says them, and `told.rs` remembers
 //! what was said.
 
-use crate::expert::largest::Largest;
+use core::fmt;
+
+use crate::expert::largest::{Largest, held_by};
 use crate::expert::owned_name::NameCopy;
+use crate::expert::shown::{Shown, Size};
 use crate::expert::stats::Reclaimed;
 use crate::key::ExpertKey;
 
-/// Something that happened to an expert.
+/// Something that happened to an expert. Displayed in one line for a log.
 ///
 /// ```
 /// use expert_alloc::{Event, EventKind, ExpertAlloc};
@@ -41,7 +44,8 @@ pub struct Event<N = NameCopy> {
     pub kind: EventKind<N>,
 }
 
-/// What an [`Event`] is about.
+/// What an [`Event`] is about. Displayed in words; a refusal names the five who hold
+/// most.
 ///
 /// ```
 /// use expert_alloc::EventKind;
@@ -80,7 +84,8 @@ pub enum EventKind<N = NameCopy> {
     Ended(Reclaimed),
 }
 
-/// A request that a quota has no room for, before it is refused.
+/// A request that a quota has no room for, before it is refused. Displayed in one line
+/// that names the five who hold most.
 ///
 /// ```
 /// use expert_alloc::{Event, ExpertAlloc, Observer, Refusal, Verdict};
@@ -116,6 +121,39 @@ pub struct Refusal<N = NameCopy> {
     pub by: ExpertKey,
     /// Who holds most of that quota.
     pub largest: Largest<N>,
+}
+
+impl<N: Copy + AsRef<str>> fmt::Display for Event<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", Shown(self.name.as_ref()), self.kind)
+    }
+}
+
+impl<N: Copy + AsRef<str>> fmt::Display for EventKind<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registered => f.write_str("registered"),
+            Self::SoftQuotaPassed { charged_bytes } => {
+                write!(f, "soft quota passed, {} charged", Size(*charged_bytes))
+            }
+            Self::Refused { refusals, largest } => {
+                write!(f, "{refusals} refused")?;
+                held_by(largest, f)
+            }
+            Self::Overdrawn { charged_bytes } => {
+                write!(f, "quota overdrawn, {} charged", Size(*charged_bytes))
+            }
+            Self::Stopped => f.write_str("told to stop"),
+            Self::Ended(reclaimed) => write!(f, "ended, {reclaimed}"),
+        }
+    }
+}
+
+impl<N: Copy + AsRef<str>> fmt::Display for Refusal<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} asks for {}", Shown(self.name.as_ref()), Size(self.bytes))?;
+        held_by(&self.largest, f)
+    }
 }
 
 /// What to do about a [`Refusal`].

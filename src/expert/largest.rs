@@ -1,8 +1,20 @@
 //! Who holds most: the few to look at when a quota has no room. A list only;
 //! `family.rs` makes it.
 
+use core::fmt;
+
+#[cfg(feature = "std")]
 use crate::expert::owned_name::NameCopy;
+use crate::expert::shown::{Shown, Size};
 use crate::key::ExpertKey;
+
+/// How the names of most programs' experts are kept: on hosts by value.
+#[cfg(feature = "std")]
+pub(crate) type Usual = NameCopy;
+
+/// How the names of most programs' experts are kept: on small systems in place.
+#[cfg(not(feature = "std"))]
+pub(crate) type Usual = &'static str;
 
 /// How much one expert holds.
 ///
@@ -20,7 +32,7 @@ use crate::key::ExpertKey;
 /// ```
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
-pub struct Holding<N = NameCopy> {
+pub struct Holding<N = Usual> {
     /// Whose.
     pub key: ExpertKey,
     /// Its name.
@@ -29,7 +41,25 @@ pub struct Holding<N = NameCopy> {
     pub charged_bytes: usize,
 }
 
-/// The five who hold most, the largest first.
+#[cfg(feature = "std")]
+impl<N: AsRef<str>> Holding<N> {
+    /// The same, with the name by value.
+    pub(crate) fn owned(&self) -> Holding {
+        let name = NameCopy::new(self.name.as_ref());
+        Holding { key: self.key, name, charged_bytes: self.charged_bytes }
+    }
+}
+
+/// As in `heavy (900.0 KiB)`. Control characters in a name are shown as question
+/// marks.
+impl<N: AsRef<str>> fmt::Display for Holding<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", Shown(self.name.as_ref()), Size(self.charged_bytes))
+    }
+}
+
+/// The five who hold most, the largest first. Displayed in one line, as in
+/// `heavy (900.0 KiB), light (12.0 KiB)`.
 ///
 /// ```
 /// use expert_alloc::ExpertAlloc;
@@ -39,7 +69,7 @@ pub struct Holding<N = NameCopy> {
 /// # Ok::<(), expert_alloc::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
-pub struct Largest<N = NameCopy>([Option<Holding<N>>; 5]);
+pub struct Largest<N = Usual>([Option<Holding<N>>; 5]);
 
 impl<N: Copy> Largest<N> {
     pub(crate) const NONE: Self = Self([None; 5]);
@@ -72,5 +102,33 @@ impl<N: Copy> Largest<N> {
             self.0[place..].rotate_right(1);
             self.0[place] = Some(holding);
         }
+    }
+}
+
+#[cfg(feature = "std")]
+impl<N: Copy + AsRef<str>> Largest<N> {
+    /// The same, with names by value.
+    pub(crate) fn owned(&self) -> Largest {
+        Largest(self.0.map(|place| place.map(|holding| holding.owned())))
+    }
+}
+
+impl<N: Copy + AsRef<str>> fmt::Display for Largest<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, holding) in self.iter().enumerate() {
+            write!(f, "{}{holding}", if place == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// The end of a sentence: who holds most, if anybody does.
+pub(crate) fn held_by<N: Copy + AsRef<str>>(
+    largest: &Largest<N>,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    match largest.iter().next() {
+        Some(_) => write!(f, "; most is held by {largest}"),
+        None => Ok(()),
     }
 }

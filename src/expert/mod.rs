@@ -6,7 +6,8 @@
 //!  life       register and finish: one function per step
 //!  stop       telling an expert to stop        look    telling the observer
 //!  family     an expert with all below it      report  rows of all experts
-//!  table      the rows as text                 serialize  figures for programs
+//!  table      the rows as text                 explained  errors with who holds most
+//!  serialize  figures for other programs
 //!  visit      from a key alone to an expert that cannot end meanwhile
 //!  ------------------------------------------------------------------------
 //!  home       what a heap brings along to be a home of experts
@@ -15,6 +16,7 @@
 //!  ------------------------------------------------------------------------
 //!  events     the words that an observer is told and asked
 //!  largest    who holds most                   stats   figures of one expert
+//!  shown      how names and sizes are shown
 //!  name       names in place                   owned_name  names copied
 //!  hosted     what a host's slot has more      told    what was told already
 //!  tasks      whom to wake                     cleanup what to run before the end
@@ -26,11 +28,11 @@
 pub(crate) mod cleanup;
 #[cfg(feature = "std")]
 pub(crate) mod events;
+pub(crate) mod explained;
 pub(crate) mod family;
 pub(crate) mod home;
 #[cfg(feature = "std")]
 pub(crate) mod hosted;
-#[cfg(feature = "std")]
 pub(crate) mod largest;
 pub(crate) mod life;
 #[cfg(feature = "std")]
@@ -45,6 +47,7 @@ pub(crate) mod registry;
 pub(crate) mod report;
 #[cfg(feature = "serde")]
 mod serialize;
+pub(crate) mod shown;
 pub(crate) mod slot;
 pub(crate) mod stats;
 pub(crate) mod stop;
