@@ -12,7 +12,7 @@ use super::cache::{Cache, Fate};
 use super::common;
 use super::numbers::{self, Standing};
 use super::paths::{self, Path};
-use super::record::{Heap, Lists};
+use super::record::{COMMON, Heap, Lists};
 use super::size_class::{self, CLASSES, Place, SMALL_MAX};
 use super::span::{Span, SpanList, State};
 use super::thread;
@@ -34,7 +34,11 @@ impl Cache {
             paths::entered(Path::PressureRelieved);
             return Ok(block);
         }
-        let found = larger_classes(class).find_map(|class| {
+        // A block of a common span is tagged by whoever asked, and where its tag is
+        // depends on its class.
+        let is_common = core::ptr::eq(self.heap(), &raw const COMMON);
+        let mut larger = larger_classes(class).filter(|_| !is_common);
+        let found = larger.find_map(|class| {
             self.pop(Place::of_class(class)).or_else(|| {
                 self.lose_bin(class);
                 self.scrape(class)
