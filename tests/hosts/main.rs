@@ -8,7 +8,6 @@ mod current;
 mod events;
 mod foreign;
 mod holders;
-mod lives;
 mod panics;
 mod quotas;
 mod shared;
