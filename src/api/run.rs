@@ -6,6 +6,7 @@ use std::boxed::Box;
 use std::format;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::string::{String, ToString};
+use std::vec::Vec;
 
 use crate::api::expert::Expert;
 use crate::api::foreign::{self, Foreign, Note, Thrown};
@@ -124,7 +125,8 @@ pub struct Failure {
     kind: FailureKind,
     payload: Option<Box<dyn Any + Send>>,
     place: Option<Box<str>>,
-    explained: Option<Box<Explained>>,
+    /// One, or none.
+    explained: Vec<Explained>,
 }
 
 impl Failure {
@@ -135,19 +137,19 @@ impl Failure {
                 kind: FailureKind::Panicked,
                 payload: Some(copied(payload)),
                 place: panics::take_place().map(|place| place.text().into()),
-                explained: None,
+                explained: Vec::new(),
             },
             Thrown::Foreign(note) => Self {
                 kind: FailureKind::ForeignException,
                 payload: Some(Box::new(description(&note))),
                 place: None,
-                explained: None,
+                explained: Vec::new(),
             },
         }
     }
 
     /// That of an expert that is to stop. What it keeps was allocated as the host.
-    pub(crate) fn stopped(kind: FailureKind, explained: Option<Box<Explained>>) -> Self {
+    pub(crate) fn stopped(kind: FailureKind, explained: Vec<Explained>) -> Self {
         Self { kind, payload: None, place: None, explained }
     }
 
@@ -203,7 +205,7 @@ impl Failure {
     }
 
     /// Of an expert that was over its quota: how much of it was charged, and who held
-    /// most, when it was stopped.
+    /// most, when it was stopped. `None` where there was no memory to keep that in.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -228,7 +230,7 @@ impl Failure {
     /// ```
     #[must_use]
     pub fn explained(&self) -> Option<&Explained> {
-        self.explained.as_deref()
+        self.explained.first()
     }
 
     /// What the panic carried, for example to resume it; of other failures their
@@ -300,7 +302,7 @@ impl fmt::Debug for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind.as_str())?;
-        if let Some(explained) = &self.explained {
+        if let Some(explained) = self.explained() {
             explained.reasons(f)?;
         }
         match (self.message(), &self.payload) {

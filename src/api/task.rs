@@ -5,13 +5,14 @@ use core::future::Future;
 use core::ops::Deref;
 use core::pin::Pin;
 use core::task::{Context, Poll};
-use std::boxed::Box;
+use std::vec::Vec;
 
 use crate::api::expert::Expert;
 use crate::api::foreign;
 use crate::api::home::DefaultHome;
 use crate::api::run::{Failure, FailureKind};
 use crate::error::Error;
+use crate::expert::explained::Explained;
 use crate::expert::home::Ambient;
 use crate::expert::{look, stop};
 use crate::sync::{Ordering::SeqCst, fence};
@@ -133,7 +134,7 @@ where
         // Before its memory goes.
         let explained = is_over.then(|| {
             let explained = self.expert.explain(Error::Overdrawn);
-            self.expert.home().as_host(|| Box::new(explained.owned()))
+            self.expert.home().as_host(|| kept(explained.owned()))
         });
         self.end();
         if is_over {
@@ -142,8 +143,18 @@ where
             fence(SeqCst);
             stop::wake(self.expert.home(), self.expert.key(), self.expert.slot());
         }
-        Failure::stopped(kind, explained)
+        Failure::stopped(kind, explained.unwrap_or_default())
     }
+}
+
+/// A list with this in it; an empty one where there is no memory, which a box would end
+/// the process for.
+fn kept(explained: Explained) -> Vec<Explained> {
+    let mut kept = Vec::new();
+    if kept.try_reserve_exact(1).is_ok() {
+        kept.push(explained);
+    }
+    kept
 }
 
 impl<E, F, H> Future for RunAsync<E, F, H>
