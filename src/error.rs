@@ -20,7 +20,8 @@ pub enum Error {
     /// The system, or the heap's regions, have no more memory, or the size
     /// overflows.
     OutOfMemory,
-    /// The quota of the expert, or of one of its parents, has no room.
+    /// The quota of the expert, or of one of its parents, has no room. Who holds it,
+    /// [`explain`](crate::Expert::explain) tells.
     QuotaExceeded,
     /// A clean-up failed during reclaim; the memory was reclaimed all the same.
     CleanupFailed,

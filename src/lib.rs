@@ -41,8 +41,10 @@ pub use api::{
 pub use api::{DefaultHome, Expert, ExpertBuilder, ExpertHandle, ExpertHeap, Holder, Host};
 pub use error::Error;
 #[cfg(feature = "std")]
-pub use expert::events::{Event, EventKind, Holding, Largest, Observer, Refusal, Verdict};
+pub use expert::events::{Event, EventKind, Observer, Refusal, Verdict};
+pub use expert::explained::Explained;
 pub use expert::home::{Ambient, Home};
+pub use expert::largest::{Holding, Largest};
 #[cfg(feature = "std")]
 pub use expert::owned_name::NameCopy;
 pub use expert::report::ExpertSnapshot;

@@ -288,9 +288,6 @@ fn no_room_calls_a_method_of_a_higher_one() {
     }
 }
 
-/// Modules whose files may be in larger circles for now.
-const IN_CIRCLES: &[&str] = &["expert"];
-
 /// The file that a path of `src` leads into: the longest one with a file.
 fn file_of(path: &[String], known: &BTreeMap<String, String>) -> Option<String> {
     (1..=path.len()).rev().find_map(|length| known.get(&path[..length].join("/")).cloned())
@@ -319,8 +316,7 @@ fn no_circle_of_files_is_larger_than_two() {
     let reached: BTreeMap<_, _> = uses.keys().map(|file| (file, reaches(file))).collect();
     for (file, to) in &reached {
         let circle: Vec<_> = to.iter().filter(|other| reached[other].contains(*file)).collect();
-        let is_exempt = IN_CIRCLES.iter().any(|module| file.starts_with(&format!("{module}/")));
-        assert!(circle.len() <= 2 || is_exempt, "src/{file} is in a circle: {circle:?}");
+        assert!(circle.len() <= 2, "src/{file} is in a circle: {circle:?}");
     }
     let expert = &reached[&"api/expert.rs".to_string()];
     assert!(expert.contains("key.rs"), "the reader is broken");

@@ -19,7 +19,7 @@
 
 #![allow(dead_code, reason = "the models are tests, and use a part of each file")]
 
-#[path = "../../src/account.rs"]
+#[path = "../../src/account/mod.rs"]
 mod account;
 #[path = "../../src/lock.rs"]
 mod lock;

@@ -52,48 +52,6 @@ impl Account {
             parent.refund(self.quota.load(Relaxed));
         }
     }
-
-    #[inline]
-    pub(super) fn is_reserve(&self) -> bool {
-        self.is_marked(RESERVE)
-    }
-
-    /// How much more those above are charged when the charge here goes from
-    /// `less` to `more` bytes (ACCOUNT6).
-    #[inline]
-    pub(super) fn share(&self, less: usize, more: usize) -> usize {
-        if !self.is_reserve() {
-            return more - less;
-        }
-        let aside = self.quota.load(Relaxed);
-        more.max(aside) - less.max(aside)
-    }
-
-    /// Charges a reserve, and those above it: these first, so that they are never
-    /// charged too little.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`] where a quota above has no room; nothing is charged then.
-    pub(super) fn charge_reserve(&self, bytes: usize) -> Result<(), Refused> {
-        let parent = self.parent().ok_or(Refused)?;
-        loop {
-            let before = self.charged.load(Relaxed);
-            let sum = before.checked_add(bytes).ok_or(Refused)?;
-            let share = self.share(before, sum);
-            if share != 0 {
-                parent.charge(share)?;
-            }
-            if self.charged.compare_exchange(before, sum, Relaxed, Relaxed).is_ok() {
-                self.peak.fetch_max(sum, Relaxed);
-                return Ok(());
-            }
-            // Another charge or refund came in between: the share is another.
-            if share != 0 {
-                parent.refund(share);
-            }
-        }
-    }
 }
 
 #[cfg(all(test, not(loom)))]

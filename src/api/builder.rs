@@ -6,11 +6,13 @@ use crate::api::Expert;
 use crate::api::home::DefaultHome;
 use crate::error::Error;
 #[cfg(feature = "std")]
-use crate::expert::events::{self, EventKind};
+use crate::expert::events::EventKind;
 #[cfg(feature = "std")]
 use crate::expert::home::Ambient;
 use crate::expert::home::Home;
 use crate::expert::life::{self, Request};
+#[cfg(feature = "std")]
+use crate::expert::look;
 use crate::expert::name::Name;
 use crate::expert::slot::OVERDRAFT;
 
@@ -162,7 +164,7 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
         };
         let (key, slot) = life::register(self.home, &request)?;
         #[cfg(feature = "std")]
-        events::tell(self.home, key, EventKind::Registered);
+        look::tell(self.home, key, EventKind::Registered);
         Ok(Expert::registered(self.home, key, slot))
     }
 }

@@ -21,6 +21,7 @@ use crate::expert::life::{self, Fate};
 use crate::expert::name::Name;
 use crate::expert::report::{self, ExpertSnapshot};
 use crate::expert::stats::{Reclaimed, Stats};
+use crate::expert::stop;
 use crate::expert::visit::State;
 use crate::key::ExpertKey;
 
@@ -162,7 +163,7 @@ impl<H: Home> Expert<H> {
     /// # Ok::<(), Error>(())
     /// ```
     pub fn terminate(&self) {
-        life::terminate(self.home, self.key, self.slot());
+        stop::terminate(self.home, self.key, self.slot());
     }
 
     /// Whether it may allocate, and if not, why.
@@ -383,7 +384,7 @@ impl<H: Home> Expert<H> {
     #[cold]
     fn is_worth_a_try(&self, bytes: usize, tries: u32) -> bool {
         #[cfg(feature = "std")]
-        return tries < 8 && crate::expert::events::ask(self.home, self.key, bytes);
+        return tries < 8 && crate::expert::look::ask(self.home, self.key, bytes);
         #[cfg(not(feature = "std"))]
         {
             let _ = (bytes, tries);
@@ -395,7 +396,7 @@ impl<H: Home> Expert<H> {
     #[cold]
     fn refused(&self, why: Error) -> Error {
         #[cfg(feature = "std")]
-        crate::expert::events::look(self.home, self.key, self.slot());
+        crate::expert::look::look(self.home, self.key, self.slot());
         match why {
             Error::QuotaExceeded => self.state().refusal().unwrap_or(why),
             why => why,

@@ -12,11 +12,11 @@ use crate::api::host::Host;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::expert::home::{Home, SlotOf, sealed::Sealed};
-use crate::expert::life;
 use crate::expert::name::StaticName;
 use crate::expert::registry::Registry;
 use crate::expert::report::{self, ExpertSnapshot};
 use crate::expert::stats::Stats;
+use crate::expert::stop;
 use crate::expert::table::Report;
 use crate::expert::visit::Visit;
 use crate::fixed::{Directory, Entry, FixedEngine, Owner, Pin, SpinLock};
@@ -289,7 +289,7 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
     /// [`Error::InvalidKey`] for a key of no live expert,
     /// [`Error::AccessDenied`] for the host's.
     pub fn terminate(&self, key: ExpertKey) -> Result<(), Error> {
-        life::terminate_visited(self, Visit::new(self, key)?)
+        stop::terminate_visited(self, Visit::new(self, key)?)
     }
 
     /// Walks the whole heap and tests its invariants.

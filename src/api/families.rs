@@ -1,12 +1,10 @@
-//! Families: children that end with their parent, and who of them holds most.
+//! Families: children that end with their parent.
 
 use std::boxed::Box;
 
 use crate::api::expert::Expert;
 use crate::error::Error;
-use crate::expert::events::Largest;
-use crate::expert::family;
-use crate::expert::home::{CopiedOf, Home};
+use crate::expert::home::Home;
 
 impl<H: Home + 'static> Expert<H> {
     /// Keeps `child`, and ends it when this expert ends: before its memory
@@ -70,30 +68,5 @@ impl<H: Home> Drop for Kept<H> {
     fn drop(&mut self) {
         // SAFETY: of `keep`, whose references are gone.
         drop(unsafe { Box::from_raw(self.0) });
-    }
-}
-
-impl<H: Home> Expert<H> {
-    /// Who of its children holds most, with all below them: whom to stop, rather
-    /// than the one who was refused.
-    ///
-    /// ```
-    /// use expert_alloc::ExpertAlloc;
-    ///
-    /// let heap = ExpertAlloc::new();
-    /// let tenant = heap.expert("tenant").quota(1 << 20).register()?;
-    /// let light = heap.expert("light").parent(&tenant).register()?;
-    /// let heavy = heap.expert("heavy").parent(&tenant).register()?;
-    /// heavy.alloc(900 << 10)?;
-    /// assert!(light.alloc(500 << 10).is_err());
-    /// let largest = tenant.largest_children();
-    /// assert_eq!(largest.iter().next().unwrap().key, heavy.key());
-    /// # Ok::<(), expert_alloc::Error>(())
-    /// ```
-    #[must_use]
-    pub fn largest_children(&self) -> Largest<CopiedOf<H>> {
-        let mut largest = Largest::NONE;
-        family::largest_children(self.home(), self.key(), &mut largest);
-        largest
     }
 }

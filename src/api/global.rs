@@ -7,10 +7,10 @@ use crate::api::host::Host;
 use crate::engine::{Engine, HOST_KEY};
 use crate::error::Error;
 use crate::expert::home::{Home, SlotOf};
-use crate::expert::life;
 use crate::expert::owned_name::NameCopy;
 use crate::expert::report::{self, ExpertSnapshot};
 use crate::expert::stats::Stats;
+use crate::expert::stop;
 use crate::expert::table::Report;
 use crate::expert::visit::Visit;
 use crate::heap::{self, HeapStats, HostEngine};
@@ -208,7 +208,7 @@ impl ExpertAlloc {
     /// [`Error::InvalidKey`] for a key of no live expert,
     /// [`Error::AccessDenied`] for the host's.
     pub fn terminate(self, key: ExpertKey) -> Result<(), Error> {
-        life::terminate_visited(self, Visit::new(self, key)?)
+        stop::terminate_visited(self, Visit::new(self, key)?)
     }
 
     /// Sets the quota of the expert of `key`, as

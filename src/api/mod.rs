@@ -7,7 +7,7 @@
 //!  builder  how an expert is registered   expert  Expert itself
 //!  handle   what collections are given    scope   ambient attribution
 //!  current  who is in scope, and how that travels
-//!  quotas   quotas while they are used
+//!  quotas   quotas while they are used    holders  who has what was refused
 //!  host     what belongs to no expert
 //!  shared   owned experts, and their handles
 //!  allocator  the Allocator traits on handles
@@ -43,6 +43,7 @@ mod foreign;
 #[cfg(feature = "std")]
 mod global;
 mod handle;
+mod holders;
 mod home;
 mod host;
 #[cfg(feature = "std")]

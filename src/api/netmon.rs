@@ -19,14 +19,16 @@ use crate::api::expert::Expert;
 use crate::api::leave;
 use crate::engine::{Engine, HOST_KEY};
 use crate::error::Error;
-use crate::expert::events::{self, EventKind};
+use crate::expert::events::EventKind;
 use crate::expert::family;
 use crate::expert::home::{Ambient, Home};
 use crate::expert::life::{self, Closing, Fate, Request};
+use crate::expert::look;
 use crate::expert::name::Name;
 use crate::expert::report;
 use crate::expert::slot::{CLOSING, DETACHED, LENT, OVERDRAFT};
 use crate::expert::stats::{Reclaimed, Stats};
+use crate::expert::stop;
 use crate::expert::visit::{State, Visit};
 use crate::key::ExpertKey;
 
@@ -184,7 +186,7 @@ pub(crate) fn register_child<'n, H: Home>(
     let parent = visit.slot().map(|slot| (visit.key(), slot));
     let request = Request::<H> { name, quota, soft_quota, parent, guarantee: 0, flags: OVERDRAFT };
     let (key, slot) = life::register(home, &request)?;
-    events::tell(home, key, EventKind::Registered);
+    look::tell(home, key, EventKind::Registered);
     Ok(Expert::registered(home, key, slot).into_key())
 }
 
@@ -223,7 +225,7 @@ pub(crate) fn check<H: Home>(home: H, key: Key) -> Result<(), Error> {
 
 /// Tells an expert to stop, for good. The host cannot be told.
 pub(crate) fn terminate<H: Home>(home: H, key: Key) -> Result<(), Error> {
-    life::terminate_visited(home, visit(home, key)?)
+    stop::terminate_visited(home, visit(home, key)?)
 }
 
 /// Ends an expert that was registered by key. One that an `Expert` value owns

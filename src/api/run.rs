@@ -6,12 +6,14 @@ use std::boxed::Box;
 use std::format;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::string::{String, ToString};
+use std::vec::Vec;
 
 use crate::api::expert::Expert;
 use crate::api::foreign::{self, Foreign, Note, Thrown};
 use crate::api::panics;
-use crate::expert::events;
+use crate::expert::explained::Explained;
 use crate::expert::home::Ambient;
+use crate::expert::look;
 use crate::expert::visit::State;
 
 impl<H: Ambient> Expert<H> {
@@ -43,7 +45,7 @@ impl<H: Ambient> Expert<H> {
             let _scope = self.enter();
             foreign::call(f)
         };
-        events::look(self.home(), self.key(), self.slot());
+        look::look(self.home(), self.key(), self.slot());
         outcome.map_err(|thrown| self.home().as_host(|| Failure::of(thrown)))
     }
 }
@@ -123,6 +125,8 @@ pub struct Failure {
     kind: FailureKind,
     payload: Option<Box<dyn Any + Send>>,
     place: Option<Box<str>>,
+    /// One, or none.
+    explained: Vec<Explained>,
 }
 
 impl Failure {
@@ -133,18 +137,20 @@ impl Failure {
                 kind: FailureKind::Panicked,
                 payload: Some(copied(payload)),
                 place: panics::take_place().map(|place| place.text().into()),
+                explained: Vec::new(),
             },
             Thrown::Foreign(note) => Self {
                 kind: FailureKind::ForeignException,
                 payload: Some(Box::new(description(&note))),
                 place: None,
+                explained: Vec::new(),
             },
         }
     }
 
-    /// That of an expert that is to stop.
-    pub(crate) fn stopped(kind: FailureKind) -> Self {
-        Self { kind, payload: None, place: None }
+    /// That of an expert that is to stop. What it keeps was allocated as the host.
+    pub(crate) fn stopped(kind: FailureKind, explained: Vec<Explained>) -> Self {
+        Self { kind, payload: None, place: None, explained }
     }
 
     /// Why the code did not return.
@@ -196,6 +202,35 @@ impl Failure {
     #[must_use]
     pub fn place(&self) -> Option<&str> {
         self.place.as_deref()
+    }
+
+    /// Of an expert that was over its quota: how much of it was charged, and who held
+    /// most, when it was stopped. `None` where there was no memory to keep that in.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    /// # use std::task::{Context, Poll, Waker};
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// let request = ALLOC.expert("request").quota(64 << 10).register()?;
+    /// let mut task = Box::pin(request.run_async(async {
+    ///     let rows = vec![0_u8; 1 << 20];
+    ///     std::future::pending::<()>().await;
+    ///     rows.len()
+    /// }));
+    /// # let mut context = Context::from_waker(Waker::noop());
+    /// # let Poll::Ready(outcome) = task.as_mut().poll(&mut context) else { panic!() };
+    /// let failure = outcome.unwrap_err();                 // of its first poll
+    /// let largest = failure.explained().unwrap().largest();
+    /// assert_eq!(largest.iter().next().unwrap().key, request.key());
+    /// assert!(failure.to_string().starts_with("stopped: over its quota (request: 1."));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    #[must_use]
+    pub fn explained(&self) -> Option<&Explained> {
+        self.explained.first()
     }
 
     /// What the panic carried, for example to resume it; of other failures their
@@ -267,6 +302,9 @@ impl fmt::Debug for Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind.as_str())?;
+        if let Some(explained) = self.explained() {
+            explained.reasons(f)?;
+        }
         match (self.message(), &self.payload) {
             (Some(message), _) => write!(f, ": {message}"),
             (None, Some(_)) => f.write_str(": (no message)"),

@@ -5,13 +5,16 @@ use core::future::Future;
 use core::ops::Deref;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use std::vec::Vec;
 
 use crate::api::expert::Expert;
 use crate::api::foreign;
 use crate::api::home::DefaultHome;
 use crate::api::run::{Failure, FailureKind};
+use crate::error::Error;
+use crate::expert::explained::Explained;
 use crate::expert::home::Ambient;
-use crate::expert::{events, tasks};
+use crate::expert::{look, stop};
 use crate::sync::{Ordering::SeqCst, fence};
 
 impl<H: Ambient> Expert<H> {
@@ -110,13 +113,13 @@ where
         let expert = &*self.expert;
         let account = expert.slot().account();
         let mut tries = 0;
-        events::look(expert.home(), expert.key(), expert.slot());
+        look::look(expert.home(), expert.key(), expert.slot());
         loop {
             let kind = FailureKind::of(expert.state())?;
             let beyond = account.charged().saturating_sub(account.quota());
             if kind != FailureKind::OverQuota
                 || tries == 8
-                || !events::ask(expert.home(), expert.key(), beyond)
+                || !look::ask(expert.home(), expert.key(), beyond)
             {
                 return Some(kind);
             }
@@ -127,15 +130,31 @@ where
 
     /// The failure of a task whose expert is to stop.
     fn stop(&mut self, kind: FailureKind) -> Failure {
+        let is_over = kind == FailureKind::OverQuota;
+        // Before its memory goes.
+        let explained = is_over.then(|| {
+            let explained = self.expert.explain(Error::Overdrawn);
+            self.expert.home().as_host(|| kept(explained.owned()))
+        });
         self.end();
-        if kind == FailureKind::OverQuota {
+        if is_over {
             // Nobody else has noticed: an allocator tells nobody. The fence is that
             // of WAITING1.
             fence(SeqCst);
-            tasks::wake(self.expert.home(), self.expert.key(), self.expert.slot());
+            stop::wake(self.expert.home(), self.expert.key(), self.expert.slot());
         }
-        Failure::stopped(kind)
+        Failure::stopped(kind, explained.unwrap_or_default())
     }
+}
+
+/// A list with this in it; an empty one where there is no memory, which a box would end
+/// the process for.
+fn kept(explained: Explained) -> Vec<Explained> {
+    let mut kept = Vec::new();
+    if kept.try_reserve_exact(1).is_ok() {
+        kept.push(explained);
+    }
+    kept
 }
 
 impl<E, F, H> Future for RunAsync<E, F, H>

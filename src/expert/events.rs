@@ -1,70 +1,16 @@
 //! Events: what the host's observer is told of experts, and asked before a
-//! refusal. Never from inside an allocation, and with no lock held: what happens
-//! in there is noticed by a *look* at a safe point afterwards.
-//!
-//! ```text
-//!  told at once     registered, told to stop, ended
-//!  told at a look   soft quota passed, refused, overdrawn
-//!
-//!  a look           after `run`, after a poll of `run_async`, after a handle or
-//!                   raw call was refused, before the end
-//! ```
-//!
-//! Invariants
-//!
-//! - TOLD1 a slot's `told` says what the observer was told of its expert: each
-//!   overdraft and each passing of a soft quota once, each refusal in one count.
+//! refusal. These are the words; `look.rs` says them, and `told.rs` remembers
+//! what was said.
 
-use crate::expert::family;
-use crate::expert::home::{CopiedOf, Home, SlotOf};
-use crate::expert::name::Hosted;
+use core::fmt;
+
+use crate::expert::largest::{Largest, held_by};
 use crate::expert::owned_name::NameCopy;
-use crate::expert::report;
+use crate::expert::shown::{Shown, Size};
 use crate::expert::stats::Reclaimed;
 use crate::key::ExpertKey;
-use crate::sync::{AtomicU32, Ordering::Relaxed};
 
-/// Told: the soft quota was passed.
-const SOFT: u32 = 1;
-/// Told: memory beyond the quota was granted.
-const OVERDRAWN: u32 = 2;
-/// Told: one refusal more.
-const REFUSAL: u32 = 4;
-
-/// What the observer was told of one expert (TOLD1).
-pub(crate) struct Told(AtomicU32);
-
-impl Told {
-    pub(crate) const fn new() -> Self {
-        Self(AtomicU32::new(0))
-    }
-
-    /// For the slot's next expert.
-    pub(crate) fn reset(&self) {
-        self.0.store(0, Relaxed);
-    }
-
-    /// Lets the soft quota be passed once more.
-    pub(crate) fn forget_soft(&self) {
-        self.0.fetch_and(!SOFT, Relaxed);
-    }
-
-    /// Whether `flag` was not set before.
-    fn is_new(&self, flag: u32) -> bool {
-        self.0.load(Relaxed) & flag == 0 && self.0.fetch_or(flag, Relaxed) & flag == 0
-    }
-
-    /// How many of the refusals up to now are news.
-    fn new_refusals(&self, refusals: usize) -> u32 {
-        // The count wraps, like that in the flags.
-        let now = (refusals as u32).wrapping_mul(REFUSAL);
-        let count = |told: u32| Some(told & (REFUSAL - 1) | now);
-        let before = self.0.fetch_update(Relaxed, Relaxed, count).unwrap_or(now);
-        now.wrapping_sub(before & !(REFUSAL - 1)) / REFUSAL
-    }
-}
-
-/// Something that happened to an expert.
+/// Something that happened to an expert. Displayed in one line for a log.
 ///
 /// ```
 /// use expert_alloc::{Event, EventKind, ExpertAlloc};
@@ -98,7 +44,8 @@ pub struct Event<N = NameCopy> {
     pub kind: EventKind<N>,
 }
 
-/// What an [`Event`] is about.
+/// What an [`Event`] is about. Displayed in words; a refusal names the five who hold
+/// most.
 ///
 /// ```
 /// use expert_alloc::EventKind;
@@ -137,7 +84,8 @@ pub enum EventKind<N = NameCopy> {
     Ended(Reclaimed),
 }
 
-/// A request that a quota has no room for, before it is refused.
+/// A request that a quota has no room for, before it is refused. Displayed in one line
+/// that names the five who hold most.
 ///
 /// ```
 /// use expert_alloc::{Event, ExpertAlloc, Observer, Refusal, Verdict};
@@ -175,6 +123,39 @@ pub struct Refusal<N = NameCopy> {
     pub largest: Largest<N>,
 }
 
+impl<N: Copy + AsRef<str>> fmt::Display for Event<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", Shown(self.name.as_ref()), self.kind)
+    }
+}
+
+impl<N: Copy + AsRef<str>> fmt::Display for EventKind<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registered => f.write_str("registered"),
+            Self::SoftQuotaPassed { charged_bytes } => {
+                write!(f, "soft quota passed, {} charged", Size(*charged_bytes))
+            }
+            Self::Refused { refusals, largest } => {
+                write!(f, "{refusals} refused")?;
+                held_by(largest, f)
+            }
+            Self::Overdrawn { charged_bytes } => {
+                write!(f, "quota overdrawn, {} charged", Size(*charged_bytes))
+            }
+            Self::Stopped => f.write_str("told to stop"),
+            Self::Ended(reclaimed) => write!(f, "ended, {reclaimed}"),
+        }
+    }
+}
+
+impl<N: Copy + AsRef<str>> fmt::Display for Refusal<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} asks for {}", Shown(self.name.as_ref()), Size(self.bytes))?;
+        held_by(&self.largest, f)
+    }
+}
+
 /// What to do about a [`Refusal`].
 ///
 /// ```
@@ -187,77 +168,6 @@ pub enum Verdict {
     /// It stays refused.
     #[default]
     Refuse,
-}
-
-/// How much one expert holds.
-///
-/// ```
-/// use expert_alloc::ExpertAlloc;
-///
-/// let heap = ExpertAlloc::new();
-/// let tenant = heap.expert("tenant").register()?;
-/// let query = heap.expert("query").parent(&tenant).register()?;
-/// query.alloc(100)?;
-/// let largest = tenant.largest_children();
-/// let holding = largest.iter().next().unwrap();
-/// assert_eq!((holding.key, holding.name.as_str()), (query.key(), "query"));
-/// # Ok::<(), expert_alloc::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Holding<N = NameCopy> {
-    /// Whose.
-    pub key: ExpertKey,
-    /// Its name.
-    pub name: N,
-    /// Bytes charged to it and all below it.
-    pub charged_bytes: usize,
-}
-
-/// The five who hold most, the largest first.
-///
-/// ```
-/// use expert_alloc::ExpertAlloc;
-///
-/// let tenant = ExpertAlloc::new().expert("tenant").register()?;
-/// assert_eq!(tenant.largest_children().iter().count(), 0);
-/// # Ok::<(), expert_alloc::Error>(())
-/// ```
-#[derive(Clone, Copy, Debug)]
-pub struct Largest<N = NameCopy>([Option<Holding<N>>; 5]);
-
-impl<N: Copy> Largest<N> {
-    pub(crate) const NONE: Self = Self([None; 5]);
-
-    /// The experts that hold most, the largest first.
-    ///
-    /// ```
-    /// use expert_alloc::ExpertAlloc;
-    ///
-    /// let heap = ExpertAlloc::new();
-    /// let tenant = heap.expert("tenant").register()?;
-    /// let small = heap.expert("small").parent(&tenant).register()?;
-    /// let large = heap.expert("large").parent(&tenant).register()?;
-    /// small.alloc(100)?;
-    /// large.alloc(1 << 20)?;
-    /// let largest = tenant.largest_children();
-    /// assert_eq!(largest.iter().next().unwrap().key, large.key());
-    /// # Ok::<(), expert_alloc::Error>(())
-    /// ```
-    pub fn iter(&self) -> impl Iterator<Item = &Holding<N>> {
-        self.0.iter().flatten()
-    }
-
-    /// Puts in one more, if it is among the largest.
-    pub(crate) fn add(&mut self, holding: Holding<N>) {
-        let is_smaller = |place: &Option<Holding<N>>| {
-            place.is_none_or(|kept| kept.charged_bytes < holding.charged_bytes)
-        };
-        if let Some(place) = self.0.iter().position(is_smaller) {
-            self.0[place..].rotate_right(1);
-            self.0[place] = Some(holding);
-        }
-    }
 }
 
 /// Who is told, and asked.
@@ -336,63 +246,4 @@ impl<F: Fn(&Event) + Send + Sync> Observer for F {
     fn happened(&self, event: &Event) {
         self(event);
     }
-}
-
-/// The event of this kind; `None` where the key is stale.
-pub(crate) fn event<H: Home>(
-    home: H,
-    key: ExpertKey,
-    kind: EventKind<CopiedOf<H>>,
-) -> Option<Event<CopiedOf<H>>> {
-    let row = report::row(home, key).ok()?;
-    Some(Event { key, name: row.name, parent: row.parent, kind })
-}
-
-/// Tells the observer, if there is one.
-pub(crate) fn tell<H: Home>(home: H, key: ExpertKey, kind: EventKind<CopiedOf<H>>) {
-    if home.is_observed() {
-        if let Some(event) = event(home, key, kind) {
-            home.tell(&event);
-        }
-    }
-}
-
-/// Tells the observer what has happened in allocations since the last look.
-#[inline]
-pub(crate) fn look<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
-    if home.is_observed() {
-        look_closely(home, key, slot);
-    }
-}
-
-#[cold]
-fn look_closely<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
-    let account = slot.account();
-    let Some(Hosted { told, .. }) = slot.hosted() else { return };
-    let charged_bytes = account.charged();
-    let soft = account.soft_quota();
-    if soft != 0 && account.peak() > soft && told.is_new(SOFT) {
-        tell(home, key, EventKind::SoftQuotaPassed { charged_bytes });
-    }
-    let refusals = told.new_refusals(account.refusals());
-    if refusals != 0 {
-        let largest = family::largest(home, family::tightest(home, key));
-        tell(home, key, EventKind::Refused { refusals, largest });
-    }
-    if account.is_overdrawn() && told.is_new(OVERDRAWN) {
-        tell(home, key, EventKind::Overdrawn { charged_bytes });
-    }
-}
-
-/// Asks the observer before a request for `bytes` is refused: whether to try
-/// once more.
-#[cold]
-pub(crate) fn ask<H: Home>(home: H, key: ExpertKey, bytes: usize) -> bool {
-    if !home.is_observed() {
-        return false;
-    }
-    let Ok(row) = report::row(home, key) else { return false };
-    let by = family::tightest(home, key);
-    let largest = family::largest(home, by);
-    home.ask(&Refusal { key, name: row.name, bytes, by, largest }) == Verdict::Retry
 }

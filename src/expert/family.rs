@@ -5,11 +5,8 @@
 //! lingers in its slot, so the way up stays whole.
 
 use crate::engine::HOST_KEY;
-#[cfg(feature = "std")]
-use crate::expert::events::{Holding, Largest};
-#[cfg(feature = "std")]
-use crate::expert::home::CopiedOf;
 use crate::expert::home::Home;
+use crate::expert::largest::{Holding, Largest};
 use crate::expert::report;
 use crate::expert::stats::Stats;
 use crate::expert::visit::Visit;
@@ -62,7 +59,6 @@ pub(crate) fn subtree<H: Home>(home: H, key: ExpertKey, own: Stats) -> Stats {
 
 /// The expert whose quota has the least room: that of `key`, or one above it
 /// that has not ended.
-#[cfg(feature = "std")]
 pub(crate) fn tightest<H: Home>(home: H, key: ExpertKey) -> ExpertKey {
     let (mut tightest, mut least) = (key, usize::MAX);
     for number in upwards(home, key) {
@@ -80,7 +76,6 @@ pub(crate) fn tightest<H: Home>(home: H, key: ExpertKey) -> ExpertKey {
 }
 
 /// The slot of `key`, its parent's, and so on up.
-#[cfg(feature = "std")]
 fn upwards<H: Home>(home: H, key: ExpertKey) -> impl Iterator<Item = usize> {
     let slot = |number: usize| Some(number).filter(|&number| number != 0);
     let above = move |&number: &usize| slot(home.registry().reachable(number)?.link());
@@ -91,34 +86,36 @@ fn upwards<H: Home>(home: H, key: ExpertKey) -> impl Iterator<Item = usize> {
 
 /// Who holds most of the quota of `key`: its children, or itself where it has
 /// none.
-#[cfg(feature = "std")]
-pub(crate) fn largest<H: Home>(home: H, key: ExpertKey) -> Largest<CopiedOf<H>> {
-    let mut largest = Largest::NONE;
-    largest_children(home, key, &mut largest);
+pub(crate) fn largest<H: Home>(home: H, key: ExpertKey) -> Largest<H::Text> {
+    let mut largest = largest_children(home, key);
     if largest.iter().next().is_none() {
-        if let Ok(row) = report::row(home, key) {
-            largest.add(holding(&row));
-        }
+        report::row(home, key).iter().for_each(|row| largest.add(holding(row)));
     }
     largest
 }
 
-#[cfg(feature = "std")]
-fn holding<N: Copy>(row: &report::ExpertSnapshot<N>) -> Holding<N> {
-    Holding { key: row.key, name: row.name, charged_bytes: row.stats.charged_bytes }
+/// The children of `key` that hold most.
+pub(crate) fn largest_children<H: Home>(home: H, key: ExpertKey) -> Largest<H::Text> {
+    let slot = key.slot().and_then(|number| home.registry().reachable(number));
+    // All slots are looked at for children: not for one that never had any.
+    let is_parent = slot.is_some_and(|slot| slot.account().is_parent());
+    let children = is_parent.then(|| descendants(home, key)).into_iter().flatten();
+    let rows = children.filter_map(|child| report::row(home, child.key()).ok());
+    of_rows(rows.filter(|row| row.parent == Some(key)))
 }
 
-/// Adds the children of `key` to the largest.
-#[cfg(feature = "std")]
-pub(crate) fn largest_children<H: Home>(
-    home: H,
-    key: ExpertKey,
-    largest: &mut Largest<CopiedOf<H>>,
-) {
-    for child in descendants(home, key) {
-        let row = report::row(home, child.key());
-        if let Some(row) = row.ok().filter(|row| row.parent == Some(key)) {
-            largest.add(holding(&row));
-        }
-    }
+/// Those that hold most of all memory: the host, and experts without a parent.
+pub(crate) fn largest_of_all<H: Home>(home: H) -> Largest<H::Text> {
+    of_rows(report::rows(home).filter(|row| row.parent.is_none()))
+}
+
+fn of_rows<N: Copy>(rows: impl Iterator<Item = report::ExpertSnapshot<N>>) -> Largest<N> {
+    let mut largest = Largest::NONE;
+    rows.for_each(|row| largest.add(holding(&row)));
+    largest
+}
+
+/// What a row says of who holds how much.
+pub(crate) fn holding<N: Copy>(row: &report::ExpertSnapshot<N>) -> Holding<N> {
+    Holding { key: row.key, name: row.name, charged_bytes: row.stats.charged_bytes }
 }

@@ -26,14 +26,17 @@ use crate::engine::HOST_KEY;
 use crate::engine::{Engine, Kind, Who};
 use crate::error::Error;
 #[cfg(feature = "std")]
-use crate::expert::events::{self, Event, EventKind};
+use crate::expert::events::{Event, EventKind};
 #[cfg(feature = "std")]
 use crate::expert::home::CopiedOf;
 use crate::expert::home::{Home, OwnerOf, SlotOf};
+#[cfg(feature = "std")]
+use crate::expert::look;
 use crate::expert::name::Name;
 use crate::expert::slot::{KEYED, OVERDRAFT, Word};
 use crate::expert::stats::Reclaimed;
-use crate::expert::visit::{Visit, who};
+use crate::expert::stop;
+use crate::expert::visit::who;
 use crate::key::ExpertKey;
 #[cfg(feature = "std")]
 use crate::sync::Ordering::Relaxed;
@@ -162,47 +165,6 @@ pub(crate) fn transferred<H: Home>(slot: &SlotOf<H>, to: ExpertKey) {
     let _ = (slot, to);
 }
 
-/// Tells an expert to stop, for good: it may free, but not allocate. Its
-/// children are to stop too.
-pub(crate) fn terminate<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
-    let is_news = slot.account().seal();
-    stopped(home, key, slot, is_news);
-}
-
-/// As [`terminate`], for one who came by the key.
-///
-/// # Errors
-///
-/// [`Error::AccessDenied`] for the host.
-pub(crate) fn terminate_visited<H: Home>(home: H, visit: Visit<'_, H>) -> Result<(), Error> {
-    let slot = visit.slot().ok_or(Error::AccessDenied)?;
-    let (key, is_news) = (visit.key(), slot.account().seal());
-    // What follows calls out, and is not to keep anybody from ending the expert.
-    // If that happens, a stranger's tasks are woken, and see that nothing is new.
-    drop(visit);
-    stopped(home, key, slot, is_news);
-    Ok(())
-}
-
-/// What follows when an expert was told to stop.
-fn stopped<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>, is_news: bool) {
-    wake(home, key, slot);
-    #[cfg(feature = "std")]
-    if is_news {
-        events::tell(home, key, EventKind::Stopped);
-    }
-    #[cfg(not(feature = "std"))]
-    let _ = is_news;
-}
-
-/// Wakes the tasks of an expert that is to stop from now on, and its children's.
-fn wake<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
-    #[cfg(feature = "std")]
-    crate::expert::tasks::wake(home, key, slot);
-    #[cfg(not(feature = "std"))]
-    let _ = (home, key, slot);
-}
-
 /// An expert that this thread, and no other, is ending.
 pub(crate) struct Closing<'a, H: Home + 'a> {
     home: H,
@@ -265,9 +227,9 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         let before = slot.begin_closing(key, required).ok_or(Error::InvalidKey)?;
         delay();
         #[cfg(feature = "std")]
-        events::look(home, key, slot);
+        look::look(home, key, slot);
         slot.account().seal();
-        wake(home, key, slot);
+        stop::wake(home, key, slot);
         let closing = Self {
             home,
             key,
@@ -279,7 +241,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
             // The name is gone when the rest is known.
             #[cfg(feature = "std")]
             event: if home.is_observed() {
-                events::event(home, key, EventKind::Stopped)
+                look::event(home, key, EventKind::Stopped)
             } else {
                 None
             },

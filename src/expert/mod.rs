@@ -3,27 +3,40 @@
 //! of its own tables.
 //!
 //! ```text
-//!  home      what a heap brings along to be a home of experts
-//!  life      register, terminate, finish: one function per step
-//!  visit     from a key alone to an expert that cannot end meanwhile
-//!  stats     figures of one expert         report   rows of all of them
-//!  table     the rows as text
-//!  family    an expert with all below it
-//!  cleanup   what to run before the memory goes
-//!  registry  slots by number, free slots, look-up by key
-//!  events    what the host's observer is told
-//!  tasks     whom to wake when an expert is to stop
-//!  slot      one expert's account, engine state, name, clean-ups
-//!  name      names in place                owned_name  names copied
-//!  serialize figures for other programs
+//!  life       register and finish: one function per step
+//!  stop       telling an expert to stop        look    telling the observer
+//!  family     an expert with all below it      report  rows of all experts
+//!  table      the rows as text                 explained  errors with who holds most
+//!  serialize  figures for other programs
+//!  visit      from a key alone to an expert that cannot end meanwhile
+//!  ------------------------------------------------------------------------
+//!  home       what a heap brings along to be a home of experts
+//!  registry   slots by number, free slots, look-up by key
+//!  slot       one expert's account, engine state, name, clean-ups
+//!  ------------------------------------------------------------------------
+//!  events     the words that an observer is told and asked
+//!  largest    who holds most                   stats   figures of one expert
+//!  shown      how names and sizes are shown
+//!  name       names in place                   owned_name  names copied
+//!  hosted     what a host's slot has more      told    what was told already
+//!  tasks      whom to wake                     cleanup what to run before the end
 //! ```
+//!
+//! A file uses files of its own part or of those below, and none uses one that
+//! uses it.
 
 pub(crate) mod cleanup;
 #[cfg(feature = "std")]
 pub(crate) mod events;
+pub(crate) mod explained;
 pub(crate) mod family;
 pub(crate) mod home;
+#[cfg(feature = "std")]
+pub(crate) mod hosted;
+pub(crate) mod largest;
 pub(crate) mod life;
+#[cfg(feature = "std")]
+pub(crate) mod look;
 #[cfg(all(test, feature = "std"))]
 #[path = "../../tests/inside/mock.rs"]
 pub(crate) mod mock;
@@ -34,9 +47,13 @@ pub(crate) mod registry;
 pub(crate) mod report;
 #[cfg(feature = "serde")]
 mod serialize;
+pub(crate) mod shown;
 pub(crate) mod slot;
 pub(crate) mod stats;
+pub(crate) mod stop;
 pub(crate) mod table;
 #[cfg(feature = "std")]
 pub(crate) mod tasks;
+#[cfg(feature = "std")]
+pub(crate) mod told;
 pub(crate) mod visit;

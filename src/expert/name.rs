@@ -4,14 +4,10 @@
 //! name is kept in atomic words and read like this: words, then the slot's
 //! generation again. Words of two different names are never looked at as text.
 
-#[cfg(feature = "std")]
-use core::sync::atomic::AtomicU32;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 #[cfg(feature = "std")]
-use crate::expert::events::Told;
-#[cfg(feature = "std")]
-use crate::expert::tasks::Tasks;
+use crate::expert::hosted::Beside;
 
 /// How a home keeps the names of its experts.
 ///
@@ -56,44 +52,6 @@ pub unsafe trait Name: Send + Sync + 'static {
 
     /// The name of the host.
     fn host() -> Self::Copied;
-}
-
-/// What a slot of a host has beside its name.
-#[cfg(feature = "std")]
-pub struct Hosted {
-    pub(crate) tasks: Tasks,
-    pub(crate) told: Told,
-    /// Blocks that were given to the host on purpose.
-    pub(crate) handed_over: AtomicU32,
-}
-
-/// [`Hosted`], or nothing.
-#[cfg(feature = "std")]
-pub trait Beside: Send + Sync {
-    /// That of a slot that was never taken.
-    const NEW: Self;
-
-    /// It, if there is one.
-    fn hosted(&self) -> Option<&Hosted>;
-}
-
-#[cfg(feature = "std")]
-impl Beside for Hosted {
-    const NEW: Self =
-        Self { tasks: Tasks::new(), told: Told::new(), handed_over: AtomicU32::new(0) };
-
-    fn hosted(&self) -> Option<&Hosted> {
-        Some(self)
-    }
-}
-
-#[cfg(feature = "std")]
-impl Beside for () {
-    const NEW: Self = ();
-
-    fn hosted(&self) -> Option<&Hosted> {
-        None
-    }
 }
 
 /// A name that stays where it is: two words in the slot, for small systems.

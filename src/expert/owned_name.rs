@@ -5,7 +5,8 @@ use core::ops::Deref;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use crate::expert::name::{Hosted, Name};
+use crate::expert::hosted::Hosted;
+use crate::expert::name::Name;
 
 /// The longest name kept on hosts, in bytes; a longer one is cut at a
 /// character boundary.

@@ -31,9 +31,9 @@ use core::mem::MaybeUninit;
 
 use crate::account::Account;
 use crate::expert::cleanup::Cleanups;
-use crate::expert::name::Name;
 #[cfg(feature = "std")]
-use crate::expert::name::{Beside, Hosted};
+use crate::expert::hosted::{Beside, Hosted};
+use crate::expert::name::Name;
 use crate::key::{ExpertKey, LAST_GENERATION};
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
 use crate::sync::{AtomicHalf, AtomicUsize, Half, fence};

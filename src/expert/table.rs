@@ -5,6 +5,7 @@ use core::fmt::{self, Write};
 
 use crate::expert::home::Home;
 use crate::expert::report::rows;
+use crate::expert::shown::{Size, printable};
 use crate::expert::stats::Stats;
 use crate::expert::visit::State;
 
@@ -69,30 +70,13 @@ fn line(
     writeln!(f, " {:>12} {:>12} {:>8}", stats.allocations, stats.frees, stats.refusals)
 }
 
-/// A name, 24 characters wide. It came from a plug-in: control characters, such as an
-/// end of line, are shown as question marks.
+/// A name, 24 characters wide.
 struct Column<'a>(&'a str);
 
 impl fmt::Display for Column<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.0.chars().map(|c| if c.is_control() { '?' } else { c });
-        shown.chain(core::iter::repeat(' ')).take(24).try_for_each(|c| f.write_char(c))
-    }
-}
-
-/// A size in the largest unit that leaves at least one whole: `1.5 MiB`.
-struct Size(usize);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
-        if self.0 < 1024 {
-            return write!(f, "{} B", self.0);
-        }
-        let exponent = (self.0.ilog2() / 10).min(UNITS.len() as u32);
-        // Cut, not rounded: only a full quota reads as full.
-        let tenths = ((self.0 >> (10 * (exponent - 1))) as u128 * 10) >> 10;
-        write!(f, "{}.{} {}", tenths / 10, tenths % 10, UNITS[exponent as usize - 1])
+        let shown = printable(self.0).chain(core::iter::repeat(' '));
+        shown.take(24).try_for_each(|c| f.write_char(c))
     }
 }
 
@@ -122,22 +106,5 @@ impl Write for Text {
         free[..taken].copy_from_slice(&s.as_bytes()[..taken]);
         self.length += taken;
         if taken == s.len() { Ok(()) } else { Err(fmt::Error) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::string::ToString;
-
-    #[test]
-    fn sizes_are_cut_to_a_tenth() {
-        let text = |bytes| Text::of(Size(bytes)).as_str().to_string();
-        assert_eq!(text(0), "0 B");
-        assert_eq!(text(1023), "1023 B");
-        assert_eq!(text(1024), "1.0 KiB");
-        assert_eq!(text((1 << 20) - 1), "1023.9 KiB");
-        assert_eq!(text(64 << 20), "64.0 MiB");
-        assert_eq!(text(3 << 29), "1.5 GiB");
     }
 }

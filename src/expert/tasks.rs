@@ -2,7 +2,7 @@
 //!
 //! A task that waits for something else would not notice that it may go no
 //! further. So its waker is kept with its expert while it waits. Wakers are
-//! called with no lock held: they are somebody else's code.
+//! called with no lock held: they are somebody else's code. `stop.rs` calls them.
 //!
 //! Invariants
 //!
@@ -15,13 +15,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::vec::Vec;
 
-use crate::expert::family;
-use crate::expert::home::{Home, SlotOf};
-use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering::SeqCst, fence};
 
 /// How many wakers there are: mostly none, and nobody needs to be looked for.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether there is a waker at all, of any expert.
+pub(crate) fn anybody_waits() -> bool {
+    WAITING.load(SeqCst) != 0
+}
 
 /// The wakers of one expert's tasks. Small: every slot has one.
 pub(crate) struct Tasks(Mutex<Option<Box<Wakers>>>);
@@ -76,7 +78,7 @@ impl Tasks {
     }
 
     /// Copies of the wakers.
-    fn kept(&self) -> Vec<Waker> {
+    pub(crate) fn kept(&self) -> Vec<Waker> {
         let lock = self.lock();
         lock.iter().flat_map(|wakers| wakers.places.iter().flatten().cloned()).collect()
     }
@@ -95,23 +97,4 @@ impl Wakers {
             self.places.len() - 1
         })
     }
-}
-
-/// Wakes the tasks of an expert, and of those below it, after its state was
-/// changed: by a sequentially consistent operation, or one that such a fence
-/// follows, which pairs with the fence in `keep` (WAITING1).
-pub(crate) fn wake<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
-    if WAITING.load(SeqCst) == 0 {
-        return;
-    }
-    home.as_host(|| {
-        let kept = |slot: &SlotOf<H>| slot.hosted().map(|hosted| hosted.tasks.kept());
-        let mut wakers = kept(slot).unwrap_or_default();
-        if slot.account().is_parent() {
-            for child in family::descendants(home, key) {
-                wakers.extend(child.slot().and_then(kept).into_iter().flatten());
-            }
-        }
-        wakers.into_iter().for_each(Waker::wake);
-    });
 }

@@ -14,6 +14,11 @@ use super::{ALLOC, block_on, host, owner};
 
 static TURN: Mutex<()> = Mutex::new(());
 
+/// Waits until no other test observes.
+pub(super) fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// What was said of experts whose names begin in this way.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
@@ -39,7 +44,7 @@ fn describe(event: &Event) -> String {
 
 /// Observes the experts whose names begin with `prefix`.
 fn observe(prefix: &'static str) -> (MutexGuard<'static, ()>, Log, Observation) {
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let turn = turn();
     let log = Log::default();
     let lines = Arc::clone(&log.0);
     let observation = ALLOC.observe(move |event: &Event| {
@@ -123,7 +128,7 @@ fn nothing_is_told_from_inside_an_allocation() {
 
 #[test]
 fn an_observer_that_panics_or_asks_for_more_hurts_nobody() {
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _turn = turn();
     let told = Arc::new(Mutex::new(0));
     let count = Arc::clone(&told);
     let observation = ALLOC.observe(move |event: &Event| {
@@ -177,7 +182,7 @@ impl Observer for Arbiter {
 }
 
 fn arbitrate(grants: bool) -> (MutexGuard<'static, ()>, Arc<Asked>, Observation) {
-    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let turn = turn();
     let arbiter = Arc::new(Asked { asked: Mutex::default(), grants });
     let observation = ALLOC.observe(Arbiter(Arc::clone(&arbiter)));
     (turn, arbiter, observation)

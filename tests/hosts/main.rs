@@ -7,7 +7,7 @@ mod alloc_error;
 mod current;
 mod events;
 mod foreign;
-mod lives;
+mod holders;
 mod panics;
 mod quotas;
 mod shared;

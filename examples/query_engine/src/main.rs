@@ -50,7 +50,10 @@ async fn run(
     let answer = match outcome {
         Ok(Ok(payloads)) => Answer::Rows(ALLOC.hand_over(payloads)),
         Ok(Err(error)) => Answer::Refused(error.to_string()),
-        Err(failure) => Answer::Failed(failure.kind()),
+        Err(failure) => {
+            println!("{name}: {failure}");
+            Answer::Failed(failure.kind())
+        }
     };
     let peak = query.stats().peak_bytes;
     let reclaimed = query.finish();

@@ -12,4 +12,7 @@ fn one_query_too_many_is_stopped_and_the_others_answer_as_alone() {
     assert!(last.starts_with("12 answers as alone; greedy stopped at "), "{printed}");
     let greedy = printed.lines().find(|line| line.starts_with("greedy ")).unwrap();
     assert!(greedy.contains("reclaimed 0 blocks"), "{printed}");
+    let why = printed.lines().find(|line| line.starts_with("greedy: ")).unwrap();
+    let reason = "greedy: stopped: over its quota (greedy: 8.";
+    assert!(why.starts_with(reason) && why.contains("; most is held by greedy (8."), "{why}");
 }

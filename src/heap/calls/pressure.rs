@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class::{self, BinPlace, CLASSES, SMALL_MAX};
 use crate::heap::caches::cache::Cache;
+use crate::heap::owners::heap::COMMON;
 use crate::heap::presence::present;
 use crate::heap::spans::span::SpanState;
 use crate::heap::threads::relief;
@@ -45,7 +46,11 @@ impl Cache {
             paths::entered(Path::PressureRelieved);
             return Some(block);
         }
-        let found = larger_classes(class).find_map(|class| {
+        // A block of a common span is tagged by whoever asked, and where its tag is
+        // depends on its class.
+        let is_common = core::ptr::eq(self.heap(), &raw const COMMON);
+        let mut larger = larger_classes(class).filter(|_| !is_common);
+        let found = larger.find_map(|class| {
             self.pop(BinPlace::of_class(class)).or_else(|| {
                 self.lose_bin(class);
                 self.scrape(class)

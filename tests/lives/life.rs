@@ -1,52 +1,59 @@
-//! Random lives: nested, charged, terminated, revoked, failed by a panic, the
-//! quota or a clean-up, inherited into tasks and threads, ended from whatever
-//! thread. Every report adds up, and a bystander notices nothing.
-//!
-//! `HOSTS_LIVES` says how many: 10,000 by default.
+//! A life: what happens to an expert, and how it ends. Nothing here is unwrapped that
+//! may fail for want of memory, and everything is that may not.
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc;
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use allocator_api2::vec::Vec as VecIn;
-use expert_alloc::{Expert, Reclaimed, SharedHandle, Stats};
+use expert_alloc::{Error, Expert, ExpertKey, Reclaimed, SharedHandle, Stats};
 
-use super::{ALLOC, expert};
-
-/// Numbers that are the same in each run (SplitMix64).
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, end: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (mixed ^ mixed >> 31) as usize % end
-    }
-
-    fn one_in(&mut self, chances: usize) -> bool {
-        self.below(chances) == 0
-    }
-
-    fn size(&mut self) -> usize {
-        let magnitude = self.below(17);
-        self.below(1 << magnitude) + 1
-    }
-}
+use super::dice::Dice;
+use super::page_source::Trouble;
+use super::parachute::{self, ALLOC, fallible};
 
 /// What outlives the experts: blocks with their content.
-type Kept = Vec<Vec<u8>>;
+pub type Kept = Vec<Vec<u8>>;
 
-fn block(dice: &mut Dice) -> Vec<u8> {
-    let size = dice.size();
-    vec![size as u8; size]
+/// Requests that were refused because the page source failed.
+pub static WITHOUT_PAGES: AtomicUsize = AtomicUsize::new(0);
+
+/// A block in the current scope, full of its size; `None` where a request that may
+/// fail failed.
+fn block(dice: &mut Dice) -> Option<Vec<u8>> {
+    let (size, may_fail) = (dice.size(), dice.one_in(2));
+    let mut block = Vec::new();
+    if may_fail && fallible(|| block.try_reserve_exact(size)).is_err() {
+        WITHOUT_PAGES.fetch_add(1, Relaxed);
+        return None;
+    }
+    block.resize(size, size as u8);
+    Some(block)
 }
 
-fn is_whole(block: &[u8]) -> bool {
+pub fn is_whole(block: &[u8]) -> bool {
     block.iter().all(|&byte| byte == block.len() as u8)
+}
+
+/// Whether the block is of the expert of `key`, or the parachute's.
+fn check_owner(block: &[u8], key: ExpertKey) {
+    let owner = ALLOC.owner_of(block.as_ptr());
+    assert!(owner == Some(key) || owner.is_none() && parachute::live() > 0, "{owner:?} of {key}");
+}
+
+/// A result whose error may be that there was no memory, or that the quota or the host
+/// has said no.
+fn refused<T>(result: Result<T, Error>) -> Option<T> {
+    match result {
+        Ok(value) => return Some(value),
+        Err(Error::OutOfMemory) => _ = WITHOUT_PAGES.fetch_add(1, Relaxed),
+        Err(Error::QuotaExceeded) => {}
+        Err(error) => assert!(error.is_stop(), "{error}"),
+    }
+    None
 }
 
 /// What a life did that the figures do not show.
@@ -60,57 +67,76 @@ struct Given {
 
 /// Something that happens to an expert.
 fn happen(expert: &Expert, dice: &mut Dice, kept: &mut Kept, given: &mut Given) {
-    match dice.below(9) {
+    match dice.below(11) {
         0 => {
             let (number, panics) = (dice.below(20), dice.one_in(3));
             let outcome = expert.run(|| {
-                let mut blocks: Kept = (0..number).map(|_| block(dice)).collect();
+                let mut blocks: Kept = (0..number).filter_map(|_| block(dice)).collect();
+                blocks.iter().for_each(|block| check_owner(block, expert.key()));
                 assert!(!panics, "a life goes wrong");
                 blocks.truncate(number / 2);
                 blocks
             });
             kept.extend(outcome.into_iter().flatten());
         }
-        1 => {
-            if let Ok(block) = expert.alloc(dice.size()) {
-                let moved = expert.realloc(block.as_ptr(), dice.size()).unwrap_or(block);
-                match dice.below(3) {
-                    0 => expert.free(moved.as_ptr()).unwrap(),
-                    1 => given.leaked += 1,
-                    _ => {
-                        let there = expert.transfer(moved.as_ptr(), &ALLOC.host());
-                        given.transferred += usize::from(there.is_ok());
-                        given.leaked += usize::from(there.is_err());
-                        there.into_iter().for_each(|there| {
-                            ALLOC.host().free(there.as_ptr()).unwrap();
-                        });
-                    }
-                }
-            }
-        }
+        1 => raw(expert, dice, given),
         2 => {
             let mut list = VecIn::new_in(expert.allocator());
             for _ in 0..dice.below(10) {
-                if list.try_reserve(dice.size()).is_ok() {
+                if list.try_reserve(dice.large_size()).is_ok() {
                     list.push(dice.below(256) as u8);
                 }
             }
         }
         3 => kept.extend(polled(expert, dice)),
         4 => {
-            let sizes: Vec<usize> = (0..dice.below(8)).map(|_| dice.size()).collect();
-            let make = move || sizes.iter().map(|&size| vec![size as u8; size]).collect::<Kept>();
+            let mut dice = Dice(dice.below(1 << 30) as u64);
+            let (number, key) = (dice.below(8), expert.key());
+            let make = move || {
+                let blocks: Kept = (0..number).filter_map(|_| block(&mut dice)).collect();
+                blocks.iter().for_each(|block| check_owner(block, key));
+                blocks
+            };
             let made = expert.run(|| ALLOC.inherit_fn(make));
             kept.extend(made.into_iter().flat_map(|make| thread::spawn(make).join().unwrap()));
         }
         5 if dice.one_in(4) => expert.terminate(),
         6 => {
             let panics = dice.one_in(3);
-            expert.on_reclaim(move || assert!(!panics, "a clean-up goes wrong")).unwrap();
+            refused(expert.on_reclaim(move || assert!(!panics, "a clean-up goes wrong")));
         }
         7 => expert.set_quota([0, 64 << 10, 1 << 20][dice.below(3)]),
         8 => drop(expert.forgive()),
+        9 => drop(expert.trim()),
         _ => drop(kept.split_off(kept.len() / 2)),
+    }
+}
+
+/// A list with a mapping of its own grows into the addresses behind it.
+fn grow(expert: &Expert) {
+    expert.set_quota(0);
+    let mut list = VecIn::<u8, _>::new_in(expert.allocator());
+    for size in [1 << 20, 66 << 20, 70 << 20] {
+        if list.try_reserve_exact(size).is_err() {
+            WITHOUT_PAGES.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+/// A raw block is made, resized, and freed, left or transferred.
+fn raw(expert: &Expert, dice: &mut Dice, given: &mut Given) {
+    let Some(block) = refused(expert.alloc(dice.large_size())) else { return };
+    let moved = refused(expert.realloc(block.as_ptr(), dice.large_size())).unwrap_or(block);
+    match dice.below(3) {
+        0 => expert.free(moved.as_ptr()).unwrap(),
+        1 => given.leaked += 1,
+        _ => match refused(expert.transfer(moved.as_ptr(), &ALLOC.host())) {
+            Some(there) => {
+                given.transferred += 1;
+                ALLOC.host().free(there.as_ptr()).unwrap();
+            }
+            None => given.leaked += 1,
+        },
     }
 }
 
@@ -121,7 +147,7 @@ fn polled(expert: &Expert, dice: &mut Dice) -> Kept {
     let mut task = Box::pin(expert.run_async(async {
         let mut blocks = Kept::new();
         for _ in 0..4 {
-            blocks.push(block(&mut inner));
+            blocks.extend(block(&mut inner));
             let mut polled = false;
             poll_fn(|_| {
                 if std::mem::replace(&mut polled, true) { Poll::Ready(()) } else { Poll::Pending }
@@ -150,12 +176,18 @@ fn check(before: &Stats, reclaimed: &Reclaimed, given: &Given) {
         reclaimed.bytes + reclaimed.adopted_bytes,
         "{before} {reclaimed}"
     );
+    // Frees are of blocks that the expert freed, and of those that it transferred.
+    assert!(before.frees >= given.transferred as u64, "{before} {}", given.transferred);
     let gone = before.frees + (reclaimed.blocks + adopted) as u64;
     assert_eq!(before.allocations, gone, "{before} {reclaimed} {}", given.transferred);
 }
 
 /// One life, perhaps with a child's in it.
-fn live(parent: Option<&Expert>, dice: &mut Dice, kept: &mut Kept) {
+pub fn live(parent: Option<&Expert>, dice: &mut Dice, kept: &mut Kept) {
+    let mut trouble = Trouble::default();
+    if dice.one_in(20) {
+        trouble.begin(dice);
+    }
     let mut builder = ALLOC.expert("life").quota([0, 256 << 10, 2 << 20][dice.below(3)]);
     if let Some(parent) = parent {
         builder = builder.parent(parent).guarantee([0, 16 << 10][dice.below(2)]);
@@ -163,15 +195,30 @@ fn live(parent: Option<&Expert>, dice: &mut Dice, kept: &mut Kept) {
     if dice.one_in(8) {
         builder = builder.soft_quota(1 << 10);
     }
-    let Ok(expert) = builder.register() else {
-        assert!(parent.is_some(), "an orphan cannot be refused");
-        return;
+    if dice.one_in(8) {
+        builder = builder.refuse_overdraft();
+    }
+    let expert = match builder.register() {
+        Ok(expert) => expert,
+        Err(Error::OutOfMemory) => {
+            WITHOUT_PAGES.fetch_add(1, Relaxed);
+            return;
+        }
+        Err(error) => return assert!(parent.is_some(), "an orphan is refused: {error}"),
     };
     let mut given = Given::default();
     for _ in 0..dice.below(12) {
         happen(&expert, dice, kept, &mut given);
-        if dice.one_in(10) {
-            live(Some(&expert), dice, kept);
+        match dice.below(30) {
+            0..3 => live(Some(&expert), dice, kept),
+            3 => {
+                trouble.begin(dice);
+                if dice.one_in(3) {
+                    grow(&expert);
+                }
+            }
+            4..8 => trouble.end(),
+            _ => {}
         }
     }
     if dice.one_in(3) {
@@ -215,46 +262,4 @@ fn live_owned(expert: Expert, dice: &mut Dice, given: &Given, kept: &mut Kept) {
     assert_eq!(reclaimed.blocks, given.leaked, "{before} {reclaimed}");
     assert_eq!(before.live_blocks, live + reclaimed.blocks + reclaimed.adopted_blocks);
     assert!(kept.iter().all(|block| is_whole(block)));
-}
-
-#[test]
-fn random_lives_add_up() {
-    let lives: usize = std::env::var("HOSTS_LIVES").map_or(10_000, |lives| lives.parse().unwrap());
-    let bystander = Arc::new(expert("bystander"));
-    let watched: Kept = {
-        let _scope = bystander.enter();
-        (1..500).map(|size| vec![size as u8; size]).collect()
-    };
-    let figures = bystander.stats();
-    let tenants: Vec<Expert> = (0..2).map(|_| expert("tenant")).collect();
-    let done = AtomicUsize::new(0);
-    // What lives go wrong with is not to be read.
-    let inner = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let text = panic.payload().downcast_ref::<&str>();
-        if !text.is_some_and(|text| text.ends_with("goes wrong")) {
-            inner(panic);
-        }
-    }));
-    thread::scope(|threads| {
-        for number in 0..4_u64 {
-            let (tenant, done) = (tenants.get(number as usize), &done);
-            threads.spawn(move || {
-                let (mut dice, mut kept) = (Dice(number), Kept::new());
-                while done.fetch_add(1, SeqCst) < lives {
-                    live(tenant, &mut dice, &mut kept);
-                    if kept.len() > 200 {
-                        assert!(kept.iter().all(|block| is_whole(block)));
-                        kept.clear();
-                    }
-                }
-            });
-        }
-    });
-    assert!(watched.iter().all(|block| is_whole(block)));
-    assert_eq!(bystander.stats(), figures, "the bystander has noticed");
-    for tenant in tenants {
-        assert_eq!(tenant.stats().charged_bytes, 0);
-        assert_eq!(tenant.finish().blocks, 0);
-    }
 }

@@ -4,6 +4,13 @@
 //! Charges go up the chain of parents, so a child never escapes its
 //! parent's quota.
 //!
+//! ```text
+//!  here      what an account is: figures, marks, parents
+//!  charge    charging and refunding, by any thread
+//!  locked    the same under one lock, without atomic read-modify-writes
+//!  reserve   room that is set aside      elastic   quotas that change
+//! ```
+//!
 //! Invariants
 //!
 //! - ACCOUNT1 `charged <= quota` except for what [`overdraw`](Account::overdraw)
@@ -20,17 +27,14 @@
 //!   to it, or with what it sets aside, whichever is more; an account that is no
 //!   reserve, with what is charged to it.
 
-// The model checker takes this file from elsewhere, and looks for these beside it.
-#[path = "account/elastic.rs"]
+mod charge;
 mod elastic;
-#[path = "account/reserve.rs"]
+mod locked;
 mod reserve;
 
 use core::ptr::NonNull;
 
-use crate::sync::{
-    AtomicPtr, AtomicUsize, Half, Ordering::Relaxed, Ordering::Release, Ordering::SeqCst, delay,
-};
+use crate::sync::{AtomicPtr, AtomicUsize, Half, Ordering::Relaxed, Ordering::SeqCst};
 
 /// A bit of every mark: see [`marks`](Account::marks).
 const MARKED: usize = 1 << Half::BITS;
@@ -199,7 +203,6 @@ impl Account {
     }
 
     /// Whether the account is a parent, or was since it was opened.
-    #[cfg(feature = "std")]
     pub fn is_parent(&self) -> bool {
         self.parent.load(Relaxed).addr() & IS_PARENT != 0
     }
@@ -217,194 +220,6 @@ impl Account {
         // Sequentially consistent: who looks for somebody to tell of this afterwards
         // finds all who may have looked at the marks before (WAITING1 of the tasks).
         self.marks.fetch_or(SEALED, SeqCst) & SEALED & !MARKED == 0
-    }
-
-    /// Charges `bytes` here and to every parent, or nothing anywhere.
-    /// The refusal is not counted: the caller may find the memory elsewhere
-    /// (see [`count_refusal`](Self::count_refusal)).
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`] where a quota in the chain has no room.
-    pub fn charge(&self, bytes: usize) -> Result<(), Refused> {
-        // Asked first, so that a charge that a parent refuses is not in the peaks below
-        // it (except where another charge comes in between).
-        if self.is_marked(INHERITS) && !self.has_room(bytes) {
-            return Err(Refused);
-        }
-        delay();
-        for (depth, account) in self.chain().enumerate() {
-            let is_reserve = account.is_reserve();
-            let charged = match is_reserve {
-                // Those above it, too.
-                true => account.charge_reserve(bytes),
-                false => account.charge_alone(bytes),
-            };
-            if charged.is_err() {
-                self.chain().take(depth).for_each(|charged| {
-                    let _ = charged.refund_alone(bytes);
-                });
-                return Err(Refused);
-            }
-            if is_reserve {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Charges `bytes` here and to every parent even beyond a quota, and marks
-    /// the account as overdrawn.
-    pub fn overdraw(&self, bytes: usize) {
-        let mut share = bytes;
-        for account in self.chain() {
-            let before = account.charged.fetch_add(share, Relaxed);
-            let sum = before.saturating_add(share);
-            account.peak.fetch_max(sum, Relaxed);
-            share = account.share(before, sum);
-        }
-        // Release: the charge, which is seen by the one who forgives this mark.
-        self.marks.fetch_or(OVERDRAWN, Release);
-    }
-
-    /// Gives back `bytes` that were charged here and to every parent.
-    pub fn refund(&self, bytes: usize) {
-        let mut share = bytes;
-        for account in self.chain() {
-            let before = account.refund_alone(share);
-            share = account.share(before - share, before);
-        }
-    }
-
-    /// As [`charge`](Self::charge), for an engine that changes the accounts of a heap
-    /// under one lock only. It needs no atomic read-modify-write, which some targets
-    /// lack and others are slow at.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`] where a quota in the chain has no room.
-    pub fn charge_locked(&self, bytes: usize) -> Result<(), Refused> {
-        if self.charge_again_locked(bytes).is_ok() {
-            Ok(())
-        } else if self.has_room(bytes) {
-            self.add_locked(bytes);
-            Ok(())
-        } else {
-            Err(Refused)
-        }
-    }
-
-    /// As [`charge_locked`](Self::charge_locked), if that does not have to look at the
-    /// quota: a charge within the peak is within the quota, unless the account is
-    /// marked.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`] also where the quota must be looked at.
-    #[inline]
-    pub fn charge_again_locked(&self, bytes: usize) -> Result<(), Refused> {
-        let sum = self.charged.load(Relaxed).wrapping_add(bytes);
-        if sum < bytes || sum > self.peak.load(Relaxed) || self.marks.load(Relaxed) != 0 {
-            return Err(Refused);
-        }
-        self.charged.store(sum, Relaxed);
-        Ok(())
-    }
-
-    /// As [`charge_locked`](Self::charge_locked), for an account that has
-    /// neither quota nor parent.
-    #[inline]
-    pub fn charge_unlimited_locked(&self, bytes: usize) {
-        let sum = self.charged.load(Relaxed).wrapping_add(bytes);
-        self.charged.store(sum, Relaxed);
-        if sum > self.peak.load(Relaxed) {
-            self.peak.store(sum, Relaxed);
-        }
-    }
-
-    /// Whether a charge of `bytes` would be granted now.
-    #[inline]
-    pub fn has_room(&self, bytes: usize) -> bool {
-        let mut share = bytes;
-        self.chain().all(|account| {
-            let (here, charged) = (share, account.charged.load(Relaxed));
-            share = account.share(charged, charged.saturating_add(here));
-            account.has_room_alone(here)
-        })
-    }
-
-    /// As [`overdraw`](Self::overdraw), under the lock of
-    /// [`charge_locked`](Self::charge_locked).
-    pub fn overdraw_locked(&self, bytes: usize) {
-        self.marks.fetch_or(OVERDRAWN, Relaxed);
-        self.add_locked(bytes);
-    }
-
-    /// As [`refund`](Self::refund), under the lock of
-    /// [`charge_locked`](Self::charge_locked).
-    #[inline]
-    pub fn refund_locked(&self, bytes: usize) {
-        let _ = self.refund_alone_locked(bytes);
-        if self.is_marked(INHERITS) {
-            let mut share = bytes;
-            for account in self.chain().skip(1) {
-                let before = account.refund_alone_locked(share);
-                share = account.share(before.wrapping_sub(share), before);
-            }
-        }
-    }
-
-    /// As [`refund_locked`](Self::refund_locked), for an account that has no
-    /// parent.
-    #[inline]
-    pub fn refund_unlimited_locked(&self, bytes: usize) {
-        let _ = self.refund_alone_locked(bytes);
-    }
-
-    #[inline]
-    fn refund_alone_locked(&self, bytes: usize) -> usize {
-        let before = self.charged.load(Relaxed);
-        debug_assert!(before >= bytes, "ACCOUNT2: refunded {bytes} of {before} bytes charged");
-        self.charged.store(before.wrapping_sub(bytes), Relaxed);
-        before
-    }
-
-    /// Moves a charge of `bytes` to the account `to`, under the lock of
-    /// [`charge_locked`](Self::charge_locked). The charge of a parent of both does not
-    /// change.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused`] where `to`, or a parent of it, has no room; nothing has
-    /// moved then.
-    pub fn shift_locked(&self, to: &Self, bytes: usize) -> Result<(), Refused> {
-        self.refund_locked(bytes);
-        let charged = to.charge_locked(bytes);
-        if charged.is_err() {
-            self.add_locked(bytes);
-        }
-        charged
-    }
-
-    #[inline]
-    fn has_room_alone(&self, bytes: usize) -> bool {
-        let sum = self.charged.load(Relaxed).checked_add(bytes);
-        let fits = sum.is_some_and(|sum| sum <= self.quota.load(Relaxed) || self.is_reserve());
-        fits && !self.is_sealed()
-    }
-
-    #[inline]
-    fn add_locked(&self, bytes: usize) {
-        let mut share = bytes;
-        for account in self.chain() {
-            let before = account.charged.load(Relaxed);
-            let sum = before.wrapping_add(share);
-            account.charged.store(sum, Relaxed);
-            if sum > account.peak.load(Relaxed) {
-                account.peak.store(sum, Relaxed);
-            }
-            share = account.share(before, sum);
-        }
     }
 
     /// Notes that a request failed for want of quota.
@@ -442,25 +257,13 @@ impl Account {
     }
 
     #[inline]
+    fn is_reserve(&self) -> bool {
+        self.is_marked(RESERVE)
+    }
+
+    #[inline]
     fn is_marked(&self, mark: usize) -> bool {
         self.marks.load(Relaxed) & mark & !MARKED != 0
-    }
-
-    fn charge_alone(&self, bytes: usize) -> Result<(), Refused> {
-        if self.is_sealed() {
-            return Err(Refused);
-        }
-        let quota = self.quota.load(Relaxed);
-        let add = |charged: usize| charged.checked_add(bytes).filter(|&sum| sum <= quota);
-        let before = self.charged.fetch_update(Relaxed, Relaxed, add).map_err(|_| Refused)?;
-        self.peak.fetch_max(before + bytes, Relaxed);
-        Ok(())
-    }
-
-    fn refund_alone(&self, bytes: usize) -> usize {
-        let before = self.charged.fetch_sub(bytes, Relaxed);
-        debug_assert!(before >= bytes, "ACCOUNT2: refunded {bytes} of {before} bytes charged");
-        before
     }
 }
 
@@ -473,5 +276,5 @@ fn zero_if_none(limit: usize) -> usize {
 }
 
 #[cfg(all(test, not(loom)))]
-#[path = "../tests/inside/account.rs"]
+#[path = "../../tests/inside/account.rs"]
 mod tests;
