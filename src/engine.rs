@@ -222,6 +222,15 @@ pub trait Engine: Copy + Send + Sync {
     /// As [`raw_size`](Self::raw_size).
     fn raw_free(self, key: ExpertKey, address: *mut u8) -> Result<(), Error>;
 
+    /// As [`raw_free`](Self::raw_free), for a caller that has found the owner.
+    ///
+    /// # Errors
+    ///
+    /// As [`raw_free`](Self::raw_free).
+    fn raw_free_of(self, who: Who<'_, Self::Owner>, address: *mut u8) -> Result<(), Error> {
+        self.raw_free(who.key, address)
+    }
+
     /// Resizes `who`'s live raw block at `address`; new bytes are zero.
     ///
     /// # Errors

@@ -24,29 +24,40 @@ pub struct Pin {
 }
 
 /// Pins this thread for a call that came in by `key` alone.
+#[inline]
 pub fn pin(key: ExpertKey) -> Pin {
     pin_word(key.into_raw())
 }
 
 /// Pins this thread for a look at memory that it does not own.
+#[inline]
 pub fn pin_anything() -> Pin {
     pin_word(ANYTHING)
 }
 
+#[inline]
 fn pin_word(word: usize) -> Pin {
-    let taken = match this() {
+    let taken = match known() {
         Some(thread) => Some((thread.pins(), thread.pins().pin(word))),
-        None => {
-            PINS_WITHOUT_RECORD.fetch_add(1, Relaxed);
-            // SeqCst: as in `Pins::pin`.
-            fence(Ordering::SeqCst);
-            None
-        }
+        None => pin_unknown(word),
     };
     Pin { taken, not_send: core::marker::PhantomData }
 }
 
+#[cold]
+#[inline(never)]
+fn pin_unknown(word: usize) -> Option<(&'static Pins, Taken)> {
+    if let Some(thread) = this() {
+        return Some((thread.pins(), thread.pins().pin(word)));
+    }
+    PINS_WITHOUT_RECORD.fetch_add(1, Relaxed);
+    // SeqCst: as in `Pins::pin`.
+    fence(Ordering::SeqCst);
+    None
+}
+
 impl Drop for Pin {
+    #[inline]
     fn drop(&mut self) {
         match self.taken {
             Some((pins, taken)) => pins.unpin(taken),
