@@ -19,7 +19,14 @@ impl Pass {
     /// the account is not open (see [`Account::marks`]).
     #[inline(always)]
     pub fn new(key: ExpertKey, account: &Account) -> Self {
-        Self(key.into_raw() ^ account.marks())
+        Self::of_word(key.into_raw(), account)
+    }
+
+    /// As [`new`](Self::new), of a word that may be no key at all: then this is none
+    /// either.
+    #[inline(always)]
+    pub fn of_word(word: usize, account: &Account) -> Self {
+        Self(word ^ account.marks())
     }
 
     /// As a word, to be compared with that of a key.
@@ -122,6 +129,15 @@ pub trait Engine: Copy + Send + Sync {
     /// `None` says nothing: ask [`allocate`](Self::allocate).
     #[inline(always)]
     fn allocate_at_once(self, pass: Pass, layout: Layout) -> Option<NonNull<u8>> {
+        let _ = (pass, layout);
+        None
+    }
+
+    /// As [`allocate_at_once`](Self::allocate_at_once), of blocks that lie ready only, so
+    /// that a caller whose other ways end with a jump needs no stack.
+    #[cfg(feature = "capi")]
+    #[inline(always)]
+    fn take_ready(self, pass: Pass, layout: Layout) -> Option<NonNull<u8>> {
         let _ = (pass, layout);
         None
     }

@@ -162,6 +162,12 @@ impl Engine for HostEngine {
         seat.pop(place).or_else(|| reuse(seat, place))
     }
 
+    #[cfg(feature = "capi")]
+    #[inline(always)]
+    fn take_ready(self, pass: Pass, layout: Layout) -> Option<NonNull<u8>> {
+        thread::passed(pass)?.pop(size_class::looked_up(layout)?)
+    }
+
     #[inline]
     fn allocate(
         self,
