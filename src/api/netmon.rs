@@ -320,7 +320,8 @@ unsafe fn end<H: Ambient>(home: H, key: Key, lent: usize) -> Result<Reclaimed, E
     Ok(leave::or_rest(&rest, end))
 }
 
-/// Registers a clean-up. Not while the clean-ups run already.
+/// Registers a clean-up. Not while the clean-ups run already; and not by the key of a
+/// plug-in's library, which ends when the plug-in's code is gone: [`Error::AccessDenied`].
 pub(crate) fn on_reclaim<H: Home>(
     home: H,
     key: Key,
@@ -330,6 +331,9 @@ pub(crate) fn on_reclaim<H: Home>(
     let slot = visit.slot().ok_or(Error::AccessDenied)?;
     if visit.state() == State::Closing {
         return Err(Error::Terminated);
+    }
+    if slot.word().has(LENT) {
+        return Err(Error::AccessDenied);
     }
     slot.cleanups().push(home.engine(), cleanup)
 }

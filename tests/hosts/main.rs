@@ -7,6 +7,7 @@ mod alloc_error;
 mod current;
 mod events;
 mod foreign;
+mod lent;
 mod lives;
 mod panics;
 mod quotas;
