@@ -71,9 +71,15 @@ fn check_open<H: Home>(visit: &Visit<'_, H>) -> Result<(), Error> {
 /// during the call: then that is the reason.
 #[inline(always)]
 fn or_told_to_stop<T, H: Home>(visit: &Visit<'_, H>, result: Result<T, Error>) -> Result<T, Error> {
-    match result {
-        Err(Error::QuotaExceeded) => Err(check_live(visit).err().unwrap_or(Error::QuotaExceeded)),
-        result => result,
+    result.map_err(|why| reason_of::<H>(visit.slot(), why))
+}
+
+#[cold]
+#[inline(never)]
+fn reason_of<H: Home>(slot: Option<&SlotOf<H>>, why: Error) -> Error {
+    match why {
+        Error::QuotaExceeded => refusal_of::<H>(slot).err().unwrap_or(why),
+        why => why,
     }
 }
 

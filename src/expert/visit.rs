@@ -149,7 +149,10 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
         f: impl FnOnce(&Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
         debug_assert!(key != HOST_KEY);
-        let slot = Self::find(home, key).ok_or(Error::InvalidKey)?;
+        // A stale key is pinned as well: no end waits for pins that come after it.
+        let slot = key.slot().and_then(|slot| home.registry().lookup(slot));
+        let slot = slot.ok_or(Error::InvalidKey)?;
+        delay();
         let pin = home.pin(key);
         delay();
         let word = slot.mark_keyed(key).ok_or(Error::InvalidKey)?;
@@ -190,7 +193,8 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
     #[cfg(feature = "capi")]
     #[inline]
     pub(crate) fn is_live(&self) -> bool {
-        self.slot.is_none_or(|slot| !slot.word().has(CLOSING) && slot.account().is_open())
+        // The word as it was when the visit began: that is a moment of the call, too.
+        !self.word.has(CLOSING) && self.slot.is_none_or(|slot| slot.account().is_open())
     }
 
     pub(crate) fn state(&self) -> State {

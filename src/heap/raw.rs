@@ -31,7 +31,7 @@ use super::large::{self, Purpose};
 use super::lookup::{self, Found};
 use super::numbers::{self, Number};
 use super::resize::{self, Resized};
-use super::size_class::{self, Place};
+use super::size_class::{self, Place, SMALL_MAX};
 use super::span::Span;
 use super::tags::{Tag, TagWord};
 use super::visit::{self, Pin};
@@ -66,6 +66,9 @@ pub fn allocate(number: Number, key: ExpertKey, size: usize) -> Result<NonNull<u
 /// As [`allocate`], if a block is at hand and paid for; `None` says nothing.
 #[inline(always)]
 pub fn allocate_at_once(number: Number, size: usize) -> Option<NonNull<u8>> {
+    if size > SMALL_MAX - PREFIX {
+        return None;
+    }
     let place = size_class::looked_up(layout_of(size)?)?;
     let seat = thread::known()?.raw_seat(number)?;
     let block = if seat.serves(place.class()) {
