@@ -222,11 +222,12 @@ impl Engine for HostEngine {
 
     #[inline(always)]
     fn raw_allocate(self, who: Who<'_, HostOwner>, size: usize) -> Result<NonNull<u8>, Error> {
-        let number = who.owner.number(Kind::Raw);
-        match number.and_then(|number| raw::allocate_at_once(number, size)) {
-            Some(block) => Ok(block),
-            None => raw_allocate_slow(who, size),
+        if let Some(number) = who.owner.number(Kind::Raw) {
+            if let Some(block) = raw::allocate_at_once(number, size) {
+                return Ok(block);
+            }
         }
+        raw_allocate_slow(who, size)
     }
 
     fn raw_size(self, key: ExpertKey, address: *const u8) -> Result<usize, Error> {
