@@ -179,7 +179,8 @@ LPVOID WINAPI ExpertTransferMemory(HEXPERTKEY from, LPVOID memory, HEXPERTKEY to
 /* Registers what to call, once, when the expert ends, before its memory goes.
  * The key is still valid then, as for an expert that is to stop. One that does
  * not return (see above) counts as failed; those that are left run, and the
- * memory is taken back all the same. */
+ * memory is taken back all the same. NMERR_ACCESS_DENIED for a key from
+ * ExpertRegisterPlugin, which ends when the code of the plug-in is gone. */
 DWORD WINAPI ExpertOnReclaim(HEXPERTKEY key, void (*cleanup)(LPVOID), LPVOID context);
 
 /* What an expert holds. */

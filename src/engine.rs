@@ -19,7 +19,14 @@ impl Pass {
     /// the account is not open (see [`Account::marks`]).
     #[inline(always)]
     pub fn new(key: ExpertKey, account: &Account) -> Self {
-        Self(key.into_raw() ^ account.marks())
+        Self::of_word(key.into_raw(), account)
+    }
+
+    /// As [`new`](Self::new), of a word that may be no key at all: then this is none
+    /// either.
+    #[inline(always)]
+    pub fn of_word(word: usize, account: &Account) -> Self {
+        Self(word ^ account.marks())
     }
 
     /// As a word, to be compared with that of a key.
@@ -126,6 +133,15 @@ pub trait Engine: Copy + Send + Sync {
         None
     }
 
+    /// As [`allocate_at_once`](Self::allocate_at_once), of blocks that lie ready only, so
+    /// that a caller whose other ways end with a jump needs no stack.
+    #[cfg(feature = "capi")]
+    #[inline(always)]
+    fn take_ready(self, pass: Pass, layout: Layout) -> Option<NonNull<u8>> {
+        let _ = (pass, layout);
+        None
+    }
+
     /// Allocates for `who`. A size of 0 gives a dangling, aligned pointer
     /// that [`deallocate`](Self::deallocate) ignores. `zeroed` fills with 0.
     ///
@@ -221,6 +237,15 @@ pub trait Engine: Copy + Send + Sync {
     ///
     /// As [`raw_size`](Self::raw_size).
     fn raw_free(self, key: ExpertKey, address: *mut u8) -> Result<(), Error>;
+
+    /// As [`raw_free`](Self::raw_free), for a caller that has found the owner.
+    ///
+    /// # Errors
+    ///
+    /// As [`raw_free`](Self::raw_free).
+    fn raw_free_of(self, who: Who<'_, Self::Owner>, address: *mut u8) -> Result<(), Error> {
+        self.raw_free(who.key, address)
+    }
 
     /// Resizes `who`'s live raw block at `address`; new bytes are zero.
     ///

@@ -1,17 +1,31 @@
 //! Two threads want the same raw block: one gives it to another expert, the
-//! other frees it. One of them gets it, and what `transfer` returns is live.
+//! other frees it; or both free it. One of them gets it, and what `transfer` returns is
+//! live.
 
 mod common;
 
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use common::{ALLOC, emulated};
+use expert_alloc::{Error, capi};
 
 const SIZE: usize = 100_000;
 
+/// A size whose blocks lie many in a span.
+const SMALL: usize = 100;
+
 #[test]
 fn a_block_is_freed_or_given_away() {
-    let rounds = if emulated() { 2_000 } else { 200_000 };
+    freed_or_given_away(SIZE, 200_000);
+}
+
+#[test]
+fn a_small_block_is_freed_or_given_away() {
+    freed_or_given_away(SMALL, 20_000);
+}
+
+fn freed_or_given_away(size: usize, rounds: usize) {
+    let rounds = if emulated() { 2_000 } else { rounds };
     let giver = ALLOC.expert("giver").register().unwrap();
     let taker = ALLOC.expert("taker").register().unwrap();
     let offered = AtomicPtr::new(std::ptr::null_mut());
@@ -33,7 +47,7 @@ fn a_block_is_freed_or_given_away() {
             }
         });
         for round in 0..rounds {
-            let block = giver.alloc(SIZE).unwrap().as_ptr();
+            let block = giver.alloc(size).unwrap().as_ptr();
             offered.store(block, Ordering::Release);
             (0..round % 200).for_each(|_| std::hint::spin_loop());
             let moved = giver.transfer(block, &taker);
@@ -47,7 +61,7 @@ fn a_block_is_freed_or_given_away() {
             match moved {
                 Ok(moved) => {
                     given += 1;
-                    assert_eq!(taker.size(moved.as_ptr()), SIZE);
+                    assert_eq!(taker.size(moved.as_ptr()), size);
                     taker.free(moved.as_ptr()).unwrap();
                 }
                 Err(_) => lost += 1,
@@ -58,13 +72,65 @@ fn a_block_is_freed_or_given_away() {
     assert_eq!(giver.stats().live_blocks + taker.stats().live_blocks, 0);
 }
 
+/// Of two frees of one block, in its own thread and in another, one succeeds, and the other
+/// finds nothing: by handle and by key, for sizes of many classes.
+#[test]
+fn of_two_frees_one_succeeds() {
+    const BLOCKS: usize = 200;
+    let expert = ALLOC.expert("twice").register().unwrap();
+    let key = capi::handle(expert.key()).addr();
+    let free_by_key = |block: usize| {
+        let [key, block] = [key, block].map(std::ptr::without_provenance_mut);
+        match capi::ExpertFreeMemory(key, block) {
+            0 => true,
+            76 => false,
+            code => panic!("code {code}"),
+        }
+    };
+    let free = |block: usize| match expert.free(std::ptr::without_provenance_mut(block)) {
+        Ok(()) => true,
+        Err(Error::InvalidPointer) => false,
+        Err(why) => panic!("{why}"),
+    };
+    for round in 0..if emulated() { 5 } else { 20 } {
+        let blocks: [usize; BLOCKS] = std::array::from_fn(|number| {
+            let size = (number * 37 + round * 11) % 2_000;
+            expert.alloc(size).unwrap().as_ptr().addr()
+        });
+        // Both are at the same block at the same time.
+        let arrived = AtomicUsize::new(0);
+        let meet = |number: usize| {
+            arrived.fetch_add(1, Ordering::Relaxed);
+            let mut spins = 0_u32;
+            while arrived.load(Ordering::Relaxed) < 2 * (number + 1) {
+                spins += 1;
+                // The other one may have no core.
+                if spins % 500 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+            }
+        };
+        let free_all = |free: &dyn Fn(usize) -> bool| {
+            let freed = |&(number, &block): &(usize, &usize)| {
+                meet(number);
+                free(block)
+            };
+            blocks.iter().enumerate().filter(freed).count()
+        };
+        let (here, there) = std::thread::scope(|scope| {
+            let there = scope.spawn(|| free_all(&free_by_key));
+            (free_all(&free), there.join().unwrap())
+        });
+        assert_eq!(here + there, BLOCKS, "round {round}: {here} here, {there} there");
+        assert_eq!(expert.stats().live_blocks, 0, "round {round}");
+    }
+}
+
 /// A thread frees stale pointers of an ended expert while another expert is given
 /// memory at the same addresses: a block is live, and found, from the moment that it is
 /// handed out.
 #[test]
 fn stale_pointers_are_freed_while_their_addresses_are_given_out() {
     const BLOCKS: usize = 100;
-    for round in 0..if emulated() { 5 } else { 200 } {
+    for round in 0..if emulated() { 5 } else { 20 } {
         let earlier = ALLOC.expert("earlier").register().unwrap();
         // Their marks stay in the memory.
         let stale = [(); BLOCKS].map(|()| earlier.alloc(SIZE).unwrap().as_ptr().addr());

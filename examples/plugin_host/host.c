@@ -52,6 +52,9 @@ static int play(const char *path, const char *text)
         return 1;
     if (ExpertReclaimKey(memory, NULL) != NMERR_ACCESS_DENIED)
         return puts("a plug-in's key ended under it"), 1;
+    /* A clean-up in the library would be called when that is gone. */
+    if (ExpertOnReclaim(memory, run, &call) != NMERR_ACCESS_DENIED)
+        return puts("a clean-up would outlive its library"), 1;
     memset(&info, 0, sizeof info);
     *(void **)&registers = dlsym(library, "Register");
     registers(&info);

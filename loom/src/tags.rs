@@ -2,8 +2,8 @@
 //!
 //! Raw calls with pointers that may be stale, against the end of the block and its next
 //! use; frees by any thread, against sweeps, which free what ended owners left and give
-//! the host's number to what it has adopted. Follows `raw::Work`, `common::take_tag`
-//! and `sweep::sweep_span`.
+//! the host's number to what it has adopted. Follows `raw::Work`, `raw::free_at_once`,
+//! `common::take_tag` and `sweep::sweep_span`.
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -110,6 +110,16 @@ impl Scene {
         is_mine
     }
 
+    /// A raw free that takes the tag for good by one exchange, where no other call is at
+    /// work; whether there was a block to free.
+    fn free_raw_at_once(&self) -> bool {
+        if self.exchange(RAW, NONE) {
+            self.use_block();
+            return true;
+        }
+        self.free_raw()
+    }
+
     /// A raw realloc that is refused: whether there was a block.
     fn refuse(&self) -> bool {
         let is_mine = self.begin();
@@ -203,6 +213,31 @@ fn a_late_free_spares_the_next_owner() {
     late_free(Mistake::None);
 }
 
+/// As `late_free`, where both frees find the block at once.
+fn late_free_at_once(mistake: Mistake) {
+    let free_and_hand_out = |scene: &Scene| {
+        let is_mine = scene.free_raw_at_once();
+        if is_mine {
+            scene.hand_out();
+        }
+        is_mine
+    };
+    between(RAW, mistake, Scene::free_raw_at_once, free_and_hand_out, |_, late, meant| {
+        assert_ne!(late, meant, "one of two frees has the block");
+    });
+}
+
+#[test]
+fn a_late_free_at_once_spares_the_next_owner() {
+    late_free_at_once(Mistake::None);
+}
+
+#[test]
+#[should_panic]
+fn freeing_at_once_in_two_steps_is_found_out() {
+    late_free_at_once(Mistake::TakesInTwoSteps);
+}
+
 #[test]
 #[should_panic]
 fn a_mark_in_the_block_is_found_out() {
@@ -225,6 +260,13 @@ fn refused_realloc(mistake: Mistake) {
 #[test]
 fn a_block_is_there_while_a_realloc_is_refused() {
     refused_realloc(Mistake::None);
+}
+
+#[test]
+fn a_free_at_once_waits_for_a_realloc_that_is_refused() {
+    between(RAW, Mistake::None, Scene::refuse, Scene::free_raw_at_once, |_, _, freed| {
+        assert!(freed, "the block was there all the time");
+    });
 }
 
 #[test]

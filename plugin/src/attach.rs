@@ -2,35 +2,68 @@
 //!
 //! Invariants
 //!
-//! - A1 `HOST` is the table without a host, or one that stays for ever.
-//! - A2 the key is stored before the table, and neither changes afterwards.
+//! - A1 `host` is the table without a host, or one that stays for ever.
+//! - A2 `allocate` and `release` are the functions of these names of the table without a
+//!   host, or of the one in `host`.
+//! - A3 the key is stored before the others, and none changes a second time.
 
 use core::ffi::{c_int, c_void};
+use core::mem::transmute;
 use core::ptr;
 use core::sync::atomic::AtomicPtr;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::error::Error;
 use crate::key::Stats;
-use crate::table::{Host, RawKey};
+use crate::table::{AllocateCall, Host, RawKey, ReleaseCall};
 
-static HOST: AtomicPtr<Host> = AtomicPtr::new((&raw const WITHOUT).cast_mut());
-static KEY: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
+/// What the allocator looks at in each call, side by side: two of the table's functions
+/// are here once more, so that they are found without it.
+struct Attached {
+    key: AtomicPtr<c_void>,
+    allocate: AtomicPtr<()>,
+    release: AtomicPtr<()>,
+    host: AtomicPtr<Host>,
+}
+
+static ATTACHED: Attached = Attached {
+    key: AtomicPtr::new(ptr::null_mut()),
+    allocate: AtomicPtr::new(nothing as *mut ()),
+    release: AtomicPtr::new(ignore as *mut ()),
+    host: AtomicPtr::new((&raw const WITHOUT).cast_mut()),
+};
 
 /// The host's table.
 #[inline(always)]
 pub(crate) fn host() -> &'static Host {
     // Acquire: the key (the Release in `attach`).
-    let host = HOST.load(Acquire);
+    let host = ATTACHED.host.load(Acquire);
     // SAFETY: A1.
     unsafe { &*host }
+}
+
+/// The table's `allocate`.
+#[inline(always)]
+pub(crate) fn allocate() -> AllocateCall {
+    // Acquire: the key (the Release in `attach`).
+    let function = ATTACHED.allocate.load(Acquire);
+    // SAFETY: A2: a function of this type.
+    unsafe { transmute::<*mut (), AllocateCall>(function) }
+}
+
+/// The table's `release`.
+#[inline(always)]
+pub(crate) fn release() -> ReleaseCall {
+    let function = ATTACHED.release.load(Relaxed);
+    // SAFETY: A2: a function of this type.
+    unsafe { transmute::<*mut (), ReleaseCall>(function) }
 }
 
 /// The key of this plug-in, for what its allocator hands out.
 #[inline(always)]
 pub(crate) fn library_key() -> RawKey {
-    // Relaxed: A2, behind the table.
-    KEY.load(Relaxed)
+    // Relaxed: A3, behind the table or a function.
+    ATTACHED.key.load(Relaxed)
 }
 
 /// Which heap the plug-in's calls reach; null before it is attached.
@@ -62,9 +95,13 @@ pub unsafe fn attach(host: *const Host, key: *mut c_void) -> Result<(), Error> {
         let is_same = ptr::eq(self::host(), host) && library_key() == key;
         return if is_same { Ok(()) } else { Err(Error::ACCESS_DENIED) };
     }
-    KEY.store(key, Relaxed);
-    // Release: the key (the Acquire in `host`).
-    HOST.store(host.cast_mut(), Release);
+    // SAFETY: S1: a host's table, of a size that has all fields.
+    let table = unsafe { &*host };
+    ATTACHED.key.store(key, Relaxed);
+    // Release: the key (the Acquires above). No block is released before one was allocated.
+    ATTACHED.allocate.store(table.allocate as *mut (), Release);
+    ATTACHED.release.store(table.release as *mut (), Release);
+    ATTACHED.host.store(host.cast_mut(), Release);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use core::alloc::{GlobalAlloc, Layout};
 
-use crate::attach::{host, library_key};
+use crate::attach::{self, host, library_key};
 
 /// The global allocator of a plug-in: the host's heap, under the key that the plug-in
 /// was attached with. Before that there is no memory.
@@ -24,7 +24,9 @@ pub struct Heap;
 unsafe impl GlobalAlloc for Heap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        (host().allocate)(library_key(), layout.size(), layout.align()).cast()
+        // The function first: the key was stored before it.
+        let allocate = attach::allocate();
+        allocate(library_key(), layout.size(), layout.align()).cast()
     }
 
     #[inline]
@@ -35,7 +37,7 @@ unsafe impl GlobalAlloc for Heap {
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         // SAFETY: the trait's contract is the call's.
-        unsafe { (host().release)(block.cast(), layout.size(), layout.align()) }
+        unsafe { attach::release()(block.cast(), layout.size(), layout.align()) }
     }
 
     #[inline]

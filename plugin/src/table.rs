@@ -7,6 +7,12 @@ use crate::key::Stats;
 /// `HEXPERTKEY`.
 pub(crate) type RawKey = *mut c_void;
 
+/// What hands out a block of a size and an alignment.
+pub(crate) type AllocateCall = extern "C" fn(RawKey, usize, usize) -> *mut c_void;
+
+/// What takes back a block of a size and an alignment.
+pub(crate) type ReleaseCall = unsafe extern "C" fn(*mut c_void, usize, usize);
+
 /// `EXPERTHOST`: the host's calls. The plug-in is given it at load.
 #[derive(Debug)]
 #[repr(C)]
@@ -14,9 +20,9 @@ pub(crate) type RawKey = *mut c_void;
 pub struct Host {
     pub size: usize,
     pub identity: *const c_void,
-    pub allocate: extern "C" fn(RawKey, usize, usize) -> *mut c_void,
+    pub allocate: AllocateCall,
     pub allocate_zeroed: extern "C" fn(RawKey, usize, usize) -> *mut c_void,
-    pub release: unsafe extern "C" fn(*mut c_void, usize, usize),
+    pub release: ReleaseCall,
     pub resize: unsafe extern "C" fn(RawKey, *mut c_void, usize, usize, usize) -> *mut c_void,
     pub alloc_memory: unsafe extern "system" fn(RawKey, usize, *mut u32) -> *mut c_void,
     pub realloc_memory:

@@ -12,6 +12,7 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
 
+use crate::account::Account;
 use crate::api::{Expert, ExpertAlloc};
 use crate::engine::{Engine, Kind, Pass};
 use crate::error::Error;
@@ -67,67 +68,77 @@ pub(crate) fn to_plugin(key: ExpertKey) -> Result<(), Error> {
     let visit = Visit::new(HEAP, key)?;
     let slot = visit.slot().ok_or(Error::AccessDenied)?;
     slot.lend(key);
-    PLACES[key.into_raw() % PLACES.len()].fill(key, slot);
+    PLACES[key.into_raw() % PLACES.len()].fill(key, slot.account());
     Ok(())
 }
 
-/// Where a lent key's slot is found in a few instructions: each key has one place, and
+/// Where a lent key's account is found in a few instructions: each key has one place, and
 /// where another has it, it takes the longer way.
 static PLACES: [Place; 128] = [const { Place::new() }; 128];
 
+/// The account of places that no key has.
+static NOBODYS: Account = Account::new();
+
 /// Invariants
 ///
-/// - PLACE1 the slot is null, or one that exists, which is for ever; then the key is one.
-/// - PLACE2 while the expert of the key has not ended, the slot is its.
+/// - PLACE1 the account is one that exists, which is for ever.
+/// - PLACE2 while the expert of the key has not ended, the account is its.
 struct Place {
+    /// 0, [`TAKING`], or a key.
     key: AtomicUsize,
-    slot: AtomicPtr<SlotOf<ExpertAlloc>>,
+    account: AtomicPtr<Account>,
 }
 
 impl Place {
     const fn new() -> Self {
-        Self { key: AtomicUsize::new(0), slot: AtomicPtr::new(ptr::null_mut()) }
+        let account = AtomicPtr::new((&raw const NOBODYS).cast_mut());
+        Self { key: AtomicUsize::new(0), account }
     }
 
     /// Takes the place, unless it is another's who has not ended.
-    fn fill(&self, key: ExpertKey, slot: &SlotOf<ExpertAlloc>) {
-        // Acquire: the slot that goes with the key (the Release below).
+    fn fill(&self, key: ExpertKey, account: &Account) {
+        // Acquire: the account that goes with the key (the Release below).
         let before = self.key.load(Acquire);
         if before == TAKING || lent(ExpertKey::from_raw(before)).is_some() {
             return;
         }
         // One of two who take it at the same time goes without.
         if self.key.compare_exchange(before, TAKING, Acquire, Relaxed).is_ok() {
-            self.slot.store(ptr::from_ref(slot).cast_mut(), Relaxed);
-            // Release: the slot (the Acquire in `find`).
+            self.account.store(ptr::from_ref(account).cast_mut(), Relaxed);
+            // Release: the account (the Acquire in `pass`).
             self.key.store(key.into_raw(), Release);
         }
     }
 
+    /// The pass of a key that has its place; of another word that stands there none.
     #[inline(always)]
-    fn find(&self, key: usize) -> Option<(ExpertKey, &'static SlotOf<ExpertAlloc>)> {
+    fn pass(key: usize) -> Option<Pass> {
+        let place = &PLACES[key % PLACES.len()];
         // Acquire: PLACE2 (the Release in `fill`).
-        if self.key.load(Acquire) != key {
+        if place.key.load(Acquire) != key {
             return None;
         }
         // SAFETY: PLACE1.
-        let slot = unsafe { self.slot.load(Relaxed).as_ref() }?;
-        // SAFETY: PLACE1: a key is not 0.
-        Some((unsafe { ExpertKey::from_raw(key).unwrap_unchecked() }, slot))
+        let account = unsafe { &*place.account.load(Relaxed) };
+        // The account of an expert that has ended is marked until another has the slot,
+        // which is after the last call of the plug-in (S1 of `lend`).
+        Some(Pass::of_word(key, account))
     }
 }
 
 /// No key, and not 0: the place is being filled.
 const TAKING: usize = 1 << (usize::BITS - 1);
 
-/// A block for the key's plug-in, if one can be had at once.
+/// A block for the key's plug-in, if one lies ready.
 #[inline(always)]
+pub(crate) fn take_ready(key: usize, layout: Layout) -> Option<NonNull<u8>> {
+    HEAP.engine().take_ready(Place::pass(key)?, layout)
+}
+
+/// A block for the key's plug-in, if one can be had at once.
+#[inline]
 pub(crate) fn allocate_at_once(key: usize, layout: Layout) -> Option<NonNull<u8>> {
-    let (key, slot) = PLACES[key % PLACES.len()].find(key)?;
-    // The account of an expert that has ended is marked until another has the slot, which
-    // is after the last call of the plug-in (S1 of `lend`).
-    let pass = Pass::new(key, slot.account());
-    HEAP.engine().allocate_at_once(pass, layout)
+    HEAP.engine().allocate_at_once(Place::pass(key)?, layout)
 }
 
 /// The slot of a key that was lent.

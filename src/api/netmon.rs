@@ -21,7 +21,7 @@ use crate::engine::{Engine, HOST_KEY};
 use crate::error::Error;
 use crate::expert::events::EventKind;
 use crate::expert::family;
-use crate::expert::home::{Ambient, Home};
+use crate::expert::home::{Ambient, Home, SlotOf};
 use crate::expert::life::{self, Closing, Fate, Request};
 use crate::expert::look;
 use crate::expert::name::Name;
@@ -43,37 +43,66 @@ fn visit<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error> {
 /// Refuses one that must stop, with the reason.
 #[inline(always)]
 fn check_live<H: Home>(visit: &Visit<'_, H>) -> Result<(), Error> {
-    if visit.is_live() {
-        return Ok(());
-    }
+    if visit.is_live() { Ok(()) } else { refusal_of::<H>(visit.slot()) }
+}
+
+/// The reason why one must stop.
+#[cold]
+#[inline(never)]
+fn refusal_of<H: Home>(slot: Option<&SlotOf<H>>) -> Result<(), Error> {
+    let state = slot.map_or(State::Live, |slot| State::of(slot.word(), slot.account()));
     // No reason to stop ever goes away but an overdraft, which may be forgiven just now.
-    visit.state().refusal().map_or(Ok(()), Err)
+    state.refusal().map_or(Ok(()), Err)
 }
 
 /// As [`visit`], and only for experts that may get memory.
 #[inline(always)]
 fn visit_live<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error> {
     let visit = visit(home, key)?;
-    if let Err(why) = check_live(&visit) {
-        visit.who().account.count_refusal();
-        return Err(why);
-    }
+    check_open(&visit)?;
     Ok(visit)
+}
+
+/// Refuses, and counts that, one that must not get memory.
+#[inline(always)]
+fn check_open<H: Home>(visit: &Visit<'_, H>) -> Result<(), Error> {
+    check_live(visit).inspect_err(|_| visit.who().account.count_refusal())
 }
 
 /// The result, but where the quota refused because the expert was told to stop
 /// during the call: then that is the reason.
+#[inline(always)]
 fn or_told_to_stop<T, H: Home>(visit: &Visit<'_, H>, result: Result<T, Error>) -> Result<T, Error> {
-    match result {
-        Err(Error::QuotaExceeded) => Err(check_live(visit).err().unwrap_or(Error::QuotaExceeded)),
-        result => result,
+    result.map_err(|why| reason_of::<H>(visit.slot(), why))
+}
+
+#[cold]
+#[inline(never)]
+fn reason_of<H: Home>(slot: Option<&SlotOf<H>>, why: Error) -> Error {
+    match why {
+        Error::QuotaExceeded => refusal_of::<H>(slot).err().unwrap_or(why),
+        why => why,
     }
 }
 
 /// A raw block of `size` bytes, zero-filled.
 pub(crate) fn alloc<H: Home>(home: H, key: Key, size: usize) -> Result<NonNull<u8>, Error> {
-    let visit = visit_live(home, key)?;
-    or_told_to_stop(&visit, home.engine().raw_allocate(visit.who(), size))
+    match key {
+        Some(key) if key != HOST_KEY => Visit::with(home, key, |visit| alloc_in(home, visit, size)),
+        _ => alloc_for_host(home, key, size),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn alloc_for_host<H: Home>(home: H, key: Key, size: usize) -> Result<NonNull<u8>, Error> {
+    alloc_in(home, &visit(home, key)?, size)
+}
+
+#[inline(always)]
+fn alloc_in<H: Home>(home: H, visit: &Visit<'_, H>, size: usize) -> Result<NonNull<u8>, Error> {
+    check_open(visit)?;
+    or_told_to_stop(visit, home.engine().raw_allocate(visit.who(), size))
 }
 
 /// As [`alloc`], with an alignment, and not zero-filled where that is not asked.
@@ -111,18 +140,36 @@ pub(crate) fn realloc<H: Home>(
 
 /// Frees a raw block of the key's, and then tells an expert that must stop.
 pub(crate) fn free<H: Home>(home: H, key: Key, block: *mut u8) -> Result<(), Error> {
-    let visit = visit(home, key)?;
+    match key {
+        Some(key) if key != HOST_KEY => Visit::with(home, key, |visit| free_in(home, visit, block)),
+        _ => free_of_host(home, key, block),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn free_of_host<H: Home>(home: H, key: Key, block: *mut u8) -> Result<(), Error> {
+    free_in(home, &visit(home, key)?, block)
+}
+
+#[inline(always)]
+fn free_in<H: Home>(home: H, visit: &Visit<'_, H>, block: *mut u8) -> Result<(), Error> {
     if block.is_null() {
         return Ok(());
     }
-    match home.engine().raw_free(visit.key(), block) {
-        Err(Error::InvalidPointer) => {
-            let found = aligned_of(home, visit.key(), block)?;
-            home.engine().raw_free(visit.key(), found.outer)?;
-        }
-        result => result?,
+    match home.engine().raw_free_of(visit.who(), block) {
+        Ok(()) => {}
+        Err(Error::InvalidPointer) => free_aligned(home, visit.key(), block)?,
+        Err(why) => return Err(why),
     }
-    check_live(&visit)
+    check_live(visit)
+}
+
+#[cold]
+#[inline(never)]
+fn free_aligned<H: Home>(home: H, key: ExpertKey, block: *mut u8) -> Result<(), Error> {
+    let found = aligned_of(home, key, block)?;
+    home.engine().raw_free(key, found.outer)
 }
 
 /// The bytes asked for of a raw block of the key's; 0 for anything else.
@@ -281,7 +328,8 @@ unsafe fn end<H: Ambient>(home: H, key: Key, lent: usize) -> Result<Reclaimed, E
     Ok(leave::or_rest(&rest, end))
 }
 
-/// Registers a clean-up. Not while the clean-ups run already.
+/// Registers a clean-up. Not while the clean-ups run already; and not by the key of a
+/// plug-in's library, which ends when the plug-in's code is gone: [`Error::AccessDenied`].
 pub(crate) fn on_reclaim<H: Home>(
     home: H,
     key: Key,
@@ -291,6 +339,9 @@ pub(crate) fn on_reclaim<H: Home>(
     let slot = visit.slot().ok_or(Error::AccessDenied)?;
     if visit.state() == State::Closing {
         return Err(Error::Terminated);
+    }
+    if slot.word().has(LENT) {
+        return Err(Error::AccessDenied);
     }
     slot.cleanups().push(home.engine(), cleanup)
 }

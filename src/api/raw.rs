@@ -149,7 +149,7 @@ fn free<H: Home>(holder: &impl Holder<H>, block: *mut u8) -> Result<(), Error> {
     if block.is_null() {
         return Ok(());
     }
-    holder.home().engine().raw_free(holder.who().key, block)
+    holder.home().engine().raw_free_of(holder.who(), block)
 }
 
 fn size<H: Home>(holder: &impl Holder<H>, block: *const u8) -> usize {

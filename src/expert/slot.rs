@@ -224,6 +224,8 @@ impl<O, N: Name> Slot<O, N> {
         self.set_flag(key, |_| Some(LENT));
     }
 
+    #[cold]
+    #[inline(never)]
     fn set_flag(&self, key: ExpertKey, flag: impl Fn(Word) -> Option<usize>) -> Option<Word> {
         let set = |word: usize| {
             let flag = Word(word).is_of(key).then_some(Word(word)).and_then(&flag)?;

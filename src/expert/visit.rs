@@ -126,19 +126,50 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
     #[inline(always)]
     pub(crate) fn new(home: H, key: ExpertKey) -> Result<Self, Error> {
         if key == HOST_KEY {
-            return Ok(Self { home, key, slot: None, word: Word::HOST, _pin: None });
+            return Ok(Self::of_host(home));
         }
-        let slot = key.slot().and_then(|slot| home.registry().lookup(slot));
-        let slot = slot.ok_or(Error::InvalidKey)?;
-        // A stale key must not prolong a wait.
-        if !slot.word().is_of(key) {
-            return Err(Error::InvalidKey);
-        }
-        delay();
+        let slot = Self::find(home, key).ok_or(Error::InvalidKey)?;
         let pin = home.pin(key);
         delay();
         let word = slot.mark_keyed(key).ok_or(Error::InvalidKey)?;
         Ok(Self { home, key, slot: Some(slot), word, _pin: Some(pin) })
+    }
+
+    /// Calls `f` in a visit to the expert of `key`, which is not the host's. The visit is
+    /// not moved, which the calls that are made most often would notice.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new), and those of `f`.
+    #[cfg(feature = "capi")]
+    #[inline(always)]
+    pub(crate) fn with<T>(
+        home: H,
+        key: ExpertKey,
+        f: impl FnOnce(&Self) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        debug_assert!(key != HOST_KEY);
+        // A stale key is pinned as well: no end waits for pins that come after it.
+        let slot = key.slot().and_then(|slot| home.registry().lookup(slot));
+        let slot = slot.ok_or(Error::InvalidKey)?;
+        delay();
+        let pin = home.pin(key);
+        delay();
+        let word = slot.mark_keyed(key).ok_or(Error::InvalidKey)?;
+        f(&Self { home, key, slot: Some(slot), word, _pin: Some(pin) })
+    }
+
+    fn of_host(home: H) -> Self {
+        Self { home, key: HOST_KEY, slot: None, word: Word::HOST, _pin: None }
+    }
+
+    /// The slot of a key that is valid now: a stale one must not prolong a wait.
+    #[inline(always)]
+    fn find(home: H, key: ExpertKey) -> Option<&'a SlotOf<H>> {
+        let slot = home.registry().lookup(key.slot()?)?;
+        let is_its = slot.word().is_of(key);
+        delay();
+        is_its.then_some(slot)
     }
 
     pub(crate) fn key(&self) -> ExpertKey {
@@ -162,7 +193,8 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
     #[cfg(feature = "capi")]
     #[inline]
     pub(crate) fn is_live(&self) -> bool {
-        self.slot.is_none_or(|slot| !slot.word().has(CLOSING) && slot.account().is_open())
+        // The word as it was when the visit began: that is a moment of the call, too.
+        !self.word.has(CLOSING) && self.slot.is_none_or(|slot| slot.account().is_open())
     }
 
     pub(crate) fn state(&self) -> State {

@@ -179,6 +179,12 @@ impl Engine for HostEngine {
         seat.pop(place).or_else(|| reuse(seat, place))
     }
 
+    #[cfg(feature = "capi")]
+    #[inline(always)]
+    fn take_ready(self, pass: Pass, layout: Layout) -> Option<NonNull<u8>> {
+        seats::passed(pass)?.pop(size_class::looked_up(layout)?)
+    }
+
     #[inline]
     fn allocate(
         self,
@@ -231,8 +237,14 @@ impl Engine for HostEngine {
         lookup::owner_of(address)
     }
 
+    #[inline(always)]
     fn raw_allocate(self, who: Who<'_, HostOwner>, size: usize) -> Result<NonNull<u8>, Error> {
-        raw::allocate(number_or_open(who, Kind::Raw)?, who.key, size)
+        if let Some(number) = who.owner.number(Kind::Raw) {
+            if let Some(block) = raw::allocate_at_once(number, size) {
+                return Ok(block);
+            }
+        }
+        raw_allocate_slow(who, size)
     }
 
     fn raw_size(self, key: ExpertKey, address: *const u8) -> Result<usize, Error> {
@@ -241,6 +253,15 @@ impl Engine for HostEngine {
 
     fn raw_free(self, key: ExpertKey, address: *mut u8) -> Result<(), Error> {
         raw::free(key, address)
+    }
+
+    #[inline(always)]
+    fn raw_free_of(self, who: Who<'_, HostOwner>, address: *mut u8) -> Result<(), Error> {
+        let number = who.owner.number(Kind::Raw);
+        if number.is_some_and(|number| raw::free_at_once(number, address)) {
+            return Ok(());
+        }
+        raw::free(who.key, address)
     }
 
     fn raw_reallocate(
@@ -306,6 +327,12 @@ fn reuse(seat: &'static Cache, place: BinPlace) -> Option<NonNull<u8>> {
         return hand_out_at_once(seat, place);
     }
     seat.reuse_current(place)
+}
+
+#[cold]
+#[inline(never)]
+fn raw_allocate_slow(who: Who<'_, HostOwner>, size: usize) -> Result<NonNull<u8>, Error> {
+    raw::allocate(number_or_open(who, Kind::Raw)?, who.key, size)
 }
 
 /// For an owner at a desk. Apart, as above.

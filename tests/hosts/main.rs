@@ -8,6 +8,7 @@ mod current;
 mod events;
 mod foreign;
 mod holders;
+mod lent;
 mod panics;
 mod quotas;
 mod shared;

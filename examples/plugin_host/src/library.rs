@@ -1,7 +1,7 @@
 //! A plug-in: a library, the key that its allocator uses, and its entry points.
 
 use std::ffi::{CStr, OsStr, c_char, c_void};
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::path::{Path, PathBuf};
 use std::ptr;
 use std::sync::mpsc;
@@ -76,7 +76,11 @@ impl Plugin {
             found.map_or(ptr::null_mut(), |symbol| symbol.as_raw_ptr())
         };
         // SAFETY: a plug-in has functions of this type under these names.
-        unsafe { capi::probe(address) }?;
+        if let Err(why) = unsafe { capi::probe(address) } {
+            // It stays: a thread that has used a second heap calls that heap at its end.
+            mem::forget(library);
+            return Err(why.into());
+        }
         let file = path.file_name().and_then(OsStr::to_str).unwrap_or("plug-in");
         let memory = ALLOC.expert(file).quota(256 << 20).register().map_err(|e| e.to_string())?;
         let (library, memory) = (ManuallyDrop::new(library), ManuallyDrop::new(memory));

@@ -1,6 +1,7 @@
 //! How much memory the process has: what all experts and the host hold, and what the
 //! system says.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::fs;
 
@@ -45,8 +46,15 @@ impl fmt::Display for Memory {
     }
 }
 
+/// The threads of this process, by the system's numbers. One that is not among them has
+/// run its last instruction, which is later than it can be joined.
+pub fn threads() -> BTreeSet<u32> {
+    let numbers = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+    numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+}
+
 /// A number in `/proc/self/status`; 0 where there is none.
-pub fn status(name: &str) -> usize {
+fn status(name: &str) -> usize {
     let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)

@@ -31,9 +31,8 @@ pub unsafe extern "system" fn ExpertAllocMemory(
     size: usize,
     error: *mut u32,
 ) -> *mut c_void {
-    let result = guarded(|| netmon::alloc(HEAP, key_of(key), size));
     // SAFETY: S1.
-    unsafe { pointer(result, error) }
+    unsafe { pointer(error, || netmon::alloc(HEAP, key_of(key), size)) }
 }
 
 /// Resizes a block of `key`'s; null is answered by a new block.
@@ -62,9 +61,8 @@ pub unsafe extern "system" fn ExpertReallocMemory(
     size: usize,
     error: *mut u32,
 ) -> *mut c_void {
-    let result = guarded(|| netmon::realloc(HEAP, key_of(key), memory.cast(), size));
     // SAFETY: S1.
-    unsafe { pointer(result, error) }
+    unsafe { pointer(error, || netmon::realloc(HEAP, key_of(key), memory.cast(), size)) }
 }
 
 /// Frees a block of `key`'s.
@@ -133,9 +131,10 @@ pub unsafe extern "system" fn ExpertAllocAligned(
     zeroed: c_int,
     error: *mut u32,
 ) -> *mut c_void {
-    let result = guarded(|| netmon::alloc_aligned(HEAP, key_of(key), size, alignment, zeroed != 0));
     // SAFETY: S1.
-    unsafe { pointer(result, error) }
+    unsafe {
+        pointer(error, || netmon::alloc_aligned(HEAP, key_of(key), size, alignment, zeroed != 0))
+    }
 }
 
 /// Whether the expert may go on: 0, or why not.

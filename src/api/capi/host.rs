@@ -243,9 +243,8 @@ pub unsafe extern "system" fn ExpertTransferMemory(
     to: HEXPERTKEY,
     error: *mut u32,
 ) -> *mut c_void {
-    let result = guarded(|| netmon::transfer(HEAP, key_of(from), memory.cast(), key_of(to)));
     // SAFETY: S1.
-    unsafe { pointer(result, error) }
+    unsafe { pointer(error, || netmon::transfer(HEAP, key_of(from), memory.cast(), key_of(to))) }
 }
 
 /// Registers what to call when the expert ends, before its memory goes.

@@ -108,15 +108,21 @@ unsafe fn write<T>(to: *mut T, value: T) {
     }
 }
 
-/// Writes the code, always, and gives the pointer or null.
+/// Calls `f`, writes the code, always, and gives the pointer or null.
 ///
 /// # Safety
 ///
 /// - S1 `error` is null, or may be written to.
-unsafe fn pointer(result: Result<NonNull<u8>, Error>, error: *mut u32) -> *mut c_void {
+unsafe fn pointer(error: *mut u32, f: impl FnOnce() -> Result<NonNull<u8>, Error>) -> *mut c_void {
+    // Two words from the inside of the guard: a `Result` would be copied in pieces.
+    let (block, code) = guarded(|| match f() {
+        Ok(block) => Ok((block.as_ptr(), SUCCESS)),
+        Err(why) => Ok((core::ptr::null_mut(), why.nmerr())),
+    })
+    .unwrap_or_else(|why| (core::ptr::null_mut(), why.nmerr()));
     // SAFETY: S1.
-    unsafe { write(error, code(result)) };
-    result.map_or(core::ptr::null_mut(), |block| block.as_ptr().cast())
+    unsafe { write(error, code) };
+    block.cast()
 }
 
 /// Makes an expert of this name with `make`; its key, or null.

@@ -92,28 +92,37 @@ pub extern "system" fn ExpertHostTable() -> *const EXPERTHOST {
 }
 
 extern "C" fn allocate(key: HEXPERTKEY, size: usize, alignment: usize) -> *mut c_void {
-    // What nearly all are takes the fewest instructions.
-    let is_small = size.wrapping_sub(1) < SMALL && alignment <= 16;
-    if is_small && SMALL_ALIGNMENTS >> alignment & 1 != 0 {
-        // SAFETY: a power of two, and a size that is far from the largest.
-        let layout = unsafe { Layout::from_size_align_unchecked(size, alignment) };
-        if let Some(block) = lend::allocate_at_once(key.addr(), layout) {
-            return block.as_ptr().cast();
-        }
+    // What nearly all are takes the fewest instructions, and no stack.
+    match small(size, alignment).and_then(|layout| lend::take_ready(key.addr(), layout)) {
+        Some(block) => block.as_ptr().cast(),
+        None => allocate_slow(key, size, alignment),
     }
-    allocate_slow(key, size, alignment)
 }
 
-/// What is tried at once: up to so many bytes, aligned to what has its bit here.
+/// What is tried at once: up to so many bytes, and an alignment up to that.
 const SMALL: usize = 8 << 10;
-const SMALL_ALIGNMENTS: u32 = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 8 | 1 << 16;
+const SMALL_ALIGNMENT: usize = 16;
 
-#[cold]
+/// The layout, if it is one of those that nearly all requests have.
+#[inline(always)]
+fn small(size: usize, alignment: usize) -> Option<Layout> {
+    // One comparison for both ends: 0 - 1 is the largest number.
+    let (last, low_bits) = (size.wrapping_sub(1), alignment.wrapping_sub(1));
+    if last >= SMALL || low_bits >= SMALL_ALIGNMENT || alignment & low_bits != 0 {
+        return None;
+    }
+    // SAFETY: a power of two, and a size that is far from the largest.
+    Some(unsafe { Layout::from_size_align_unchecked(size, alignment) })
+}
+
 #[inline(never)]
 extern "C" fn allocate_slow(key: HEXPERTKEY, size: usize, alignment: usize) -> *mut c_void {
-    match Layout::from_size_align(size, alignment) {
-        Ok(layout) => lend::allocate(key_of(key), layout, false).cast(),
-        Err(_) => core::ptr::null_mut(),
+    let Ok(layout) = Layout::from_size_align(size, alignment) else {
+        return core::ptr::null_mut();
+    };
+    match lend::allocate_at_once(key.addr(), layout) {
+        Some(block) => block.as_ptr().cast(),
+        None => lend::allocate(key_of(key), layout, false).cast(),
     }
 }
 

@@ -59,7 +59,7 @@ pub enum Limit {
 
 /// The place of the tag of the block of `class` at `block`.
 #[inline(always)]
-fn tag_word(block: NonNull<u8>, class: usize) -> &'static TagWord {
+pub fn tag_word(block: NonNull<u8>, class: usize) -> &'static TagWord {
     let address = block.addr().get();
     match tags::index_in_slice(class, address % SLICE) {
         // SAFETY: a carved block of a tagged span of one slice.
@@ -79,15 +79,22 @@ fn tag_word_slow(block: NonNull<u8>) -> &'static TagWord {
 /// hand and paid for. The fast path of small owners.
 #[inline(always)]
 pub fn hand_out_at_once(desk: &'static Cache, place: BinPlace) -> Option<NonNull<u8>> {
-    let Seat { line, common, number } = desk.seat()?;
-    let class = place.class();
-    let bytes = tags::block_bytes(class) as i32;
-    if line.credit() < bytes {
+    let seat = desk.seat()?;
+    let block = take_at_once(seat, place)?;
+    tag_word(block, place.class()).store(Tag::new(seat.number, place.class()));
+    Some(block)
+}
+
+/// As [`hand_out_at_once`], without a tag: a raw block gets it when there is something in
+/// it.
+#[inline(always)]
+pub fn take_at_once(seat: Seat, place: BinPlace) -> Option<NonNull<u8>> {
+    let bytes = tags::block_bytes(place.class()) as i32;
+    if seat.line.credit() < bytes {
         return None;
     }
-    let block = common.pop(place)?;
-    line.count_allocation(bytes);
-    tag_word(block, class).store(Tag::new(number, class));
+    let block = seat.common.pop(place)?;
+    seat.line.count_allocation(bytes);
     Some(block)
 }
 
@@ -247,6 +254,16 @@ pub fn count_free(number: Number, class: usize) {
     match current::current().seat() {
         Some(seat) if seat.number == number => count_free_in(seat.line, number, class),
         _ => count_free_of_other(number, class),
+    }
+}
+
+/// As [`count_free`], of a raw block: most are freed while their owner is at the desk.
+#[inline(always)]
+pub fn count_raw_free(number: Number, class: usize) {
+    let seat = thread::known().and_then(|thread| thread.raw_seat(number));
+    match seat.and_then(Cache::line) {
+        Some(line) => count_free_in(line, number, class),
+        None => count_free_of_other(number, class),
     }
 }
 

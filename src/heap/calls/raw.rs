@@ -35,15 +35,16 @@ use super::seated::{allocate_at_desk, allocate_own};
 use crate::engine::Kind;
 use crate::error::Error;
 use crate::heap::base::number::Number;
-use crate::heap::base::size_class::BinPlace;
+use crate::heap::base::size_class::{self, BinPlace, SMALL_MAX};
 use crate::heap::caches::cache::Cache;
 use crate::heap::lives::arrival;
 use crate::heap::owners::numbers;
+use crate::heap::pages::address;
 use crate::heap::presence::visits::Pin;
 use crate::heap::spans::span;
 use crate::heap::spans::span::Span;
 use crate::heap::spans::tags::{Tag, TagWord};
-use crate::heap::threads::thread::tending;
+use crate::heap::threads::thread::{self, tending};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 use crate::wait::Backoff;
@@ -67,6 +68,28 @@ pub fn allocate(number: Number, key: ExpertKey, size: usize) -> Result<NonNull<u
     let layout = layout_of(size).ok_or(Error::OutOfMemory)?;
     let block = obtain(number, key, layout, true, Purpose::New)?;
     Ok(hand_out(block, number, size))
+}
+
+/// As [`allocate`], if a block is at hand and paid for; `None` says nothing.
+#[inline(always)]
+pub fn allocate_at_once(number: Number, size: usize) -> Option<NonNull<u8>> {
+    if size > SMALL_MAX - PREFIX {
+        return None;
+    }
+    let place = size_class::looked_up(layout_of(size)?)?;
+    let seat = thread::known()?.raw_seat(number)?;
+    let block = if seat.serves(place.class()) {
+        seat.pop(place)?
+    } else {
+        common::take_at_once(seat.seat()?, place)?
+    };
+    // SAFETY: the block has `PREFIX + size` bytes.
+    let content = unsafe { block.add(PREFIX) };
+    // SAFETY: `size` bytes from there are the block's, which is nobody's yet.
+    unsafe { content.write_bytes(0, size) };
+    set_size(block, size);
+    common::tag_word(block, place.class()).store(Tag::new(number, place.class()));
+    Some(content)
 }
 
 /// A block for `layout` that bears no tag yet.
@@ -247,6 +270,33 @@ pub fn free(key: ExpertKey, address: *const u8) -> Result<(), Error> {
     let pin = arrival::pin_anything();
     Work::begin(key, address, &pin)?.free();
     Ok(())
+}
+
+/// As [`free`], for the owner of `number`, where its block is one of many in a slice, and
+/// no other call is at work on it: nearly all are. Where this is false, nothing was done.
+///
+/// The tag is taken as [`Work::begin`] takes it, but at once for good: that it was of
+/// this number and of the class that its place was found with says that the block at the
+/// address is the number's (TAG1), which stays its owner's (RAW2).
+#[inline(always)]
+pub fn free_at_once(number: Number, address: *const u8) -> bool {
+    let pin = arrival::pin_anything();
+    let block = address.addr().wrapping_sub(PREFIX);
+    let Some((class, word)) = lookup::find_start(block, &pin) else { return false };
+    crate::sync::delay();
+    if !word.exchange(Tag::new(number, class), Tag::NONE) {
+        return false;
+    }
+    // SAFETY: the header of the block's one slice: until it is freed, the span is there.
+    let span = unsafe { span::header_of(block) };
+    if span.is_common() {
+        common::count_raw_free(number, class);
+    }
+    // SAFETY: a block lies there.
+    let memory = unsafe { address::block_at(block) };
+    // SAFETY: a block of this span without a tag, this call's alone.
+    unsafe { free::free_untagged(span, memory) };
+    true
 }
 
 /// Resizes `key`'s live block at `address`, what is new zero-filled.

@@ -4,7 +4,7 @@ use super::fork;
 use crate::heap::caches::cache::Cache;
 use crate::heap::presence::exit;
 use crate::heap::presence::pins::ANYTHING;
-use crate::heap::presence::present::Presence;
+use crate::heap::presence::present;
 use crate::heap::presence::visits::Pin;
 use crate::heap::threads::thread::tending;
 use crate::heap::threads::thread::{self, Thread};
@@ -27,15 +27,30 @@ pub fn host_cache() -> Option<&'static Cache> {
 }
 
 /// Pins this thread for a call that came in by `key` alone.
+#[inline]
 pub fn pin(key: ExpertKey) -> Pin {
-    Pin::new(presence(), key.into_raw())
+    pin_word(key.into_raw())
 }
 
 /// Pins this thread for a look at memory that it does not own.
+#[inline]
 pub fn pin_anything() -> Pin {
-    Pin::new(presence(), ANYTHING)
+    pin_word(ANYTHING)
 }
 
-fn presence() -> Option<&'static Presence> {
-    this().map(|thread| thread.home().presence())
+#[inline]
+fn pin_word(word: usize) -> Pin {
+    match present::mine() {
+        Some(mine) => Pin::new(mine, word),
+        None => pin_unknown(word),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn pin_unknown(word: usize) -> Pin {
+    match this() {
+        Some(thread) => Pin::new(thread.home().presence(), word),
+        None => Pin::without_record(),
+    }
 }

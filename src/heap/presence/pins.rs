@@ -47,17 +47,30 @@ impl Pins {
     pub fn pin(&self, word: usize) -> PinnedWord {
         // Relaxed: only this thread writes them.
         let first = self.words[0].load(Ordering::Relaxed);
+        if first == 0 {
+            self.words[0].store(word, Ordering::Relaxed);
+            // SeqCst: the pin comes before what is looked at now (the fence of
+            // whoever takes it away).
+            fence(Ordering::SeqCst);
+            return PinnedWord { place: 0, before: 0 };
+        }
         // Any pin keeps chunks in place, and has its fence behind it.
-        if first != 0 && word == ANYTHING {
+        if word == ANYTHING {
             return PinnedWord { place: 0, before: first };
         }
+        self.pin_inside(first, word)
+    }
+
+    /// As [`pin`](Self::pin), where the first word holds `first` and `word` is a key.
+    #[cold]
+    #[inline(never)]
+    fn pin_inside(&self, first: usize, word: usize) -> PinnedWord {
         // A pin inside a pin of the same key, or of anything, is covered by
         // that; one of a second key (a transfer has two) takes the second place.
-        let place = usize::from(first > ANYTHING && word > ANYTHING && word != first);
+        let place = usize::from(first > ANYTHING && word != first);
         let before = self.words[place].load(Ordering::Relaxed);
         self.words[place].store(if before > ANYTHING { before } else { word }, Ordering::Relaxed);
-        // SeqCst: the pin comes before what is looked at now (the fence of
-        // whoever takes it away).
+        // SeqCst: as in `pin`.
         fence(Ordering::SeqCst);
         PinnedWord { place, before }
     }
@@ -66,9 +79,9 @@ impl Pins {
     #[inline]
     pub fn unpin(&self, taken: PinnedWord) {
         // Release: what was done under the pin (the Acquires below).
-        self.words[taken.place].store(taken.before, Ordering::Release);
+        self.words[taken.place % 2].store(taken.before, Ordering::Release);
         if taken.before == 0 {
-            let freed = &self.freed[taken.place];
+            let freed = &self.freed[taken.place % 2];
             // Relaxed: only this thread writes it. Release: as above.
             freed.store(freed.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         }

@@ -22,24 +22,27 @@ pub struct Pin {
 }
 
 impl Pin {
-    /// Pins `word`, a key or [`ANYTHING`], for this thread, whose presence is `mine`;
-    /// `None` where no record could be made for it.
+    /// Pins `word`, a key or [`ANYTHING`](super::pins::ANYTHING), for this thread, whose
+    /// presence is `mine`.
     #[inline]
-    pub fn new(mine: Option<&'static Presence>, word: usize) -> Self {
-        let taken = match mine {
-            Some(mine) => Some((mine.pins(), mine.pins().pin(word))),
-            None => {
-                PINS_WITHOUT_RECORD.fetch_add(1, Relaxed);
-                // SeqCst: as in `Pins::pin`.
-                fence(Ordering::SeqCst);
-                None
-            }
-        };
+    pub fn new(mine: &'static Presence, word: usize) -> Self {
+        let taken = Some((mine.pins(), mine.pins().pin(word)));
         Self { taken, not_send: core::marker::PhantomData }
+    }
+
+    /// As [`new`](Self::new), for a thread for which no record could be made.
+    #[cold]
+    #[inline(never)]
+    pub fn without_record() -> Self {
+        PINS_WITHOUT_RECORD.fetch_add(1, Relaxed);
+        // SeqCst: as in `Pins::pin`.
+        fence(Ordering::SeqCst);
+        Self { taken: None, not_send: core::marker::PhantomData }
     }
 }
 
 impl Drop for Pin {
+    #[inline]
     fn drop(&mut self) {
         match self.taken {
             Some((pins, taken)) => pins.unpin(taken),

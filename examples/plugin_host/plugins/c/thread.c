@@ -8,11 +8,14 @@ EXPERT_PLUGIN("thread", "leaves a thread running")
 
 static void *works(void *key)
 {
-    struct timespec moment = {0, 1000};
+    struct timespec moment = {0, 1000}, a_while = {0, 30000000};
     for (;;) {
         void *block = ExpertAllocMemory(key, 10000, NULL);
-        if (block == NULL)
+        if (block == NULL) {
+            /* Is still at work: who unloads this code now pulls it from under us. */
+            nanosleep(&a_while, NULL);
             return NULL;
+        }
         nanosleep(&moment, NULL);
         ExpertFreeMemory(key, block);
     }

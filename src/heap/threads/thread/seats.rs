@@ -3,11 +3,11 @@
 
 use core::ptr;
 
-use super::{CACHES, Thread, attach};
+use super::{CACHES, Thread, attach, recent_place};
 use crate::engine::{Kind, Pass};
 use crate::error::Error;
 use crate::heap::base::number::Number;
-use crate::heap::caches::cache::{Cache, EMPTY};
+use crate::heap::caches::cache::{Cache, CacheFate, EMPTY};
 use crate::heap::owners::entry::Standing;
 use crate::heap::owners::heap::COMMON;
 use crate::heap::owners::ledger::{Line, LineCounts};
@@ -121,6 +121,19 @@ impl Thread {
         // The desk for ambient blocks is that of the current scope's owner.
         let kind = number.kind();
         self.seat(number, key, if kind == Kind::Ambient { GUESTS } else { kind as usize })
+    }
+
+    /// Where the owner of `number`, one of raw blocks, is seated in this thread, if that is
+    /// found without a search.
+    #[inline]
+    pub fn raw_seat(&self, number: Number) -> Option<&'static Cache> {
+        let is_its = |seat: &&'static Cache| seat.number() == Some(number);
+        // Who has a cache of its own sits at no desk.
+        if let Some(desk) = self.desks[Kind::Raw as usize].get().filter(is_its) {
+            return Some(desk);
+        }
+        let cache = self.recent[recent_place(number)].get().filter(is_its)?;
+        (cache.fate() == CacheFate::Alive).then_some(cache)
     }
 
     #[inline]
