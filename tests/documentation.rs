@@ -1,5 +1,6 @@
-//! Every public item has an example, methods included: rustdoc's own coverage
-//! counts types only. The items are those that rustdoc finds, with all features.
+//! The documentation as rustdoc finds it, with all features. Every public item has an
+//! example, methods included: rustdoc's own coverage counts types only. The pictures
+//! show where there is no repository.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -89,4 +90,27 @@ fn every_public_item_has_an_example() {
     let bare = items.found.iter().filter(|(_, text)| !text.contains("```"));
     let bare: Vec<&str> = bare.map(|(path, _)| path.as_str()).collect();
     assert!(bare.is_empty(), "{} without an example: {bare:#?}", bare.len());
+}
+
+/// Pictures are a part of the documentation's text, because a link to a file of the
+/// package leads nowhere on docs.rs. A blank line before a picture begins HTML, and a
+/// blank line within it would end that.
+#[test]
+fn the_documentation_shows_every_picture() {
+    let documentation = documentation();
+    let items = documentation["index"].as_object().unwrap().values();
+    let mut pages = items.filter(|item| item["name"] == "benchmarks");
+    let page = pages.next().unwrap()["docs"].as_str().unwrap().to_string();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/pictures");
+    let mut shown = 0;
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let picture = fs::read_to_string(&path).unwrap();
+        let picture = picture.trim_end();
+        assert!(picture.starts_with("<svg") && picture.ends_with("</svg>"), "{path:?}");
+        assert!(!picture.contains("\n\n"), "{path:?} has a blank line");
+        assert!(page.contains(&format!("\n\n{picture}")), "no page shows {path:?}");
+        shown += 1;
+    }
+    assert_eq!(page.matches("<svg").count(), shown);
 }
