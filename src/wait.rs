@@ -8,8 +8,8 @@
 use crate::sync::{AtomicU32, Ordering::Relaxed};
 
 /// How many rounds a waiter looks before it asks the system to wait. The locks are
-/// held for some ten nanoseconds each time, if their holder runs at all; in case it
-/// does not, each round ends with a yield.
+/// held for about ten nanoseconds each time, if their holder runs at all; in case
+/// it does not, each round ends with a yield.
 #[cfg(not(loom))]
 const ROUNDS: u32 = 16;
 /// How often it looks in each.

@@ -1,4 +1,4 @@
-//! Memory that goes back by itself, and by the call.
+//! Free memory goes back to the system: by a thread, or by a call.
 
 use core::fmt;
 use core::time::Duration;
@@ -83,7 +83,7 @@ impl ExpertAlloc {
                 heap::purge_unused();
             }
         };
-        // What the thread is made of is not to be charged to an expert.
+        // The thread's own memory must not be charged to an expert.
         let spawn = || without_signals(|| Builder::new().name("expert-alloc".into()).spawn(purge));
         match Home::as_host(self, spawn) {
             Ok(thread) => Ok(Background { stop: Some(stop), thread: Some(thread), process }),

@@ -144,7 +144,7 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
     /// # Errors
     ///
     /// - [`Error::TooManyExperts`], [`Error::OutOfMemory`]: no slot is left.
-    /// - [`Error::ParentStopped`]: the parent is to stop.
+    /// - [`Error::ParentStopped`]: the parent must stop.
     /// - [`Error::QuotaExceeded`]: the parent has no room for the guarantee.
     /// - [`Error::InvalidKey`]: the parent lives in another heap.
     pub fn register(self) -> Result<Expert<H>, Error> {

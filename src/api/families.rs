@@ -13,8 +13,8 @@ impl<H: Home + 'static> Expert<H> {
     /// goes, among its clean-ups, the last one kept first. So a host that ends a
     /// plug-in ends its queries without a list of them.
     ///
-    /// Without this, children that somebody else owns outlive their parent and
-    /// are to stop.
+    /// Without this, children outlive their parent if other code owns them, and
+    /// must stop.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -74,8 +74,8 @@ impl<H: Home> Drop for Kept<H> {
 }
 
 impl<H: Home> Expert<H> {
-    /// Who of its children holds most, with all below them: whom to stop, rather
-    /// than the one who was refused.
+    /// Its children that hold most, each with all below it: candidates for being
+    /// stopped, rather than the one that was refused.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

@@ -167,7 +167,7 @@ impl ExpertAlloc {
     /// ```
     #[must_use]
     pub fn snapshot(self) -> Snapshot {
-        // What is kept for the reader is not to be charged to an expert.
+        // Memory that is kept for the reader must not be charged to an expert.
         Home::as_host(self, || Snapshot { experts: report::rows(self).collect() })
     }
 
@@ -227,8 +227,8 @@ impl ExpertAlloc {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidKey`] for a key that is nobody's,
-    /// [`Error::AccessDenied`] for the host's.
+    /// [`Error::InvalidKey`] for a key that no expert has, [`Error::AccessDenied`]
+    /// for the host's.
     pub fn set_quota(self, key: ExpertKey, bytes: usize) -> Result<(), Error> {
         let visit = Visit::new(self, key)?;
         let account = visit.slot().ok_or(Error::AccessDenied)?.account();

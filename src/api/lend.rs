@@ -5,8 +5,8 @@
 //! run. Nobody comes by this way to an expert that was not lent, so nothing has to
 //! be held in place: who lends promises to end the expert after the library.
 //!
-//! What is allocated is bound to the expert, as a handle's is, as long as the quota
-//! grants it. Rust code takes a null for the end of the process, so beyond the
+//! Blocks are bound to the expert, as those of a handle are, as long as the quota
+//! grants them. Rust code takes a null for the end of the process, so beyond the
 //! quota it is an ambient block, which overdraws the account.
 
 use core::alloc::{GlobalAlloc, Layout};
@@ -71,8 +71,8 @@ pub(crate) fn to_plugin(key: ExpertKey) -> Result<(), Error> {
     Ok(())
 }
 
-/// Where a lent key's slot is found in a few instructions: each key has one place, and
-/// where another has it, it takes the longer way.
+/// A table in which a lent key's slot is found in a few instructions. Each key has one
+/// place; if another key is there, the call takes the longer way.
 static PLACES: [Place; 128] = [const { Place::new() }; 128];
 
 /// Invariants

@@ -1,4 +1,4 @@
-//! What happens between a panic and its catch.
+//! Memory for a panic, from the panic to its catch.
 //!
 //! A panic allocates: its message, what the hook prints, a backtrace with the
 //! symbols of the whole program (tens of megabytes, kept for ever), the payload,

@@ -96,8 +96,8 @@ impl<H: Home> Expert<H> {
         self.slot().account().forgive()
     }
 
-    /// What the expert and all of its children hold together, theirs included.
-    /// Charges, their peak and the quota are the expert's own, which the
+    /// The figures of the expert, all of its children, their children and so on,
+    /// added up. Charges, their peak and the quota are the expert's own, which the
     /// children's charges are a part of.
     ///
     /// It takes a look at every expert of the heap.

@@ -17,7 +17,7 @@ use crate::expert::life;
 use crate::key::ExpertKey;
 use crate::sync::delay;
 
-/// Whoever can hold raw blocks: an [`Expert`], or the [`Host`].
+/// An owner of raw blocks: an [`Expert`] or the [`Host`].
 ///
 /// ```
 /// use expert_alloc::{Error, Expert, ExpertAlloc, Holder};
@@ -60,7 +60,7 @@ pub(crate) mod sealed {
         /// Notes that it has given a block to the owner of this key.
         fn note_transfer(&self, to: ExpertKey);
 
-        /// What `request` for that many bytes gives, at the last try. Where the
+        /// The result of `request` for that many bytes, at the last try. Where the
         /// quota refused because the holder was told to stop during the call, that
         /// is the reason.
         ///
@@ -197,7 +197,7 @@ macro_rules! raw_calls {
             ///
             /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`];
             /// [`Error::Terminated`], [`Error::Overdrawn`] and
-            /// [`Error::ParentStopped`] where the expert is to stop.
+            /// [`Error::ParentStopped`] if the expert must stop.
             pub fn alloc(&self, size: usize) -> Result<NonNull<u8>, Error> {
                 alloc(self, size)
             }

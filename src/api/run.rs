@@ -17,11 +17,11 @@ use crate::expert::visit::State;
 impl<H: Ambient> Expert<H> {
     /// Calls `f` in a scope of this expert and catches what comes out of it: its
     /// panic, and on Linux on x86-64 also an exception that is not Rust's, or
-    /// that of a library with a Rust runtime of its own. (Elsewhere these abort
-    /// the process, as Rust has it.)
+    /// that of a library with a Rust runtime of its own. (Elsewhere these abort the
+    /// process, as Rust defines it.)
     ///
-    /// What `f` borrows mutably may be left half changed by a panic; look
-    /// at it with that in mind, as after a thread that panicked.
+    /// A panic may leave values half changed that `f` borrows mutably, as after a
+    /// thread that panicked.
     ///
     /// ```
     /// use expert_alloc::{ExpertAlloc, FailureKind};
@@ -75,7 +75,7 @@ pub enum FailureKind {
     OverQuota,
     /// The host told it to stop.
     Terminated,
-    /// A parent of it has ended or is to stop.
+    /// A parent of it has ended or must stop.
     ParentStopped,
 }
 
@@ -126,7 +126,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// That of a call. What it keeps is allocated here, as the host.
+    /// That of a call. Its contents are allocated here, as the host.
     pub(crate) fn of(thrown: Thrown) -> Self {
         match thrown {
             Thrown::Panic(payload) => Self {
@@ -142,7 +142,7 @@ impl Failure {
         }
     }
 
-    /// That of an expert that is to stop.
+    /// The failure of an expert that must stop.
     pub(crate) fn stopped(kind: FailureKind) -> Self {
         Self { kind, payload: None, place: None }
     }
@@ -198,7 +198,7 @@ impl Failure {
         self.place.as_deref()
     }
 
-    /// What the panic carried, for example to resume it; of other failures their
+    /// The payload of the panic, for example to resume it; for other failures a
     /// description, as a [`String`].
     ///
     /// ```
@@ -243,7 +243,7 @@ fn copied(payload: Box<dyn Any + Send>) -> Box<dyn Any + Send> {
     }
 }
 
-/// What a foreign exception was, in words.
+/// A description of a foreign exception.
 fn description(note: &Note) -> String {
     match (note.what, note.name()) {
         (Foreign::Rust, _) => "a panic of another Rust runtime".to_string(),

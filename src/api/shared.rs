@@ -4,8 +4,8 @@
 //! Invariants
 //!
 //! - SHARED1 every clone, handle and future of an owned expert holds it; the expert
-//!   ends when the last of them is dropped, and not before. What is forgotten
-//!   holds it for ever.
+//!   ends when the last of them is dropped, and not before. A reference that is
+//!   forgotten holds it for ever.
 
 use core::fmt;
 use core::future::Future;
@@ -23,11 +23,11 @@ use crate::api::task::RunAsync;
 use crate::expert::home::{Ambient, Home};
 use crate::expert::stats::Reclaimed;
 
-/// What is told of the end of an expert.
+/// The report of an expert's end.
 type Told = Box<dyn FnOnce(Reclaimed) + Send>;
 
-/// What the clones and handles of an owned expert have in common. In the
-/// host's memory.
+/// The part that clones and handles of a shared expert refer to. In the host's
+/// memory.
 struct Shared<H: Home + 'static> {
     expert: Expert<H>,
     told: Mutex<Vec<Told>>,
@@ -151,8 +151,9 @@ impl<H: Home + 'static> SharedExpert<H> {
     }
 
     /// Makes the end the only thing that can still happen: no memory from now
-    /// on, its tasks are woken and stopped. What is held stays valid until it is
-    /// dropped; the [report](Self::on_end) comes with the last of it.
+    /// on, its tasks are woken and stopped. Collections stay valid until they are
+    /// dropped; the [report](Self::on_end) comes when the last reference is
+    /// dropped.
     ///
     /// ```
     /// use expert_alloc::{Error, ExpertAlloc};

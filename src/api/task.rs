@@ -15,14 +15,15 @@ use crate::expert::{events, tasks};
 use crate::sync::{Ordering::SeqCst, fence};
 
 impl<H: Ambient> Expert<H> {
-    /// Polls `future` in a scope of this expert and catches what comes out of it,
-    /// as [`run`](Self::run) does. At a poll that finds the expert over its
-    /// quota, told to stop or without its parent, the future is dropped, also in
-    /// a scope, and the result says why. [`terminate`](Self::terminate), of
-    /// the expert or of a parent, wakes it.
+    /// Polls `future` in a scope of this expert and catches its panics, as
+    /// [`run`](Self::run) does. If a poll finds the expert over its quota, told to
+    /// stop or without its parent, it drops the future, also in a scope, and
+    /// returns the reason. [`terminate`](Self::terminate), of the expert or of a
+    /// parent, wakes it.
     ///
-    /// So a future holds at most the quota and what one poll allocates. What it
-    /// returns at the poll that overdrew the quota is returned all the same.
+    /// So a future holds at most the quota and the allocations of one poll. A value
+    /// that it returns at the poll that passes the quota is returned all the same:
+    /// look at [`state`](Self::state) where that matters.
     ///
     /// ```
     /// use expert_alloc::{ExpertAlloc, FailureKind};
@@ -48,8 +49,7 @@ impl<H: Ambient> Expert<H> {
     ///
     /// # Errors
     ///
-    /// The future gives [`Failure`] where that of the caller was stopped or did
-    /// not come to its end.
+    /// The future returns [`Failure`] if `future` was stopped or panicked.
     pub fn run_async<F: Future>(&self, future: F) -> RunAsync<&Self, F, H> {
         RunAsync::new(self, future)
     }
@@ -89,8 +89,8 @@ where
         Self { future: Some(future), place: None, expert }
     }
 
-    /// Drops the future where it is, in a scope. What its destructors throw has
-    /// nobody to go to.
+    /// Drops the future where it is, in a scope. A panic of its destructors goes
+    /// nowhere.
     fn end(&mut self) {
         if self.future.is_some() {
             let _scope = self.expert.enter();
@@ -125,12 +125,12 @@ where
         }
     }
 
-    /// The failure of a task whose expert is to stop.
+    /// The failure of a task whose expert must stop.
     fn stop(&mut self, kind: FailureKind) -> Failure {
         self.end();
         if kind == FailureKind::OverQuota {
-            // Nobody else has noticed: an allocator tells nobody. The fence is that
-            // of WAITING1.
+            // The other tasks have not noticed yet: an allocation wakes no task.
+            // The fence is that of WAITING1.
             fence(SeqCst);
             tasks::wake(self.expert.home(), self.expert.key(), self.expert.slot());
         }

@@ -45,7 +45,7 @@ pub(super) unsafe fn open(start: NonNull<u8>, bytes: usize) -> bool {
     unsafe { libc::mprotect(start.as_ptr().cast(), bytes, READ_AND_WRITE) == 0 }
 }
 
-/// What a resource may be used to, in bytes; `usize::MAX` for any. (The type of a
+/// The limit of a resource, in bytes; `usize::MAX` for none. (The type of a
 /// resource's name is another in each C library.)
 macro_rules! soft_limit {
     ($resource:ident) => {{
@@ -66,7 +66,7 @@ pub fn address_limit() -> usize {
     soft_limit!(RLIMIT_AS).min(most)
 }
 
-/// How many bytes the resource limits leave to the process; `usize::MAX` for any.
+/// How many bytes the resource limits allow the process; `usize::MAX` for no limit.
 pub(super) fn resource_limit() -> usize {
     soft_limit!(RLIMIT_AS).min(soft_limit!(RLIMIT_DATA))
 }

@@ -1,4 +1,4 @@
-//! What an expert calls: the four calls of Network Monitor, and alignment.
+//! Calls for plug-ins: the four calls of Network Monitor, and alignment.
 
 use core::ffi::{c_int, c_void};
 
@@ -36,7 +36,7 @@ pub unsafe extern "system" fn ExpertAllocMemory(
     unsafe { pointer(result, error) }
 }
 
-/// Resizes a block of `key`'s; null is answered by a new block.
+/// Resizes a block of `key`; for null, allocates a new block.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, capi::*};
@@ -67,7 +67,7 @@ pub unsafe extern "system" fn ExpertReallocMemory(
     unsafe { pointer(result, error) }
 }
 
-/// Frees a block of `key`'s.
+/// Frees a block of `key`.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, capi::*};
@@ -86,7 +86,7 @@ pub extern "system" fn ExpertFreeMemory(key: HEXPERTKEY, memory: *mut c_void) ->
     code(guarded(|| netmon::free(HEAP, key_of(key), memory.cast())))
 }
 
-/// The bytes asked for of a block of `key`'s; 0 for anything else.
+/// The size that was asked for of a block of `key`; 0 for anything else.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, capi::*};

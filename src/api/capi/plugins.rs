@@ -1,4 +1,4 @@
-//! What `include/expert_plugin.h` has for hosts: the table of calls, keys of
+//! The calls of `include/expert_plugin.h` for hosts: the table of calls, keys of
 //! plug-ins, the probe for a second heap.
 
 use core::alloc::Layout;
@@ -92,7 +92,7 @@ pub extern "system" fn ExpertHostTable() -> *const EXPERTHOST {
 }
 
 extern "C" fn allocate(key: HEXPERTKEY, size: usize, alignment: usize) -> *mut c_void {
-    // What nearly all are takes the fewest instructions.
+    // The case of nearly all requests takes the fewest instructions.
     let is_small = size.wrapping_sub(1) < SMALL && alignment <= 16;
     if is_small && SMALL_ALIGNMENTS >> alignment & 1 != 0 {
         // SAFETY: a power of two, and a size that is far from the largest.
@@ -104,7 +104,8 @@ extern "C" fn allocate(key: HEXPERTKEY, size: usize, alignment: usize) -> *mut c
     allocate_slow(key, size, alignment)
 }
 
-/// What is tried at once: up to so many bytes, aligned to what has its bit here.
+/// Requests that are tried at once: up to this many bytes, with an alignment whose
+/// bit is set here.
 const SMALL: usize = 8 << 10;
 const SMALL_ALIGNMENTS: u32 = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 8 | 1 << 16;
 
@@ -220,7 +221,8 @@ pub unsafe extern "system-unwind" fn ExpertReclaimPlugin(
 /// A function of a library, by its name; null for none.
 type Lookup = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
 
-/// Finds out whether a library uses this heap: null, or what is wrong, in words.
+/// Finds out whether a library uses this heap. Returns null, or a text that names
+/// the problem.
 ///
 /// ```
 /// use expert_alloc::capi::*;
@@ -283,7 +285,7 @@ pub unsafe extern "system" fn ExpertProbePlugin(
 ///
 /// # Errors
 ///
-/// What is wrong, in words.
+/// The problem, in words.
 ///
 /// # Safety
 ///
@@ -319,8 +321,8 @@ pub unsafe fn probe(lookup: impl FnMut(&CStr) -> *mut c_void) -> Result<(), &'st
     Err(unsafe { CStr::from_ptr(why) }.to_str().unwrap_or("a second heap"))
 }
 
-/// Calls `f` as a host calls into a plug-in, whatever it is written in: in the scope
-/// of `key`, and what comes out other than a return is an error.
+/// Calls `f` in the scope of `key`, as a host calls into a plug-in of any language.
+/// Any end other than a return is an error.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, capi};
@@ -334,7 +336,7 @@ pub unsafe fn probe(lookup: impl FnMut(&CStr) -> *mut c_void) -> Result<(), &'st
 /// ```
 ///
 /// The result is 0 or an `NMERR` code: 69 where `f` threw, panicked, left by
-/// `longjmp`, or called `pthread_exit`. The thread stays the host's then.
+/// `longjmp`, or called `pthread_exit`. The thread then goes on in the host.
 ///
 /// # Safety
 ///
