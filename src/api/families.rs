@@ -74,8 +74,8 @@ impl<H: Home> Drop for Kept<H> {
 }
 
 impl<H: Home> Expert<H> {
-    /// Its children that hold most, each with all below it: candidates for being
-    /// stopped, rather than the one that was refused.
+    /// Who of its children holds most, with all below them: whom to stop, rather
+    /// than the one who was refused.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

@@ -142,7 +142,7 @@ impl Failure {
         }
     }
 
-    /// The failure of an expert that must stop.
+    /// That of an expert that is to stop.
     pub(crate) fn stopped(kind: FailureKind) -> Self {
         Self { kind, payload: None, place: None }
     }
@@ -198,7 +198,7 @@ impl Failure {
         self.place.as_deref()
     }
 
-    /// The payload of the panic, for example to resume it; for other failures a
+    /// What the panic carried, for example to resume it; of other failures their
     /// description, as a [`String`].
     ///
     /// ```

@@ -129,8 +129,8 @@ where
     fn stop(&mut self, kind: FailureKind) -> Failure {
         self.end();
         if kind == FailureKind::OverQuota {
-            // The other tasks have not noticed yet: an allocation wakes no task.
-            // The fence is that of WAITING1.
+            // Nobody else has noticed: an allocator tells nobody. The fence is that
+            // of WAITING1.
             fence(SeqCst);
             tasks::wake(self.expert.home(), self.expert.key(), self.expert.slot());
         }
