@@ -12,8 +12,8 @@ use serde_json::Value;
 /// All but `testing`, which is not for users.
 const FEATURES: &str = "allocator-api2-04,capi,critical-section,serde";
 
-/// rustdoc's data on the crate, in a format that is not stable yet, so
-/// the compiler is told to allow it.
+/// rustdoc's data on the crate, in a format that is not stable yet, so the compiler is
+/// told to allow it.
 fn documentation() -> Value {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("documentation");
     let mut cargo = Command::new(env!("CARGO"));
@@ -31,11 +31,11 @@ fn documentation() -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-/// The public items below `id` that need an example: path and documentation.
+/// The public items below `id` that need an example: path, kind and documentation.
 struct Items<'d> {
     index: &'d Value,
     seen: BTreeSet<String>,
-    found: Vec<(String, &'d str)>,
+    found: Vec<(String, &'d str, &'d str)>,
 }
 
 impl<'d> Items<'d> {
@@ -70,7 +70,7 @@ impl<'d> Items<'d> {
             _ => &Value::Null,
         };
         if kind != "impl" {
-            self.found.push((path.clone(), item["docs"].as_str().unwrap_or_default()));
+            self.found.push((path.clone(), kind, item["docs"].as_str().unwrap_or_default()));
         }
         let path = if kind == "impl" { path.trim_end_matches("::") } else { &path };
         for child in children.as_array().into_iter().flatten() {
@@ -79,17 +79,68 @@ impl<'d> Items<'d> {
     }
 }
 
-#[test]
-fn every_public_item_has_an_example() {
-    let documentation = documentation();
+/// The lines of the examples that rustdoc compiles.
+fn compiled(text: &str) -> Vec<&str> {
+    let (mut is_inside, mut is_compiled, mut lines) = (false, false, Vec::new());
+    for line in text.lines().map(str::trim) {
+        if let Some(language) = line.strip_prefix("```") {
+            is_inside = !is_inside;
+            is_compiled = ["", "rust", "no_run", "should_panic", "compile_fail"]
+                .contains(&language.split(',').next().unwrap())
+                && !language.contains("ignore");
+        } else if is_inside && is_compiled {
+            lines.push(line);
+        }
+    }
+    lines
+}
+
+/// A function's example calls it; a type may be got from a call without being named. Of a
+/// module, which may be a page of the guide, commands are an example, too.
+fn has_example(path: &str, kind: &str, text: &str) -> bool {
+    let name = path.rsplit("::").next().unwrap();
+    let is_word = |word: &str| word == name;
+    let words = |line: &&str| line.split(|c: char| !c.is_alphanumeric() && c != '_').any(is_word);
+    match kind {
+        "function" => compiled(text).iter().any(words),
+        "module" => text.contains("```"),
+        _ => !compiled(text).is_empty(),
+    }
+}
+
+/// All items below the root, which must have an example.
+fn items_of(documentation: &Value) -> Vec<String> {
     let mut items =
         Items { index: &documentation["index"], seen: BTreeSet::new(), found: Vec::new() };
     items.add(&documentation["root"], "");
-    assert!(items.found.len() > 100, "{} items: has the format changed?", items.found.len());
-    assert!(items.found.iter().any(|(path, _)| path == "expert_alloc::Expert::finish"));
-    let bare = items.found.iter().filter(|(_, text)| !text.contains("```"));
-    let bare: Vec<&str> = bare.map(|(path, _)| path.as_str()).collect();
+    let found = &items.found;
+    let bare = found.iter().filter(|(path, kind, text)| !has_example(path, kind, text));
+    let bare: Vec<&str> = bare.map(|(path, ..)| path.as_str()).collect();
     assert!(bare.is_empty(), "{} without an example: {bare:#?}", bare.len());
+    items.found.into_iter().map(|(path, ..)| path).collect()
+}
+
+/// One of each kind stands for the others: whether items of that kind are found at all.
+#[test]
+fn every_public_item_has_an_example() {
+    let found = items_of(&documentation());
+    assert!(found.len() > 180, "{} items: has the format changed?", found.len());
+    for known in [
+        "Expert",
+        "Expert::finish",
+        "Expert::lend",
+        "ExpertAlloc::owner_of",
+        "ExpertHeap::add_region",
+        "Host::transfer",
+        "Observer::before_refusal",
+        "State::refusal",
+        "fixed::CriticalSectionLock",
+        "capi::ExpertAllocMemory",
+        "capi::EXPERTHOST",
+        "guide::start",
+    ] {
+        assert!(found.contains(&format!("expert_alloc::{known}")), "{known} is not found");
+    }
 }
 
 /// Pictures are a part of the documentation's text, because a link to a file of the
