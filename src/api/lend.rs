@@ -71,8 +71,8 @@ pub(crate) fn to_plugin(key: ExpertKey) -> Result<(), Error> {
     Ok(())
 }
 
-/// A table in which a lent key's slot is found in a few instructions. Each key has one
-/// place; if another key is there, the call takes the longer way.
+/// Where a lent key's slot is found in a few instructions: each key has one place, and
+/// where another has it, it takes the longer way.
 static PLACES: [Place; 128] = [const { Place::new() }; 128];
 
 /// Invariants

@@ -92,7 +92,7 @@ pub extern "system" fn ExpertHostTable() -> *const EXPERTHOST {
 }
 
 extern "C" fn allocate(key: HEXPERTKEY, size: usize, alignment: usize) -> *mut c_void {
-    // The case of nearly all requests takes the fewest instructions.
+    // What nearly all are takes the fewest instructions.
     let is_small = size.wrapping_sub(1) < SMALL && alignment <= 16;
     if is_small && SMALL_ALIGNMENTS >> alignment & 1 != 0 {
         // SAFETY: a power of two, and a size that is far from the largest.
@@ -104,8 +104,7 @@ extern "C" fn allocate(key: HEXPERTKEY, size: usize, alignment: usize) -> *mut c
     allocate_slow(key, size, alignment)
 }
 
-/// Requests that are tried at once: up to this many bytes, with an alignment whose
-/// bit is set here.
+/// What is tried at once: up to so many bytes, aligned to what has its bit here.
 const SMALL: usize = 8 << 10;
 const SMALL_ALIGNMENTS: u32 = 1 << 1 | 1 << 2 | 1 << 4 | 1 << 8 | 1 << 16;
 
