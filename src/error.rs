@@ -74,8 +74,8 @@ impl Error {
     /// assert_eq!(Error::QuotaExceeded.nmerr(), NMERR_OUT_OF_MEMORY);
     /// ```
     ///
-    /// The three reasons to stop are one code, `NMERR_EXPERT_TERMINATE`: what a
-    /// plug-in has to do is the same, and none of them goes away.
+    /// The three reasons to stop are one code, `NMERR_EXPERT_TERMINATE`, because a
+    /// plug-in must do the same for each.
     ///
     /// ```
     /// use expert_alloc::Error;

@@ -171,8 +171,8 @@ pub(crate) fn transfer<H: Home>(
     or_told_to_stop(&taker, result)
 }
 
-/// Registers an expert that is known by its key alone. The host is a parent
-/// that has no quota, and no figures that its children's are part of.
+/// Registers an expert that is known by its key alone. As a parent, the host has no
+/// quota, and its figures do not include those of its children.
 pub(crate) fn register_child<'n, H: Home>(
     home: H,
     parent: Key,

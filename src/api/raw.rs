@@ -1,10 +1,11 @@
-//! Raw blocks, as in the Netmon calls: a size in, a pointer or an error out.
+//! Raw blocks, as in the Netmon calls: a call takes a size and returns a pointer or
+//! an error.
 //!
-//! These are safe functions. A block is reached through a raw pointer, and to
-//! follow one after it was freed takes `unsafe` at that place; the calls here
-//! follow nothing: the engine looks every address up in its own map, and
-//! accepts the start of a live raw block only. Blocks of collections and of the
-//! global allocator, which safe code refers to, are not raw, and are refused.
+//! These are safe functions. A program reaches a block through a raw pointer, and
+//! following that takes `unsafe`. The calls here follow no pointer: the engine
+//! looks every address up in its own map, and accepts the start of a live raw block
+//! only. Blocks of collections and of the global allocator, which safe code refers
+//! to, are not raw, and are refused.
 
 use core::ptr::NonNull;
 
@@ -282,9 +283,9 @@ macro_rules! raw_calls {
             ///
             /// # Errors
             ///
-            /// As [`free`](Self::free); as [`alloc`](Self::alloc) for the one
-            /// receiver; [`Error::InvalidKey`] where that is of another heap.
-            /// The block is then untouched.
+            /// As [`free`](Self::free) for this holder; as [`alloc`](Self::alloc)
+            /// for the receiver; [`Error::InvalidKey`] if the receiver is of
+            /// another heap. The block is then untouched.
             pub fn transfer(
                 &self,
                 block: *mut u8,

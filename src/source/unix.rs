@@ -208,8 +208,8 @@ pub fn coarse_millis() -> u64 {
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is ours to be written. Nobody could be told of a failure; the
-    // clock stands still then.
+    // SAFETY: `now` is ours to be written. A failure could not be reported; the
+    // clock then stands still.
     unsafe { libc::clock_gettime(CLOCK, &raw mut now) };
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }
