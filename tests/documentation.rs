@@ -12,22 +12,28 @@ use serde_json::Value;
 /// All but `testing`, which is not for users.
 const FEATURES: &str = "allocator-api2-04,capi,critical-section,serde";
 
-/// rustdoc's data on the crate, in a format that is not stable yet, so the compiler is
-/// told to allow it.
+/// The crate for plug-ins in Rust, which the package of this one does not contain.
+const PLUGIN: &str = "plugin/Cargo.toml";
+
+/// rustdoc's data on the crate.
 fn documentation() -> Value {
+    rustdoc("expert_alloc", &["--features", FEATURES])
+}
+
+/// rustdoc's data on a crate, in a format that is not stable yet, so the compiler is told
+/// to allow it.
+fn rustdoc(name: &str, arguments: &[&str]) -> Value {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("documentation");
     let mut cargo = Command::new(env!("CARGO"));
     for flags in ["RUSTDOCFLAGS", "RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET"] {
         cargo.env_remove(flags);
     }
     cargo.env("RUSTC_BOOTSTRAP", "1").current_dir(env!("CARGO_MANIFEST_DIR"));
-    cargo
-        .args(["rustdoc", "--quiet", "--lib", "--features", FEATURES, "--target-dir"])
-        .arg(&folder);
+    cargo.args(["rustdoc", "--quiet", "--lib"]).args(arguments).arg("--target-dir").arg(&folder);
     cargo.args(["--", "-Zunstable-options", "--output-format", "json"]);
     let output = cargo.output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let text = fs::read_to_string(folder.join("doc/expert_alloc.json")).unwrap();
+    let text = fs::read_to_string(folder.join(format!("doc/{name}.json"))).unwrap();
     serde_json::from_str(&text).unwrap()
 }
 
@@ -140,6 +146,17 @@ fn every_public_item_has_an_example() {
         "guide::start",
     ] {
         assert!(found.contains(&format!("expert_alloc::{known}")), "{known} is not found");
+    }
+}
+
+#[test]
+fn every_item_for_plugins_has_an_example() {
+    if !Path::new(env!("CARGO_MANIFEST_DIR")).join(PLUGIN).exists() {
+        return;
+    }
+    let found = items_of(&rustdoc("expert_alloc_plugin", &["--manifest-path", PLUGIN]));
+    for known in ["plugin", "Plugin::run", "Run::data", "Key::alloc"] {
+        assert!(found.contains(&format!("expert_alloc_plugin::{known}")), "{known} is not found");
     }
 }
 
