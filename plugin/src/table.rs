@@ -7,7 +7,7 @@ use crate::key::Stats;
 /// `HEXPERTKEY`.
 pub(crate) type RawKey = *mut c_void;
 
-/// `EXPERTHOST`: the host's calls, which the plug-in gets when it is loaded.
+/// `EXPERTHOST`: the host's calls. The plug-in is given it at load.
 ///
 /// ```
 /// use expert_alloc_plugin::{Error, Host, attach};
