@@ -153,8 +153,8 @@ impl Backoff {
     }
 }
 
-/// What the system does, for the model checker: to look at the word and to fall
-/// asleep is one step, so that a wake that comes in between is not lost.
+/// The system's part, for the model checker: reading the word and falling asleep
+/// are one step, so that a wake in between is not lost.
 #[cfg(loom)]
 mod model {
     use loom::sync::{Condvar, Mutex};

@@ -13,9 +13,9 @@
 //!  <------------------ size + alignment ------------------->
 //! ```
 //!
-//! The two words lie in memory that the plug-in can reach, so they are a hint:
-//! what they lead to is looked up in the engine's own map, and accepted only
-//! where it is a live raw block of the same owner that has just this shape.
+//! The two words lie in memory that the plug-in can reach, so they are a hint: the
+//! address that they lead to is looked up in the engine's own map, and accepted
+//! only if a live raw block of the same owner with exactly this shape is there.
 //!
 //! Invariants
 //!

@@ -1,5 +1,5 @@
-//! The `Allocator` traits on handles: three of one shape, none of which
-//! another's collections accept.
+//! The `Allocator` traits on handles: three of the same shape. Collections that
+//! take one do not accept another.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;

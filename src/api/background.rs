@@ -43,9 +43,9 @@ pub struct Background {
 
 impl ExpertAlloc {
     /// Starts a thread that gives free physical memory back to the system, until the
-    /// result is dropped: what nobody wanted for one to two times `every`, of all threads,
-    /// also of those that sleep. There is one such thread in a process, and none unless
-    /// asked for.
+    /// result is dropped: memory of all threads, also of those that sleep, that was free
+    /// for one to two times `every`. There is one such thread in a process, and none
+    /// unless asked for.
     ///
     /// The thread is called `expert-alloc` and blocks all signals. Each time it takes
     /// microseconds, and time in what has become free meanwhile; other threads wait while

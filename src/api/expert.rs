@@ -4,8 +4,8 @@
 //!
 //! - EXPERT1 an `Expert` owns its slot: while it exists, and is not being ended by
 //!   value, the slot's generation is that of `key`.
-//! - EXPERT2 what is obtained through a handle borrows the `Expert`, or holds what
-//!   owns it (SHARED1).
+//! - EXPERT2 a handle, and so a collection over it, borrows the `Expert`, or holds
+//!   a reference that keeps it (SHARED1).
 
 use core::fmt;
 use core::mem::ManuallyDrop;

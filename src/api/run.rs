@@ -1,4 +1,4 @@
-//! Running an expert's code, and what became of it.
+//! Running an expert's code, and the outcome.
 
 use core::fmt;
 use std::any::Any;
@@ -106,8 +106,8 @@ impl FailureKind {
 /// [`Expert::run_async`].
 ///
 /// It is the host's: it stays what it is when the expert has ended, also with
-/// [`reclaim_all`](Expert::reclaim_all). Only a panic's payload that is no text
-/// lies where the panic put it, which is the expert's ambient memory.
+/// [`reclaim_all`](Expert::reclaim_all). Only a payload that is not text stays
+/// where the panic put it, in the expert's ambient memory.
 ///
 /// ```
 /// use expert_alloc::ExpertAlloc;

@@ -63,8 +63,8 @@ impl<H: Ambient> Within<H> {
         Self { home, entered: home.enter(who), _thread: PhantomData }
     }
 
-    /// The scope of the expert of `key`; the host's for `None`, and where the
-    /// expert has ended or is being ended.
+    /// The scope of the expert of `key`; the host's for `None`, or if the expert
+    /// has ended or is ending.
     pub(crate) fn enter_by_key(home: H, key: Option<ExpertKey>) -> Self {
         let visit = key.and_then(|key| Visit::new(home, key).ok());
         match visit.filter(|visit| visit.state() != State::Closing) {

@@ -159,7 +159,7 @@ where
             return Poll::Ready(Err(this.stop(kind)));
         }
         let Some(future) = &mut this.future else {
-            // Polled again after its end, which nobody does.
+            // Polled again after its end, which executors do not do.
             return Poll::Ready(Err(this.stop(FailureKind::Terminated)));
         };
         // SAFETY: pinned with the whole.

@@ -38,7 +38,7 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 pub struct Reserved(&'static Place);
 
 impl Reserved {
-    /// A place; `None` where as many mappings wait as can.
+    /// A place; `None` if all places are taken.
     pub fn new() -> Option<Self> {
         let reserve = |place: &&Place| place.take(EMPTY).is_some();
         ALL.iter().find(reserve).map(Self)

@@ -127,7 +127,7 @@ pub unsafe fn extend(start: NonNull<u8>, bytes: usize, more: usize) -> bool {
 
 /// Gives a mapping back, with what is reserved behind it. Returns whether the system
 /// has taken it: one that is at its limit of mappings may have no room to cut this one
-/// out of its neighbours. Then all of it is as it was, and the caller's.
+/// out of its neighbours. Then the mapping is as it was, and still the caller's.
 ///
 /// # Safety
 ///

@@ -244,7 +244,7 @@ pub unsafe extern "system-unwind" fn ExpertEnumerate(
         return Error::InvalidPointer.nmerr();
     };
     let (all, exit) = foreign::put_off(|| {
-        // Nothing is held between the calls that `longjmp` would lose.
+        // Between the calls nothing is held that a `longjmp` would lose.
         report::keys(HEAP).all(|key| {
             // SAFETY: S1.
             unsafe { foreign::returns_from(callback, [handle_of(Some(key)), context]) }

@@ -157,7 +157,8 @@ pub unsafe extern "system-unwind" fn ExpertCall(
 }
 
 /// Makes a call in the scope of `key`, which is left in whatever way the function
-/// is. A `longjmp` out of it is not done. The code, and the end of this thread where the function met it.
+/// is. A `longjmp` out of it is not done. Returns the code, and the end of this thread if the
+/// function asked for it.
 ///
 /// # Safety
 ///

@@ -76,9 +76,9 @@ core::arch::global_asm!(
 );
 
 unsafe extern "C-unwind" {
-    /// Calls the function with two words; 1 where it returned, 0 where a foreign
-    /// exception came out of it, which is noted, the address of the exception where
-    /// the thread ends.
+    /// Calls the function with two words. Returns 1 if it returned, 0 after a
+    /// foreign exception, which is noted, and the address of the exception if the
+    /// thread ends.
     fn expert_alloc_guarded_call(
         function: Function,
         one: *mut c_void,
