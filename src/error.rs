@@ -33,22 +33,22 @@ pub enum Error {
     /// The host has told this expert to stop; it may free, but not allocate.
     Terminated,
     /// The expert was granted more than its quota, where a refusal would have
-    /// aborted the process, and is to stop for that reason; it may free.
+    /// aborted the process, and must stop for that reason; it may free.
     Overdrawn,
-    /// A parent of the expert has ended or is to stop, and so is the expert;
+    /// A parent of the expert has ended or must stop, so the expert must stop, too;
     /// it may free.
     ParentStopped,
-    /// The key is nobody's: zero, forged, or of an expert that has ended.
+    /// No expert has the key: it is zero, forged, or of an expert that has ended.
     InvalidKey,
     /// No slot is left for another expert.
     TooManyExperts,
-    /// What there is one of in a process runs already.
+    /// It runs already, and a process has only one.
     AlreadyRunning,
 }
 
 impl Error {
-    /// Whether the expert is to stop, for one of three reasons: it may free, but
-    /// not allocate any more.
+    /// Whether the expert must stop, for one of three reasons: it may free, but not
+    /// allocate any more.
     ///
     /// ```
     /// use expert_alloc::{Error, ExpertAlloc};
@@ -75,8 +75,8 @@ impl Error {
     /// assert_eq!(Error::QuotaExceeded.nmerr(), NMERR_OUT_OF_MEMORY);
     /// ```
     ///
-    /// The three reasons to stop are one code, `NMERR_EXPERT_TERMINATE`: what a
-    /// plug-in has to do is the same, and none of them goes away.
+    /// The three reasons to stop are one code, `NMERR_EXPERT_TERMINATE`, because a
+    /// plug-in must do the same for each.
     ///
     /// ```
     /// use expert_alloc::Error;

@@ -1,5 +1,5 @@
 //! The guide: pages of `docs/`, as a part of the documentation, so that their
-//! code is tested and their links lead somewhere. There is no code here.
+//! code is tested and their links work. There is no code here.
 #![doc = ""]
 #![doc = include_str!("../docs/guide/README.md")]
 
@@ -24,6 +24,9 @@ pub mod hosts {}
 #[doc = include_str!("../docs/guide/plugins.md")]
 pub mod plugins {}
 
+#[doc = include_str!("../docs/plugins.md")]
+pub mod shared_libraries {}
+
 #[doc = include_str!("../docs/guide/quotas.md")]
 pub mod quotas {}
 
@@ -44,11 +47,23 @@ pub mod performance {}
 
 #[doc = include_str!("../docs/benchmarks.md")]
 #[doc = ""]
+#[doc = "Time per operation, ours and the peers':"]
+#[doc = ""]
 #[doc = include_str!("../docs/pictures/speed.svg")]
+#[doc = ""]
+#[doc = "`finish` against blocks:"]
+#[doc = ""]
+#[doc = include_str!("../docs/pictures/finish-blocks.svg")]
+#[doc = ""]
+#[doc = "`finish` against pages:"]
 #[doc = ""]
 #[doc = include_str!("../docs/pictures/finish-pages.svg")]
 #[doc = ""]
+#[doc = "The steps of an expert's life against experts alive:"]
+#[doc = ""]
 #[doc = include_str!("../docs/pictures/experts.svg")]
+#[doc = ""]
+#[doc = "Throughput against threads:"]
 #[doc = ""]
 #[doc = include_str!("../docs/pictures/threads.svg")]
 pub mod benchmarks {}

@@ -1,8 +1,8 @@
 //! The lock of the host engine's cold paths. Never held while calling out.
 //!
-//! One exchange takes it and one gives it back, if nobody waits. Who finds it held
-//! looks again for a moment and then waits for the word to change (see `wait`), so a
-//! holder of a lower real-time priority gets the core.
+//! One exchange takes it and one gives it back, if nobody waits. A thread that finds
+//! it held looks again for a moment and then waits for the word to change (see
+//! `wait`), so a holder of a lower real-time priority gets the core.
 //!
 //! `fork` holds all locks for a while, in which handlers of other libraries run, and
 //! may allocate. To the thread that forks they are open then.
@@ -12,7 +12,7 @@
 //! - LOCK1 the word is `FREE` iff nobody holds the lock, and `AWAITED` if a thread may
 //!   be waiting for it.
 //! - LOCK2 the value is used by the holder alone; a thread never takes a lock that it
-//!   holds, but for what `fork` holds, which uses no value meanwhile.
+//!   holds, except those that `fork` holds, which uses no value meanwhile.
 
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;

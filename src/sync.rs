@@ -83,7 +83,7 @@ mod delays {
         }
     }
 
-    /// Of 16 waits 8 give up the core, 6 spin for up to some 10 µs, and 2 sleep,
+    /// Of 16 waits 8 give up the core, 6 spin for up to about 10 µs, and 2 sleep,
     /// which on a busy machine is for a turn of every other thread.
     #[cold]
     fn wait(random: u32) {

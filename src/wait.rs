@@ -8,8 +8,8 @@
 use crate::sync::{AtomicU32, Ordering::Relaxed};
 
 /// How many rounds a waiter looks before it asks the system to wait. The locks are
-/// held for some ten nanoseconds each time, if their holder runs at all; in case it
-/// does not, each round ends with a yield.
+/// held for about ten nanoseconds each time, if their holder runs at all; in case
+/// it does not, each round ends with a yield.
 #[cfg(not(loom))]
 const ROUNDS: u32 = 16;
 /// How often it looks in each.
@@ -153,8 +153,8 @@ impl Backoff {
     }
 }
 
-/// What the system does, for the model checker: to look at the word and to fall
-/// asleep is one step, so that a wake that comes in between is not lost.
+/// The system's part, for the model checker: reading the word and falling asleep
+/// are one step, so that a wake in between is not lost.
 #[cfg(loom)]
 mod model {
     use loom::sync::{Condvar, Mutex};

@@ -7,6 +7,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -76,6 +77,42 @@ fn the_readme_is_one_screen_with_the_main_job_and_the_tests() {
     let mut commands = readme.split("\n```sh\n").skip(1).flat_map(|block| block.lines());
     assert!(commands.next().unwrap().starts_with("cargo run --release --example expert_host"));
     assert_eq!(commands.next(), Some("cargo test"));
+}
+
+/// crates.io shows the README and nothing else, and there is no repository that a link to
+/// a file could lead to. So there are no pictures and no such links, and every file that the
+/// README names is in the package.
+#[test]
+fn the_readme_holds_where_only_the_package_is() {
+    let readme = read("README.md");
+    for (_, rest) in readme.match_indices("](").map(|(place, _)| readme.split_at(place + 2)) {
+        let target = rest.split(')').next().unwrap();
+        assert!(target.starts_with("https://docs.rs/expert-alloc/latest/"), "{target}");
+    }
+    assert!(!readme.contains("![") && !readme.contains("<img"), "pictures do not show there");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["package", "--list", "--allow-dirty", "--quiet"]).current_dir(root());
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let package = String::from_utf8(output.stdout).unwrap();
+    for name in quoted(&readme).filter(|name| !name.is_empty() && root().join(name).exists()) {
+        let folder = format!("{}/", name.trim_end_matches('/'));
+        let is_there = package.lines().any(|file| file == name || file.starts_with(&folder));
+        assert!(is_there, "README.md names {name}, which is not in the package");
+    }
+}
+
+/// The same for the pages, which docs.rs shows: links lead to items or to other sites.
+#[test]
+fn no_page_links_to_a_file() {
+    for page in files("docs", "md") {
+        let text = read(&page);
+        for (place, _) in text.match_indices("](") {
+            let target = text[place + 2..].split(')').next().unwrap();
+            let leads = target.starts_with("crate::") || target.starts_with("https://");
+            assert!(leads, "{} links to {target}", page.display());
+        }
+    }
 }
 
 #[test]

@@ -75,6 +75,14 @@ pub fn identity() -> *const c_void {
 /// Attaches the plug-in to its host: from here on the host's heap is its allocator.
 /// The macros define the entry point that calls this.
 ///
+/// ```
+/// use expert_alloc_plugin::{Error, attach};
+///
+/// // SAFETY: null is no table.
+/// let outcome = unsafe { attach(std::ptr::null(), std::ptr::null_mut()) };
+/// assert_eq!(outcome, Err(Error::INVALID_PARAMETER));
+/// ```
+///
 /// # Errors
 ///
 /// - [`Error::INVALID_PARAMETER`]: the table is null, or of a host that is too old.

@@ -8,6 +8,25 @@ use crate::run::{Configuration, Run};
 use crate::table::EnumInfo;
 
 /// A plug-in: see [`plugin!`](crate::plugin).
+///
+/// ```
+/// use expert_alloc_plugin::{Configuration, Error, Plugin, Run};
+///
+/// struct Counter;
+///
+/// impl Plugin for Counter {
+///     const NAME: &str = "counter";
+///
+///     fn configure(configuration: &mut Configuration) -> Result<(), Error> {
+///         configuration.set(&[1])
+///     }
+///
+///     fn run(run: &mut Run) -> Result<(), Error> {
+///         run.set_result(run.data().len() as u64);
+///         Ok(())
+///     }
+/// }
+/// ```
 pub trait Plugin {
     /// Its name: up to 63 bytes.
     const NAME: &'static str;
@@ -20,6 +39,25 @@ pub trait Plugin {
 
     /// Makes or changes its configuration.
     ///
+    /// ```
+    /// use expert_alloc_plugin::{Configuration, Error, Plugin, Run};
+    ///
+    /// struct Counter;
+    ///
+    /// impl Plugin for Counter {
+    ///     const NAME: &str = "counter";
+    ///
+    ///     fn configure(configuration: &mut Configuration) -> Result<(), Error> {
+    ///         configuration.set(&[1])
+    ///     }
+    ///
+    ///     fn run(run: &mut Run) -> Result<(), Error> {
+    ///         run.set_result(run.data().len() as u64);
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Whatever the host is to be told.
@@ -30,6 +68,25 @@ pub trait Plugin {
 
     /// Does its work.
     ///
+    /// ```
+    /// use expert_alloc_plugin::{Configuration, Error, Plugin, Run};
+    ///
+    /// struct Counter;
+    ///
+    /// impl Plugin for Counter {
+    ///     const NAME: &str = "counter";
+    ///
+    ///     fn configure(configuration: &mut Configuration) -> Result<(), Error> {
+    ///         configuration.set(&[1])
+    ///     }
+    ///
+    ///     fn run(run: &mut Run) -> Result<(), Error> {
+    ///         run.set_result(run.data().len() as u64);
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    ///
     /// # Errors
     ///
     /// Whatever the host is to be told.
@@ -37,6 +94,25 @@ pub trait Plugin {
 }
 
 /// The entry point `Register`: fills what the host has given.
+///
+/// ```
+/// use expert_alloc_plugin::{EnumInfo, Error, Plugin, Run, register};
+///
+/// struct Nothing;
+///
+/// impl Plugin for Nothing {
+///     const NAME: &str = "nothing";
+///
+///     fn run(_: &mut Run) -> Result<(), Error> {
+///         Ok(())
+///     }
+/// }
+///
+/// let mut info = EnumInfo { name: [0; 64], description: [0; 192], version: 0 };
+/// // SAFETY: `info` may be written to.
+/// assert_eq!(unsafe { register::<Nothing>(&mut info) }, 0);
+/// assert_eq!(info.version, 1);
+/// ```
 ///
 /// # Safety
 ///
@@ -116,7 +192,23 @@ macro_rules! heap {
 /// Makes a type a plug-in: its allocator is the host's heap, and its entry points
 /// are `Register`, `Configure` and `Run`. One line, once in a library.
 ///
-/// See [the crate](crate) for an example.
+/// ```no_run
+/// use expert_alloc_plugin::{Error, Plugin, Run, plugin};
+///
+/// plugin!(Bytes);
+///
+/// struct Bytes;
+///
+/// impl Plugin for Bytes {
+///     const NAME: &str = "bytes";
+///
+///     fn run(run: &mut Run) -> Result<(), Error> {
+///         run.set_result(run.data().len() as u64);
+///         Ok(())
+///     }
+/// }
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! plugin {
     ($plugin:ty) => {
@@ -172,7 +264,17 @@ macro_rules! plugin {
 /// for C, with the arguments given; its body gives a `Result<(), Error>`, and the host is given the
 /// code. A panic is [`Error::INTERNAL_EXCEPTION`].
 ///
-/// See [`heap!`](crate::heap) for an example.
+/// ```no_run
+/// expert_alloc_plugin::heap!();
+///
+/// expert_alloc_plugin::entry! {
+///     /// Nothing to do.
+///     fn rest() {
+///         Ok(())
+///     }
+/// }
+/// # fn main() {}
+/// ```
 #[macro_export]
 macro_rules! entry {
     ($(#[$about:meta])* fn $name:ident($($argument:ident: $type:ty),* $(,)?) $body:block) => {

@@ -39,6 +39,13 @@ impl Error {
 
     /// What a code means.
     ///
+    /// ```
+    /// use expert_alloc_plugin::Error;
+    ///
+    /// assert_eq!(Error::from_code(0), Ok(()));
+    /// assert_eq!(Error::from_code(Error::TERMINATE.code()), Err(Error::TERMINATE));
+    /// ```
+    ///
     /// # Errors
     ///
     /// The error of a code other than 0.
@@ -50,6 +57,12 @@ impl Error {
     }
 
     /// The code.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::Error;
+    ///
+    /// assert_eq!(Error::INTERNAL_EXCEPTION.code(), 69);
+    /// ```
     #[must_use]
     pub const fn code(self) -> u32 {
         self.0.get()

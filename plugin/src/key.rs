@@ -7,11 +7,12 @@ use crate::attach::host;
 use crate::error::Error;
 use crate::table::RawKey;
 
-/// The key of a run: whatever is allocated with it goes when the run ends, freed or
-/// not. Any thread may use it; once the run has ended it is refused.
+/// The key of a run: blocks that are allocated with it are freed when the run ends, at the
+/// latest. Any thread may use it; once the run has ended, calls refuse it.
 ///
-/// Blocks are zero-filled and aligned to 16 bytes, and reached through raw pointers.
-/// The calls check what they are given, and follow nothing.
+/// Blocks are zero-filled and aligned to 16 bytes, and a program reaches them through raw
+/// pointers. The calls check every argument and follow no pointer. In the examples below,
+/// `key` is the result of [`Run::key`](crate::Run::key).
 ///
 /// ```
 /// use expert_alloc_plugin::{Error, Key};
@@ -29,6 +30,15 @@ unsafe impl Send for Key {}
 unsafe impl Sync for Key {}
 
 /// What a key holds: `EXPERTMEMORYSTATS`. Sizes are in bytes.
+///
+/// ```
+/// use expert_alloc_plugin::Error;
+///
+/// # let key = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/key.rs"));
+/// let stats = key.stats()?;                // of the key `run.key()`
+/// assert_eq!((stats.live_blocks, stats.quota), (0, 1 << 20));
+/// # Ok::<(), Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Stats {
@@ -52,18 +62,45 @@ pub struct Stats {
 
 impl Key {
     /// The key that the host gave, as an argument of an entry point.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::{Error, Key};
+    ///
+    /// # let key = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/key.rs"));
+    /// let argument = key.into_raw();
+    /// assert_eq!(Key::from_raw(argument), key);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub const fn from_raw(key: *mut c_void) -> Self {
         Self(key)
     }
 
-    /// As C has it.
+    /// The key in the form that C code uses.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::{Error, Key};
+    ///
+    /// # let key = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/key.rs"));
+    /// assert!(!key.into_raw().is_null());
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub const fn into_raw(self) -> *mut c_void {
         self.0
     }
 
     /// A block of `size` bytes.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::Error;
+    ///
+    /// # let key = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/key.rs"));
+    /// let block = key.alloc(100)?;
+    /// // SAFETY: the first byte of a live block.
+    /// assert_eq!(unsafe { block.read() }, 0);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -77,6 +114,15 @@ impl Key {
 
     /// As [`alloc`](Self::alloc), aligned to a power of two; not zero-filled where
     /// `zeroed` is false.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::Error;
+    ///
+    /// # let key = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/key.rs"));
+    /// let block = key.alloc_aligned(100, 64, true)?;
+    /// assert_eq!(block.addr().get() % 64, 0);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -96,6 +142,16 @@ impl Key {
 
     /// Resizes a block of this key; null is answered by a new one.
     ///
+    /// ```
+    /// use expert_alloc_plugin::Error;
+    ///
+    /// # let key = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/key.rs"));
+    /// let block = key.alloc(100)?;
+    /// let block = key.realloc(block.as_ptr(), 200)?;
+    /// assert_eq!(key.size(block.as_ptr()), 200);
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// As [`alloc`](Self::alloc) and [`free`](Self::free); it is then untouched.
@@ -109,6 +165,16 @@ impl Key {
 
     /// Frees a block of this key. For a run that is to stop it frees, and then says so.
     ///
+    /// ```
+    /// use expert_alloc_plugin::Error;
+    ///
+    /// # let key = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/key.rs"));
+    /// let block = key.alloc(100)?.as_ptr();
+    /// assert_eq!(key.free(block), Ok(()));
+    /// assert_eq!(key.free(block), Err(Error::INVALID_PARAMETER));
+    /// # Ok::<(), Error>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// [`Error::INVALID_PARAMETER`], [`Error::ACCESS_DENIED`], [`Error::TERMINATE`].
@@ -117,12 +183,32 @@ impl Key {
     }
 
     /// The bytes asked for of a block of this key; 0 for anything else.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::Error;
+    ///
+    /// # let key = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/key.rs"));
+    /// let block = key.alloc(100)?.as_ptr();
+    /// assert_eq!(key.size(block), 100);
+    /// # Ok::<(), Error>(())
+    /// ```
     #[must_use]
     pub fn size(self, block: *mut u8) -> usize {
         (host().memory_size)(self.0, block.cast())
     }
 
     /// Whether the run may go on.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::Error;
+    ///
+    /// # let key = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/key.rs"));
+    /// for step in 0..1000 {
+    ///     key.check()?;                      // an error ends the loop
+    ///     # let _ = step;
+    /// }
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -132,6 +218,15 @@ impl Key {
     }
 
     /// What it holds.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::Error;
+    ///
+    /// # let key = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/key.rs"));
+    /// key.alloc(100)?;
+    /// assert_eq!(key.stats()?.live_blocks, 1);
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -144,6 +239,23 @@ impl Key {
     }
 
     /// Registers what to call when the run ends, before its memory goes.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::Error;
+    /// use std::ffi::c_void;
+    /// use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+    ///
+    /// static IS_OPEN: AtomicBool = AtomicBool::new(true);
+    ///
+    /// unsafe extern "C-unwind" fn close(_: *mut c_void) {
+    ///     IS_OPEN.store(false, Relaxed);
+    /// }
+    ///
+    /// # let key = include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/host/key.rs"));
+    /// // SAFETY: `close` may be called with anything, from any thread, and does not unwind.
+    /// unsafe { key.on_reclaim(close, std::ptr::null_mut()) }?;
+    /// # Ok::<(), Error>(())
+    /// ```
     ///
     /// # Errors
     ///

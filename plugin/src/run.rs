@@ -9,6 +9,15 @@ use crate::key::Key;
 use crate::table::{Config, StartupInfo};
 
 /// A run: its key, what it works on, its configuration, its result.
+///
+/// ```
+/// use expert_alloc_plugin::{Error, Run};
+///
+/// fn run(run: &mut Run) -> Result<(), Error> {
+///     run.set_result(run.data().len() as u64);
+///     Ok(())
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Run<'r> {
     key: Key,
@@ -18,12 +27,32 @@ pub struct Run<'r> {
 
 impl<'r> Run<'r> {
     /// The key of the run.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::{Error, Run};
+    ///
+    /// fn run(run: &mut Run) -> Result<(), Error> {
+    ///     let block = run.key().alloc(100)?;            // freed when the run ends
+    ///     # let _ = block;
+    ///     Ok(())
+    /// }
+    /// ```
     #[must_use]
     pub fn key(&self) -> Key {
         self.key
     }
 
     /// What the run works on.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::{Error, Run};
+    ///
+    /// fn run(run: &mut Run) -> Result<(), Error> {
+    ///     let sum = run.data().iter().map(|&byte| u64::from(byte)).sum();
+    ///     run.set_result(sum);
+    ///     Ok(())
+    /// }
+    /// ```
     #[must_use]
     pub fn data(&self) -> &'r [u8] {
         let (data, bytes) = (self.startup.data.cast::<u8>(), self.startup.data_bytes);
@@ -32,6 +61,16 @@ impl<'r> Run<'r> {
     }
 
     /// The configuration that `configure` has set; empty without one.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::{Error, Run};
+    ///
+    /// fn run(run: &mut Run) -> Result<(), Error> {
+    ///     let limit = run.config().first().copied().unwrap_or(100);
+    ///     run.set_result(limit.into());
+    ///     Ok(())
+    /// }
+    /// ```
     #[must_use]
     pub fn config(&self) -> &'r [u8] {
         // SAFETY: S1 of `run`.
@@ -39,11 +78,32 @@ impl<'r> Run<'r> {
     }
 
     /// Tells the host what came out.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::{Error, Run};
+    ///
+    /// fn run(run: &mut Run) -> Result<(), Error> {
+    ///     run.set_result(42);
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn set_result(&mut self, result: u64) {
         self.startup.result = result;
     }
 
     /// Whether the run may go on: for loops that take long.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::{Error, Run};
+    ///
+    /// fn run(run: &mut Run) -> Result<(), Error> {
+    ///     for byte in run.data() {
+    ///         run.check()?;
+    ///         # let _ = byte;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
     ///
     /// # Errors
     ///
@@ -54,6 +114,14 @@ impl<'r> Run<'r> {
 }
 
 /// A configuration in the making: a block that outlives the key it was made with.
+///
+/// ```
+/// use expert_alloc_plugin::{Configuration, Error};
+///
+/// fn configure(configuration: &mut Configuration) -> Result<(), Error> {
+///     configuration.set(b"the limit is 100")
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Configuration<'c> {
     key: Key,
@@ -62,12 +130,31 @@ pub struct Configuration<'c> {
 
 impl Configuration<'_> {
     /// The key of this call.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::{Configuration, Error};
+    ///
+    /// fn configure(configuration: &mut Configuration) -> Result<(), Error> {
+    ///     configuration.key().check()?;
+    ///     Ok(())
+    /// }
+    /// ```
     #[must_use]
     pub fn key(&self) -> Key {
         self.key
     }
 
     /// The configuration so far; empty the first time.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::{Configuration, Error};
+    ///
+    /// fn configure(configuration: &mut Configuration) -> Result<(), Error> {
+    ///     let rounds = configuration.bytes().first().map_or(1, |rounds| rounds + 1);
+    ///     configuration.set(&[rounds])?;
+    ///     Ok(())
+    /// }
+    /// ```
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         // SAFETY: S2 of `configure`.
@@ -75,6 +162,15 @@ impl Configuration<'_> {
     }
 
     /// Sets the configuration.
+    ///
+    /// ```
+    /// use expert_alloc_plugin::{Configuration, Error};
+    ///
+    /// fn configure(configuration: &mut Configuration) -> Result<(), Error> {
+    ///     configuration.set(b"the limit is 100")?;
+    ///     Ok(())
+    /// }
+    /// ```
     ///
     /// # Errors
     ///

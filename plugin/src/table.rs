@@ -14,6 +14,17 @@ pub(crate) type AllocateCall = extern "C" fn(RawKey, usize, usize) -> *mut c_voi
 pub(crate) type ReleaseCall = unsafe extern "C" fn(*mut c_void, usize, usize);
 
 /// `EXPERTHOST`: the host's calls. The plug-in is given it at load.
+///
+/// ```
+/// use expert_alloc_plugin::{Error, Host, attach};
+/// use std::ffi::c_void;
+///
+/// // The entry point that `heap!` defines does this.
+/// unsafe extern "system" fn attach_to(host: *const Host, key: *mut c_void) -> u32 {
+///     // SAFETY: the host calls this once, with its table and a key of this plug-in.
+///     Error::code_of(unsafe { attach(host, key) })
+/// }
+/// ```
 #[derive(Debug)]
 #[repr(C)]
 #[allow(missing_docs, reason = "the fields are those of expert_plugin.h, which describes them")]
@@ -43,7 +54,14 @@ pub struct Host {
 // SAFETY: nobody writes to it, and nobody follows its one pointer.
 unsafe impl Sync for Host {}
 
-/// `EXPERTENUMINFO`: what `Register` fills.
+/// `EXPERTENUMINFO`: the plug-in's name, description and version, written by `Register`.
+///
+/// ```
+/// use expert_alloc_plugin::EnumInfo;
+///
+/// let info = EnumInfo { name: [0; 64], description: [0; 192], version: 1 };
+/// assert_eq!(size_of_val(&info), 64 + 192 + 4);
+/// ```
 #[derive(Debug)]
 #[repr(C)]
 #[allow(missing_docs, reason = "the fields are those of expert_plugin.h, which describes them")]
@@ -60,7 +78,16 @@ pub struct Config {
     pub(crate) raw_config_length: u32,
 }
 
-/// `EXPERTSTARTUPINFO`: what a run works on, and what comes out.
+/// `EXPERTSTARTUPINFO`: the data of a run, and its result.
+///
+/// ```
+/// use expert_alloc_plugin::StartupInfo;
+///
+/// let data = b"abracadabra";
+/// let (size, bytes) = (size_of::<StartupInfo>(), data.len());
+/// let startup = StartupInfo { size, data: data.as_ptr().cast(), data_bytes: bytes, result: 0 };
+/// assert_eq!(startup.data_bytes, 11);
+/// ```
 #[derive(Debug)]
 #[repr(C)]
 #[allow(missing_docs, reason = "the fields are those of expert_plugin.h, which describes them")]

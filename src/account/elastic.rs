@@ -4,8 +4,8 @@ use super::{Account, LOWERED, MARKED, OVERDRAWN, Refused, none_if_zero};
 use crate::sync::Ordering::{Acquire, Relaxed};
 
 impl Account {
-    /// Sets the hard limit in bytes; 0 for none. What is charged stays, beyond
-    /// it or not; the next charge is asked against it.
+    /// Sets the hard limit in bytes; 0 for none. Charges stay, even beyond the new
+    /// quota; the next charge is compared with it.
     pub fn set_quota(&self, bytes: usize) {
         let quota = none_if_zero(bytes);
         // ACCOUNT5, before it is broken: `charge_again_locked` trusts the peak of an
@@ -28,8 +28,8 @@ impl Account {
         // ACCOUNT5, as in `set_quota`.
         self.marks.fetch_or(LOWERED, Relaxed);
         self.quota.compare_exchange(quota, left, Relaxed, Relaxed).map_err(|_| Refused)?;
-        // What is charged now is not lent out. A charge that was granted by the
-        // quota from before, and is not seen here, is the last one beyond.
+        // Bytes that are charged cannot be given away. At most one charge that the
+        // old quota granted, and that is not seen here, goes beyond the new one.
         if self.charged() > left {
             self.quota.fetch_add(bytes, Relaxed);
             return Err(Refused);

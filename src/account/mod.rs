@@ -19,9 +19,9 @@
 //!   children and not yet refunded (of a reserve below it: ACCOUNT6).
 //! - ACCOUNT3 the parent is set before the account is first charged and does not
 //!   change while anything is charged; it outlives its children.
-//! - ACCOUNT4 the marks are sticky until the account is opened again, but for
-//!   `OVERDRAWN`, which [`forgive`](Account::forgive) takes off; `INHERITS` is
-//!   set iff there is a parent; `MARKED` is set iff any mark is.
+//! - ACCOUNT4 the marks are sticky until the account is opened again, except
+//!   `OVERDRAWN`, which [`forgive`](Account::forgive) takes off; `INHERITS` is set
+//!   iff there is a parent; `MARKED` is set iff any mark is.
 //! - ACCOUNT5 `peak` is at most `quota`, or the account is marked.
 //! - ACCOUNT6 a reserve (see `reserve.rs`) has charged those above with what is charged
 //!   to it, or with what it sets aside, whichever is more; an account that is no
@@ -213,8 +213,7 @@ impl Account {
     }
 
     /// Refuses every further charge, here and of children, until the account
-    /// is opened again. What was charged stays; [`overdraw`](Self::overdraw)
-    /// still grants.
+    /// is opened again. Charges stay; [`overdraw`](Self::overdraw) still grants.
     /// Whether it was not sealed before.
     pub fn seal(&self) -> bool {
         // Sequentially consistent: who looks for somebody to tell of this afterwards

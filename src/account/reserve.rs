@@ -1,9 +1,9 @@
 //! Reserves: room that is set aside for those below, whatever their siblings
 //! ask for.
 //!
-//! A reserve is an account between a child and its parent. It has no limit. What
-//! it sets aside is charged to the parent from the beginning, and charges from
-//! below go on to the parent only as far as they are beyond that (ACCOUNT6):
+//! A reserve is an account between a child and its parent. It has no limit. The
+//! parent is charged from the beginning with the bytes set aside, and charges from
+//! below go on to the parent only as far as they exceed these (ACCOUNT6):
 //!
 //! ```text
 //!  parent    charged with max(charged below, set aside)

@@ -13,9 +13,9 @@
 //!  <------------------ size + alignment ------------------->
 //! ```
 //!
-//! The two words lie in memory that the plug-in can reach, so they are a hint:
-//! what they lead to is looked up in the engine's own map, and accepted only
-//! where it is a live raw block of the same owner that has just this shape.
+//! The two words lie in memory that the plug-in can reach, so they are a hint: the
+//! address that they lead to is looked up in the engine's own map, and accepted
+//! only if a live raw block of the same owner with exactly this shape is there.
 //!
 //! Invariants
 //!
@@ -31,15 +31,17 @@ use crate::expert::home::{Home, OwnerOf};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
-/// What every raw block is aligned to, in bytes; and the room of the two words.
+/// The alignment of every raw block, in bytes, which is also the room of the two
+/// words.
 const NATURAL: usize = 16;
 const _: () = assert!(2 * size_of::<AtomicUsize>() <= NATURAL);
 
 /// The largest alignment, in bytes: beyond it the slack is all that one gets.
 const LARGEST: usize = 1 << 30;
 
-/// Whether there ever was an aligned block: without one, nothing is looked for. Who was
-/// told the address of one by another thread sees it set, by what told it.
+/// Whether there ever was an aligned block: without one, nothing is looked for. A
+/// thread that got the address of such a block from another thread sees the flag set,
+/// by whatever passed the address.
 static EVER: AtomicBool = AtomicBool::new(false);
 
 /// An aligned block that was found.
@@ -107,7 +109,7 @@ pub(crate) fn find<H: Home>(home: H, address: *const u8) -> Option<Aligned> {
     let [offset, size] = words(address);
     let engine = home.engine();
     let owner = engine.owner_of(offset.cast())?;
-    // What is found to be the heap's stays mapped until the pin is dropped.
+    // Memory that is found to be the heap's stays mapped until the pin is dropped.
     let _pin = home.pin(owner);
     if engine.owner_of(offset.cast()) != Some(owner) {
         return None;

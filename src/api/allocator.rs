@@ -1,5 +1,5 @@
-//! The `Allocator` traits on handles: three of one shape, none of which
-//! another's collections accept.
+//! The `Allocator` traits on handles: three of the same shape. Collections that
+//! take one do not accept another.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -209,8 +209,8 @@ macro_rules! implement_allocator {
 #[cfg(feature = "allocator-api2-04")]
 implement_allocator!(allocator_api2_04::alloc);
 
-// Where two of them may be one, each has a bound, which need not be seen in the
-// documentation.
+// If two of the traits may be the same, each implementation has a bound, which the
+// documentation need not show.
 #[cfg(all(feature = "allocator-api2", any(not(expert_alloc_allocator), docsrs)))]
 implement_allocator!(allocator_api2::alloc);
 #[cfg(all(expert_alloc_allocator, any(not(feature = "allocator-api2"), docsrs)))]

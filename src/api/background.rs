@@ -1,4 +1,4 @@
-//! Memory that goes back by itself, and by the call.
+//! Free memory goes back to the system: by a thread, or by a call.
 
 use core::fmt;
 use core::time::Duration;
@@ -43,9 +43,9 @@ pub struct Background {
 
 impl ExpertAlloc {
     /// Starts a thread that gives free physical memory back to the system, until the
-    /// result is dropped: what nobody wanted for one to two times `every`, of all threads,
-    /// also of those that sleep. There is one such thread in a process, and none unless
-    /// asked for.
+    /// result is dropped: memory of all threads, also of those that sleep, that was free
+    /// for one to two times `every`. There is one such thread in a process, and none
+    /// unless asked for.
     ///
     /// The thread is called `expert-alloc` and blocks all signals. Each time it takes
     /// microseconds, and time in what has become free meanwhile; other threads wait while
@@ -83,7 +83,7 @@ impl ExpertAlloc {
                 heap::purge_unused();
             }
         };
-        // What the thread is made of is not to be charged to an expert.
+        // The thread's own memory must not be charged to an expert.
         let spawn = || without_signals(|| Builder::new().name("expert-alloc".into()).spawn(purge));
         match Home::as_host(self, spawn) {
             Ok(thread) => Ok(Background { stop: Some(stop), thread: Some(thread), process }),

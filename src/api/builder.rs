@@ -146,7 +146,7 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
     /// # Errors
     ///
     /// - [`Error::TooManyExperts`], [`Error::OutOfMemory`]: no slot is left.
-    /// - [`Error::ParentStopped`]: the parent is to stop.
+    /// - [`Error::ParentStopped`]: the parent must stop.
     /// - [`Error::QuotaExceeded`]: the parent has no room for the guarantee.
     /// - [`Error::InvalidKey`]: the parent lives in another heap.
     pub fn register(self) -> Result<Expert<H>, Error> {
@@ -171,10 +171,9 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
 
 #[cfg(feature = "std")]
 impl ExpertBuilder<'_, crate::api::ExpertAlloc> {
-    /// Limits what may be charged to the expert to so many percent of what the
-    /// process may have now (see
-    /// [`ExpertAlloc::system_limit`](crate::ExpertAlloc::system_limit)); 0 for no
-    /// limit. The quotas of all experts together may be more than a hundred.
+    /// Limits the expert's charge to a percentage of what the process may have now
+    /// (see [`ExpertAlloc::system_limit`](crate::ExpertAlloc::system_limit)); 0 for
+    /// no limit. The percentages of all experts together may exceed 100.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -189,17 +188,17 @@ impl ExpertBuilder<'_, crate::api::ExpertAlloc> {
             return self.quota(0);
         }
         let bytes = (crate::heap::system_limit() / 100).saturating_mul(percent.into());
-        // A quota of 0 would be none.
+        // A quota of 0 would mean no quota.
         self.quota(bytes.max(1))
     }
 }
 
 #[cfg(feature = "std")]
 impl<H: Ambient> ExpertBuilder<'_, H> {
-    /// Sets room of the parent's quota aside for this expert, in bytes: its
-    /// siblings cannot have it, whatever they ask for. It counts as charged to the
-    /// parent until the expert has ended. Beyond it, the expert competes like any
-    /// other. Without a parent it means nothing.
+    /// Sets bytes of the parent's quota aside for this expert, so that its siblings
+    /// cannot use them. They count as charged to the parent until the expert has
+    /// ended. Beyond them, the expert competes like any other. Without a parent it
+    /// means nothing.
     ///
     /// ```
     /// use expert_alloc::{Error, ExpertAlloc};

@@ -1,5 +1,5 @@
-//! The current expert: who it is, how it travels to other tasks and threads,
-//! and how to be the host for a while.
+//! The current expert: its key, how other tasks and threads inherit it, and how to
+//! be the host for a while.
 
 use core::fmt;
 use core::future::Future;
@@ -13,7 +13,7 @@ use crate::expert::home::{Ambient, Home};
 use crate::key::ExpertKey;
 
 impl ExpertAlloc {
-    /// Whose scope this thread is in; `None` for the host's.
+    /// The key of the expert whose scope this thread is in; `None` in no scope.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -57,8 +57,8 @@ impl ExpertAlloc {
     }
 
     /// Copies a value into the host's memory and drops the original: what an
-    /// expert returns on purpose. What [`Reclaimed`](crate::Reclaimed) says was
-    /// adopted is then what nobody wanted to keep.
+    /// expert returns on purpose. Then the adopted blocks in
+    /// [`Reclaimed`](crate::Reclaimed) are only those that the expert left behind.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -104,7 +104,7 @@ impl ExpertAlloc {
 
     /// A future that is polled in the scope that this thread is in now, on
     /// whatever thread that is: so that a task spawned in a scope stays in it.
-    /// Once the expert has ended, the task goes on in the host's.
+    /// Once the expert has ended, the task goes on as the host.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -132,8 +132,8 @@ impl ExpertAlloc {
 
     /// A closure that is called in the scope that this thread is in now, on
     /// whatever thread that is: for `std::thread::spawn`, `spawn_blocking`, a
-    /// pool's `spawn` and `join`. Once the expert has ended, the closure is
-    /// called in the host's.
+    /// pool's `spawn` and `join`. Once the expert has ended, the closure is called
+    /// as the host.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

@@ -4,8 +4,8 @@
 //!
 //! - EXPERT1 an `Expert` owns its slot: while it exists, and is not being ended by
 //!   value, the slot's generation is that of `key`.
-//! - EXPERT2 what is obtained through a handle borrows the `Expert`, or holds what
-//!   owns it (SHARED1).
+//! - EXPERT2 a handle, and so a collection over it, borrows the `Expert`, or holds
+//!   a reference that keeps it (SHARED1).
 
 use core::fmt;
 use core::mem::ManuallyDrop;
@@ -62,7 +62,7 @@ impl<H: Home> UnwindSafe for Expert<H> {}
 impl<H: Home> RefUnwindSafe for Expert<H> {}
 
 impl<H: Home> Expert<H> {
-    /// Its key, which tells it from all others there ever were.
+    /// Its key. No other expert has or ever had the same.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -115,10 +115,10 @@ impl<H: Home> Expert<H> {
         ExpertHandle::new(self)
     }
 
-    /// Registers a closure to run when the expert ends, before its memory goes: to
-    /// close a file, to take a callback out of somebody's list. The last one
-    /// registered runs first, and a panic in one is caught (with `std`) and
-    /// counted in [`Reclaimed`].
+    /// Registers a closure to run when the expert ends, before its memory is freed:
+    /// to close a file, or to unregister a callback. The last one registered runs
+    /// first, and a panic in one is caught (with `std`) and counted in
+    /// [`Reclaimed`].
     ///
     /// Clean-ups are kept in the host's memory and run as the host, so that an
     /// expert that has used up its quota is cleaned up as well.
@@ -144,12 +144,11 @@ impl<H: Home> Expert<H> {
         self.slot().cleanups().push(self.home.engine(), cleanup)
     }
 
-    /// Tells the expert to stop, for good: it may free, but raw calls,
-    /// handles are refused with [`Error::Terminated`], and its children's with
-    /// [`Error::ParentStopped`].
-    /// What the global allocator hands out in a scope is not refused, because
-    /// that would abort the process, unless the expert was made with
-    /// [`refuse_overdraft`](crate::ExpertBuilder::refuse_overdraft).
+    /// Tells the expert to stop, for good. It may free, but its raw calls and
+    /// handles are refused with [`Error::Terminated`], and those of its children
+    /// with [`Error::ParentStopped`]. The global allocator does not refuse blocks
+    /// in a scope, because that would abort the process, unless the expert was made
+    /// with [`refuse_overdraft`](crate::ExpertBuilder::refuse_overdraft).
     ///
     /// ```
     /// use expert_alloc::{Error, ExpertAlloc};
@@ -222,8 +221,9 @@ impl<H: Home> Expert<H> {
     /// handles and raw calls, and lets the host adopt the blocks
     /// that the global allocator handed out in its scopes. Dropping it does the same.
     ///
-    /// The cost does not grow with its blocks: the memory of a small expert is marked
-    /// and freed later, that of a large one goes back in spans of 64 KiB.
+    /// The cost does not grow with the number of its blocks: the memory of a small
+    /// expert is marked and freed later, that of a large expert goes back in spans of
+    /// 64 KiB.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -241,7 +241,8 @@ impl<H: Home> Expert<H> {
         unsafe { self.into_end(Fate::Adopt) }
     }
 
-    /// As [`finish`](Self::finish), and takes back the ambient blocks too.
+    /// As [`finish`](Self::finish), but frees the ambient blocks, too: those that
+    /// the global allocator handed out in scopes of the expert.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -258,10 +259,10 @@ impl<H: Home> Expert<H> {
     /// # Ok::<(), expert_alloc::Error>(())
     /// ```
     ///
-    /// Beware of what is made when it is first needed, and kept: if that was in a
-    /// scope of this expert, the program goes on using it. The buffer of standard
-    /// output is such a block, after a `println!`. [`warm_up`] makes what the
-    /// standard library has of these; `hosts` in this documentation lists others.
+    /// Beware of values that are made on first use and kept: if that happened in a
+    /// scope of this expert, the program goes on using freed memory. The buffer of
+    /// standard output is such a block, after a `println!`. [`warm_up`] makes those
+    /// of the standard library before; `hosts` in this documentation lists others.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -357,12 +358,12 @@ impl<H: Home> Expert<H> {
     #[cold]
     fn refuse(&self) -> Result<(), Error> {
         self.slot().account().count_refusal();
-        // What was just sealed or overdrawn is not opened again, but the quota
-        // may have been raised since the look.
+        // An account that was just sealed or overdrawn is not opened again, but the
+        // quota may have been raised since the look.
         self.state().refusal().map_or(Ok(()), Err)
     }
 
-    /// What `request` for that many bytes gives, at the last try: when a quota
+    /// The result of `request` for that many bytes, at the last try: when a quota
     /// has no room, the host's observer is asked first. Where the quota refused
     /// because the expert was told to stop during the call, that is the reason.
     #[inline]

@@ -88,9 +88,9 @@ impl<R: RawMutex> ExpertHeap<R> {
     /// begin at address 0 and end at the last one; the byte there is left out, which
     /// costs up to 32 bytes (8) more.
     ///
-    /// Memory that a heap was in before this program started (after a reset that
-    /// leaves the RAM as it was) must be filled with 0 before: its old headers may
-    /// pass for new ones when a raw call gets a pointer from then.
+    /// If the memory held a heap before this program started (after a reset that
+    /// keeps the RAM), fill it with 0 first: when a raw call gets an old pointer,
+    /// old headers may pass for new ones.
     ///
     /// ```
     /// use expert_alloc::ExpertHeap;

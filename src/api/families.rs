@@ -11,8 +11,8 @@ impl<H: Home + 'static> Expert<H> {
     /// goes, among its clean-ups, the last one kept first. So a host that ends a
     /// plug-in ends its queries without a list of them.
     ///
-    /// Without this, children that somebody else owns outlive their parent and
-    /// are to stop.
+    /// Without this, children outlive their parent if other code owns them, and
+    /// must stop.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

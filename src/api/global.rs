@@ -23,8 +23,8 @@ const _: () = assert!(size_of::<SlotOf<ExpertAlloc>>() <= 256);
 /// the same heap, whether or not it is the global allocator.
 ///
 /// A thread that has allocated calls the heap once more at its end. So a shared
-/// object that has this crate in it must stay loaded, closed or not: the one that the
-/// feature `capi` makes does, others are linked with `-Wl,-z,nodelete` (ELF).
+/// object that contains this crate must stay loaded, even when it is closed. That of
+/// the feature `capi` does; link others with `-Wl,-z,nodelete` (ELF).
 ///
 /// ```
 /// use expert_alloc::ExpertAlloc;
@@ -97,10 +97,9 @@ impl ExpertAlloc {
 
     /// The owner of the block that `address` points to or into: an expert's key or the
     /// host's. `None` for everything that is not a block of this heap. Any address may
-    /// be given, and nothing is read there. For a freed raw block, for one of an expert that
-    /// is small, and for a large block the answer is `None`. A freed block of the host, or
-    /// of an expert that has memory to itself, has its owner still until that memory goes
-    /// to another.
+    /// be given, and nothing is read there. For a freed block the answer is `None` if it was
+    /// raw, large, or of a small expert. A freed block of the host, or of an expert that has
+    /// memory to itself, still has its owner until that memory goes to another owner.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -167,7 +166,7 @@ impl ExpertAlloc {
     /// ```
     #[must_use]
     pub fn snapshot(self) -> Snapshot {
-        // What is kept for the reader is not to be charged to an expert.
+        // Memory that is kept for the reader must not be charged to an expert.
         Home::as_host(self, || Snapshot { experts: report::rows(self).collect() })
     }
 
@@ -212,8 +211,8 @@ impl ExpertAlloc {
     }
 
     /// Sets the quota of the expert of `key`, as
-    /// [`Expert::set_quota`](crate::Expert::set_quota) does; one that is overdrawn
-    /// is [forgiven](crate::Expert::forgive) what is covered then.
+    /// [`Expert::set_quota`](crate::Expert::set_quota) does. An overdrawn expert is
+    /// [forgiven](crate::Expert::forgive) if the new quota covers its charge.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -227,8 +226,8 @@ impl ExpertAlloc {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidKey`] for a key that is nobody's,
-    /// [`Error::AccessDenied`] for the host's.
+    /// [`Error::InvalidKey`] for a key that no expert has, [`Error::AccessDenied`]
+    /// for the host's.
     pub fn set_quota(self, key: ExpertKey, bytes: usize) -> Result<(), Error> {
         let visit = Visit::new(self, key)?;
         let account = visit.slot().ok_or(Error::AccessDenied)?.account();
@@ -259,7 +258,7 @@ impl ExpertAlloc {
     /// where none of them is known. A container's limit is that of a control group.
     ///
     /// Files are read each time, and nothing is allocated. The limits may change later;
-    /// who divides them into quotas asks when the program begins.
+    /// a program that divides them into quotas should ask when it begins.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -281,7 +280,8 @@ impl ExpertAlloc {
     /// in use, without any call.
     ///
     /// Without it, memory that was unused for half a second to a second goes back in the
-    /// course of later calls. Takes time in the chunks and in the thread's caches.
+    /// course of later calls. The time of `purge` grows with the number of chunks and of
+    /// the thread's caches.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

@@ -10,8 +10,8 @@ use crate::expert::home::Home;
 /// copied, for `new_in` of a collection.
 ///
 /// It implements `Allocator` of allocator-api2 0.2 (feature `allocator-api2`),
-/// of allocator-api2 0.4 (feature `allocator-api2-04`), and of the standard
-/// library where the toolchain has it.
+/// of allocator-api2 0.4 (feature `allocator-api2-04`), and of the standard library
+/// if the compiler has it.
 ///
 /// ```
 /// # use expert_alloc::ExpertAlloc;

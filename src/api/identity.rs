@@ -1,5 +1,5 @@
-//! Which heap this is: there is to be one in a process, and a library that brought
-//! a second one is found out by comparing two addresses.
+//! The identity of a heap. A process must have one heap; comparing two addresses
+//! tells whether a library contains a second one.
 //!
 //! The call is there in every build for a host, whatever its features, so that a
 //! library with this crate in it can be asked.

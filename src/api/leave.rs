@@ -1,8 +1,8 @@
 //! Leaving a call by `longjmp`: a clean-up, or whatever else a plug-in was called
 //! for, may jump to a place that was set before the call.
 //!
-//! Such a jump drops the frames in between without a word, so what they still
-//! had to do would be lost. glibc offers one way to hear of it: the handlers of
+//! Such a jump drops the frames in between silently, so the rest of their work
+//! would be lost. glibc offers one way to hear of it: the handlers of
 //! `pthread_cleanup_push` in its older form, which `longjmp` calls for the frames
 //! that it leaves (as does `pthread_exit`, which does not come this far: see
 //! [`foreign`](super::foreign)). The handler does the rest there and then, on the
@@ -11,7 +11,8 @@
 //! The handler may also refuse the jump, by going back to the frame of the call
 //! itself: for a plug-in that would jump over its host.
 //!
-//! On other systems nobody is told, and `longjmp` out of a call must not be.
+//! Other systems offer no such way, so code must not leave a call there by
+//! `longjmp`.
 //!
 //! Source: glibc, `nptl/cleanup_compat.c`, `nptl/unwind.c`, `sysdeps/nptl/jmp-unwind.c`.
 
@@ -110,8 +111,8 @@ mod system {
         fn expert_alloc_jump_back(place: *mut c_void);
     }
 
-    /// Calls `f`. Where `f` is left by `longjmp`, `routine` is called with the
-    /// argument before the jump is done.
+    /// Calls `f`. If `f` is left by `longjmp`, calls `routine` with the argument
+    /// before the jump is done.
     ///
     /// # Safety
     ///

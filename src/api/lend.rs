@@ -2,12 +2,13 @@
 //!
 //! The plug-in's statics, its threads and what its runtime keeps for each thread
 //! live as long as its library is loaded, so the key does too: it is not that of a
-//! run. Nobody comes by this way to an expert that was not lent, so nothing has to
-//! be held in place: who lends promises to end the expert after the library.
+//! run. No call comes this way to an expert that was not lent. The code that lends
+//! promises to end the expert after the library, so nothing has to be held in
+//! place.
 //!
-//! What is allocated is bound to the expert, as a handle's is, as long as the quota
-//! grants it. Rust code takes a null for the end of the process, so beyond the
-//! quota it is an ambient block, which overdraws the account.
+//! Blocks are bound to the expert, as those of a handle are, as long as the quota
+//! grants them. Most Rust code aborts the process when it gets null, so beyond the
+//! quota the block is ambient, and overdraws the account.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};

@@ -1,5 +1,5 @@
-//! Calls by key, for plug-ins that know nothing else of their expert.
-//! The four Netmon calls, and the host's side of them.
+//! Calls by key, for plug-ins that have nothing but their expert's key. The four
+//! Netmon calls, and the host's side of them.
 //!
 //! Key and pointer may come from a plug-in that is broken. A key is looked up
 //! and its expert held in place for the call; an address is looked up by the
@@ -40,7 +40,7 @@ fn visit<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error> {
     Visit::new(home, key.ok_or(Error::InvalidKey)?)
 }
 
-/// Refuses one that must stop, with the reason.
+/// Refuses an expert that must stop, with the reason.
 #[inline(always)]
 fn check_live<H: Home>(visit: &Visit<'_, H>) -> Result<(), Error> {
     if visit.is_live() { Ok(()) } else { refusal_of::<H>(visit.slot()) }
@@ -220,8 +220,8 @@ pub(crate) fn transfer<H: Home>(
     or_told_to_stop(&taker, result)
 }
 
-/// Registers an expert that is known by its key alone. The host is a parent
-/// that has no quota, and no figures that its children's are part of.
+/// Registers an expert that is known by its key alone. As a parent, the host has no
+/// quota, and its figures do not include those of its children.
 pub(crate) fn register_child<'n, H: Home>(
     home: H,
     parent: Key,
@@ -265,7 +265,7 @@ pub(crate) fn enter<H: Ambient>(home: H, key: Key) -> Result<H::Entered, Error> 
     Ok(home.enter(visit.who()))
 }
 
-/// Refuses one who is to stop. Not counted: nothing was asked for.
+/// Refuses a key whose expert must stop. Not counted: nothing was asked for.
 pub(crate) fn check<H: Home>(home: H, key: Key) -> Result<(), Error> {
     check_live(&visit(home, key)?)
 }
@@ -311,7 +311,8 @@ unsafe fn end<H: Ambient>(home: H, key: Key, lent: usize) -> Result<Reclaimed, E
     }
     let fate = if lent == 0 { Fate::Adopt } else { Fate::Reclaim };
     let closing = Closing::begin(home, key, slot, DETACHED)?;
-    // No guard, whose drop a `longjmp` would skip: what ends here is said twice.
+    // No guard, because a `longjmp` would skip its drop: so the end is written
+    // twice.
     let entered = home.enter(home.engine().host());
     let end = || {
         // SAFETY: S1: a detached expert has no handles, and its raw blocks are raw
@@ -352,7 +353,8 @@ pub(crate) fn stats<H: Home>(home: H, key: Key) -> Result<Stats, Error> {
     Ok(Stats::of(home.engine(), visit.who()))
 }
 
-/// What the key and all its children hold. Of the host: what all hold.
+/// The figures of the key and all its children together. For the host: the figures
+/// of all.
 pub(crate) fn subtree<H: Home>(home: H, key: Key) -> Result<Stats, Error> {
     let key = key.ok_or(Error::InvalidKey)?;
     if key == HOST_KEY {

@@ -27,8 +27,8 @@ fn lock() -> MutexGuard<'static, Option<Arc<dyn Observer>>> {
 
 impl ExpertAlloc {
     /// Tells `observer` what happens to experts from now on, until the result is
-    /// dropped, in whatever thread it happens. There is one at a time: who
-    /// comes takes the place of who was there.
+    /// dropped, in whatever thread it happens. There is one at a time: a new
+    /// observer replaces the one before.
     ///
     /// ```
     /// use expert_alloc::{Event, EventKind, ExpertAlloc};
@@ -88,7 +88,7 @@ impl fmt::Debug for Observation {
     }
 }
 
-/// Whether anybody is to be told by this thread.
+/// Whether this thread must tell an observer.
 pub(crate) fn is_observed() -> bool {
     IS_OBSERVED.load(Relaxed) && !IS_CALLED.get()
 }

@@ -1,10 +1,10 @@
-//! What happens between a panic and its catch.
+//! Memory for a panic, from the panic to its catch.
 //!
 //! A panic allocates: its message, what the hook prints, a backtrace with the
 //! symbols of the whole program (tens of megabytes, kept for ever), the payload,
-//! and whatever destructors need. Refusing any of it would abort the process,
-//! or hang it: the one who says that there is no memory waits for the lock of
-//! the backtrace that the same thread is printing. So:
+//! and whatever destructors need. A refusal would abort or hang the process: the
+//! code that reports the lack of memory waits for the lock of the backtrace that
+//! the same thread is printing. So:
 //!
 //! ```text
 //!  what                           whose                   at a full quota
@@ -14,13 +14,13 @@
 //!  the payload's text, caught     the host's: a copy
 //! ```
 //!
-//! - *Granted*: while a thread is panicking, what it allocates through the global
-//!   allocator is never refused for want of quota, also where the expert asked
-//!   for that. The expert is overdrawn then.
+//! - *Granted*: while a thread is panicking, its requests to the global allocator
+//!   are never refused for want of quota, even if the expert was registered with
+//!   `refuse_overdraft`. The expert is overdrawn then.
 //! - *The host's*: a hook of this crate is put around the one that is set when the
 //!   first expert is named. It also notes the place of the panic for [`Failure`].
 //!   A host that sets a hook of its own later calls
-//!   [`watch_panics`](ExpertAlloc::watch_panics) behind that.
+//!   [`watch_panics`](ExpertAlloc::watch_panics) afterwards.
 //!
 //! [`Failure`]: crate::Failure
 
@@ -38,11 +38,10 @@ use crate::sync::{AtomicBool, Ordering::Relaxed};
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 
 impl ExpertAlloc {
-    /// Puts a panic hook around the one that is set now: what hooks,
-    /// backtraces and symbol caches allocate is the host's from then on,
-    /// whatever the scope. The heap does that by itself when the first expert is
-    /// named; call it again after setting a hook of your own. In a thread that
-    /// is panicking it does nothing.
+    /// Puts a panic hook around the one that is set now. From then on, memory of
+    /// hooks, backtraces and symbol caches is the host's, whatever the scope. The
+    /// heap does that by itself when the first expert is named; call it again after
+    /// setting a hook of your own. In a thread that is panicking it does nothing.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -66,8 +65,9 @@ impl ExpertAlloc {
         if std::thread::panicking() {
             return;
         }
-        /// The first hook that was wrapped: for the most part the only one, and in
-        /// no memory that a program which counts its blocks would find.
+        /// The first hook that was wrapped, nearly always the only one. It lies
+        /// outside of the heap, so that a program that counts its blocks does not
+        /// find it.
         static FIRST: OnceLock<Hook> = OnceLock::new();
 
         self.as_host(|| match FIRST.set(panic::take_hook()) {
@@ -125,7 +125,7 @@ fn note(location: Option<&Location<'_>>) {
     LAST.set(place);
 }
 
-/// Where this thread's last panic began, asked once.
+/// Where this thread's last panic began; given once.
 pub(crate) fn take_place() -> Option<Place> {
     LAST.take()
 }

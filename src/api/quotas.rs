@@ -48,9 +48,9 @@ impl<H: Home> Expert<H> {
         }
     }
 
-    /// Gives `bytes` of this expert's quota to another's, where they are not
-    /// used. One without a quota has no room to give; one that is given room and
-    /// has no quota goes on without.
+    /// Moves `bytes` of this expert's quota to that of another, if they are not in
+    /// use. An expert without a quota has none to give; if the other has no quota,
+    /// it stays without one.
     ///
     /// ```
     /// use expert_alloc::{Error, ExpertAlloc};
@@ -73,9 +73,9 @@ impl<H: Home> Expert<H> {
         from.give_room(to, bytes).map_err(|_| Error::QuotaExceeded)
     }
 
-    /// Lets an expert go on that was granted more than its quota, where what is
-    /// charged is within its quota, and its parents', by now: because memory
-    /// was freed, or a quota was raised. Whether it is not overdrawn any more.
+    /// Lets an overdrawn expert go on, if its charge is within its quota and its
+    /// parents' quotas again, because memory was freed or a quota was raised.
+    /// Returns whether it is no longer overdrawn.
     ///
     /// ```
     /// use expert_alloc::{ExpertAlloc, State};
@@ -96,11 +96,11 @@ impl<H: Home> Expert<H> {
         self.slot().account().forgive()
     }
 
-    /// What the expert and all of its children hold together, theirs included.
-    /// Charges, their peak and the quota are the expert's own, which the
-    /// children's charges are a part of.
+    /// The figures of the expert, all of its children, their children and so on,
+    /// added up. Charges, their peak and the quota are those of the expert itself,
+    /// whose charges include its children's.
     ///
-    /// It takes a look at every expert of the heap.
+    /// It looks at every expert of the heap.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

@@ -1,10 +1,11 @@
-//! Raw blocks, as in the Netmon calls: a size in, a pointer or an error out.
+//! Raw blocks, as in the Netmon calls: a call takes a size and returns a pointer or
+//! an error.
 //!
-//! These are safe functions. A block is reached through a raw pointer, and to
-//! follow one after it was freed takes `unsafe` at that place; the calls here
-//! follow nothing: the engine looks every address up in its own map, and
-//! accepts the start of a live raw block only. Blocks of collections and of the
-//! global allocator, which safe code refers to, are not raw, and are refused.
+//! These are safe functions. A program reaches a block through a raw pointer, and
+//! following that takes `unsafe`. The calls here follow no pointer: the engine
+//! looks every address up in its own map, and accepts the start of a live raw block
+//! only. Blocks of collections and of the global allocator, which safe code refers
+//! to, are not raw, and are refused.
 
 use core::ptr::NonNull;
 
@@ -17,7 +18,7 @@ use crate::expert::life;
 use crate::key::ExpertKey;
 use crate::sync::delay;
 
-/// Whoever can hold raw blocks: an [`Expert`], or the [`Host`].
+/// An owner of raw blocks: an [`Expert`] or the [`Host`].
 ///
 /// ```
 /// use expert_alloc::{Error, Expert, ExpertAlloc, Holder};
@@ -60,7 +61,7 @@ pub(crate) mod sealed {
         /// Notes that it has given a block to the owner of this key.
         fn note_transfer(&self, to: ExpertKey);
 
-        /// What `request` for that many bytes gives, at the last try. Where the
+        /// The result of `request` for that many bytes, at the last try. Where the
         /// quota refused because the holder was told to stop during the call, that
         /// is the reason.
         ///
@@ -197,7 +198,7 @@ macro_rules! raw_calls {
             ///
             /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`];
             /// [`Error::Terminated`], [`Error::Overdrawn`] and
-            /// [`Error::ParentStopped`] where the expert is to stop.
+            /// [`Error::ParentStopped`] if the expert must stop.
             pub fn alloc(&self, size: usize) -> Result<NonNull<u8>, Error> {
                 alloc(self, size)
             }
@@ -282,9 +283,9 @@ macro_rules! raw_calls {
             ///
             /// # Errors
             ///
-            /// As [`free`](Self::free); as [`alloc`](Self::alloc) for the one
-            /// receiver; [`Error::InvalidKey`] where that is of another heap.
-            /// The block is then untouched.
+            /// As [`free`](Self::free) for this holder; as [`alloc`](Self::alloc)
+            /// for the receiver; [`Error::InvalidKey`] if the receiver is of
+            /// another heap. The block is then untouched.
             pub fn transfer(
                 &self,
                 block: *mut u8,

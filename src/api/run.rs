@@ -1,4 +1,4 @@
-//! Running an expert's code, and what became of it.
+//! Running an expert's code, and the outcome.
 
 use core::fmt;
 use std::any::Any;
@@ -19,11 +19,11 @@ use crate::expert::visit::State;
 impl<H: Ambient> Expert<H> {
     /// Calls `f` in a scope of this expert and catches what comes out of it: its
     /// panic, and on Linux on x86-64 also an exception that is not Rust's, or
-    /// that of a library with a Rust runtime of its own. (Elsewhere these abort
-    /// the process, as Rust has it.)
+    /// that of a library with a Rust runtime of its own. (Elsewhere these abort the
+    /// process, as Rust defines it.)
     ///
-    /// What `f` borrows mutably may be left half changed by a panic; look
-    /// at it with that in mind, as after a thread that panicked.
+    /// A panic may leave values half changed that `f` borrows mutably, as after a
+    /// thread that panicked.
     ///
     /// ```
     /// use expert_alloc::{ExpertAlloc, FailureKind};
@@ -77,7 +77,7 @@ pub enum FailureKind {
     OverQuota,
     /// The host told it to stop.
     Terminated,
-    /// A parent of it has ended or is to stop.
+    /// A parent of it has ended or must stop.
     ParentStopped,
 }
 
@@ -108,8 +108,8 @@ impl FailureKind {
 /// [`Expert::run_async`].
 ///
 /// It is the host's: it stays what it is when the expert has ended, also with
-/// [`reclaim_all`](Expert::reclaim_all). Only a panic's payload that is no text
-/// lies where the panic put it, which is the expert's ambient memory.
+/// [`reclaim_all`](Expert::reclaim_all). Only a payload that is not text stays
+/// where the panic put it, in the expert's ambient memory.
 ///
 /// ```
 /// use expert_alloc::ExpertAlloc;
@@ -130,7 +130,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// That of a call. What it keeps is allocated here, as the host.
+    /// That of a call. Its contents are allocated here, as the host.
     pub(crate) fn of(thrown: Thrown) -> Self {
         match thrown {
             Thrown::Panic(payload) => Self {
@@ -278,7 +278,7 @@ fn copied(payload: Box<dyn Any + Send>) -> Box<dyn Any + Send> {
     }
 }
 
-/// What a foreign exception was, in words.
+/// A description of a foreign exception.
 fn description(note: &Note) -> String {
     match (note.what, note.name()) {
         (Foreign::Rust, _) => "a panic of another Rust runtime".to_string(),

@@ -1,8 +1,8 @@
 //! Scopes: until a scope ends, a thread's allocations through the global allocator
 //! belong to an expert.
 //!
-//! A block keeps its owner wherever it travels and whoever frees it; a scope
-//! matters to allocation only.
+//! A block keeps its owner wherever it travels and whoever frees it; a scope has no
+//! effect on frees.
 
 use core::fmt;
 use core::future::Future;
@@ -48,7 +48,8 @@ pub struct Scope<'e, H: Ambient = DefaultHome> {
     _expert: PhantomData<&'e Expert<H>>,
 }
 
-/// A scope of whomever: until this is dropped. It keeps nobody alive.
+/// A scope of an expert or of the host, until this is dropped. It keeps nobody
+/// alive.
 pub(crate) struct Within<H: Ambient> {
     home: H,
     entered: H::Entered,
@@ -62,8 +63,8 @@ impl<H: Ambient> Within<H> {
         Self { home, entered: home.enter(who), _thread: PhantomData }
     }
 
-    /// The scope of the expert of `key`; the host's for `None`, and where the
-    /// expert has ended or is being ended.
+    /// The scope of the expert of `key`; the host's for `None`, or if the expert
+    /// has ended or is ending.
     pub(crate) fn enter_by_key(home: H, key: Option<ExpertKey>) -> Self {
         let visit = key.and_then(|key| Visit::new(home, key).ok());
         match visit.filter(|visit| visit.state() != State::Closing) {

@@ -1,11 +1,10 @@
-//! Owned experts: for values that live as long as they are wanted, and take
-//! their expert along.
+//! Shared experts: reference-counted, for values that keep their expert alive.
 //!
 //! Invariants
 //!
 //! - SHARED1 every clone, handle and future of an owned expert holds it; the expert
-//!   ends when the last of them is dropped, and not before. What is forgotten
-//!   holds it for ever.
+//!   ends when the last of them is dropped, and not before. A reference that is
+//!   forgotten holds it for ever.
 
 use core::fmt;
 use core::future::Future;
@@ -23,11 +22,11 @@ use crate::api::task::RunAsync;
 use crate::expert::home::{Ambient, Home};
 use crate::expert::stats::Reclaimed;
 
-/// What is told of the end of an expert.
+/// The report of an expert's end.
 type Told = Box<dyn FnOnce(Reclaimed) + Send>;
 
-/// What the clones and handles of an owned expert have in common. In the
-/// host's memory.
+/// The part that clones and handles of a shared expert refer to. In the host's
+/// memory.
 struct Shared<H: Home + 'static> {
     expert: Expert<H>,
     told: Mutex<Vec<Told>>,
@@ -39,7 +38,7 @@ fn end<H: Home>(expert: Expert<H>, told: Vec<Told>) -> Reclaimed {
     let reclaimed = expert.finish();
     home.as_host(|| {
         for tell in told {
-            // A destructor is no place for somebody's panic.
+            // A panic must not leave a destructor.
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| tell(reclaimed))) {
                 core::mem::forget(payload);
             }
@@ -79,15 +78,15 @@ impl<H: Home> Clone for Hold<H> {
     }
 }
 
-/// An expert that is owned by all who hold it: clones of this, its
-/// [handles](SharedHandle), and futures that were made with it. It ends when
-/// the last of them is dropped, so its collections may lie in a struct beside
-/// it, or go to another task.
+/// A reference-counted expert. Clones of this, its [handles](SharedHandle), and
+/// futures that were made with it keep it alive. It ends when the last of them is
+/// dropped, so its collections may lie in a struct beside it, or go to another
+/// task.
 ///
-/// It derefs to [`Expert`]: what that can be asked, this can be. Prefer the
-/// borrowed face where lifetimes allow it: there the end has a place in the
-/// program. Here it comes when it comes, and not at all where something that
-/// holds the expert is forgotten, or lies in the expert's own memory.
+/// It derefs to [`Expert`], and so has all calls that borrow one. Prefer an
+/// [`Expert`] and borrowed handles where lifetimes allow it: then the program says
+/// where the expert ends. A shared expert ends when the last reference is dropped,
+/// and never if a reference is forgotten, or lies in the expert's own memory.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, SharedExpert, SharedHandle};
@@ -109,8 +108,8 @@ impl<H: Home> Clone for Hold<H> {
 pub struct SharedExpert<H: Home + 'static = DefaultHome>(Hold<H>);
 
 impl<H: Home + 'static> Expert<H> {
-    /// Makes this an expert that is owned by all who hold it, and ends when the
-    /// last of them is dropped.
+    /// Makes this expert reference-counted: it ends when the last reference is
+    /// dropped.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -131,8 +130,8 @@ impl<H: Home + 'static> Expert<H> {
 }
 
 impl<H: Home + 'static> SharedExpert<H> {
-    /// An allocator for collections that live in the expert's memory, and hold
-    /// the expert: they may go wherever they like.
+    /// An allocator for collections in the expert's memory. They keep the expert
+    /// alive, and may be moved anywhere.
     ///
     /// ```
     /// use allocator_api2::vec::Vec;
@@ -150,9 +149,9 @@ impl<H: Home + 'static> SharedExpert<H> {
         SharedHandle(self.0.clone())
     }
 
-    /// Makes the end the only thing that can still happen: no memory from now
-    /// on, its tasks are woken and stopped. What is held stays valid until it is
-    /// dropped; the [report](Self::on_end) comes with the last of it.
+    /// Stops the expert: it gets no more memory, and its tasks are woken and
+    /// stopped. Collections stay valid until they are dropped; the
+    /// [report](Self::on_end) comes when the last reference is dropped.
     ///
     /// ```
     /// use expert_alloc::{Error, ExpertAlloc};
@@ -169,9 +168,9 @@ impl<H: Home + 'static> SharedExpert<H> {
         self.terminate();
     }
 
-    /// Registers who is told, once the expert has ended, what that brought back:
-    /// in the thread that drops the last of it, as the host. A panic of it goes
-    /// nowhere.
+    /// Registers a closure that gets the report once the expert has ended. It is
+    /// called as the host, in the thread that drops the last reference. A panic of
+    /// it goes nowhere.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -192,7 +191,7 @@ impl<H: Home + 'static> SharedExpert<H> {
         });
     }
 
-    /// Ends the expert, if nobody else holds it.
+    /// Ends the expert, if this is the only reference.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -207,9 +206,10 @@ impl<H: Home + 'static> SharedExpert<H> {
     ///
     /// # Errors
     ///
-    /// The expert itself, where somebody else holds it.
+    /// The expert itself, if there are other references.
     pub fn try_finish(self) -> Result<Reclaimed, Self> {
-        // A count of one is no race: who could make it two holds it, too.
+        // A count of one cannot change meanwhile: only a holder could raise it, and
+        // there is no other.
         if Arc::strong_count(&self.0.0) != 1 {
             return Err(self);
         }
@@ -273,8 +273,8 @@ impl<H: Home> fmt::Debug for SharedExpert<H> {
     }
 }
 
-/// An allocator whose memory is an [owned expert](SharedExpert)'s, and that
-/// holds the expert.
+/// An allocator for the memory of a [shared expert](SharedExpert), which it keeps
+/// alive.
 ///
 /// A collection over it may go anywhere, be leaked or pinned: its memory is there
 /// until the collection is dropped, because the collection holds the handle. A

@@ -18,14 +18,15 @@ use crate::expert::{look, stop};
 use crate::sync::{Ordering::SeqCst, fence};
 
 impl<H: Ambient> Expert<H> {
-    /// Polls `future` in a scope of this expert and catches what comes out of it,
-    /// as [`run`](Self::run) does. At a poll that finds the expert over its
-    /// quota, told to stop or without its parent, the future is dropped, also in
-    /// a scope, and the result says why. [`terminate`](Self::terminate), of
-    /// the expert or of a parent, wakes it.
+    /// Polls `future` in a scope of this expert and catches its panics, as
+    /// [`run`](Self::run) does. If a poll finds the expert over its quota, told to
+    /// stop or without its parent, it drops the future, also in a scope, and
+    /// returns the reason. [`terminate`](Self::terminate), of the expert or of a
+    /// parent, wakes it.
     ///
-    /// So a future holds at most the quota and what one poll allocates. What it
-    /// returns at the poll that overdrew the quota is returned all the same.
+    /// So a future holds at most the quota and the allocations of one poll. A value
+    /// that it returns at the poll that passes the quota is returned all the same:
+    /// look at [`state`](Self::state) where that matters.
     ///
     /// ```
     /// use expert_alloc::{ExpertAlloc, FailureKind};
@@ -51,8 +52,7 @@ impl<H: Ambient> Expert<H> {
     ///
     /// # Errors
     ///
-    /// The future gives [`Failure`] where that of the caller was stopped or did
-    /// not come to its end.
+    /// The future returns [`Failure`] if `future` was stopped or panicked.
     pub fn run_async<F: Future>(&self, future: F) -> RunAsync<&Self, F, H> {
         RunAsync::new(self, future)
     }
@@ -92,8 +92,8 @@ where
         Self { future: Some(future), place: None, expert }
     }
 
-    /// Drops the future where it is, in a scope. What its destructors throw has
-    /// nobody to go to.
+    /// Drops the future where it is, in a scope. A panic of its destructors goes
+    /// nowhere.
     fn end(&mut self) {
         if self.future.is_some() {
             let _scope = self.expert.enter();
@@ -128,7 +128,7 @@ where
         }
     }
 
-    /// The failure of a task whose expert is to stop.
+    /// The failure of a task whose expert must stop.
     fn stop(&mut self, kind: FailureKind) -> Failure {
         let is_over = kind == FailureKind::OverQuota;
         // Before its memory goes.
@@ -178,7 +178,7 @@ where
             return Poll::Ready(Err(this.stop(kind)));
         }
         let Some(future) = &mut this.future else {
-            // Polled again after its end, which nobody does.
+            // Polled again after its end, which executors do not do.
             return Poll::Ready(Err(this.stop(FailureKind::Terminated)));
         };
         // SAFETY: pinned with the whole.

@@ -252,8 +252,8 @@ pub fn next_link_at(header: *mut u8) -> *mut Link {
 }
 
 impl Block {
-    /// How far behind this block's payload the first address lies that is a
-    /// multiple of `align`, a power of two.
+    /// The distance from this block's payload to the first multiple of `align`, a
+    /// power of two, behind it.
     #[inline]
     pub fn gap(self, align: usize) -> usize {
         self.payload().as_ptr().addr().wrapping_neg() & (align - 1)

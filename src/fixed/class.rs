@@ -75,7 +75,7 @@ impl Class {
         if granules < EXACT {
             return Some(granules);
         }
-        // The one behind the last that has smaller blocks.
+        // The class behind the last one with smaller blocks.
         Some(number(granules as u32 - 1) as usize + 1)
     }
 

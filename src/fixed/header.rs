@@ -18,7 +18,7 @@
 //! - HEAD3 of a live block, `check` is the hash of its address, of its heap's
 //!   [`Salt`], and of all other bits but `p`, which the neighbour changes.
 //! - HEAD4 of a raw block the tag is stored veiled, by another hash of the input of
-//!   `check`. Whoever forges the header of a raw block in the content of a block must
+//!   `check`. To forge the header of a raw block in the content of a block, one must
 //!   guess both: 27 bits.
 
 use crate::engine::Kind;

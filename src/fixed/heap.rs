@@ -35,8 +35,8 @@ const SMALL_CODE: bool = usize::BITS == 32;
 /// often a critical section, nothing is copied under it.
 const COPIED_LOCKED: usize = if usize::BITS > 32 { 16384 } else { 0 };
 
-/// A heap in memory that it is given, in bounded time, behind the lock `R`,
-/// for the host and for those in the directory `D`.
+/// A heap in memory that the program gives it, with calls of bounded time, behind
+/// the lock `R`, for the host and the owners of the directory `D`.
 pub struct FixedEngine<R, D> {
     store: Mutex<R, Store>,
     account: Account,

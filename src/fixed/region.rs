@@ -166,7 +166,7 @@ impl Regions {
 mod tests {
     use super::*;
 
-    /// What blocks can use of a region, and where its end mark ends.
+    /// The part of a region that blocks can use, and the end of its end mark.
     fn laid_out(start: usize, len: usize) -> Option<(usize, usize)> {
         let (skipped, len) = Regions::reckonable(start, len);
         let place = Regions::measure(start + skipped, len)?;
@@ -182,7 +182,7 @@ mod tests {
                 continue;
             };
             assert!(end > start, "{len}: a region that ends behind the last address");
-            // As much as elsewhere, but for a block.
+            // As much as elsewhere, less one block.
             let elsewhere = laid_out(usual + start % usual, len).unwrap().0;
             assert!(size <= elsewhere && size + GRANULE >= elsewhere, "{len}: {size}");
         }

@@ -143,8 +143,8 @@ impl Store {
         resize(self.free.of(block), block, size, mark);
     }
 
-    /// The free block before a live one, and all bytes that a block moved to
-    /// there can have.
+    /// The free block before a live one, and how many bytes a block can have that
+    /// moves there.
     pub fn reach_back(&self, block: Block) -> Option<(Block, usize)> {
         let (previous, size) = block.previous_free()?;
         Some((previous, size + self.reach(block)))

@@ -1,8 +1,8 @@
 //! Mappings that the system has not taken back yet.
 //!
 //! To cut a part out of a mapping the system needs a mapping more, and at its limit
-//! it refuses. What this module's neighbours map on the way to an aligned mapping is
-//! noted here in that case, and given back when the shortage is over. It was never
+//! it refuses. In that case this module notes what its neighbours map on the way to
+//! an aligned mapping, and gives it back when the shortage is over. It was never
 //! used, so it costs addresses and no memory.
 //!
 //! Invariant:
@@ -38,7 +38,7 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 pub struct Reserved(&'static Place);
 
 impl Reserved {
-    /// A place; `None` where as many mappings wait as can.
+    /// A place; `None` if all places are taken.
     pub fn new() -> Option<Self> {
         let reserve = |place: &&Place| place.take(EMPTY).is_some();
         ALL.iter().find(reserve).map(Self)

@@ -4,7 +4,8 @@
 //! A control group's limit holds for all groups below it, so the files of each group
 //! from the process's up to the root are asked. Where a container shows its own group
 //! as the root, the groups that `/proc/self/cgroup` names may not be there; the files
-//! of the root then have the container's limit. What cannot be read limits nothing.
+//! of the root then have the container's limit. A limit that cannot be read counts as
+//! none.
 
 /// Bytes of memory that this process may have: the smallest limit that was found.
 pub fn system_limit() -> usize {

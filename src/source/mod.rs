@@ -2,7 +2,7 @@
 //!
 //! A page source maps, purges and unmaps; it knows nothing of blocks and
 //! nothing of owners. Every call is counted, and each may fail: tests can make it
-//! (see [`testing`]). What a call that failed was about is as it was before.
+//! (see [`testing`]). A call that fails changes nothing.
 
 mod leftovers;
 mod limit;
@@ -48,9 +48,9 @@ pub fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
 }
 
 /// Maps `front` bytes at a multiple of `align`, and `back` bytes so many bytes behind
-/// their start as `offset` says, at least `front`; all multiples of 64 KiB. What lies
-/// between is not mapped, or not by this call. `None` as for [`map`], and where the
-/// addresses behind cannot be had.
+/// their start as `offset` says, at least `front`; all multiples of 64 KiB. The
+/// addresses between them are not mapped, or not by this call. `None` as for [`map`],
+/// and where the addresses behind cannot be had.
 pub fn map_pair(front: usize, offset: usize, back: usize, align: usize) -> Option<NonNull<u8>> {
     give_back_leftovers();
     #[cfg(feature = "testing")]
@@ -86,8 +86,8 @@ pub unsafe fn unmap_pair(start: NonNull<u8>, front: usize, offset: usize, back: 
 }
 
 /// As [`map`], with addresses reserved behind it: `reserved` bytes in all, a
-/// multiple of the page size. What is reserved costs no memory, and nothing that
-/// the system counts as such. `None` also where addresses are short.
+/// multiple of the page size. Reserved addresses take no memory, and the system
+/// counts none for them. `None` also where addresses are short.
 pub fn map_with_room(bytes: usize, reserved: usize, align: usize) -> Option<NonNull<u8>> {
     if address_limit() != usize::MAX {
         return None;
@@ -127,7 +127,7 @@ pub unsafe fn extend(start: NonNull<u8>, bytes: usize, more: usize) -> bool {
 
 /// Gives a mapping back, with what is reserved behind it. Returns whether the system
 /// has taken it: one that is at its limit of mappings may have no room to cut this one
-/// out of its neighbours. Then all of it is as it was, and the caller's.
+/// out of its neighbours. Then the mapping is as it was, and still the caller's.
 ///
 /// # Safety
 ///
@@ -140,7 +140,7 @@ pub unsafe fn unmap(start: NonNull<u8>, bytes: usize, reserved: usize) -> bool {
     let done = unsafe { take_back(start, reserved) };
     if done {
         MAPPED_BYTES.fetch_sub(bytes, Relaxed);
-        // What there was no room for may have some now.
+        // A mapping that there was no room for may have room now.
         give_back_leftovers();
     }
     done

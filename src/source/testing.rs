@@ -4,7 +4,7 @@ use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
 pub use super::leftovers::waiting as leftovers;
 
-/// What the page source asks of the system.
+/// The calls that the page source makes to the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Call {

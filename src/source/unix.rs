@@ -45,7 +45,7 @@ pub(super) unsafe fn open(start: NonNull<u8>, bytes: usize) -> bool {
     unsafe { libc::mprotect(start.as_ptr().cast(), bytes, READ_AND_WRITE) == 0 }
 }
 
-/// What a resource may be used to, in bytes; `usize::MAX` for any. (The type of a
+/// The limit of a resource, in bytes; `usize::MAX` for none. (The type of a
 /// resource's name is another in each C library.)
 macro_rules! soft_limit {
     ($resource:ident) => {{
@@ -66,7 +66,7 @@ pub fn address_limit() -> usize {
     soft_limit!(RLIMIT_AS).min(most)
 }
 
-/// How many bytes the resource limits leave to the process; `usize::MAX` for any.
+/// How many bytes the resource limits allow the process; `usize::MAX` for no limit.
 pub(super) fn resource_limit() -> usize {
     soft_limit!(RLIMIT_AS).min(soft_limit!(RLIMIT_DATA))
 }
@@ -208,8 +208,8 @@ pub fn coarse_millis() -> u64 {
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     const CLOCK: libc::clockid_t = libc::CLOCK_MONOTONIC;
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `now` is ours to be written. Nobody could be told of a failure; the
-    // clock stands still then.
+    // SAFETY: `now` is ours to be written. A failure could not be reported; the
+    // clock then stands still.
     unsafe { libc::clock_gettime(CLOCK, &raw mut now) };
     now.tv_sec as u64 * 1000 + now.tv_nsec as u64 / 1_000_000
 }

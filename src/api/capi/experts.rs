@@ -1,4 +1,4 @@
-//! What an expert calls: the four calls of Network Monitor, and alignment.
+//! Calls for plug-ins: the four calls of Network Monitor, and alignment.
 
 use core::ffi::{c_int, c_void};
 
@@ -35,7 +35,7 @@ pub unsafe extern "system" fn ExpertAllocMemory(
     unsafe { pointer(error, || netmon::alloc(HEAP, key_of(key), size)) }
 }
 
-/// Resizes a block of `key`'s; null is answered by a new block.
+/// Resizes a block of `key`; for null, allocates a new block.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, capi::*};
@@ -65,7 +65,7 @@ pub unsafe extern "system" fn ExpertReallocMemory(
     unsafe { pointer(error, || netmon::realloc(HEAP, key_of(key), memory.cast(), size)) }
 }
 
-/// Frees a block of `key`'s.
+/// Frees a block of `key`.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, capi::*};
@@ -84,7 +84,7 @@ pub extern "system" fn ExpertFreeMemory(key: HEXPERTKEY, memory: *mut c_void) ->
     code(guarded(|| netmon::free(HEAP, key_of(key), memory.cast())))
 }
 
-/// The bytes asked for of a block of `key`'s; 0 for anything else.
+/// The size that was asked for of a block of `key`; 0 for anything else.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, capi::*};

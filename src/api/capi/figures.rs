@@ -1,4 +1,4 @@
-//! What experts hold, and which there are.
+//! The figures of experts, and a list of them.
 
 use core::ffi::{c_char, c_void};
 
@@ -148,7 +148,8 @@ pub unsafe extern "system" fn ExpertGetMemoryStats(
     }
 }
 
-/// What `key` and all its children hold; for the host's key, what all hold.
+/// The figures of `key` and all its children; for the host's key, those of all
+/// experts.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, capi::*};
@@ -177,7 +178,7 @@ pub unsafe extern "system" fn ExpertGetSubtreeStats(
     unsafe { give(result, stats) }
 }
 
-/// Who has `key`: name, parent, state, soft quota.
+/// The expert of `key`: name, parent, state, soft quota.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, capi::*};
@@ -243,7 +244,7 @@ pub unsafe extern "system-unwind" fn ExpertEnumerate(
         return Error::InvalidPointer.nmerr();
     };
     let (all, exit) = foreign::put_off(|| {
-        // Nothing is held between the calls that `longjmp` would lose.
+        // Between the calls nothing is held that a `longjmp` would lose.
         report::keys(HEAP).all(|key| {
             // SAFETY: S1.
             unsafe { foreign::returns_from(callback, [handle_of(Some(key)), context]) }

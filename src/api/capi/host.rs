@@ -1,4 +1,4 @@
-//! What the host calls: experts begin, change and end.
+//! Calls for hosts: experts begin, change and end.
 
 use core::ffi::{c_char, c_void};
 
@@ -57,7 +57,7 @@ impl From<Reclaimed> for EXPERTRECLAIMED {
     }
 }
 
-/// Makes an expert that is known by its key alone. Null where that fails.
+/// Registers an expert that has nothing but a key. Returns null if that fails.
 ///
 /// ```
 /// use expert_alloc::capi::*;
@@ -85,8 +85,8 @@ pub unsafe extern "system" fn ExpertRegisterKey(
     unsafe { register(name, error, make) }
 }
 
-/// As [`ExpertRegisterKey`], below a parent whose quota counts too; the host's
-/// key for none.
+/// As [`ExpertRegisterKey`], with a parent, whose quota limits the child, too; the
+/// host's key stands for no parent.
 ///
 /// ```
 /// use expert_alloc::capi::*;
@@ -215,7 +215,7 @@ pub unsafe extern "system-unwind" fn ExpertReclaimKey(
     unsafe { reclaim(report, || netmon::reclaim(HEAP, key_of(key))) }
 }
 
-/// Gives a block of `from`'s to `to`: where it is now, or null.
+/// Transfers a block from `from` to `to`. Returns its new address, or null.
 ///
 /// ```
 /// use expert_alloc::capi::*;
@@ -247,7 +247,7 @@ pub unsafe extern "system" fn ExpertTransferMemory(
     unsafe { pointer(error, || netmon::transfer(HEAP, key_of(from), memory.cast(), key_of(to))) }
 }
 
-/// Registers what to call when the expert ends, before its memory goes.
+/// Registers a function to call when the expert ends, before its memory is freed.
 ///
 /// ```
 /// use expert_alloc::capi::*;
@@ -289,7 +289,8 @@ pub unsafe extern "system" fn ExpertOnReclaim(
     code(guarded(|| netmon::on_reclaim(HEAP, key_of(key), cleanup)))
 }
 
-/// Whose block `memory` points to or into; null for what is not the heap's.
+/// The owner of the block that `memory` points to or into; null if the heap has no
+/// such block.
 ///
 /// ```
 /// use expert_alloc::capi::*;

@@ -1,4 +1,4 @@
-//! The C face: the calls of `include/expert_alloc.h`, which describes them.
+//! The C calls of `include/expert_alloc.h`, which describes them.
 //!
 //! Arguments are checked and translated here, nothing else. No panic leaves a
 //! call: it would be [`Error::CleanupFailed`], `NMERR_INTERNAL_EXCEPTION`.
@@ -68,7 +68,7 @@ fn key_of(key: HEXPERTKEY) -> netmon::Key {
     ExpertKey::from_raw(key.addr())
 }
 
-/// The key as C has it.
+/// The key in the form that C code uses.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, capi};

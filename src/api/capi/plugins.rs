@@ -1,4 +1,4 @@
-//! What `include/expert_plugin.h` has for hosts: the table of calls, keys of
+//! The calls of `include/expert_plugin.h` for hosts: the table of calls, keys of
 //! plug-ins, the probe for a second heap.
 
 use core::alloc::Layout;
@@ -229,7 +229,8 @@ pub unsafe extern "system-unwind" fn ExpertReclaimPlugin(
 /// A function of a library, by its name; null for none.
 type Lookup = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
 
-/// Finds out whether a library uses this heap: null, or what is wrong, in words.
+/// Finds out whether a library uses this heap. Returns null, or a text that names
+/// the problem.
 ///
 /// ```
 /// use expert_alloc::capi::*;
@@ -292,7 +293,7 @@ pub unsafe extern "system" fn ExpertProbePlugin(
 ///
 /// # Errors
 ///
-/// What is wrong, in words.
+/// The problem, in words.
 ///
 /// # Safety
 ///
@@ -328,8 +329,8 @@ pub unsafe fn probe(lookup: impl FnMut(&CStr) -> *mut c_void) -> Result<(), &'st
     Err(unsafe { CStr::from_ptr(why) }.to_str().unwrap_or("a second heap"))
 }
 
-/// Calls `f` as a host calls into a plug-in, whatever it is written in: in the scope
-/// of `key`, and what comes out other than a return is an error.
+/// Calls `f` in the scope of `key`, as a host calls into a plug-in of any language.
+/// Any end other than a return is an error.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, capi};
@@ -343,7 +344,7 @@ pub unsafe fn probe(lookup: impl FnMut(&CStr) -> *mut c_void) -> Result<(), &'st
 /// ```
 ///
 /// The result is 0 or an `NMERR` code: 69 where `f` threw, panicked, left by
-/// `longjmp`, or called `pthread_exit`. The thread stays the host's then.
+/// `longjmp`, or called `pthread_exit`. The thread then goes on in the host.
 ///
 /// # Safety
 ///

@@ -1,8 +1,8 @@
 //! Scopes in C: a stack of them for each thread.
 //!
-//! What was entered is noted in a block of the host's, and the thread knows the
-//! last one. One word, because the shared object's thread-local
-//! storage has to fit into what the loader keeps for libraries that come late.
+//! Each scope is noted in a block of the host, and the thread has the address of
+//! the last one. One word, because the shared object's thread-local storage has to
+//! fit into what the loader keeps for libraries that come late.
 
 use core::alloc::Layout;
 use core::cell::Cell;
@@ -83,7 +83,8 @@ pub extern "system" fn ExpertEnter(key: HEXPERTKEY) -> u32 {
     let entered = guarded(|| {
         let entered = netmon::enter(HEAP, key_of(key))?;
         let pushed = SCOPES.try_with(|scopes| scopes.push(entered));
-        // Without a place for it, as when the thread ends, there is no way back.
+        // If there is no place for it, as when the thread ends, `ExpertLeave` has
+        // nothing to leave.
         pushed.unwrap_or(Err(Error::OutOfMemory)).inspect_err(|_| HEAP.leave(entered))
     });
     code(entered)
@@ -114,7 +115,7 @@ pub extern "system" fn ExpertLeave() -> u32 {
     code(left)
 }
 
-/// Calls `function` in the scope of `key`; what it throws is an error.
+/// Calls `function` in the scope of `key`; an exception or a panic is an error.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, capi::*};
@@ -156,7 +157,8 @@ pub unsafe extern "system-unwind" fn ExpertCall(
 }
 
 /// Makes a call in the scope of `key`, which is left in whatever way the function
-/// is. A `longjmp` out of it is not done. The code, and the end of this thread where the function met it.
+/// is. A `longjmp` out of it is not done. Returns the code, and the end of this thread if the
+/// function asked for it.
 ///
 /// # Safety
 ///

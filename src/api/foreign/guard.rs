@@ -28,7 +28,7 @@ const INSTALL_CONTEXT: c_int = 7;
 const CONTINUE_UNWIND: c_int = 8;
 /// The class of Rust's own exceptions, whichever end its runtime begins at.
 const RUST: [u64; 2] = [u64::from_ne_bytes(*b"MOZ\0RUST"), u64::from_ne_bytes(*b"TSUR\0ZOM")];
-/// The class of C++ exceptions, but for the last byte.
+/// The class of C++ exceptions, without the last byte.
 const CPP: u64 = u64::from_be_bytes(*b"GNUCC++\0");
 /// DWARF's number of `rax`, where the landing expects the exception.
 const RAX: c_int = 0;
@@ -76,9 +76,9 @@ core::arch::global_asm!(
 );
 
 unsafe extern "C-unwind" {
-    /// Calls the function with two words; 1 where it returned, 0 where a foreign
-    /// exception came out of it, which is noted, the address of the exception where
-    /// the thread ends.
+    /// Calls the function with two words. Returns 1 if it returned, 0 after a
+    /// foreign exception, which is noted, and the address of the exception if the
+    /// thread ends.
     fn expert_alloc_guarded_call(
         function: Function,
         one: *mut c_void,
@@ -110,8 +110,8 @@ struct Header {
     cleanup: usize,
 }
 
-/// What deletes the panics of this library's runtime; 0 while unknown. A
-/// number that is always the same: orders nothing.
+/// The address of the function that deletes panics of this library's runtime; 0
+/// while unknown. A number that is always the same: orders nothing.
 static OWN: AtomicUsize = AtomicUsize::new(0);
 
 /// Learns [`OWN`] from a panic.
@@ -187,8 +187,8 @@ unsafe extern "C" fn dispose(exception: *mut c_void, note: *mut c_void) {
                 // SAFETY: S1: what the runtime says of the exception at hand.
                 unsafe { note_type(note, thrown) };
             }
-            // SAFETY: ends what was begun. A destructor that throws ends
-            // the process, as C++ has it.
+            // SAFETY: ends what was begun. A destructor that throws ends the
+            // process, as in C++.
             return unsafe { end() };
         }
     }
@@ -289,8 +289,7 @@ pub(crate) fn prepare() {
     }
 }
 
-/// Calls the function with two words; whether it returned. What came out of it
-/// otherwise is noted.
+/// Calls the function with two words; whether it returned. Any other end is noted.
 ///
 /// # Safety
 ///

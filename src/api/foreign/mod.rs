@@ -1,5 +1,5 @@
-//! Calling what was written elsewhere, perhaps in C++, and coming back whatever
-//! it throws.
+//! Calls to foreign code, perhaps in C++, which come back whatever that code
+//! throws.
 //!
 //! A panic of this library's own runtime is caught as usual. Any other
 //! exception, that of another copy of Rust's runtime included, Rust cannot
@@ -28,7 +28,7 @@ pub(crate) use guard::{Exit, put_off};
 /// A function of two words, as the guarded call makes it.
 type Function = unsafe extern "C-unwind" fn(*mut c_void, *mut c_void);
 
-/// What came out of a call that did not return.
+/// How a call ended that did not return.
 pub(crate) enum Thrown {
     /// A panic of this library's runtime, with what it carries.
     Panic(Box<dyn Any + Send>),
@@ -36,7 +36,7 @@ pub(crate) enum Thrown {
     Foreign(Note),
 }
 
-/// Whose an exception was.
+/// The runtime that an exception was of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     not(all(target_os = "linux", target_arch = "x86_64", not(miri))),
@@ -56,7 +56,7 @@ pub(crate) enum Foreign {
 /// Bytes of a type's name that are kept.
 const NAME: usize = 80;
 
-/// What is noted of an exception, without memory of its own.
+/// The notes on an exception, which need no memory of their own.
 pub(crate) struct Note {
     pub(crate) what: Foreign,
     name: [u8; NAME],
@@ -93,7 +93,7 @@ struct Trip<T, F> {
 ///
 /// # Errors
 ///
-/// What came out of it instead.
+/// How it ended instead.
 pub(crate) fn call<T, F: FnOnce() -> T>(f: F) -> Result<T, Thrown> {
     /// # Safety
     ///
@@ -132,8 +132,8 @@ unsafe impl Send for Call {}
 
 #[cfg(feature = "capi")]
 impl Call {
-    /// Calls the function. What comes out of it other than a return is a panic
-    /// here; the end of the thread is [put off](put_off).
+    /// Calls the function. Any other end than a return is a panic here; the end of
+    /// the thread is [put off](put_off).
     ///
     /// # Safety
     ///
@@ -169,8 +169,8 @@ pub(crate) unsafe fn returns_from(function: Function, words: [*mut c_void; 2]) -
     caught(|note| unsafe { guard::returns(function, words[0], words[1], note) })
 }
 
-/// What `call` gives; `false` where a panic of this library's own runtime came out,
-/// which passes the guard.
+/// The result of `call`; `false` for a panic of this library's own runtime, which
+/// passes the guard.
 #[cfg(feature = "capi")]
 fn caught(call: impl FnOnce(&mut Note) -> bool) -> bool {
     let call = || call(&mut { Note::NONE });
