@@ -12,8 +12,8 @@ use crate::expert::largest::Largest;
 use crate::key::ExpertKey;
 
 impl<H: Home> Expert<H> {
-    /// Who of its children holds most, with all below them: whom to stop, rather
-    /// than the one who was refused.
+    /// Its children that hold most, each with all below it: candidates for being
+    /// stopped, rather than the one that was refused.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

@@ -73,8 +73,8 @@ pub(crate) fn to_plugin(key: ExpertKey) -> Result<(), Error> {
     Ok(())
 }
 
-/// Where a lent key's account is found in a few instructions: each key has one place, and
-/// where another has it, it takes the longer way.
+/// A table in which a lent key's account is found in a few instructions. Each key has one
+/// place; if another key is there, the call takes the longer way.
 static PLACES: [Place; 128] = [const { Place::new() }; 128];
 
 /// The account of places that no key has.
@@ -96,7 +96,7 @@ impl Place {
         Self { key: AtomicUsize::new(0), account }
     }
 
-    /// Takes the place, unless it is another's who has not ended.
+    /// Takes the place, unless it belongs to another expert that has not ended.
     fn fill(&self, key: ExpertKey, account: &Account) {
         // Acquire: the account that goes with the key (the Release below).
         let before = self.key.load(Acquire);

@@ -148,7 +148,8 @@ impl Failure {
         }
     }
 
-    /// That of an expert that is to stop. What it keeps was allocated as the host.
+    /// The failure of an expert that must stop. Its contents were allocated as the
+    /// host.
     pub(crate) fn stopped(kind: FailureKind, explained: Vec<Explained>) -> Self {
         Self { kind, payload: None, place: None, explained }
     }
@@ -233,7 +234,7 @@ impl Failure {
         self.explained.first()
     }
 
-    /// What the panic carried, for example to resume it; of other failures their
+    /// The payload of the panic, for example to resume it; for other failures a
     /// description, as a [`String`].
     ///
     /// ```

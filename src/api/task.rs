@@ -138,8 +138,8 @@ where
         });
         self.end();
         if is_over {
-            // Nobody else has noticed: an allocator tells nobody. The fence is that
-            // of WAITING1.
+            // The other tasks have not noticed yet: an allocation wakes no task.
+            // The fence is that of WAITING1.
             fence(SeqCst);
             stop::wake(self.expert.home(), self.expert.key(), self.expert.slot());
         }

@@ -44,7 +44,7 @@ pub struct Event<N = NameCopy> {
     pub kind: EventKind<N>,
 }
 
-/// What an [`Event`] is about. Displayed in words; a refusal names the five who hold
+/// The kind of an [`Event`]. Displayed in words; a refusal names the five who hold
 /// most.
 ///
 /// ```
@@ -73,7 +73,7 @@ pub enum EventKind<N = NameCopy> {
         /// Who holds most of the quota that had the least room.
         largest: Largest<N>,
     },
-    /// It was granted more than its quota, and is to stop.
+    /// It was granted more than its quota, and must stop.
     Overdrawn {
         /// Bytes charged at the look.
         charged_bytes: usize,
@@ -117,7 +117,7 @@ pub struct Refusal<N = NameCopy> {
     /// How many bytes it asked for; of a task that is overdrawn, how many it
     /// holds beyond the quota.
     pub bytes: usize,
-    /// Whose quota had the least room: the expert's own, or that of one above.
+    /// The expert whose quota had the least room: the expert itself, or one above.
     pub by: ExpertKey,
     /// Who holds most of that quota.
     pub largest: Largest<N>,
@@ -156,7 +156,7 @@ impl<N: Copy + AsRef<str>> fmt::Display for Refusal<N> {
     }
 }
 
-/// What to do about a [`Refusal`].
+/// The answer to a [`Refusal`].
 ///
 /// ```
 /// assert_eq!(expert_alloc::Verdict::default(), expert_alloc::Verdict::Refuse);
@@ -170,11 +170,11 @@ pub enum Verdict {
     Refuse,
 }
 
-/// Who is told, and asked.
+/// The interface of an observer, which is told of events and asked before refusals.
 ///
 /// A closure that takes an `&Event` is one, which refuses nothing and grants
-/// nothing. It is called as the host, with no lock held. What it throws goes
-/// nowhere; while it runs, it is told nothing by its own thread.
+/// nothing. It is called as the host, with no lock held. Its panics go nowhere;
+/// while it runs, its own thread tells it nothing.
 ///
 /// ```
 /// use expert_alloc::{Event, ExpertAlloc, Observer};

@@ -47,7 +47,7 @@ pub(crate) fn descendants<'a, H: Home + 'a>(
     })
 }
 
-/// What the expert of `visit` and all below it hold together. Charges, their
+/// The figures of the expert of `visit` and all below it, added up. Charges, their
 /// peak and the quota are those of the expert, in whose figures the others' are.
 pub(crate) fn subtree<H: Home>(home: H, key: ExpertKey, own: Stats) -> Stats {
     let mut sum = own;

@@ -6,7 +6,7 @@ use core::sync::atomic::AtomicU32;
 use crate::expert::tasks::Tasks;
 use crate::expert::told::Told;
 
-/// What a slot of a host has beside its name.
+/// The rest of a host's slot beside its name.
 pub struct Hosted {
     pub(crate) tasks: Tasks,
     pub(crate) told: Told,

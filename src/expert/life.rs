@@ -70,8 +70,8 @@ pub(crate) enum Fate {
 ///
 /// # Errors
 ///
-/// [`Error::TooManyExperts`], [`Error::OutOfMemory`]; [`Error::ParentStopped`]
-/// where the parent is to stop.
+/// [`Error::TooManyExperts`], [`Error::OutOfMemory`]; [`Error::ParentStopped`] if
+/// the parent must stop.
 pub(crate) fn register<'a, H: Home + 'a>(
     home: H,
     request: &Request<'_, '_, H>,
@@ -102,7 +102,7 @@ pub(crate) fn register<'a, H: Home + 'a>(
     }
     let (number, slot) = taken?;
     let parent_number = parent.map_or(0, |(number, _)| number);
-    // A child is not granted what its parent is to be refused.
+    // A child gets no grant that its parent must be refused.
     let refuses = above.is_some_and(|(_, parent)| !parent.word().has(OVERDRAFT));
     let flags = if refuses { request.flags & !OVERDRAFT } else { request.flags };
     let generation = slot.open(flags, parent_number, |slot| {
@@ -175,7 +175,7 @@ pub(crate) struct Closing<'a, H: Home + 'a> {
     is_over: Cell<bool>,
     #[cfg(feature = "std")]
     started: std::time::Instant,
-    /// What is to be told of the end.
+    /// The report of the end.
     #[cfg(feature = "std")]
     event: Option<Event<CopiedOf<H>>>,
 }

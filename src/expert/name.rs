@@ -23,7 +23,7 @@ pub unsafe trait Name: Send + Sync + 'static {
     /// A copy that outlives the slot.
     type Copied: Copy + AsRef<str> + Send + Sync + 'static;
 
-    /// What a slot has beside such a name: hosts more than small systems.
+    /// The rest of a slot beside such a name: hosts have more than small systems.
     #[cfg(feature = "std")]
     type Beside: Beside;
 

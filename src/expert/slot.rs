@@ -142,7 +142,7 @@ impl<O, N: Name> Slot<O, N> {
         &self.body().cleanups
     }
 
-    /// What hosts have more.
+    /// The part that only hosts have.
     #[cfg(feature = "std")]
     pub(crate) fn hosted(&self) -> Option<&Hosted> {
         self.body().beside.hosted()

@@ -17,8 +17,8 @@ use crate::expert::tasks;
 use crate::expert::visit::Visit;
 use crate::key::ExpertKey;
 
-/// Tells an expert to stop, for good: it may free, but not allocate. Its
-/// children are to stop too.
+/// Tells an expert to stop, for good: it may free, but not allocate. Its children
+/// must stop, too.
 pub(crate) fn terminate<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
     let is_news = slot.account().seal();
     stopped(home, key, slot, is_news);
@@ -32,14 +32,14 @@ pub(crate) fn terminate<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
 pub(crate) fn terminate_visited<H: Home>(home: H, visit: Visit<'_, H>) -> Result<(), Error> {
     let slot = visit.slot().ok_or(Error::AccessDenied)?;
     let (key, is_news) = (visit.key(), slot.account().seal());
-    // What follows calls out, and is not to keep anybody from ending the expert.
+    // The code below calls out, and must not keep anybody from ending the expert.
     // If that happens, a stranger's tasks are woken, and see that nothing is new.
     drop(visit);
     stopped(home, key, slot, is_news);
     Ok(())
 }
 
-/// What follows when an expert was told to stop.
+/// The steps after an expert was told to stop.
 fn stopped<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>, is_news: bool) {
     wake(home, key, slot);
     #[cfg(feature = "std")]

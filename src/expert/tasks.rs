@@ -1,4 +1,4 @@
-//! Tasks: whom to wake when an expert is to stop.
+//! Tasks: the wakers of an expert, for when it must stop.
 //!
 //! A task that waits for something else would not notice that it may go no
 //! further. So its waker is kept with its expert while it waits. Wakers are

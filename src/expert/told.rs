@@ -15,7 +15,7 @@ const OVERDRAWN: u32 = 2;
 /// Told: one refusal more.
 const REFUSAL: u32 = 4;
 
-/// What the observer was told of one expert (TOLD1).
+/// The events of one expert that the observer was told (TOLD1).
 pub(crate) struct Told(AtomicU32);
 
 impl Told {

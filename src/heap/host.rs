@@ -36,7 +36,7 @@ use crate::sync::{AtomicU32, Ordering};
 #[derive(Clone, Copy, Debug, Default)]
 pub struct HostEngine;
 
-/// What the engine keeps for an expert: a number for each kind of blocks, given out on
+/// The engine's record of an expert: a number for each kind of blocks, given out on
 /// first use.
 #[derive(Debug)]
 pub struct HostOwner {

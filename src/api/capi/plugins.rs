@@ -92,14 +92,15 @@ pub extern "system" fn ExpertHostTable() -> *const EXPERTHOST {
 }
 
 extern "C" fn allocate(key: HEXPERTKEY, size: usize, alignment: usize) -> *mut c_void {
-    // What nearly all are takes the fewest instructions, and no stack.
+    // The case of nearly all requests takes the fewest instructions, and no stack.
     match small(size, alignment).and_then(|layout| lend::take_ready(key.addr(), layout)) {
         Some(block) => block.as_ptr().cast(),
         None => allocate_slow(key, size, alignment),
     }
 }
 
-/// What is tried at once: up to so many bytes, and an alignment up to that.
+/// Requests that are tried at once: up to this many bytes, and an alignment up to
+/// this.
 const SMALL: usize = 8 << 10;
 const SMALL_ALIGNMENT: usize = 16;
 

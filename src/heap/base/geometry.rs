@@ -40,8 +40,7 @@ pub const BLOCK_SLICES: usize = (SLICES - 1) * SLICE / (SLICE + TABLE);
 /// The first slice that blocks may lie in: behind the headers and the tables.
 pub const FIRST_SLICE: usize = 1 + (BLOCK_SLICES * TABLE).div_ceil(SLICE);
 
-/// What a chunk with so many slices for blocks has in front of them, in bytes: headers
-/// and tag tables.
+/// The headers and tag tables of a chunk with this many slices for blocks, in bytes.
 pub const fn front_of(slices: usize) -> usize {
     SLICE + (slices * TABLE).next_multiple_of(SLICE)
 }
@@ -50,8 +49,8 @@ pub const HEADER_SHIFT: u32 = 7;
 /// The distance between two span headers, in bytes: two cache lines.
 pub const HEADER: usize = 1 << HEADER_SHIFT;
 
-/// What every block is aligned to and a multiple of, in bytes: what `malloc`
-/// promises, and room for a link and a guard word.
+/// The unit of every block's address and size, in bytes: the alignment that
+/// `malloc` promises, and room for a link and a guard word.
 pub const QUANTUM: usize = 16;
 
 const _: () = assert!(SLICES * HEADER <= SLICE, "the headers fit slice 0");

@@ -41,8 +41,8 @@ pub enum Path {
     IdleSpanUsed,
     /// The span of a large block that was freed was used again.
     SpareUsed,
-    /// What a thread kept was given up, because the interval was over or the
-    /// system had no memory.
+    /// A thread gave up its kept spans, because the interval was over or the system
+    /// had no memory.
     IdleSpansEnded,
     /// The heap of an expert was adopted by the host.
     HeapAdopted,

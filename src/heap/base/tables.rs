@@ -36,7 +36,7 @@ struct Tables {
     refused: Option<NonNull<Refused>>,
 }
 
-/// What such a mapping begins with.
+/// The beginning of such a mapping.
 struct Refused {
     bytes: usize,
     next: Option<NonNull<Refused>>,
@@ -102,8 +102,8 @@ pub fn allocate(layout: Layout) -> Option<NonNull<u8>> {
     tables.bump(size_class::size_of(class), layout.align())
 }
 
-/// Zero-filled memory for `layout`; `None` where there is no more. What comes
-/// from the page source as a mapping of its own is not touched.
+/// Zero-filled memory for `layout`; `None` where there is no more. A mapping of its
+/// own from the page source is not touched.
 pub fn allocate_zeroed(layout: Layout) -> Option<NonNull<u8>> {
     let memory = allocate(layout)?;
     if size_class::of_layout(layout).is_some() {
@@ -165,7 +165,7 @@ impl Tables {
         Some(record)
     }
 
-    /// Maps a region of `least` bytes or more. What is left of the one before is lost.
+    /// Maps a region of `least` bytes or more. The rest of the one before is lost.
     #[cold]
     fn begin_region(&mut self, least: usize) -> Option<()> {
         let share = source::address_limit() / SHARE;

@@ -58,7 +58,7 @@ const GROWTH_UNIT: usize = 512;
 /// spans of its own.
 const GROWN: usize = 16 << 10;
 
-/// What has become of a cache. Changed under its heap's lock.
+/// The fate of a cache. Changed under its heap's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum CacheFate {

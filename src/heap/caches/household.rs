@@ -36,7 +36,7 @@ impl Household {
         &self.presence
     }
 
-    /// What the thread keeps although no block of it is in use.
+    /// Spans that the thread keeps although no block of them is in use.
     pub fn idle(&self) -> &IdleSlices {
         &self.idle
     }

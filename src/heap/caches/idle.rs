@@ -9,7 +9,7 @@
 //! Sizes of large blocks may be all different; then keeping a spare span only costs
 //! time, so it is done for a while after one was used again, and now and then.
 //!
-//! What is kept stands in nobody's way: a cache that needs other slices first
+//! Kept spans take no memory from others: a cache that needs other slices first
 //! gives up as many of its own; all go when one more is to be kept after the
 //! arena's interval has ended, when the quota or the system refuses, and when the
 //! thread purges. A thread that sleeps keeps what it has.

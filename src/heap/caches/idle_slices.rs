@@ -19,13 +19,13 @@ static GRANTED: AtomicUsize = AtomicUsize::new(0);
 /// How many spare spans may be given up unused in a row before none is kept.
 const PATIENCE: u32 = 8;
 
-/// Once the patience is at its end one of so many is kept.
+/// Once the patience is used up, one of this many is kept.
 const TRIES: u32 = 16;
 
 /// The clock is read once for so many spans kept.
 const KEPT_PER_LOOK: u32 = 64;
 
-/// What a thread keeps, in all its caches. The thread's alone.
+/// The spans that a thread keeps, in all its caches. The thread's alone.
 pub struct IdleSlices {
     slices: Cell<usize>,
     /// How many more than [`LEAST`] may be kept.

@@ -1,4 +1,4 @@
-//! What happens when a bin is empty: the cold half of allocation.
+//! The cold half of allocation: a bin is empty.
 //!
 //! In this order, the cheapest first: blocks freed meanwhile in the current
 //! span; the next available span; an idle one; a span that an ended thread left
@@ -207,7 +207,7 @@ impl Cache {
         let Some(span) = adopted.flatten() else { return false };
         paths::entered(Path::AdoptedSpan);
         self.own(span);
-        // Who freed into it while it had no cache told nobody.
+        // Frees into it while it had no cache left no note.
         if span.remote.set_abandoned(false).count() != 0 {
             self.set_freed_into(true);
         }

@@ -5,7 +5,7 @@
 //! 1. `alloc`, ambient: the thread's current cache, the class's bin, pop. No
 //!    lock, no atomic operation, no look at the owner: the cache is the owner's.
 //! 2. `dealloc`: the header by mask and shift; this thread's? push to the local
-//!    list, else to the remote one. Whose it is does not matter.
+//!    list, else to the remote one. Its owner does not matter.
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
@@ -140,7 +140,8 @@ fn ambient_cold(class: usize) -> *mut u8 {
     }
 }
 
-/// What the fast path does not look up: larger, or aligned beyond 16 bytes.
+/// Requests that the fast path does not look up: larger ones, or aligned beyond 16
+/// bytes.
 #[inline(never)]
 fn ambient_unusual(layout: Layout, zeroed: bool) -> *mut u8 {
     let Some(class) = requests::class_of(layout) else { return ambient_large(layout, zeroed) };
@@ -189,7 +190,7 @@ fn ambient_cache() -> Result<&'static Cache, Error> {
     Ok(host)
 }
 
-/// What the calls of a global allocator return: null where there is no block.
+/// The result of a call of a global allocator: null if there is no block.
 pub fn pointer(allocated: Result<NonNull<u8>, Error>) -> *mut u8 {
     allocated.map_or(ptr::null_mut(), NonNull::as_ptr)
 }

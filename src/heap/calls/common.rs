@@ -51,7 +51,8 @@ const BUSY_HITS: u8 = 16;
 /// How a request stands to the quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// What the quota refuses may be granted all the same, or counts as a refusal.
+    /// A charge that the quota refuses may be granted all the same, or counts as a
+    /// refusal.
     Usual,
     /// Within the quota or not at all; a refusal is not counted.
     Strict,
@@ -75,8 +76,8 @@ fn tag_word_slow(block: NonNull<u8>) -> &'static TagWord {
     (unsafe { span::span_of(block) }).tag_word(block.addr().get())
 }
 
-/// A block of the class at `place` for whoever is seated at `desk`, tagged, if one is at
-/// hand and paid for. The fast path of small owners.
+/// A block of the class at `place` for the owner that is seated at `desk`, tagged, if
+/// one is at hand and paid for. The fast path of small owners.
 #[inline(always)]
 pub fn hand_out_at_once(desk: &'static Cache, place: BinPlace) -> Option<NonNull<u8>> {
     let seat = desk.seat()?;
@@ -219,7 +220,7 @@ fn charge(
 ) -> Result<Option<&'static Cache>, Error> {
     let entry = numbers::entry(number);
     let bytes = size_class::size_of(class);
-    // What tending closes is not this line.
+    // Tending does not close this line.
     line.hold();
     tending::tend();
     line.let_go();

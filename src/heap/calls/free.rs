@@ -1,5 +1,5 @@
-//! Frees: by the thread that owns the span, by any other, and by nobody's
-//! right.
+//! Frees: by the thread that owns the span, by any other, and of spans without a
+//! thread.
 //!
 //! The current scope does not matter: a block goes back to its span, and with
 //! it to its owner.
@@ -183,7 +183,8 @@ unsafe fn push_owned(span: &'static Span, memory: NonNull<u8>) -> bool {
     let (mut cache, mut pin) = (None, None);
     let after = span.remote.push(block.addr() - span.start(), |state| {
         cache = to_be_told(span, state);
-        // Who frees the last block ends the span: until then nobody may release its chunk.
+        // The thread that frees the last block ends the span: until then nobody may
+        // release its chunk.
         if pin.is_none() && is_last(span, state) {
             pin = Some(arrival::pin_anything());
         }
@@ -222,9 +223,9 @@ fn end_if_unused(span: &'static Span) {
     });
 }
 
-/// The cache to be told when a block was pushed on top of `state`: of later
-/// frees it learns with the first. Asked for before the push, because after it
-/// the span may be gone; a cache never is.
+/// The cache that must be told when a block was pushed on top of `state`; it learns
+/// of later frees with the first. Asked for before the push, because after it the
+/// span may be gone; a cache never is.
 #[inline]
 fn to_be_told(span: &Span, state: RemoteState) -> Option<&'static Cache> {
     if state.count() == 0 { span.cache() } else { None }

@@ -41,7 +41,7 @@ const _: () = {
     assert!(first + IN_CHUNK_MAX / SLICE <= FIRST_SLICE + BLOCK_SLICES);
 };
 
-/// What a block is allocated for.
+/// The purpose of an allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// Itself.
@@ -196,7 +196,7 @@ fn block_of(span: &Span) -> NonNull<u8> {
 fn hand_out(span: &'static Span, fill: bool) -> NonNull<u8> {
     let memory = block_of(span);
     if fill {
-        // SAFETY: the block's bytes, nobody's yet.
+        // SAFETY: the block's bytes, which nobody has yet.
         unsafe { memory.write_bytes(0, span.block_size()) };
     }
     memory
@@ -244,7 +244,7 @@ pub unsafe fn end(span: &'static Span, memory: NonNull<u8>) {
 }
 
 /// Makes a large block `bytes` long in place, if the room behind it is free or
-/// it shrinks. What is new of a grown block is zeroed where `zeroed`.
+/// it shrinks. The new part of a grown block is zeroed if `zeroed`.
 ///
 /// # Errors
 ///
@@ -276,7 +276,7 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
             return Some(Err(error));
         }
     }
-    // What lies behind is new, and reads as zero.
+    // The bytes behind are new, and read as zero.
     let used = chunk.base() + chunk.bytes();
     if !widen(chunk, span, bytes) {
         return None;
@@ -293,7 +293,7 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
         // SAFETY: inside the block, as it is now.
         let tail = unsafe { address::block_at(span.start() + before) };
         let dirty = (used - span.start() - before).min(more);
-        // SAFETY: S1: the new part of the block, nobody's yet.
+        // SAFETY: S1: the new part of the block, which nobody has yet.
         unsafe { tail.write_bytes(0, dirty) };
     }
     Some(Ok(()))
@@ -371,7 +371,7 @@ fn widen(chunk: &'static Chunk, span: &Span, bytes: usize) -> bool {
         (address::slice_of(span.start()), span.slices(), bytes.div_ceil(SLICE));
     if wanted > slices {
         let extend = || runs::extend(chunk, first, slices, wanted);
-        // What is kept may lie behind it.
+        // A kept span may lie behind it.
         if extend().or_else(|| give_spares(span).then(extend)?).is_none() {
             return false;
         }

@@ -2,8 +2,9 @@
 //!
 //! Nothing is read but the chunk map, and then headers and tags of chunks found in it,
 //! which are never anything else (see `geometry`). The caller is pinned, so the chunks
-//! stay mapped. What a header says may be another's the moment after: whoever acts on it
-//! takes a tag, which says all that is needed by itself (TAG1), or looks again.
+//! stay mapped. A header may be of another block the moment after it is read: code that
+//! acts on it takes a tag, which says all that is needed by itself (TAG1), or looks
+//! again.
 
 use core::ptr::NonNull;
 
@@ -105,7 +106,8 @@ pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
             let tag = word.load();
             let number = tag.number()?;
             let key = numbers::entry(number).key();
-            // Whose the number was while the block had it: it still has it.
+            // The key that the number had while the block had the number: the block
+            // still has it.
             if word.load() == tag && found.is_of(tag) {
                 return key;
             }
@@ -119,7 +121,7 @@ pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
         }
         let key = heap.key();
         // The host may have adopted the span since, and somebody else may have
-        // the record. What the host has it keeps.
+        // the record. The host keeps what it has.
         if found.span.is_in(heap) {
             return key;
         }

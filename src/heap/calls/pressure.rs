@@ -1,5 +1,5 @@
-//! What happens when the quota or the system refuses: first whatever is free
-//! anywhere in this thread's caches is used, or given back and asked for again.
+//! The quota or the system refuses: first all free memory in this thread's caches
+//! is used, or given back and asked for again.
 //!
 //! From a refusal on a cache is *tight*, until the quota has granted a while: a
 //! span comes up as soon as it has a free block, and ends with its last one.

@@ -8,17 +8,17 @@
 //!  +-----------+--------------------------+------------------------- --+
 //! ```
 //!
-//! What makes a block a raw one lies out of band: its tag (see `tags`), or, of a block
-//! with a span of its own, the `mark` in the span's header. No program writes there, so
-//! what looks like a raw block is one.
+//! A block is marked as raw out of band: by its tag (see `tags`), or, if it has a span
+//! of its own, by the `mark` in the span's header. No program writes there, so what
+//! looks like a raw block is one.
 //!
 //! Invariants
 //!
 //! - RAW1 a raw block of an owner is live iff its tag, or mark, has the owner's number. A
-//!   call that acts on it first takes the tag *in work*, by one exchange. So of two
-//!   frees one succeeds; a free that is late takes no block that another owner has got at
-//!   that address; and others who want the block wait until the call is done: to them it
-//!   is there all the time.
+//!   call that acts on it first takes the tag *in work*, by one exchange. So of two frees
+//!   one succeeds; a late free takes no block that another owner has got at that address;
+//!   and other calls for the block wait until the call is done, so for them the block
+//!   exists all the time.
 //! - RAW2 while a call for an owner runs, the owner does not end (its caller has borrowed
 //!   or pinned it), so the owner's number stays its own (NUM3).
 
@@ -49,7 +49,7 @@ use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 use crate::wait::Backoff;
 
-/// What stands in front of the memory handed out, in bytes.
+/// The bytes in front of the memory handed out.
 pub const PREFIX: usize = 16;
 const _: () = assert!(PREFIX >= crate::heap::spans::free_block::WORDS);
 
@@ -185,7 +185,7 @@ impl<'p> Work<'p> {
                 return Err(Error::AccessDenied);
             }
             if tag.is_in_work() {
-                // Somebody resizes it, say. What becomes of it is seen then.
+                // Somebody resizes it, say. Its outcome is seen then.
                 if !wait(&mut waited) {
                     return Err(Error::InvalidPointer);
                 }
@@ -220,7 +220,7 @@ impl<'p> Work<'p> {
         release(block, number);
     }
 
-    /// What the plug-in knows of the block.
+    /// The plug-in's view of the block.
     fn memory(&self) -> NonNull<u8> {
         // SAFETY: the block has `PREFIX` bytes and more.
         unsafe { self.block.add(PREFIX) }

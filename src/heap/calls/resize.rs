@@ -81,7 +81,7 @@ pub unsafe fn resize(
     Ok(moved)
 }
 
-/// What has become of a block that was resized.
+/// The outcome of a resize.
 #[derive(Clone, Copy, Debug)]
 pub enum Resized {
     /// It is where it was.
@@ -136,7 +136,7 @@ pub unsafe fn resize_with(
     let moved = match beside(purpose) {
         // SAFETY: S1: as above.
         Err(_) if slides => return unsafe { slide(span, old, new, zeroed) }.map(Resized::Slid),
-        // What has room where it is never fails: it stays there.
+        // A block that has room where it is never fails: it stays there.
         Err(_) if fits => {
             paths::entered(Path::Stayed);
             if zeroed {
@@ -184,7 +184,7 @@ fn allocate_beside(
     }
 }
 
-/// Whose the live block at `memory` is; `None`: the host's.
+/// The owner of the live block at `memory`; `None` for the host.
 ///
 /// In a tagged span a number is its owner's as long as the block bears it (NUM3). In
 /// one without tags the heap is its owner's or, once and for all, the host's: where it is
@@ -290,8 +290,8 @@ unsafe fn zero_tail(memory: NonNull<u8>, old: usize, new: usize) {
     }
 }
 
-/// Whether a block of a span with a class is to stay where `size` bytes are asked
-/// for: it holds them, and is not much larger.
+/// Whether a block of a span with a class stays where it is when `size` bytes are
+/// asked for: it holds them, and is not much larger.
 #[inline(always)]
 fn has_room(span: &Span, size: usize) -> bool {
     let room = span.block_size();

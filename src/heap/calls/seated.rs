@@ -92,7 +92,7 @@ fn allocate_slow(cache: &'static Cache, class: usize) -> Result<NonNull<u8>, Err
 #[inline(never)]
 fn allocate_last(cache: &'static Cache, class: usize, why: Error) -> Result<NonNull<u8>, Error> {
     let _held = present::hold();
-    // What is free in common spans does as well.
+    // Free memory in common spans does as well.
     match common::allocate_instead(cache, class) {
         Some(block) => Ok(block),
         None => cache.allocate_beyond(class, why),

@@ -30,7 +30,7 @@ pub unsafe fn check_zero() -> Verdict {
             for at in (start..start + SLICE).step_by(STRIDE) {
                 // SAFETY: inside a mapped chunk.
                 let word = unsafe { address::block_at(at) }.cast::<usize>();
-                // SAFETY: aligned, mapped, and nobody's (S1).
+                // SAFETY: aligned, mapped, and without an owner (S1).
                 equal("CHUNK2", "a clean slice's word", at, unsafe { word.read() }, 0)?;
             }
         }

@@ -27,7 +27,7 @@ use chunks::check_chunks;
 pub use chunks::check_zero;
 use heaps::check_heap;
 
-/// What a walk saw. Totals over the whole process.
+/// The findings of a walk. Totals over the whole process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Checked {
     /// Chunks, huge ones included.
@@ -61,13 +61,13 @@ pub struct Checked {
 pub struct Broken {
     /// Its name, as in `SPAN2`.
     pub invariant: &'static str,
-    /// What was looked at.
+    /// The thing that was looked at.
     pub what: &'static str,
     /// The address of the structure.
     pub at: usize,
-    /// What was found there.
+    /// The value found there.
     pub found: usize,
-    /// What ought to be there.
+    /// The value that must be there.
     pub expected: usize,
 }
 

@@ -1,8 +1,8 @@
 //! `fork` in a process with threads: the child has one thread and a copy of
 //! every lock as it stood. All locks are taken before and released on both
-//! sides, so none is copied while another thread holds it. What other threads'
-//! caches held is lost to the child; their pins are taken off there, because
-//! nobody will, and their tokens, because a thread of the child may get one anew.
+//! sides, so none is copied while another thread holds it. The child loses the
+//! blocks in other threads' caches. Their pins are taken off there, because nobody
+//! else will, and their tokens, because a thread of the child may get one anew.
 
 #[cfg(unix)]
 mod system {
@@ -83,8 +83,8 @@ mod system {
     /// their tokens (PRESENT1): the C library uses their stacks again, and the
     /// token of a thread is an address there.
     ///
-    /// What is written is a page of the child's own from then on, so only the headers
-    /// of lost threads' spans are; the others are read where they are shared.
+    /// A write gives the child a page of its own, so only the headers of lost
+    /// threads' spans are written; the others are read where they are shared.
     fn disown() {
         let mine = token();
         let is_lost = |token| token != 0 && token != mine && token != LOST;

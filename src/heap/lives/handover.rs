@@ -132,7 +132,7 @@ pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
                 old.remove_cache(cache);
                 cache.set_heap(to);
                 cache.set_fate(CacheFate::Adopted);
-                // What it allocated so far was the expert's, not the host's.
+                // Its allocations so far were the expert's, not the host's.
                 new.count_allocations(cache.allocations().wrapping_neg());
                 new.add_cache(cache);
                 notify(cache);

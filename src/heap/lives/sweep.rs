@@ -1,18 +1,18 @@
 //! Sweeps: what is left in common spans of owners that have ended.
 //!
-//! Ending an owner marks its number and gives the charge back; its blocks stay where
-//! they are, with a tag that nobody's is. A sweep walks over the tags of the common spans
-//! and frees them, once they are an eighth of that memory, or when somebody purges. So
-//! a block is freed in amortised constant time, by whoever allocates next.
+//! Ending an owner marks its number and gives the charge back; its blocks stay where they
+//! are, with the tag of a dead number. A sweep walks over the tags of the common spans
+//! and frees them, once they are an eighth of that memory, or when somebody purges. So a
+//! block is freed in amortised constant time, by whoever allocates next.
 //!
 //! Ambient blocks that the host has adopted stay in use. A sweep gives those that lie in
 //! spans of its own thread the host's number, so that the number of the owner that has
 //! ended is free for the next.
 //!
-//! Why it may do that while others allocate and free (TAG3): a dead block is nobody's to
-//! free but a sweep's, and of two sweeps one wins the exchange. An adopted block may be
-//! freed by any thread: by the span's own, which is the sweeping one, or by another, which
-//! takes whatever tag is there by an exchange.
+//! Why it may do that while others allocate and free (TAG3): only a sweep may free a dead
+//! block, and of two sweeps one wins the exchange. An adopted block may be freed by any
+//! thread: by the span's own, which is the sweeping one, or by another, which takes
+//! whatever tag is there by an exchange.
 
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
@@ -85,7 +85,7 @@ pub fn sweep() {
         let _held = thread.home().presence().hold();
         thread.common_if_any().inspect(|common| common.collect());
     }
-    // What was freed in spans of threads that sleep.
+    // Blocks that were freed in spans of threads that sleep.
     giving_back::end_empty_spans_of_others(|cache| core::ptr::eq(cache.heap(), &COMMON));
 }
 
@@ -118,7 +118,7 @@ fn sweep_span(span: &'static Span) {
         if let Some((_, count)) = dead.as_mut().filter(|(same, _)| *same == number) {
             if word.exchange(tag, Tag::NONE) {
                 *count += 1;
-                // SAFETY: a block of this span, nobody's but this sweep's now.
+                // SAFETY: a block of this span, which only this sweep has now.
                 unsafe { pushes::push_swept(span, span.block(index * bytes)) };
             }
         }
@@ -133,7 +133,7 @@ fn count_swept(dead: Option<(Number, u32)>, bytes: usize) {
     }
 }
 
-/// Gives a block of this thread's span that the host has adopted the host's number.
+/// Gives the host's number to an adopted block in a span of this thread.
 fn pass_to_host(number: Number, word: &crate::heap::spans::tags::TagWord, tag: Tag, class: usize) {
     let Some((host, entry)) = numbers::host() else { return };
     let bytes = size_class::size_of(class);

@@ -67,7 +67,7 @@ pub fn of_host() -> Usage {
     }
 }
 
-/// What is in use of a number's blocks in common spans. Under the entry's lock.
+/// The blocks of a number that are in use in common spans. Under the entry's lock.
 ///
 /// All frees are read before the allocations, and each free was counted after its
 /// allocation: so no more blocks seem to be free than there are. Bytes are off by at most
@@ -92,7 +92,7 @@ pub fn in_common(number: Number, entry: &Entry) -> Usage {
     Usage { live_blocks, live_bytes, allocations, frees: frees.min(allocations) }
 }
 
-/// What is in use of a heap's own spans.
+/// The blocks in use in a heap's own spans.
 pub fn of_heap(heap: &Heap) -> Usage {
     heap.with(|lists| {
         let live = live(lists);

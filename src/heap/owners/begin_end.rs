@@ -100,7 +100,7 @@ pub fn release_slices_in(returned: &mut Returned<'_>, span: &'static Span) {
     let chunk = returned.chunk_of(start).or_else(|| chunk_map::find(start));
     debug_assert!(chunk.is_some(), "a span in use is in a live chunk");
     let Some(chunk) = chunk else { return };
-    // What was dirty before and not carved still is (CHUNK2).
+    // Slices that were dirty before and not carved still are (CHUNK2).
     let touched = if !span.is_fresh() {
         slices * SLICE
     } else if span.is_large() {

@@ -11,13 +11,13 @@ use crate::heap::base::paths::{self, Path};
 /// Charges are a multiple of this, in bytes.
 const STEP: usize = 512;
 
-/// What an owner is charged at a time that has more than that already, in bytes.
+/// The step of an owner that was charged more than that already, in bytes.
 const LARGE_STEP: usize = 4096;
 
 /// Credit beyond this goes back to the account, in bytes.
 const MOST_CREDIT: i32 = 8192;
 
-/// What is kept of credit that goes back, in bytes.
+/// How much credit a line keeps when the rest goes back, in bytes.
 const KEPT_CREDIT: i32 = 4096;
 
 /// Makes the credit of `line` enough for `bytes`. Returns what was charged.
@@ -27,7 +27,7 @@ pub fn charge(entry: &Entry, number: Number, line: &Line, bytes: usize) -> Resul
             return Err(Error::InvalidKey);
         }
         fold(entry, line);
-        // What others freed of it comes first.
+        // Bytes that others freed of it come first.
         line.add_credit(entry.take_returned() as i32);
         let Some(need) = bytes.checked_sub(usize::try_from(line.credit()).unwrap_or(0)) else {
             return Ok(0);

@@ -35,7 +35,7 @@ use crate::lock::Lock;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicUsize};
 
-/// What has become of a number.
+/// The standing of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Standing {
@@ -49,7 +49,7 @@ pub enum Standing {
     Dead = 3,
 }
 
-/// What is kept for a number. Zero-filled memory is an unused one.
+/// The record of a number. Zero-filled memory is an unused one.
 pub struct Entry {
     key: AtomicUsize,
     account: AtomicPtr<Account>,
@@ -72,7 +72,8 @@ pub struct Entry {
     has_heap: AtomicBool,
 }
 
-/// What threads without a line may free before it goes back to the account, in bytes.
+/// How many bytes threads without a line may free before these go back to the
+/// account.
 const MOST_RETURNED: usize = 8192;
 
 /// Which indices of a kind are unused.
@@ -148,13 +149,13 @@ impl Entry {
         self.returned.load(Relaxed)
     }
 
-    /// Whose blocks they are; `None` if they are nobody's (NUM1).
+    /// The owner of the blocks; `None` if they have none (NUM1).
     pub fn key(&self) -> Option<ExpertKey> {
         // Acquire: the rest of the entry (the Release where the key is stored).
         ExpertKey::from_raw(self.key.load(Acquire))
     }
 
-    /// What has become of it.
+    /// Its standing.
     #[inline]
     pub fn standing(&self) -> Standing {
         match self.standing.load(Relaxed) {
@@ -213,7 +214,7 @@ impl Entry {
         })
     }
 
-    /// What it is charged, in bytes (NUM2).
+    /// Its charge, in bytes (NUM2).
     pub fn charged(&self) -> usize {
         self.charged.load(Relaxed)
     }
@@ -289,8 +290,8 @@ impl Entry {
 
     /// Gives back `bytes` of what was charged, that no block uses. Under the lock.
     pub fn give_back(&self, bytes: usize) {
-        // Once the owner has ended, credit is not charged any more. What the host was
-        // charged for adopted blocks comes back with the number.
+        // Once the owner has ended, credit is not charged any more. The host's charge
+        // for adopted blocks is refunded with the number.
         if self.standing() == Standing::Live {
             self.account().refund(bytes);
             self.remove_charge(bytes);
@@ -311,7 +312,7 @@ impl Entry {
     }
 
     /// Takes a block of `bytes`, which was adopted with this number and is one of the host's
-    /// own now, off what this number counts. What the host is charged for it stays.
+    /// own now, off what this number counts. The host's charge for it stays.
     pub fn pass_to_host(&self, number: Number, bytes: usize) {
         self.lock(number, || {
             let charged = bytes.min(self.charged());
@@ -324,8 +325,8 @@ impl Entry {
         });
     }
 
-    /// What threads without a line have freed and nobody uses yet: from now on the
-    /// caller's credit.
+    /// The bytes that threads without a line have freed and that are not used yet:
+    /// from now on the caller's credit.
     pub fn take_returned(&self) -> usize {
         if self.returned.load(Relaxed) == 0 { 0 } else { self.returned.swap(0, Relaxed) }
     }

@@ -65,7 +65,7 @@ pub static HOST_ACCOUNT: Account = Account::new();
 pub static HOST: Heap =
     Heap::new_static(Kind::Ambient, &HOST_ACCOUNT, &stripes::HOST, ptr::null_mut());
 
-/// What common spans take, whoever is charged for the blocks in them.
+/// The memory of common spans, whoever is charged for the blocks in them.
 pub static COMMON_ACCOUNT: Account = Account::new();
 
 /// The heap of the common spans.

@@ -27,7 +27,7 @@ use crate::sync::{AtomicI32, AtomicPtr, AtomicU8, AtomicU16, AtomicU32};
 const OPEN: u8 = 1;
 const HAS_CACHE: u8 = 2;
 
-/// What a thread keeps for one owner number.
+/// The record of a thread for one owner number.
 #[repr(C)]
 pub struct Line {
     /// Bytes. Below 0 only within a call.
@@ -43,7 +43,7 @@ pub struct Line {
 
 const _: () = assert!(size_of::<Line>() == 16);
 
-/// What a thread's line says.
+/// The counts of a thread's line.
 #[derive(Clone, Copy, Debug)]
 pub struct LineCounts {
     pub allocations: u32,

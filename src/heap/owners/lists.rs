@@ -50,7 +50,8 @@ impl Lists {
         self.cursor.set(self.spans.first());
     }
 
-    /// The next span of the walk. What was added since it began is not among them.
+    /// The next span of the walk. Those that were added since it began are not
+    /// among them.
     pub fn walk_on(&self) -> Option<&'static Span> {
         let span = self.cursor.get()?;
         self.cursor.set(span.next_in_heap());

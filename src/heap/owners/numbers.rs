@@ -72,7 +72,7 @@ pub fn host() -> Option<(Number, &'static Entry)> {
         Some(number) => number,
         None => {
             let (number, _) = open(HOST_KEY, Kind::Ambient, &HOST_ACCOUNT, true)?;
-            // Of two threads one's is used, and the other's is nobody's block's.
+            // Of two threads one's is used, and no block has the other's.
             let raw = number.into_raw();
             let first = HOST_NUMBER.compare_exchange(0, raw, AcqRel, Acquire);
             first.map_or_else(Number::from_raw, |_| Some(number))?

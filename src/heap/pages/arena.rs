@@ -128,7 +128,8 @@ impl Arena {
         MOST_DIRTY + (self.used.get() + self.huge.get() / SLICE) / 4
     }
 
-    /// Gives the pages of the slices in `which`, a part of what is dirty, back.
+    /// Gives back the pages of the slices in `which`, which are some of the dirty
+    /// ones.
     pub(super) fn purge(&self, chunk: &'static Chunk, which: SliceSet) {
         if !which.is_empty() {
             note_purged(self.change(chunk, |chunk| chunk.purge(which)));

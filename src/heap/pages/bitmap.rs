@@ -51,7 +51,7 @@ impl SliceSet {
         self.0.iter_mut().zip(other.0).for_each(|(word, more)| *word |= more);
     }
 
-    /// What is in both sets.
+    /// The numbers that are in both sets.
     pub fn and(&self, other: &Self) -> Self {
         Self(core::array::from_fn(|word| self.0[word] & other.0[word]))
     }
@@ -68,9 +68,10 @@ impl SliceSet {
     }
 
     /// Where `count` slices in a row are in the set, the first at a multiple of
-    /// `align`. A single slice is taken from the first run; more, from where
-    /// the fewest follow in `around`, a set that holds this one: best fit, which
-    /// keeps long runs for those who need them. Time in the number of runs.
+    /// `align`. A single slice is taken from the first run. More slices are taken
+    /// from the run that has the fewest in `around`, a set that holds this one:
+    /// best fit, which keeps long runs for requests that need them. Time in the
+    /// number of runs.
     pub fn find_run(&self, count: usize, align: usize, around: &Self) -> Option<usize> {
         if count == 1 && align == 1 {
             return self.next(0);

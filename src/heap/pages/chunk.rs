@@ -247,7 +247,7 @@ impl Chunk {
 
     /// Gives the physical pages of the slices in `which`, a part of `dirty`,
     /// back to the system. Returns how many slices that were; the others stay dirty,
-    /// and are to age anew before they are tried again.
+    /// and must age anew before they are tried again.
     pub fn purge(&self, which: SliceSet) -> usize {
         let mut dirty = self.dirty.get();
         let mut purged = 0;

@@ -44,7 +44,7 @@ pub fn insert(chunk: &'static Chunk) -> Result<(), OutOfMap> {
     insert_behind(chunk, 0)
 }
 
-/// Enters what `chunk` has behind its first `bytes`, which are in the map.
+/// Enters the part of `chunk` behind its first `bytes`, which are in the map.
 pub fn insert_behind(chunk: &'static Chunk, bytes: usize) -> Result<(), OutOfMap> {
     let enter = |unit| store(unit, ptr::from_ref(chunk).cast_mut());
     let done = units_behind(chunk, bytes).try_for_each(enter);
@@ -59,7 +59,7 @@ pub fn remove(chunk: &'static Chunk) {
     remove_behind(chunk, 0);
 }
 
-/// Takes out what `chunk` has behind its first `bytes`.
+/// Takes out the part of `chunk` behind its first `bytes`.
 pub fn remove_behind(chunk: &'static Chunk, bytes: usize) {
     for unit in units_behind(chunk, bytes) {
         if let Some(leaf) = leaf(unit) {

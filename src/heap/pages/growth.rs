@@ -91,7 +91,7 @@ impl Arena {
         let whole = bytes.checked_add(room).filter(|_| room > 0);
         let roomy = whole.and_then(|whole| source::map_with_room(bytes, whole, align));
         let mapping = roomy.or_else(|| source::map(bytes, align)).or_else(|| {
-            // What is kept, or empty, may be what the system lacks.
+            // Kept or empty mappings may be what the system lacks.
             let before = chunks();
             self.release_all();
             (chunks() < before).then(|| source::map(bytes, align))?

@@ -1,7 +1,7 @@
 //! Huge blocks: a chunk for each, from the system or from what was kept of those
 //! that were freed.
 //!
-//! Who makes a block grow often does so again. One of more than 64 MiB that has grown has
+//! A block that has grown often grows again. One of more than 64 MiB that has grown has
 //! addresses reserved behind it, many times as many as it has bytes, and the next time its
 //! mapping grows: nothing is copied, and nothing is there twice.
 

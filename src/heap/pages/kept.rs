@@ -1,6 +1,6 @@
-//! Mappings of huge blocks that were freed, kept for a while. Who frees a block
-//! of many megabytes often asks for one again, and what the system does for a
-//! new one, a page fault for every page, costs a thousand times the call.
+//! Mappings of huge blocks that were freed, kept for a while. A program that frees
+//! a block of many megabytes often asks for one again, and a new mapping, with a
+//! page fault for every page, costs a thousand times the call.
 //!
 //! Invariants
 //!

@@ -50,8 +50,8 @@ impl Arena {
         }
     }
 
-    /// Gives back the pages of so many free slices that no more than three quarters of
-    /// the bound have some; those last that came back last. A program that allocates and
+    /// Gives back the pages of free slices until at most three quarters of the bound
+    /// have pages. The slices that came back last go last. A program that allocates and
     /// frees the same again and again stays below the bound, and pays nothing.
     #[cold]
     fn purge_excess(&self) {
@@ -98,7 +98,7 @@ impl Arena {
             }
         }
         self.release_stranded();
-        // A mapping at a time: what it still has takes a while to give back.
+        // One mapping at a time, because giving its pages back takes a while.
         if self.release_old() || self.release_empty(1, 1) {
             return false;
         }

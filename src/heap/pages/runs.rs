@@ -22,7 +22,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Gives the run back untouched; it is nobody's.
+    /// Gives the run back untouched; it has no owner.
     pub fn give_back(&self) {
         let arena = ARENA.lock();
         let mut free = SliceSet::EMPTY;

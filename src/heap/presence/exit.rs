@@ -3,8 +3,8 @@
 //! On Unix by a key of the thread library, whose destructors run after those
 //! of the language, so what these free still finds the thread as it was. A
 //! destructor that allocates later makes the thread known once more, and its
-//! end is called again; but not more often than the thread library goes round. What
-//! is allocated behind the last round is handed over call by call: see [`after_call`].
+//! end is called again; but not more often than the thread library goes round. Blocks
+//! allocated behind the last round are handed over call by call: see [`after_call`].
 
 #[cfg(unix)]
 mod system {
@@ -82,8 +82,8 @@ mod system {
         static AT_END: AtEnd = const { AtEnd(Cell::new(None)) };
     }
 
-    /// The language calls each destructor once; what a later one allocates stays the
-    /// thread's.
+    /// The language calls each destructor once; blocks that a later one allocates
+    /// stay the thread's.
     #[inline]
     pub fn after_call(_: fn()) {}
 

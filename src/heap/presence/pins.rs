@@ -13,7 +13,7 @@
 
 use crate::sync::{AtomicUsize, Ordering, fence};
 
-/// What a word holds where no key is meant.
+/// The value of a word that means no key.
 pub const ANYTHING: usize = 1;
 
 /// The pins of one thread. Written by that thread, read by all.
@@ -87,9 +87,9 @@ impl Pins {
         }
     }
 
-    /// Whether anything is pinned. What was made unfindable before a
-    /// sequentially consistent fence before this call is not found by pins
-    /// that come later.
+    /// Whether anything is pinned. If something was made unfindable before a
+    /// sequentially consistent fence before this call, pins that come later do not
+    /// find it.
     pub fn are_any(&self) -> bool {
         self.words.iter().any(|word| word.load(Ordering::Acquire) != 0)
     }
@@ -115,7 +115,7 @@ impl Pins {
         })
     }
 
-    /// Takes all pins off: their thread is gone, and did not say so.
+    /// Takes all pins off, because their thread is gone and has not done so.
     #[cfg(unix)]
     pub fn clear(&self) {
         self.words.iter().for_each(|word| word.store(0, Ordering::Relaxed));

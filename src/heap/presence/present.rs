@@ -118,7 +118,7 @@ impl Presence {
         self.token.load(Relaxed)
     }
 
-    /// What the thread has pinned.
+    /// The thread's pins.
     pub fn pins(&self) -> &Pins {
         &self.pins
     }
@@ -151,7 +151,7 @@ impl Presence {
 pub fn lose_others() {
     for other in others() {
         other.token.store(0, Relaxed);
-        // Whoever held the lock of it, its own thread or a visitor, is not in the child.
+        // The thread that held its lock, its own or a visitor, is not in the child.
         // SAFETY: S1: as the copy of whoever took it, if anybody did.
         unsafe { other.lock.force_unlock() };
     }

@@ -54,16 +54,16 @@ impl Drop for Pin {
     }
 }
 
-/// Whether no other thread is pinned. What the caller changed before, a thread
-/// that pins later sees.
+/// Whether no other thread is pinned. A thread that pins later sees what the caller
+/// changed before.
 pub fn nobody_else_is_pinned() -> bool {
     fence(Ordering::SeqCst);
     PINS_WITHOUT_RECORD.load(Ordering::Acquire) == 0
         && others().all(|other| !other.pins().are_any())
 }
 
-/// Waits for all pins of `key` that other threads have now. What the caller
-/// changed before, a thread that pins later sees, and is not waited for.
+/// Waits for all pins of `key` that other threads have now. A thread that pins
+/// later sees what the caller changed before, and is not waited for.
 pub fn drain(key: ExpertKey) {
     fence(Ordering::SeqCst);
     let mut backoff = Backoff::new();
@@ -83,7 +83,8 @@ pub fn drain(key: ExpertKey) {
 /// has no other threads.
 #[cfg(unix)]
 pub fn unpin_others() {
-    // What is not pinned is not written: that would copy the page for the child.
+    // A record without a pin is not written: that would copy the page for the
+    // child.
     others().filter(|other| other.pins().are_any()).for_each(|other| other.pins().clear());
     PINS_WITHOUT_RECORD.store(0, Relaxed);
 }

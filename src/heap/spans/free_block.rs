@@ -17,8 +17,8 @@ use core::ptr::{self, NonNull};
 
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
-/// What a guard is away from its block's address: odd, and far more than any
-/// block is long, so that no pointer into or behind a block looks like one.
+/// The distance of a guard from its block's address: odd, and far larger than any
+/// block, so that no pointer into or behind a block looks like a guard.
 const DISTANCE: usize = 0x2545_F491;
 
 /// The guard of a free block at `address`.
@@ -38,7 +38,7 @@ pub unsafe fn has_guard(memory: NonNull<u8>) -> bool {
     (unsafe { second_word(memory) }).load(Relaxed) == guard_of(memory.addr().get())
 }
 
-/// The two words of a free block, in bytes. Whoever hands out a block has
+/// The two words of a free block, in bytes. The code that hands out a block has
 /// written them; the rest is as it was left.
 pub const WORDS: usize = 2 * size_of::<usize>();
 
@@ -48,8 +48,8 @@ struct Links {
     guard: usize,
 }
 
-/// What stands where a list ends: it looks like a block without its guard, so
-/// that who takes a block asks one question, not two.
+/// The end of a list: it looks like a block without its guard, so that taking a
+/// block needs one test, not two.
 static END: Links = Links { next: FreeList(ptr::null()), guard: 0 };
 
 // SAFETY: never written.
@@ -211,7 +211,7 @@ pub unsafe fn zero(memory: NonNull<u8>, bytes: usize) {
     if let Some(rest @ 1..) = bytes.checked_sub(WORDS) {
         // SAFETY: S1: inside the block.
         let behind = unsafe { memory.add(WORDS) };
-        // SAFETY: S1: the rest of the block, nobody's yet.
+        // SAFETY: S1: the rest of the block, which nobody has yet.
         unsafe { behind.write_bytes(0, rest) };
     }
 }

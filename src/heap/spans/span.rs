@@ -101,7 +101,7 @@ pub const TAGGED: usize = 1;
 pub struct Span {
     /// The token of the thread that owns the span (SPAN3).
     thread: AtomicUsize,
-    /// What that thread freed.
+    /// Blocks that this thread freed.
     local: Cell<FreeList>,
     /// How many more local frees until the span is looked at.
     wait: AtomicU32,
@@ -124,7 +124,7 @@ pub struct Span {
     /// Whether the blocks have tags (see `tags`).
     is_tagged: AtomicBool,
 
-    /// What other threads freed.
+    /// Blocks that other threads freed.
     pub remote: Remote,
     slices: Cell<u16>,
     back: AtomicU16,
@@ -137,8 +137,9 @@ pub struct Span {
     mark: TagWord,
     /// See SPAN7.
     version: AtomicU32,
-    /// What a bin still held when it was emptied and `local` was not empty:
-    /// kept apart, because to join two lists one would have to be walked.
+    /// Blocks that a bin still held when it was emptied while `local` was not
+    /// empty: kept apart, because one of two lists would have to be walked to join
+    /// them.
     leftover: Cell<FreeList>,
 }
 
@@ -376,7 +377,7 @@ impl Span {
     /// who free the block, one succeeds.
     pub fn claim(&self) -> bool {
         let (live, freed) = (SpanState::Large as u8, SpanState::Spare as u8);
-        // Relaxed: decides who frees; what the block held is nobody's concern.
+        // Relaxed: decides who frees; nobody reads the block's content.
         self.state.compare_exchange(live, freed, Relaxed, Relaxed).is_ok()
     }
 

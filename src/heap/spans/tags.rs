@@ -48,7 +48,7 @@ const NUMBER_SHIFT: u32 = CLASS_BITS + 1;
 const _: () = assert!(CLASSES < 1 << CLASS_BITS, "a class, or LARGE, fits");
 const _: () = assert!(Number::BITS + NUMBER_SHIFT == u32::BITS);
 
-/// What stands for the class of a block that has a span of its own.
+/// The value that stands for the class of a block with a span of its own.
 const LARGE: usize = (1 << CLASS_BITS) - 1;
 
 /// The tag of a block. See the module.
@@ -70,7 +70,7 @@ impl Tag {
         Self::new(number, LARGE)
     }
 
-    /// Whose the block is; `None` where there is no block.
+    /// The owner of the block; `None` if there is no block.
     #[inline(always)]
     pub const fn number(self) -> Option<Number> {
         Number::from_raw(self.0 >> NUMBER_SHIFT)

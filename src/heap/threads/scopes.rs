@@ -33,7 +33,7 @@ const INLINE: usize = 8;
 /// The stack of a thread. The thread's alone.
 pub struct Scopes {
     inline: [Cell<Level>; INLINE],
-    /// What took its place when it was full.
+    /// The stack that took its place when it was full.
     more: Cell<Option<NonNull<Cell<Level>>>>,
     capacity: Cell<usize>,
     len: Cell<usize>,
@@ -82,8 +82,8 @@ impl Scopes {
         self.len.get().checked_sub(1)
     }
 
-    /// Leaves the scope at `place`: whose it was, and whether another is current now.
-    /// `None` where no scope stands there.
+    /// Leaves the scope at `place`. Returns its owner, and whether another scope is
+    /// current now. `None` where no scope stands there.
     #[inline]
     pub fn remove(&self, place: usize) -> Option<(Owner, bool)> {
         if place >= self.len.get() {

@@ -8,7 +8,7 @@
 //! An owner is *seated* at a cache: its own, or a *desk*, a cache without spans that
 //! serves no class, so that each request takes the way of `common`. A thread has a desk
 //! for each kind of blocks, and one for *guests*: owners of blocks that are resized, in
-//! whatever scope. Whoever was there last is found there.
+//! whatever scope. The last owner there is found there.
 //!
 //! Invariants
 //!
@@ -76,7 +76,7 @@ pub struct Thread {
     seen_ended: Cell<usize>,
     /// Which of all records this is.
     index: AtomicUsize,
-    /// Which of all threads has it. Never the same twice.
+    /// The number of its thread. Never the same twice.
     life: Cell<u64>,
     next_made: AtomicPtr<Thread>,
     next_unused: Cell<Option<&'static Thread>>,
@@ -172,7 +172,7 @@ impl Thread {
         &self.home
     }
 
-    /// What the thread keeps for owners without a cache.
+    /// The thread's lines for owners without a cache.
     #[inline]
     pub fn ledger(&self) -> &Ledger {
         &self.ledger

@@ -56,8 +56,8 @@ impl Cache {
     }
 
     /// Drops the list of a bin that `pop` refuses: one of its blocks is in use,
-    /// and what its link says is not to be trusted. What is lost counts as in
-    /// use until its owner ends.
+    /// and what its link says is not to be trusted. Lost blocks count as in use
+    /// until their owner ends.
     pub fn lose_bin(&self, class: usize) {
         if !self.bins[class].head.take().is_empty() {
             paths::entered(Path::GuardMissed);
@@ -189,7 +189,7 @@ impl Cache {
         }
     }
 
-    /// Puts `span` on the available or the waiting list. Whoever frees its
+    /// Puts `span` on the available or the waiting list. A free of one of its
     /// blocks brings it back (see [`noticed`](crate::heap::calls::free::noticed)).
     pub fn enlist(&'static self, span: &'static Span) {
         let queue = &self.queues[span.class()];

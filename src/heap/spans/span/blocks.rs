@@ -11,8 +11,8 @@ use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::fence;
 
 /// How often who counts a span's blocks reads them again, while they move. The span's
-/// thread moves them within some ten instructions; where it was stopped there, a count
-/// may be off by what is on the move.
+/// thread moves them within about ten instructions; if it was stopped there, a count
+/// may be off by the blocks that are being moved.
 const READ_TRIES: u32 = 1000;
 
 impl Span {
@@ -126,7 +126,7 @@ impl Span {
         u32::from(self.leftover_count.load(Relaxed))
     }
 
-    /// What is left over.
+    /// The rest.
     pub fn leftover(&self) -> FreeList {
         self.leftover.get()
     }
@@ -179,8 +179,8 @@ impl Span {
         self.carved().saturating_sub(self.own_free().wrapping_add(self.remote.state().count()))
     }
 
-    /// Whether every carved block carries its guard, or has no tag: nothing that a
-    /// program still uses is taken for free because something else was freed twice.
+    /// Whether every carved block carries its guard, or has no tag: a block in use
+    /// does not count as free because another block was freed twice.
     pub fn is_all_free(&self) -> bool {
         if self.is_tagged() {
             return self.tag_words().all(|word| word.load() == Tag::NONE);

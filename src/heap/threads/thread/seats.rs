@@ -31,7 +31,7 @@ const REFILLS_PER_WINDOW: u32 = 256;
 #[inline(always)]
 pub fn passed(pass: Pass) -> Option<&'static Cache> {
     let cache = found();
-    // A word that is no valid key is no cache's id, but for the empty cache's,
+    // A word that is no valid key is the id of no cache except the empty cache,
     // which has no blocks.
     (cache.id() == pass.word()).then_some(cache)
 }
@@ -41,8 +41,8 @@ pub fn passed(pass: Pass) -> Option<&'static Cache> {
 #[inline(always)]
 pub fn remembered(key: ExpertKey) -> Option<&'static Cache> {
     let cache = found();
-    // What was found last is for bound blocks, and its id the whole key, which no
-    // other expert ever has. Nor has the empty cache a key.
+    // The cache that was found last is for bound blocks, and its id is the whole
+    // key, which no other expert ever has. Nor has the empty cache a key.
     (cache.id() == key.into_raw()).then_some(cache)
 }
 
@@ -183,7 +183,7 @@ impl Thread {
         cache.serve(number, line, common, id_of(number, key));
         line.set_cache(true);
         self.table.borrow_mut().insert(number.into_raw() as usize, cache);
-        // Whoever sits at the desk moves.
+        // The owner that sits at the desk moves.
         for desk in self.desks_of(number) {
             desk.serve_nobody();
             if ptr::eq(current(), desk) {
@@ -201,7 +201,8 @@ impl Thread {
     pub fn sit_down(&'static self) {
         let seated = self.scopes.current().and_then(|number| {
             let entry = numbers::entry(number);
-            // Who has ended has no seat any more: what follows is the host's.
+            // An owner that has ended has no seat any more: the host allocates from
+            // here on.
             let key = entry.key().filter(|_| entry.standing() == Standing::Live)?;
             self.seat(number, key, Kind::Ambient as usize).ok()
         });
@@ -219,7 +220,7 @@ impl Thread {
     }
 }
 
-/// What a handle knows an owner's cache by.
+/// The id by which a handle knows an owner's cache.
 fn id_of(number: Number, key: ExpertKey) -> usize {
     if number.kind() == Kind::Bound { key.into_raw() } else { 0 }
 }
