@@ -274,7 +274,7 @@ impl ExpertAlloc {
     }
 
     /// Gives free physical memory back to the system at once: empty spans in this
-    /// thread's caches (each thread keeps 1 MiB, and all together 4 MiB more), every free
+    /// thread's caches (each thread keeps 1 to 2 MiB, and all together 4 MiB more), every free
     /// slice, and the mappings of freed blocks of more than 16 MiB (2 MiB on 32-bit targets).
     /// Slices with pages, and such mappings, are at most 12 MiB each and a quarter of what is
     /// in use, without any call.
