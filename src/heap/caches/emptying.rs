@@ -36,9 +36,8 @@ impl Cache {
             while let Some(span) = queue.spans().next() {
                 self.dequeue(span);
                 if span.outstanding() != 0 || !heap.end_span(lists, span) {
-                    if span.remote.state().count() != 0 {
-                        self.set_freed_into(true);
-                    }
+                    // So that the next refusal need not look again.
+                    span.bring_home();
                     kept.push_back(span);
                 }
             }
