@@ -5,7 +5,9 @@
 use core::alloc::Layout;
 use core::ptr;
 
-use super::entry::{self, Entry, UNUSED};
+#[cfg(unix)]
+use super::entry;
+use super::entry::{Entry, UNUSED};
 use super::heap::HOST_ACCOUNT;
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind};

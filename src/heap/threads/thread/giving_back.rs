@@ -3,8 +3,10 @@
 
 use core::ptr;
 
+#[cfg(unix)]
+use super::POOL;
 use super::tending::tend;
-use super::{CACHES, POOL, known, made};
+use super::{CACHES, known, made};
 use crate::heap::base::number::Number;
 use crate::heap::caches::cache::Cache;
 #[cfg(unix)]
