@@ -57,8 +57,8 @@ fn every_slow_path_was_entered() {
     // Second frees of blocks that are not raw break the program's contract,
     // and with it lists that the walker checks: see tests/double_free.rs.
     // Rare: a long run meets them, a short one need not. (Spare spans are used again, and
-    // current ones set aside, in tests/idle.rs, huge mappings are used again in
-    // tests/huge.rs, and not unmapped in tests/limits, whatever happens here.)
+    // current ones set aside, in tests/idle.rs, huge mappings in tests/huge.rs, whatever
+    // happens here.)
     let rare: &[Path] = match number("EXPERT_ALLOC_OPS", 0) >= 3_000_000 {
         true => &[],
         false => &[
@@ -67,7 +67,6 @@ fn every_slow_path_was_entered() {
             Path::HugeKept,
             Path::HugeReused,
             Path::SpareUsed,
-            Path::NotUnmapped,
             Path::CurrentSetAside,
         ],
     };

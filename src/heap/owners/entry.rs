@@ -24,6 +24,7 @@
 
 use core::ptr;
 
+use super::entry_locks;
 use super::heap::{HOST_ACCOUNT, Heap};
 use super::ledger::LineCounts;
 use crate::account::Account;
@@ -97,15 +98,6 @@ static WAITING: AtomicUsize = AtomicUsize::new(0);
 /// Bytes in blocks of numbers that are dead. A hint.
 static DEAD_BYTES: AtomicUsize = AtomicUsize::new(0);
 
-#[repr(align(64))]
-struct EntryLock(Lock<()>);
-
-const LOCK_COUNT: usize = 64;
-
-/// The locks of the entries, of which each serves many (NUM4). Innermost: nothing
-/// else is locked under one but the pool of heap records.
-static LOCKS: [EntryLock; LOCK_COUNT] = [const { EntryLock(Lock::new(())) }; LOCK_COUNT];
-
 /// How many owners have ended so far.
 pub fn ended() -> usize {
     ENDED.load(Relaxed)
@@ -124,7 +116,7 @@ pub fn dead_bytes() -> usize {
 impl Entry {
     /// Runs `f` while nobody else changes the entry of `number` (NUM4).
     pub fn lock<T>(&self, number: Number, f: impl FnOnce() -> T) -> T {
-        let _held = LOCKS[number.index() % LOCK_COUNT].0.lock();
+        let _held = entry_locks::hold(number);
         f()
     }
 
@@ -427,24 +419,5 @@ impl Entry {
         let mut unused = UNUSED[number.kind_place()].lock();
         self.returned.store(unused.first, Relaxed);
         unused.first = number.index();
-    }
-}
-
-/// Keeps all entries as they are: for `fork`.
-#[cfg(unix)]
-pub fn lock_forever() {
-    LOCKS.iter().for_each(|lock| lock.0.lock_forever());
-}
-
-/// Undoes [`lock_forever`].
-///
-/// # Safety
-///
-/// - S1 as for `tables::unlock`.
-#[cfg(unix)]
-pub unsafe fn unlock() {
-    for lock in &LOCKS {
-        // SAFETY: S1.
-        unsafe { lock.0.force_unlock() };
     }
 }

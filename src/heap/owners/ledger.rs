@@ -131,6 +131,19 @@ impl Ledger {
         Some(unsafe { &*count })
     }
 
+    /// The lines of a page; none where the segment was not made.
+    fn lines(&self, kind: Kind, segment: usize, page: usize) -> &'static [Line] {
+        // Acquire: the lines (the Release in `make`).
+        let first = self.0[kind as usize][segment].load(Acquire);
+        if first.is_null() {
+            return &[];
+        }
+        // SAFETY: a segment has `1 << segment` pages of so many lines.
+        let first = unsafe { first.add(page * FIRST_SEGMENT) };
+        // SAFETY: initialised (zero is a line), and never unmapped.
+        unsafe { core::slice::from_raw_parts(first, FIRST_SEGMENT) }
+    }
+
     /// All lines that are open, with their numbers. Time in the lines open, and a 256th
     /// of all that the segments have.
     pub fn open_lines(&self) -> impl Iterator<Item = (Number, &'static Line)> {
@@ -143,11 +156,14 @@ impl Ledger {
             let pages = (0..SEGMENT_COUNT)
                 .filter(is_made)
                 .flat_map(|segment| (0..1_usize << segment).map(move |page| (segment, page)));
-            let numbers = pages.filter(has_open).flat_map(move |(segment, page)| {
+            pages.filter(has_open).flat_map(move |(segment, page)| {
                 let first = (FIRST_SEGMENT << segment) - FIRST_SEGMENT + page * FIRST_SEGMENT;
-                (first..first + FIRST_SEGMENT).filter_map(move |index| Number::new(kind, index))
-            });
-            numbers.filter_map(move |number| Some((number, self.opened(number)?)))
+                let lines = self.lines(kind, segment, page).iter().enumerate();
+                let open = lines.filter(|(_, line)| line.is_open());
+                open.filter_map(move |(place, line)| {
+                    Some((Number::new(kind, first + place)?, line))
+                })
+            })
         })
     }
 }

@@ -5,7 +5,8 @@
 //! - [`begin_end`]: how spans become a heap's, and go back to the arena.
 //! - [`charges`]: what the owner of a heap is charged for its spans: quota, overdraft,
 //!   refusal.
-//! - [`numbers`]: owner numbers, given out; [`entry`]: what is kept for each.
+//! - [`numbers`]: owner numbers, given out; [`entry`]: the record of each;
+//!   [`entry_locks`]: their locks.
 //! - [`ledger`]: what a thread keeps for an owner number; [`credit`]: charge, overdraft and
 //!   refusal of blocks in common spans.
 
@@ -13,6 +14,7 @@ pub mod begin_end;
 pub mod charges;
 pub mod credit;
 pub mod entry;
+pub mod entry_locks;
 pub mod heap;
 pub mod ledger;
 pub mod lists;

@@ -5,9 +5,9 @@
 use core::alloc::Layout;
 use core::ptr;
 
-#[cfg(unix)]
-use super::entry;
 use super::entry::{Entry, UNUSED};
+#[cfg(unix)]
+use super::entry_locks;
 use super::heap::HOST_ACCOUNT;
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind};
@@ -108,7 +108,7 @@ pub fn made(kind: Kind) -> impl Iterator<Item = (Number, &'static Entry)> {
 /// Keeps all entries and the lists of unused numbers as they are: for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {
-    entry::lock_forever();
+    entry_locks::lock_forever();
     UNUSED.iter().for_each(Lock::lock_forever);
 }
 
@@ -124,5 +124,5 @@ pub unsafe fn unlock() {
         unsafe { unused.force_unlock() };
     }
     // SAFETY: S1.
-    unsafe { entry::unlock() };
+    unsafe { entry_locks::unlock() };
 }

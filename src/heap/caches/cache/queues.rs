@@ -132,7 +132,9 @@ impl Cache {
     /// How many more frees [`watch`](Self::watch) waits for.
     #[inline(always)]
     pub fn watched(&self, span: &Span, local: u32) -> u32 {
-        let free = local + span.leftover_count() + self.bin_count(span.class()) as u32;
+        // Wrapping: a second free makes any number of the bin's count (CACHE2).
+        let free = local.wrapping_add(span.leftover_count());
+        let free = free.wrapping_add(self.bin_count(span.class()) as u32);
         let used = span.carved().saturating_sub(free);
         if self.is_tight() { used.max(1) } else { wait_for(span, used) }
     }
