@@ -72,6 +72,45 @@ fn what_others_free_comes_home() {
     });
 }
 
+/// Raw blocks of a thread that sleeps, freed by another: their spans end without the first.
+fn raw_blocks_that_others_free_come_home() {
+    let expert = &ALLOC.expert("handed on").register().unwrap();
+    let gate = &Barrier::new(2);
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let blocks = (0..20_000).map(|_| expert.alloc(1000).unwrap().addr().get());
+            send.send(blocks.collect::<Vec<_>>()).unwrap();
+            gate.wait();
+        });
+        for block in receive.recv().unwrap() {
+            expert.free(std::ptr::without_provenance_mut(block)).unwrap();
+        }
+        let charged = expert.stats().charged_bytes;
+        println!("  {} KiB charged, of 20 MB", charged >> 10);
+        assert!(charged < 2 * MIB, "{charged}");
+        gate.wait();
+    });
+}
+
+/// The same of blocks that share spans of several slices, most of them not in the first.
+fn larger_blocks_that_others_free_come_home() {
+    let before = ALLOC.host().stats().charged_bytes;
+    let gate = &Barrier::new(2);
+    let (send, receive) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            send.send((0..1000).map(|_| vec![1_u8; 20_000]).collect::<Vec<_>>()).unwrap();
+            gate.wait();
+        });
+        drop(receive.recv().unwrap());
+        let charged = ALLOC.host().stats().charged_bytes.saturating_sub(before);
+        println!("  {} KiB charged, of 20 MB", charged >> 10);
+        assert!(charged < 2 * MIB, "{charged}");
+        gate.wait();
+    });
+}
+
 /// Of each round's blocks another thread frees one in a hundred, this one most, and the
 /// last ones a round later: it does not ask for blocks of that size again, and does not
 /// know that its spans are empty until it has looked.
@@ -167,6 +206,8 @@ fn main() {
         ("an_expert_is_trimmed", an_expert_is_trimmed),
         ("sleeping_threads_keep_little", sleeping_threads_keep_little),
         ("what_others_free_comes_home", what_others_free_comes_home),
+        ("raw_blocks_that_others_free_come_home", raw_blocks_that_others_free_come_home),
+        ("larger_blocks_that_others_free_come_home", larger_blocks_that_others_free_come_home),
         ("what_others_freed_before_comes_home", what_others_freed_before_comes_home),
         ("what_owners_had_goes_back", what_owners_had_goes_back),
         ("a_purger_gives_back_what_nobody_wants", a_purger_gives_back_what_nobody_wants),

@@ -114,12 +114,8 @@ unsafe fn free_remote(header: &'static Span, memory: NonNull<u8>) {
         if !unsafe { untag(header, memory) } {
             return refuse();
         }
-        // SAFETY: S1 and S2 are handed on.
-        if !unsafe { push_owned(header, memory) } {
-            // SAFETY: S1 and S2 are handed on; the first header of its span.
-            unsafe { push_any(header, memory) };
-        }
-        return;
+        // SAFETY: S1 and S2 are handed on; the first header of its span.
+        return unsafe { push(header, memory) };
     }
     // SAFETY: S1 and S2 are handed on.
     unsafe { free_unowned(header, memory) };
@@ -166,7 +162,21 @@ pub unsafe fn free_untagged(span: &'static Span, memory: NonNull<u8>) {
         return unsafe { free_own(span, memory) };
     }
     // SAFETY: S1, S2.
-    unsafe { push_any(span, memory) };
+    unsafe { push(span, memory) };
+}
+
+/// Pushes a block to the remote list of its span, whoever owns that, and ends the span
+/// where this was its last block.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free`], but for the tag; `span` is the block's.
+unsafe fn push(span: &'static Span, memory: NonNull<u8>) {
+    // SAFETY: S1 and S2 are handed on.
+    if !unsafe { push_owned(span, memory) } {
+        // SAFETY: S1 and S2 are handed on: the block is still the caller's.
+        unsafe { push_any(span, memory) };
+    }
 }
 
 /// Pushes a block to the remote list of a span that a thread owns; false where
@@ -261,8 +271,8 @@ unsafe fn free_unowned(header: &'static Span, memory: NonNull<u8>) {
         }
         // SAFETY: S1 is handed on.
         _ if !unsafe { untag(span, memory) } => refuse(),
-        // SAFETY: S1 and S2 are handed on.
-        _ => unsafe { push_any(span, memory) },
+        // SAFETY: S1 and S2 are handed on. In an inner slice, of another thread's span.
+        _ => unsafe { push(span, memory) },
     }
 }
 
