@@ -50,7 +50,7 @@ impl Account {
         for account in self.chain() {
             let before = account.charged.fetch_add(share, Relaxed);
             let sum = before.saturating_add(share);
-            account.peak.fetch_max(sum, Relaxed);
+            account.raise_peak(sum);
             share = account.share(before, sum);
         }
         // Release: the charge, which is seen by the one who forgives this mark.
@@ -111,7 +111,7 @@ impl Account {
                 parent.charge(share)?;
             }
             if self.charged.compare_exchange(before, sum, Relaxed, Relaxed).is_ok() {
-                self.peak.fetch_max(sum, Relaxed);
+                self.raise_peak(sum);
                 return Ok(());
             }
             // Another charge or refund came in between: the share is another.
@@ -128,8 +128,16 @@ impl Account {
         let quota = self.quota.load(Relaxed);
         let add = |charged: usize| charged.checked_add(bytes).filter(|&sum| sum <= quota);
         let before = self.charged.fetch_update(Relaxed, Relaxed, add).map_err(|_| Refused)?;
-        self.peak.fetch_max(before + bytes, Relaxed);
+        self.raise_peak(before + bytes);
         Ok(())
+    }
+
+    /// Notes that `charged` bytes are charged. Most of the time that is no peak, and a look
+    /// is cheaper than an exchange.
+    fn raise_peak(&self, charged: usize) {
+        if self.peak.load(Relaxed) < charged {
+            self.peak.fetch_max(charged, Relaxed);
+        }
     }
 
     fn refund_alone(&self, bytes: usize) -> usize {

@@ -3,39 +3,48 @@
 //! What is kept for a number lies in segments that double in size (see `numbers`), and
 //! what a thread keeps for it in segments of the same sizes (see `ledger`).
 
+use core::num::NonZeroU32;
+
 use crate::engine::Kind;
 
-const INDEX_BITS: u32 = 23;
+/// Bits of a place: an index, and [`FIRST_SEGMENT`] more.
+const PLACE_BITS: u32 = 23;
 
 /// An owner number: a kind and an index that is not 0.
+///
+/// As a word: the kind above the index's place, so that whoever looks up what is kept
+/// for a number needs no addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Number(u32);
+pub struct Number(NonZeroU32);
 
 impl Number {
     /// How many bits a number has.
-    pub const BITS: u32 = INDEX_BITS + 2;
+    pub const BITS: u32 = PLACE_BITS + 2;
 
     /// The largest index.
-    pub const LAST: usize = (1 << INDEX_BITS) - FIRST_SEGMENT - 1;
+    pub const LAST: usize = (1 << PLACE_BITS) - FIRST_SEGMENT - 1;
 
     /// The number of `kind` and `index`; `None` for an index beyond the last one, or 0.
     pub const fn new(kind: Kind, index: usize) -> Option<Self> {
         if index == 0 || index > Self::LAST {
             return None;
         }
-        Some(Self((kind as u32) << INDEX_BITS | index as u32))
+        Self::from_raw((kind as u32) << PLACE_BITS | (index + FIRST_SEGMENT) as u32)
     }
 
     /// As a word.
     #[inline(always)]
     pub const fn into_raw(self) -> u32 {
-        self.0
+        self.0.get()
     }
 
     /// From a word that [`into_raw`](Self::into_raw) gave, or 0.
     #[inline(always)]
     pub const fn from_raw(raw: u32) -> Option<Self> {
-        if raw == 0 { None } else { Some(Self(raw)) }
+        match NonZeroU32::new(raw) {
+            Some(word) => Some(Self(word)),
+            None => None,
+        }
     }
 
     /// The kind of the blocks that bear it.
@@ -46,26 +55,75 @@ impl Number {
     /// The place of its kind among [`Kind::ALL`].
     #[inline(always)]
     pub const fn kind_place(self) -> usize {
-        (self.0 >> INDEX_BITS) as usize % Kind::ALL.len()
+        (self.into_raw() >> PLACE_BITS) as usize % Kind::ALL.len()
     }
 
     /// Its index among those of its kind.
     #[inline(always)]
     pub const fn index(self) -> usize {
-        (self.0 & ((1 << INDEX_BITS) - 1)) as usize
+        self.place() - FIRST_SEGMENT
+    }
+
+    /// Its place among all of its kind, were their segments side by side: segment `s` has
+    /// those from `FIRST_SEGMENT << s` on.
+    #[inline(always)]
+    pub const fn place(self) -> usize {
+        (self.into_raw() & ((1 << PLACE_BITS) - 1)) as usize
+    }
+
+    /// The segment of its place, among those of all kinds: [`SEGMENTS_PER_KIND`] of each.
+    #[inline(always)]
+    pub const fn segment(self) -> usize {
+        // Never 0: a place is `FIRST_SEGMENT` or more.
+        let segment = ((self.place() / FIRST_SEGMENT) | 1).ilog2() as usize;
+        let of_kind = (self.into_raw() >> PLACE_BITS) as usize * SEGMENTS_PER_KIND;
+        (of_kind | segment) % SEGMENT_COUNT
     }
 }
 
 /// How many entries the first segment of a kind has.
 pub const FIRST_SEGMENT: usize = 256;
 
-/// How many segments hold all numbers of a kind: each has twice as many as the one before.
-pub const SEGMENT_COUNT: usize = ((1 << INDEX_BITS) / FIRST_SEGMENT).ilog2() as usize;
+/// Among how many segments those of a kind are found. Each has twice as many places as the
+/// one before it.
+pub const SEGMENTS_PER_KIND: usize = 16;
 
-/// The segment of `index`, and the place in it.
-#[inline(always)]
-pub const fn place_of(index: usize) -> (usize, usize) {
-    let place = index + FIRST_SEGMENT;
-    let segment = (place / FIRST_SEGMENT).ilog2() as usize;
-    (segment, place - (FIRST_SEGMENT << segment))
+/// Among how many segments those of all kinds are found: of a power of two, a remainder is
+/// a mask.
+pub const SEGMENT_COUNT: usize = 4 * SEGMENTS_PER_KIND;
+
+const _: () = assert!(Kind::ALL.len() * SEGMENTS_PER_KIND <= SEGMENT_COUNT);
+const _: () = assert!((1 << PLACE_BITS) / FIRST_SEGMENT <= 1 << (SEGMENTS_PER_KIND - 1));
+
+/// How many places segment `segment` of a kind has.
+pub const fn places(segment: usize) -> usize {
+    FIRST_SEGMENT << (segment % SEGMENTS_PER_KIND)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_has_a_place_of_its_own_in_a_segment_of_its_kind() {
+        for (of_kind, kind) in Kind::ALL.into_iter().enumerate() {
+            let mut next = (of_kind * SEGMENTS_PER_KIND, FIRST_SEGMENT + 1);
+            for index in 1..=Number::LAST {
+                let number = Number::new(kind, index).expect("an index in range");
+                assert_eq!((number.segment(), number.place()), next, "{kind:?} {index}");
+                assert_eq!((number.kind(), number.index()), (kind, index));
+                assert_eq!(Number::from_raw(number.into_raw()), Some(number));
+                let (segment, place) = (next.0, next.1 + 1);
+                next = if place < 2 * places(segment) {
+                    (segment, place)
+                } else {
+                    (segment + 1, place)
+                };
+            }
+            assert!(
+                Number::new(kind, 0).is_none() && Number::new(kind, Number::LAST + 1).is_none()
+            );
+        }
+        assert_eq!(Number::from_raw(0), None);
+    }
 }

@@ -106,19 +106,29 @@ unsafe fn dealloc_aligned(memory: NonNull<u8>) {
 #[inline(never)]
 fn ambient_slow(place: BinPlace) -> *mut u8 {
     let cache = current::current();
-    if !cache.serves(place.class()) {
-        return ambient_common(place);
+    if cache.serves(place.class()) {
+        return ambient_own(place);
     }
-    match cache.reuse_current(place) {
+    match common::hand_out_at_once(cache, place) {
+        Some(block) => block.as_ptr(),
+        None => ambient_refill(place),
+    }
+}
+
+/// For an owner at a desk, where the common cache's bin may be empty.
+#[cold]
+#[inline(never)]
+fn ambient_refill(place: BinPlace) -> *mut u8 {
+    match common::refill_and_hand_out(current::current(), place) {
         Some(block) => block.as_ptr(),
         None => ambient_cold(place.class()),
     }
 }
 
-/// For an owner at a desk. Apart, so that what is in front needs no stack.
+/// For an owner with spans of its own. Apart, so that what is in front needs no stack.
 #[inline(never)]
-fn ambient_common(place: BinPlace) -> *mut u8 {
-    match common::hand_out_at_once(current::current(), place) {
+fn ambient_own(place: BinPlace) -> *mut u8 {
+    match current::current().reuse_current(place) {
         Some(block) => block.as_ptr(),
         None => ambient_cold(place.class()),
     }

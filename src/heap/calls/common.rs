@@ -23,7 +23,6 @@ use core::ptr::NonNull;
 
 use crate::engine::Kind;
 use crate::error::Error;
-use crate::heap::base::geometry::SLICE;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::size_class::{self, BinPlace};
@@ -35,8 +34,7 @@ use crate::heap::owners::ledger::Line;
 use crate::heap::owners::numbers::{self};
 use crate::heap::spans::span;
 use crate::heap::spans::span::Span;
-use crate::heap::spans::tags::{self, Tag, TagWord};
-use crate::heap::threads::current;
+use crate::heap::spans::tags::{Measure, Tag, TagWord};
 use crate::heap::threads::relief;
 use crate::heap::threads::thread;
 use crate::heap::threads::thread::tending;
@@ -61,12 +59,12 @@ pub enum Limit {
 /// The place of the tag of the block of `class` at `block`.
 #[inline(always)]
 pub fn tag_word(block: NonNull<u8>, class: usize) -> &'static TagWord {
-    let address = block.addr().get();
-    match tags::index_in_slice(class, address % SLICE) {
-        // SAFETY: a carved block of a tagged span of one slice.
-        Some(index) => unsafe { tags::word_at(address, index) },
-        None => tag_word_slow(block),
+    let measure = Measure::of(class);
+    if measure.is_one_slice() {
+        // SAFETY: a carved block of a tagged span.
+        return unsafe { measure.word_in_slice(block.addr().get()) };
     }
+    tag_word_slow(block)
 }
 
 #[cold]
@@ -77,12 +75,37 @@ fn tag_word_slow(block: NonNull<u8>) -> &'static TagWord {
 }
 
 /// A block of the class at `place` for the owner that is seated at `desk`, tagged, if
-/// one is at hand and paid for. The fast path of small owners.
+/// one is at hand and paid for, and a span of the class is one slice. The fast path of small
+/// owners.
 #[inline(always)]
 pub fn hand_out_at_once(desk: &'static Cache, place: BinPlace) -> Option<NonNull<u8>> {
     let seat = desk.seat()?;
+    let measure = Measure::of(place.class());
+    if !measure.is_one_slice() {
+        return None;
+    }
     let block = take_at_once(seat, place)?;
-    tag_word(block, place.class()).store(Tag::new(seat.number, place.class()));
+    // SAFETY: a carved block of a tagged span; looked at above.
+    let word = unsafe { measure.word_in_slice(block.addr().get()) };
+    word.store(Tag::new(seat.number, place.class()));
+    Some(block)
+}
+
+/// As [`hand_out_at_once`], where the bin is empty: with the blocks that were freed
+/// meanwhile in the span that fills it, unless the owner may be a busy one.
+#[cold]
+#[inline(never)]
+pub fn refill_and_hand_out(desk: &'static Cache, place: BinPlace) -> Option<NonNull<u8>> {
+    let Seat { line, common, number } = desk.seat()?;
+    let paid = line.pay(Measure::of(place.class()).bytes())?;
+    let thread = thread::known()?;
+    if line.hits(thread.refill_window()) + 1 >= BUSY_HITS {
+        return None;
+    }
+    let block = common.reuse_current(place)?;
+    line.hit(thread.count_refill());
+    line.count_allocation(paid);
+    tag_word(block, place.class()).store(Tag::new(number, place.class()));
     Some(block)
 }
 
@@ -90,12 +113,9 @@ pub fn hand_out_at_once(desk: &'static Cache, place: BinPlace) -> Option<NonNull
 /// it.
 #[inline(always)]
 pub fn take_at_once(seat: Seat, place: BinPlace) -> Option<NonNull<u8>> {
-    let bytes = tags::block_bytes(place.class()) as i32;
-    if seat.line.credit() < bytes {
-        return None;
-    }
+    let paid = seat.line.pay(Measure::of(place.class()).bytes())?;
     let block = seat.common.pop(place)?;
-    seat.line.count_allocation(bytes);
+    seat.line.count_allocation(paid);
     Some(block)
 }
 
@@ -123,8 +143,8 @@ pub fn allocate(
     limit: Limit,
 ) -> Result<Served, Error> {
     let Seat { line, common, number } = desk.seat().ok_or(Error::InvalidKey)?;
-    let bytes = size_class::size_of(class);
-    if line.credit() < bytes as i32 {
+    let bytes = Measure::of(class).bytes();
+    if line.pay(bytes).is_none() {
         if let Some(own) = charge(number, line, class, limit)? {
             return Ok(Served::Own(own));
         }
@@ -143,7 +163,7 @@ pub fn allocate(
             common.allocate_cold(class)?
         }
     };
-    line.count_allocation(bytes as i32);
+    line.count_charged(bytes);
     if tag {
         tag_word(block, class).store(Tag::new(number, class));
     }
@@ -159,7 +179,7 @@ pub fn allocate_instead(cache: &'static Cache, class: usize) -> Option<NonNull<u
     credit::charge(numbers::entry(number), number, line, bytes).ok()?;
     let place = BinPlace::of_class(class);
     let block = common.pop(place).or_else(|| common.allocate_cold(class).ok())?;
-    line.count_allocation(bytes as i32);
+    line.count_charged(bytes as i32);
     if number.kind() != Kind::Raw {
         tag_word(block, class).store(Tag::new(number, class));
     }
@@ -251,44 +271,53 @@ fn charge(
 /// tag taken off.
 #[inline(always)]
 pub fn count_free(number: Number, class: usize) {
-    // Most blocks are freed where they were allocated: for their owner.
-    match current::current().seat() {
-        Some(seat) if seat.number == number => count_free_in(seat.line, number, class),
-        _ => count_free_of_other(number, class),
+    if !count_free_at_once(number, Measure::of(class)) {
+        count_free_slow(number, class);
     }
 }
 
-/// As [`count_free`], of a raw block: most are freed while their owner is at the desk.
+/// Counts a block that this thread frees, if it has an open line for the owner with room
+/// for the credit.
 #[inline(always)]
-pub fn count_raw_free(number: Number, class: usize) {
-    let seat = thread::known().and_then(|thread| thread.raw_seat(number));
-    match seat.and_then(Cache::line) {
-        Some(line) => count_free_in(line, number, class),
-        None => count_free_of_other(number, class),
-    }
+fn count_free_at_once(number: Number, measure: Measure) -> bool {
+    let line = thread::known().and_then(|thread| thread.ledger().find(number));
+    line.is_some_and(|line| line.count_free_at_once(measure.bytes()))
 }
 
-#[inline(always)]
-fn count_free_in(line: &'static Line, number: Number, class: usize) {
-    line.count_free(tags::block_bytes(class) as i32);
-    credit::settle_if_much(number, line);
-}
-
-/// As [`count_free`], where the owner is not that of the current scope.
+#[cold]
 #[inline(never)]
-fn count_free_of_other(number: Number, class: usize) {
+fn count_free_slow(number: Number, class: usize) {
+    let bytes = Measure::of(class).bytes();
     match thread::known().and_then(|thread| thread.ledger().opened(number)) {
-        Some(line) => count_free_in(line, number, class),
-        None => numbers::entry(number).count_free(number, tags::block_bytes(class) as usize),
+        Some(line) => credit::count_free(number, line, bytes),
+        None => numbers::entry(number).count_free(number, bytes as usize),
     }
 }
 
 /// Takes the tag of a block that its owner, or the host, frees in the thread that owns
-/// the span. `None` where the block is free already, or raw.
+/// the span, and counts the free: at once, and if the class has spans of one slice. False
+/// where that cannot be done, and nothing is.
 #[inline(always)]
+pub fn take_own_tag_at_once(class: usize, block: NonNull<u8>) -> bool {
+    let measure = Measure::of(class);
+    if !measure.is_one_slice() {
+        return false;
+    }
+    // SAFETY: a carved block of a tagged span; looked at above.
+    let word = unsafe { measure.word_in_slice(block.addr().get()) };
+    let Some(number) = word.load().number_unless_raw() else { return false };
+    let is_counted = count_free_at_once(number, measure);
+    if is_counted {
+        word.store(Tag::NONE);
+    }
+    is_counted
+}
+
+/// As [`take_own_tag_at_once`], of any class, and nothing is counted. `None` where the block
+/// is free already, or raw.
 pub fn take_own_tag(class: usize, block: NonNull<u8>) -> Option<Number> {
     let word = tag_word(block, class);
-    let number = word.load().number().filter(|number| number.kind() != Kind::Raw)?;
+    let number = word.load().number_unless_raw()?;
     word.store(Tag::NONE);
     Some(number)
 }
@@ -297,7 +326,7 @@ pub fn take_own_tag(class: usize, block: NonNull<u8>) -> Option<Number> {
 pub fn take_tag(span: &Span, address: usize) -> Option<Number> {
     let word = span.tag_word(address);
     let tag = word.load();
-    let number = tag.number().filter(|number| number.kind() != Kind::Raw)?;
+    let number = tag.number_unless_raw()?;
     // The span's own thread may make another owner of it meanwhile: see `sweep`.
     if word.exchange(tag, Tag::NONE) { Some(number) } else { word.take().number() }
 }

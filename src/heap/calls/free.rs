@@ -128,11 +128,27 @@ unsafe fn free_remote(header: &'static Span, memory: NonNull<u8>) {
 /// - S1, S2 as for [`free`]; `span` is the block's and this thread's.
 #[inline(never)]
 unsafe fn free_own_tagged(span: &'static Span, memory: NonNull<u8>) {
+    // Counted before the tag is gone, and the number is kept by the line until then (NUM3).
+    if !common::take_own_tag_at_once(span.class(), memory) {
+        // SAFETY: S1 and S2 are handed on.
+        return unsafe { free_own_tagged_slow(span, memory) };
+    }
+    // SAFETY: S1, S2.
+    unsafe { free_own(span, memory) };
+}
+
+/// As [`free_own_tagged`], where the free cannot be counted at once.
+///
+/// # Safety
+///
+/// - S1, S2 as for [`free_own_tagged`].
+#[cold]
+#[inline(never)]
+unsafe fn free_own_tagged_slow(span: &'static Span, memory: NonNull<u8>) {
     let class = span.class();
     let Some(number) = common::take_own_tag(class, memory) else { return refuse() };
     // SAFETY: S1, S2.
     unsafe { free_own(span, memory) };
-    // Last, so that it ends with a jump.
     common::count_free(number, class);
 }
 

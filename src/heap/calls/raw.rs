@@ -290,7 +290,7 @@ pub fn free_at_once(number: Number, address: *const u8) -> bool {
     // SAFETY: the header of the block's one slice: until it is freed, the span is there.
     let span = unsafe { span::header_of(block) };
     if span.is_common() {
-        common::count_raw_free(number, class);
+        common::count_free(number, class);
     }
     // SAFETY: a block lies there.
     let memory = unsafe { address::block_at(block) };

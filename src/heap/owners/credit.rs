@@ -2,7 +2,7 @@
 //! Charge, overdraft, refusal, and the way back.
 
 use super::entry::{Entry, Standing};
-use super::ledger::{Line, LineCounts};
+use super::ledger::{Line, LineCounts, MOST_CREDIT};
 use super::numbers;
 use crate::error::Error;
 use crate::heap::base::number::Number;
@@ -13,9 +13,6 @@ const STEP: usize = 512;
 
 /// The step of an owner that was charged more than that already, in bytes.
 const LARGE_STEP: usize = 4096;
-
-/// Credit beyond this goes back to the account, in bytes.
-const MOST_CREDIT: i32 = 8192;
 
 /// How much credit a line keeps when the rest goes back, in bytes.
 const KEPT_CREDIT: i32 = 4096;
@@ -87,7 +84,14 @@ pub fn settle(number: Number, line: &Line, kept: i32) {
     });
 }
 
-/// Gives back what is beyond the most that a line keeps.
+/// Counts a block of `bytes` freed, and gives back what is beyond the most credit that a
+/// line keeps.
+pub fn count_free(number: Number, line: &Line, bytes: i32) {
+    line.count_free(bytes);
+    settle_if_much(number, line);
+}
+
+/// Gives back what is beyond the most credit that a line keeps.
 #[inline(always)]
 pub fn settle_if_much(number: Number, line: &Line) {
     if line.credit() > MOST_CREDIT {

@@ -7,7 +7,9 @@
 //!
 //! # Invariants
 //!
-//! - LED1 a line is open iff its owner's entry counts it; a closed line is all 0.
+//! - LED1 a line is open iff its owner's entry counts it; a closed line is all 0: it has
+//!   neither credit nor room for any, so whoever pays or frees takes the slow path, and
+//!   finds it closed there.
 //! - LED2 over the open lines of a live number and its entry: `charged` is the credits and
 //!   what was returned, plus the bytes in use; the blocks in use are the allocations less
 //!   the frees. A single line may have more frees than allocations.
@@ -18,10 +20,13 @@ use core::alloc::Layout;
 use core::ptr;
 
 use crate::engine::Kind;
-use crate::heap::base::number::{FIRST_SEGMENT, Number, SEGMENT_COUNT, place_of};
+use crate::heap::base::number::{FIRST_SEGMENT, Number, SEGMENT_COUNT, SEGMENTS_PER_KIND, places};
 use crate::heap::base::tables;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::{AtomicI32, AtomicPtr, AtomicU8, AtomicU16, AtomicU32};
+
+/// The most credit that a line keeps, in bytes.
+pub const MOST_CREDIT: i32 = 8192;
 
 /// Marks of a line.
 const OPEN: u8 = 1;
@@ -30,10 +35,12 @@ const HAS_CACHE: u8 = 2;
 /// The record of a thread for one owner number.
 #[repr(C)]
 pub struct Line {
-    /// Bytes. Below 0 only within a call.
-    credit: AtomicI32,
-    allocations: AtomicU32,
+    /// For how many bytes more of credit there is room: [`MOST_CREDIT`] less the credit, and
+    /// below 0 only within a call. One subtraction tells whoever frees that the line is
+    /// closed, or has too much credit.
+    room: AtomicI32,
     frees: AtomicU32,
+    allocations: AtomicU32,
     /// How often the owner made the common cache look for blocks in this window.
     hits: AtomicU8,
     window: AtomicU8,
@@ -42,6 +49,10 @@ pub struct Line {
 }
 
 const _: () = assert!(size_of::<Line>() == 16);
+
+/// The room of a line once a block is paid.
+#[must_use = "a block that is handed out counts"]
+pub struct Paid(i32);
 
 /// The counts of a thread's line.
 #[derive(Clone, Copy, Debug)]
@@ -53,27 +64,28 @@ pub struct LineCounts {
 }
 
 /// All lines of a thread: for each kind segments that double in size, as `numbers` has
-/// them, behind each of which stands how many of its lines are open.
-pub struct Ledger([[AtomicPtr<Line>; SEGMENT_COUNT]; 3]);
+/// them, behind each of which stands how many of its lines are open. Of a segment that was
+/// made, the address at which place 0 would be (see [`Number::place`]).
+pub struct Ledger([AtomicPtr<Line>; SEGMENT_COUNT]);
 
 impl Ledger {
     /// A ledger without lines.
     pub const fn new() -> Self {
-        Self([const { [const { AtomicPtr::new(ptr::null_mut()) }; SEGMENT_COUNT] }; 3])
+        Self([const { AtomicPtr::new(ptr::null_mut()) }; SEGMENT_COUNT])
     }
 
     /// The line of `number`, if its segment was made.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, number: Number) -> Option<&'static Line> {
-        let (segment, place) = place_of(number.index());
         // Acquire: the lines (the Release in `make`).
-        let first = self.0[number.kind() as usize][segment].load(Acquire);
-        if first.is_null() {
+        let origin = self.0[number.segment()].load(Acquire);
+        if origin.is_null() {
             return None;
         }
-        // SAFETY: a segment has `FIRST_SEGMENT << segment` lines.
-        let line = unsafe { first.add(place) };
-        // SAFETY: initialised (zero is a line), and never unmapped.
+        let line = origin.wrapping_add(number.place());
+        // SAFETY: one of the segment's lines.
+        unsafe { core::hint::assert_unchecked(!line.is_null()) };
+        // SAFETY: as above; initialised (zero is a line), and never unmapped.
         Some(unsafe { &*line })
     }
 
@@ -89,7 +101,7 @@ impl Ledger {
             self.make(number)?;
         }
         let line = self.find(number)?;
-        line.marks.store(OPEN, Relaxed);
+        line.open();
         self.count(number, 1);
         Some(line)
     }
@@ -101,44 +113,48 @@ impl Ledger {
     }
 
     fn make(&self, number: Number) -> Option<()> {
-        let (segment, _) = place_of(number.index());
+        let segment = number.segment();
         let memory = tables::allocate_zeroed(layout(segment)?)?;
+        let origin = memory.as_ptr().cast::<Line>().wrapping_sub(places(segment));
+        // Null would mean that there are no lines.
+        let origin = Some(origin).filter(|origin| !origin.is_null())?;
         // Release: the zeros (the Acquire in `find`).
-        self.0[number.kind() as usize][segment].store(memory.as_ptr().cast(), Release);
+        self.0[segment].store(origin, Release);
         Some(())
+    }
+
+    /// The first line of a segment, if that was made.
+    fn first(&self, segment: usize) -> Option<*mut Line> {
+        // Acquire: the lines (the Release in `make`).
+        let origin = self.0[segment].load(Acquire);
+        (!origin.is_null()).then(|| origin.wrapping_add(places(segment)))
     }
 
     /// Adds to how many lines of the page of `number` are open.
     fn count(&self, number: Number, more: u16) {
-        let (segment, place) = place_of(number.index());
-        if let Some(open) = self.page(number.kind(), segment, place / FIRST_SEGMENT) {
+        let segment = number.segment();
+        let place = number.place() - places(segment);
+        if let Some(open) = self.page(segment, place / FIRST_SEGMENT) {
             open.store(open.load(Relaxed).wrapping_add(more), Relaxed);
         }
     }
 
     /// How many lines are open of a page of [`FIRST_SEGMENT`] lines; `None` where the
     /// segment was not made.
-    fn page(&self, kind: Kind, segment: usize, page: usize) -> Option<&'static AtomicU16> {
-        let first = self.0[kind as usize][segment].load(Acquire);
-        if first.is_null() {
-            return None;
-        }
+    fn page(&self, segment: usize, page: usize) -> Option<&'static AtomicU16> {
+        let first = self.first(segment)?;
         // SAFETY: the counts stand behind the lines.
-        let counts = unsafe { first.add(FIRST_SEGMENT << segment) }.cast::<AtomicU16>();
-        // SAFETY: there are `1 << segment` of them.
+        let counts = unsafe { first.add(places(segment)) }.cast::<AtomicU16>();
+        // SAFETY: there is one for each page.
         let count = unsafe { counts.add(page) };
         // SAFETY: initialised (zero), aligned behind lines of 16 bytes, never unmapped.
         Some(unsafe { &*count })
     }
 
     /// The lines of a page; none where the segment was not made.
-    fn lines(&self, kind: Kind, segment: usize, page: usize) -> &'static [Line] {
-        // Acquire: the lines (the Release in `make`).
-        let first = self.0[kind as usize][segment].load(Acquire);
-        if first.is_null() {
-            return &[];
-        }
-        // SAFETY: a segment has `1 << segment` pages of so many lines.
+    fn lines(&self, segment: usize, page: usize) -> &'static [Line] {
+        let Some(first) = self.first(segment) else { return &[] };
+        // SAFETY: a segment has that many pages of so many lines.
         let first = unsafe { first.add(page * FIRST_SEGMENT) };
         // SAFETY: initialised (zero is a line), and never unmapped.
         unsafe { core::slice::from_raw_parts(first, FIRST_SEGMENT) }
@@ -147,60 +163,86 @@ impl Ledger {
     /// All lines that are open, with their numbers. Time in the lines open, and a 256th
     /// of all that the segments have.
     pub fn open_lines(&self) -> impl Iterator<Item = (Number, &'static Line)> {
-        Kind::ALL.into_iter().flat_map(move |kind| {
-            let is_made =
-                move |&segment: &usize| !self.0[kind as usize][segment].load(Relaxed).is_null();
-            let has_open = move |&(segment, page): &(usize, usize)| {
-                self.page(kind, segment, page).is_some_and(|open| open.load(Relaxed) > 0)
-            };
-            let pages = (0..SEGMENT_COUNT)
-                .filter(is_made)
-                .flat_map(|segment| (0..1_usize << segment).map(move |page| (segment, page)));
-            pages.filter(has_open).flat_map(move |(segment, page)| {
-                let first = (FIRST_SEGMENT << segment) - FIRST_SEGMENT + page * FIRST_SEGMENT;
-                let lines = self.lines(kind, segment, page).iter().enumerate();
-                let open = lines.filter(|(_, line)| line.is_open());
-                open.filter_map(move |(place, line)| {
-                    Some((Number::new(kind, first + place)?, line))
-                })
-            })
+        let is_made = |&segment: &usize| !self.0[segment].load(Relaxed).is_null();
+        let has_open = |&(segment, page): &(usize, usize)| {
+            self.page(segment, page).is_some_and(|open| open.load(Relaxed) > 0)
+        };
+        let pages = (0..Kind::ALL.len() * SEGMENTS_PER_KIND)
+            .filter(is_made)
+            .flat_map(|segment| (0..places(segment) / FIRST_SEGMENT).map(move |it| (segment, it)));
+        pages.filter(has_open).flat_map(|(segment, page)| {
+            let kind = Kind::ALL[segment / SEGMENTS_PER_KIND];
+            // The index of the page's first place.
+            let first = places(segment) + page * FIRST_SEGMENT - FIRST_SEGMENT;
+            let lines = self.lines(segment, page).iter().enumerate();
+            let open = lines.filter(|(_, line)| line.is_open());
+            open.filter_map(move |(place, line)| Some((Number::new(kind, first + place)?, line)))
         })
     }
 }
 
 /// The lines of a segment, and behind them how many are open of each page.
 fn layout(segment: usize) -> Option<Layout> {
-    let lines = Layout::array::<Line>(FIRST_SEGMENT << segment).ok()?;
-    let counts = Layout::array::<AtomicU16>(1 << segment).ok()?;
+    let lines = Layout::array::<Line>(places(segment)).ok()?;
+    let counts = Layout::array::<AtomicU16>(places(segment) / FIRST_SEGMENT).ok()?;
     Some(lines.extend(counts).ok()?.0)
 }
 
 impl Line {
-    /// Bytes that blocks may be paid with.
-    #[inline(always)]
+    /// Bytes that blocks may be paid with. Of an open line.
     pub fn credit(&self) -> i32 {
-        self.credit.load(Relaxed)
+        MOST_CREDIT.wrapping_sub(self.room.load(Relaxed))
     }
 
     /// Adds to the credit. By the ledger's thread, as all that follows.
-    #[inline(always)]
     pub fn add_credit(&self, bytes: i32) {
-        self.credit.store(self.credit.load(Relaxed).wrapping_add(bytes), Relaxed);
+        self.room.store(self.room.load(Relaxed).wrapping_sub(bytes), Relaxed);
     }
 
-    /// Counts a block of `bytes` handed out.
+    /// Pays for a block of `bytes` out of the credit; `None` where it is too little. The block
+    /// counts with [`count_allocation`](Self::count_allocation).
     #[inline(always)]
-    pub fn count_allocation(&self, bytes: i32) {
+    pub fn pay(&self, bytes: i32) -> Option<Paid> {
+        let room = self.room.load(Relaxed).wrapping_add(bytes);
+        (room <= MOST_CREDIT).then_some(Paid(room))
+    }
+
+    /// Counts a block handed out, and takes what was paid for it off the credit.
+    #[inline(always)]
+    pub fn count_allocation(&self, Paid(room): Paid) {
         self.allocations.store(self.allocations.load(Relaxed).wrapping_add(1), Relaxed);
+        self.room.store(room, Relaxed);
+    }
+
+    /// Counts a block of `bytes` handed out, which was charged.
+    pub fn count_charged(&self, bytes: i32) {
         self.add_credit(-bytes);
+        self.allocations.store(self.allocations.load(Relaxed).wrapping_add(1), Relaxed);
+    }
+
+    /// Counts a block of `bytes` freed, if the line is open and has room for so much
+    /// credit.
+    #[inline(always)]
+    pub fn count_free_at_once(&self, bytes: i32) -> bool {
+        let room = self.room.load(Relaxed).wrapping_sub(bytes);
+        if room < 0 {
+            return false;
+        }
+        self.room.store(room, Relaxed);
+        self.count_one_free();
+        true
     }
 
     /// Counts a block of `bytes` freed.
-    #[inline(always)]
     pub fn count_free(&self, bytes: i32) {
+        self.add_credit(bytes);
+        self.count_one_free();
+    }
+
+    #[inline(always)]
+    fn count_one_free(&self) {
         // Release: its allocation (the Acquire in `frees`).
         self.frees.store(self.frees.load(Relaxed).wrapping_add(1), Release);
-        self.add_credit(bytes);
     }
 
     /// Blocks freed.
@@ -237,10 +279,16 @@ impl Line {
         self.marks.load(Relaxed) & OPEN != 0
     }
 
+    /// Begins a line without credit.
+    fn open(&self) {
+        self.room.store(MOST_CREDIT, Relaxed);
+        self.marks.store(OPEN, Relaxed);
+    }
+
     /// Empties the line, which is closed from now on.
     fn close(&self) {
         self.reset_counts();
-        self.credit.store(0, Relaxed);
+        self.room.store(0, Relaxed);
         self.hits.store(0, Relaxed);
         self.window.store(0, Relaxed);
         self.marks.store(0, Relaxed);
@@ -258,10 +306,16 @@ impl Line {
         self.marks.store(if has { OPEN | HAS_CACHE } else { OPEN }, Relaxed);
     }
 
+    /// How many looks for blocks were counted in `window`.
+    #[inline]
+    pub fn hits(&self, window: u8) -> u8 {
+        if self.window.load(Relaxed) == window { self.hits.load(Relaxed) } else { 0 }
+    }
+
     /// Counts a look for blocks in `window`; how many there were in it.
+    #[inline]
     pub fn hit(&self, window: u8) -> u8 {
-        let before = if self.window.load(Relaxed) == window { self.hits.load(Relaxed) } else { 0 };
-        let hits = before.saturating_add(1);
+        let hits = self.hits(window).saturating_add(1);
         self.window.store(window, Relaxed);
         self.hits.store(hits, Relaxed);
         hits
@@ -285,5 +339,51 @@ impl Line {
     /// Whether a scope stands for the line.
     pub fn is_held(&self) -> bool {
         self.holds.load(Relaxed) > 0
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn line() -> (&'static Ledger, Number, &'static Line) {
+        // Lines are never unmapped, and refer to nothing.
+        let ledger: &'static Ledger = std::boxed::Box::leak(std::boxed::Box::new(Ledger::new()));
+        let number = Number::new(Kind::Bound, 300).expect("an index in range");
+        (ledger, number, ledger.open(number).expect("memory is left"))
+    }
+
+    #[test]
+    fn a_closed_line_neither_pays_nor_takes_what_is_freed() {
+        let (ledger, number, line) = line();
+        line.add_credit(64);
+        assert!(line.pay(64).is_some() && line.pay(80).is_none());
+        assert!(line.count_free_at_once(16) && line.credit() == 80);
+        ledger.close(number, line);
+        assert!(!line.count_free_at_once(16), "there is no room in a closed line");
+        let all = (line.allocations(), line.frees(), line.room.load(Relaxed));
+        assert_eq!((all, ledger.open_lines().count()), ((0, 0, 0), 0), "LED1");
+        let same = ledger.open(number).expect("memory is left");
+        assert_eq!((same.credit(), ledger.open_lines().count()), (0, 1));
+    }
+
+    #[test]
+    fn a_line_takes_so_much_credit_and_no_more() {
+        let (_, _, line) = line();
+        line.add_credit(MOST_CREDIT - 16);
+        assert!(line.count_free_at_once(16));
+        assert_eq!((line.credit(), line.frees()), (MOST_CREDIT, 1));
+        assert!(!line.count_free_at_once(16), "the rest goes back to the account");
+        assert_eq!((line.credit(), line.frees()), (MOST_CREDIT, 1));
+        let paid = line.pay(MOST_CREDIT).expect("all of it");
+        line.count_allocation(paid);
+        assert_eq!((line.credit(), line.allocations()), (0, 1));
+    }
+
+    #[test]
+    fn hits_count_within_a_window() {
+        let (_, _, line) = line();
+        assert_eq!((line.hit(3), line.hit(3), line.hits(3), line.hits(4)), (1, 2, 2, 0));
+        assert_eq!((line.hit(4), line.hits(3)), (1, 0));
     }
 }

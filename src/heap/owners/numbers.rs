@@ -11,7 +11,7 @@ use super::entry_locks;
 use super::heap::HOST_ACCOUNT;
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind};
-use crate::heap::base::number::{FIRST_SEGMENT, Number, SEGMENT_COUNT, place_of};
+use crate::heap::base::number::{Number, SEGMENT_COUNT, places};
 use crate::heap::base::tables;
 use crate::key::ExpertKey;
 #[cfg(unix)]
@@ -19,10 +19,9 @@ use crate::lock::Lock;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize};
 
-struct Segments([AtomicPtr<Entry>; SEGMENT_COUNT]);
-
-static SEGMENTS_OF: [Segments; 3] =
-    [const { Segments([const { AtomicPtr::new(ptr::null_mut()) }; SEGMENT_COUNT]) }; 3];
+/// The segments of all kinds.
+static SEGMENTS: [AtomicPtr<Entry>; SEGMENT_COUNT] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; SEGMENT_COUNT];
 
 /// How many indices of each kind were ever used. For walks over all entries.
 static MADE: [AtomicUsize; 3] = [const { AtomicUsize::new(1) }; 3];
@@ -30,12 +29,11 @@ static MADE: [AtomicUsize; 3] = [const { AtomicUsize::new(1) }; 3];
 /// The entry of `number`.
 #[inline]
 pub fn entry(number: Number) -> &'static Entry {
-    let (segment, place) = place_of(number.index());
-    let segments = &SEGMENTS_OF[number.kind_place()];
+    let segment = number.segment();
     // Acquire: the entries (the Release in `make`).
-    let first = segments.0[segment].load(Acquire);
-    // SAFETY: a number that exists has its segment made, of `FIRST_SEGMENT << segment`.
-    let entry = unsafe { first.add(place) };
+    let first = SEGMENTS[segment].load(Acquire);
+    // SAFETY: a number that exists has its segment made, and the place is one of it.
+    let entry = unsafe { first.add(number.place() - places(segment)) };
     // SAFETY: initialised (zero is an entry), and never unmapped.
     unsafe { &*entry }
 }
@@ -85,10 +83,10 @@ pub fn host() -> Option<(Number, &'static Entry)> {
 
 /// Makes the segment of a number, if it is the first one there.
 fn make(number: Number) -> Option<()> {
-    let (segment, _) = place_of(number.index());
-    let place = &SEGMENTS_OF[number.kind_place()].0[segment];
+    let segment = number.segment();
+    let place = &SEGMENTS[segment];
     if place.load(Relaxed).is_null() {
-        let entries = Layout::array::<Entry>(FIRST_SEGMENT << segment).ok()?;
+        let entries = Layout::array::<Entry>(places(segment)).ok()?;
         let memory = tables::allocate_zeroed(entries)?;
         // Release: the zeros (the Acquire in `entry`). Under the lock: nobody else stores.
         place.store(memory.as_ptr().cast(), Release);

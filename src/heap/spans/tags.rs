@@ -35,6 +35,7 @@
 
 use core::ptr;
 
+use crate::engine::Kind;
 use crate::heap::base::geometry::{FIRST_SLICE, SLICE, TABLE};
 use crate::heap::base::number::Number;
 use crate::heap::base::size_class::{self, CLASSES, SMALL_MAX};
@@ -46,6 +47,7 @@ const IN_WORK: u32 = 1 << CLASS_BITS;
 const NUMBER_SHIFT: u32 = CLASS_BITS + 1;
 
 const _: () = assert!(CLASSES < 1 << CLASS_BITS, "a class, or LARGE, fits");
+const _: () = assert!(Kind::Raw as u32 == 2 && Kind::ALL.len() == 3, "raw: the highest bit");
 const _: () = assert!(Number::BITS + NUMBER_SHIFT == u32::BITS);
 
 /// The value that stands for the class of a block with a span of its own.
@@ -74,6 +76,14 @@ impl Tag {
     #[inline(always)]
     pub const fn number(self) -> Option<Number> {
         Number::from_raw(self.0 >> NUMBER_SHIFT)
+    }
+
+    /// The owner of a block that is not raw; `None` if there is no block, or a raw one.
+    #[inline(always)]
+    pub const fn number_unless_raw(self) -> Option<Number> {
+        // The word of a raw block has its highest bit set, and as a signed one is below 0;
+        // without an owner it is below all numbers.
+        if self.0 as i32 >= 1 << NUMBER_SHIFT { self.number() } else { None }
     }
 
     /// The class of the block's span; `None` of a block with a span of its own.
@@ -130,7 +140,7 @@ impl TagWord {
 
 /// Of a class, what turns an offset into the number of a block, and the size of a block.
 #[derive(Clone, Copy)]
-struct Measure {
+pub struct Measure {
     /// `offset * inverse >> 32` is the number of the block there, of a class of one slice;
     /// exact for offsets below 64 KiB, since the factor is less than 1 above 2^32 / size,
     /// and `offset * size < 2^32`. 0 for the other classes.
@@ -138,7 +148,8 @@ struct Measure {
     size: u32,
 }
 
-static MEASURES: [Measure; CLASSES] = {
+/// A constant, so that its users have it beside them and need no look at a linker's table.
+const MEASURES: &[Measure; CLASSES] = &{
     let mut table = [Measure { inverse: 0, size: 0 }; CLASSES];
     let mut class = 0;
     while class < CLASSES {
@@ -152,25 +163,59 @@ static MEASURES: [Measure; CLASSES] = {
 
 const _: () = assert!(SLICE * SMALL_MAX < 1 << 32);
 
-#[inline(always)]
-fn measure(class: usize) -> Measure {
-    debug_assert!(class < CLASSES);
-    // SAFETY: classes are below CLASSES.
-    *unsafe { MEASURES.get_unchecked(class) }
+impl Measure {
+    /// That of `class`.
+    #[inline(always)]
+    pub fn of(class: usize) -> Self {
+        debug_assert!(class < CLASSES);
+        // SAFETY: classes are below CLASSES.
+        *unsafe { MEASURES.get_unchecked(class) }
+    }
+
+    /// The size of a block, in bytes.
+    #[inline(always)]
+    pub const fn bytes(self) -> i32 {
+        self.size as i32
+    }
+
+    /// Whether a span of the class is one slice.
+    #[inline(always)]
+    pub const fn is_one_slice(self) -> bool {
+        self.inverse != 0
+    }
+
+    /// The place of the tag of the block at `address`, of a class of one slice.
+    ///
+    /// # Safety
+    ///
+    /// - S1 a block of the class, which [is of one slice](Self::is_one_slice), in a tagged
+    ///   span of a chunk that is mapped for as long as the result is used.
+    #[inline(always)]
+    pub unsafe fn word_in_slice(self, address: usize) -> &'static TagWord {
+        // SAFETY: S1.
+        unsafe { word_at(address, self.index_in_slice(address % SLICE)) }
+    }
+
+    /// The number of the block that is `offset` bytes from the first one, of a class of one
+    /// slice.
+    #[inline(always)]
+    const fn index_in_slice(self, offset: usize) -> usize {
+        ((offset as u64 * self.inverse as u64) >> 32) as usize
+    }
 }
 
 /// The size of a block of `class`, in bytes, from a table.
 #[inline(always)]
 pub fn block_bytes(class: usize) -> u32 {
-    measure(class).size
+    Measure::of(class).size
 }
 
 /// The number of the block of `class` that is `offset` bytes from the first one, of a
 /// class of one slice; `None` of any other.
 #[inline(always)]
 pub fn index_in_slice(class: usize, offset: usize) -> Option<usize> {
-    let inverse = measure(class).inverse;
-    (inverse != 0).then_some(((offset as u64 * u64::from(inverse)) >> 32) as usize)
+    let measure = Measure::of(class);
+    measure.is_one_slice().then(|| measure.index_in_slice(offset))
 }
 
 /// The number of the block of `class` that is `offset` bytes from the first one.
@@ -210,7 +255,6 @@ pub unsafe fn word_of(start: usize, address: usize, class: usize) -> &'static Ta
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::engine::Kind;
 
     #[test]
     fn every_offset_leads_to_its_block() {

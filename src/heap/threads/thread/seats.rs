@@ -48,10 +48,16 @@ pub fn remembered(key: ExpertKey) -> Option<&'static Cache> {
 
 impl Thread {
     /// Counts a refill of the common cache; the number of the window it is in.
+    #[inline]
     pub fn count_refill(&self) -> u8 {
-        let refills = self.refills.get().wrapping_add(1);
-        self.refills.set(refills);
-        (refills >> REFILLS_PER_WINDOW.ilog2()) as u8
+        self.refills.set(self.refills.get().wrapping_add(1));
+        self.refill_window()
+    }
+
+    /// The number of the window of the last refill of the common cache.
+    #[inline]
+    pub fn refill_window(&self) -> u8 {
+        (self.refills.get() >> REFILLS_PER_WINDOW.ilog2()) as u8
     }
 
     /// The thread's line for `number`, open.
