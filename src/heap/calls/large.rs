@@ -57,7 +57,7 @@ impl Purpose {
     /// Whether the quota has room for `bytes` more, or they are granted.
     fn admit(self, heap: &Heap, bytes: usize) -> Result<(), Error> {
         if self != Self::Fit {
-            return heap.admit(bytes);
+            return heap.payer().admit(bytes);
         }
         if heap.account().has_room(bytes) { Ok(()) } else { Err(Error::QuotaExceeded) }
     }
@@ -272,7 +272,7 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
     if span.state() == SpanState::Huge {
         // Before anything is mapped. The heap that the block is in by then is asked,
         // not one that was its owner's before the host adopted it.
-        if let Err(error) = span.with_heap(|heap, _| heap.admit(more))? {
+        if let Err(error) = span.with_heap(|heap, _| heap.payer().admit(more))? {
             return Some(Err(error));
         }
     }

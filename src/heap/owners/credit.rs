@@ -1,12 +1,11 @@
 //! Credit: what an owner of blocks in common spans was charged and does not use yet.
-//! Charge, overdraft, refusal, and the way back.
+//! How it is charged, and the way back.
 
 use super::entry::{Entry, Standing};
 use super::ledger::{Line, LineCounts, MOST_CREDIT};
 use super::numbers;
 use crate::error::Error;
 use crate::heap::base::number::Number;
-use crate::heap::base::paths::{self, Path};
 
 /// Charges are a multiple of this, in bytes.
 const STEP: usize = 512;
@@ -35,7 +34,8 @@ pub fn charge(entry: &Entry, number: Number, line: &Line, bytes: usize) -> Resul
         let step = if entry.charged() < LARGE_STEP { STEP } else { LARGE_STEP };
         let wanted = need.next_multiple_of(step);
         // Near the quota what is needed has to do.
-        let charged = [wanted, need].into_iter().find(|&more| entry.account().charge(more).is_ok());
+        let payer = entry.payer(number);
+        let charged = [wanted, need].into_iter().find(|&more| payer.charge(more).is_ok());
         let charged = charged.ok_or(Error::QuotaExceeded)?;
         entry.add_charge(charged);
         line.add_credit(charged as i32);
@@ -56,13 +56,7 @@ pub fn charge_beyond(
             return Err(Error::InvalidKey);
         }
         let need = bytes.saturating_sub(usize::try_from(line.credit()).unwrap_or(0));
-        if !entry.may_overdraw(number) {
-            paths::entered(Path::Refused);
-            entry.account().count_refusal();
-            return Err(Error::QuotaExceeded);
-        }
-        paths::entered(Path::Overdrawn);
-        entry.account().overdraw(need);
+        entry.payer(number).charge_beyond(need)?;
         entry.add_charge(need);
         line.add_credit(need as i32);
         Ok(need)

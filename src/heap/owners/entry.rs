@@ -27,8 +27,9 @@ use core::ptr;
 use super::entry_locks;
 use super::heap::{HOST_ACCOUNT, Heap};
 use super::ledger::LineCounts;
+use super::payer::Payer;
 use crate::account::Account;
-use crate::engine::{HOST_KEY, Kind};
+use crate::engine::HOST_KEY;
 use crate::error::Error;
 use crate::heap::base::number::Number;
 use crate::key::ExpertKey;
@@ -167,11 +168,10 @@ impl Entry {
         account.unwrap_or(&HOST_ACCOUNT)
     }
 
-    /// Whether an ambient request may be granted beyond the quota. A panicking thread
-    /// is not refused: that would end the process, or hang it.
-    pub fn may_overdraw(&self, number: Number) -> bool {
-        let is_ambient = number.kind() == Kind::Ambient;
-        is_ambient && (self.overdraft.load(Relaxed) || std::thread::panicking())
+    /// Who pays for the blocks of `number`, of which this is the entry. As for
+    /// [`account`](Self::account).
+    pub fn payer(&self, number: Number) -> Payer<'_> {
+        Payer::new(self.account(), number.kind(), self.overdraft.load(Relaxed))
     }
 
     /// The owner's own heap, if it has one.

@@ -26,6 +26,7 @@ use core::cell::Cell;
 use core::ptr;
 
 use super::lists::Lists;
+use super::payer::Payer;
 use super::stripes::{self, Stripe};
 use crate::account::Account;
 use crate::engine::{HOST_KEY, Kind};
@@ -182,14 +183,9 @@ impl Heap {
         self.key() == Some(HOST_KEY)
     }
 
-    /// The kind of its blocks.
-    pub fn kind(&self) -> Kind {
-        self.kind
-    }
-
-    /// Whether an ambient request may be granted beyond the quota.
-    pub fn has_overdraft(&self) -> bool {
-        self.overdraft.load(Relaxed)
+    /// Who pays for its spans.
+    pub fn payer(&self) -> Payer<'_> {
+        Payer::new(self.account(), self.kind, self.overdraft.load(Relaxed))
     }
 
     /// The account, while the heap is open.
