@@ -100,6 +100,37 @@ pub struct Taken {
     pub bytes: usize,
 }
 
+/// What an engine can do at once for a call that comes by a key alone, where all that it
+/// takes is at hand. These calls are made so often that they are written apart.
+///
+/// `owner` gives the engine's part of the key's expert as long as the key is valid and the
+/// expert may be given memory. Where it gives something behind the pin of the key and a
+/// fence, the expert does not end until the pin is undone.
+#[cfg(feature = "capi")]
+pub trait AtOnce: Engine {
+    /// As [`Engine::raw_allocate`] for the expert of `key`, which is pinned meanwhile as by
+    /// `Home::pin`. `None` says nothing, and nothing was done.
+    fn raw_allocate_by_key<'o>(
+        self,
+        key: ExpertKey,
+        size: usize,
+        owner: impl Fn() -> Option<&'o Self::Owner>,
+    ) -> Option<NonNull<u8>>
+    where
+        Self::Owner: 'o;
+
+    /// As [`Engine::raw_free`] of a block of `key`, which is pinned meanwhile as by
+    /// `Home::pin`. `false` says nothing, and nothing was done.
+    fn raw_free_by_key<'o>(
+        self,
+        key: ExpertKey,
+        address: *mut u8,
+        owner: impl Fn() -> Option<&'o Self::Owner>,
+    ) -> bool
+    where
+        Self::Owner: 'o;
+}
+
 /// A memory engine, as the expert layer sees it. `Self` is a cheap reference
 /// to the engine (zero-sized for the process-wide one).
 ///

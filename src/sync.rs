@@ -26,6 +26,18 @@ pub use portable_atomic::{
     AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize, Ordering, fence,
 };
 
+/// A sequentially consistent fence behind an exchange, whether that succeeded or not. On
+/// x86 the exchange is one: it locks the bus, and then no access in front of it is still on
+/// its way, and none behind it has begun. There the compiler alone has to be told.
+#[cfg(any(feature = "capi", loom))]
+#[inline(always)]
+pub fn fence_behind_exchange() {
+    #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), not(any(loom, miri))))]
+    core::sync::atomic::compiler_fence(Ordering::SeqCst);
+    #[cfg(not(all(any(target_arch = "x86", target_arch = "x86_64"), not(any(loom, miri)))))]
+    fence(Ordering::SeqCst);
+}
+
 /// Half of a pointer-sized word: slot numbers and counts of slots.
 #[cfg(target_pointer_width = "64")]
 pub type Half = u32;

@@ -17,11 +17,11 @@ use core::ptr::NonNull;
 use crate::api::aligned;
 use crate::api::expert::Expert;
 use crate::api::leave;
-use crate::engine::{Engine, HOST_KEY};
+use crate::engine::{AtOnce, Engine, HOST_KEY};
 use crate::error::Error;
 use crate::expert::events::EventKind;
 use crate::expert::family;
-use crate::expert::home::{Ambient, Home, SlotOf};
+use crate::expert::home::{Ambient, Home, OwnerOf, SlotOf};
 use crate::expert::life::{self, Closing, Fate, Request};
 use crate::expert::look;
 use crate::expert::name::Name;
@@ -85,24 +85,34 @@ fn reason_of<H: Home>(slot: Option<&SlotOf<H>>, why: Error) -> Error {
     }
 }
 
+/// The key, and the slot that it is of if it is valid: nearly always.
+#[inline(always)]
+fn usual<'a, H: Home + 'a>(home: H, key: Key) -> Option<(ExpertKey, &'a SlotOf<H>)> {
+    let key = key?;
+    Some((key, home.registry().find(key.slot()?)?))
+}
+
+/// The engine's part of the expert of `key`, whose slot this is as long as the key is
+/// valid, where the expert may get memory.
+#[inline(always)]
+fn open_owner<'a, H: Home + 'a>(key: ExpertKey, slot: &'a SlotOf<H>) -> Option<&'a OwnerOf<H>> {
+    (slot.is_usual(key) && slot.account().is_open()).then(|| slot.owner())
+}
+
+/// As [`alloc`], if all is as usual and a block is at hand; `None` says nothing.
+#[inline(always)]
+pub(crate) fn alloc_at_once<H: Home>(home: H, key: Key, size: usize) -> Option<NonNull<u8>>
+where
+    H::Engine: AtOnce,
+{
+    let (key, slot) = usual(home, key)?;
+    home.engine().raw_allocate_by_key(key, size, || open_owner::<H>(key, slot))
+}
+
 /// A raw block of `size` bytes, zero-filled.
 pub(crate) fn alloc<H: Home>(home: H, key: Key, size: usize) -> Result<NonNull<u8>, Error> {
-    match key {
-        Some(key) if key != HOST_KEY => Visit::with(home, key, |visit| alloc_in(home, visit, size)),
-        _ => alloc_for_host(home, key, size),
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn alloc_for_host<H: Home>(home: H, key: Key, size: usize) -> Result<NonNull<u8>, Error> {
-    alloc_in(home, &visit(home, key)?, size)
-}
-
-#[inline(always)]
-fn alloc_in<H: Home>(home: H, visit: &Visit<'_, H>, size: usize) -> Result<NonNull<u8>, Error> {
-    check_open(visit)?;
-    or_told_to_stop(visit, home.engine().raw_allocate(visit.who(), size))
+    let visit = visit_live(home, key)?;
+    or_told_to_stop(&visit, home.engine().raw_allocate(visit.who(), size))
 }
 
 /// As [`alloc`], with an alignment, and not zero-filled where that is not asked.
@@ -138,22 +148,19 @@ pub(crate) fn realloc<H: Home>(
     or_told_to_stop(&visit, result)
 }
 
+/// As [`free`], if all is as usual; false says nothing.
+#[inline(always)]
+pub(crate) fn free_at_once<H: Home>(home: H, key: Key, block: *mut u8) -> bool
+where
+    H::Engine: AtOnce,
+{
+    let Some((key, slot)) = usual(home, key) else { return false };
+    home.engine().raw_free_by_key(key, block, || open_owner::<H>(key, slot))
+}
+
 /// Frees a raw block of the key's, and then tells an expert that must stop.
 pub(crate) fn free<H: Home>(home: H, key: Key, block: *mut u8) -> Result<(), Error> {
-    match key {
-        Some(key) if key != HOST_KEY => Visit::with(home, key, |visit| free_in(home, visit, block)),
-        _ => free_of_host(home, key, block),
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn free_of_host<H: Home>(home: H, key: Key, block: *mut u8) -> Result<(), Error> {
-    free_in(home, &visit(home, key)?, block)
-}
-
-#[inline(always)]
-fn free_in<H: Home>(home: H, visit: &Visit<'_, H>, block: *mut u8) -> Result<(), Error> {
+    let visit = visit(home, key)?;
     if block.is_null() {
         return Ok(());
     }
@@ -162,7 +169,7 @@ fn free_in<H: Home>(home: H, visit: &Visit<'_, H>, block: *mut u8) -> Result<(),
         Err(Error::InvalidPointer) => free_aligned(home, visit.key(), block)?,
         Err(why) => return Err(why),
     }
-    check_live(visit)
+    check_live(&visit)
 }
 
 #[cold]

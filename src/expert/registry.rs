@@ -115,6 +115,13 @@ impl<O, N: Name> Registry<O, N> {
     /// engine that has found the number in a block's header.
     #[inline]
     pub(crate) fn lookup(&self, slot: usize) -> Option<&Slot<O, N>> {
+        self.find(slot).filter(|found| found.word().generation() != 0)
+    }
+
+    /// Slot `slot`, if its segment exists. Its word has to be looked at first: of a slot
+    /// that was never taken it is 0, and the body is not written.
+    #[inline(always)]
+    pub(crate) fn find(&self, slot: usize) -> Option<&Slot<O, N>> {
         if slot == 0 {
             return None;
         }
@@ -125,8 +132,7 @@ impl<O, N: Name> Registry<O, N> {
         let found = unsafe { start.add(place) };
         // SAFETY: REGISTRY1: zero-filled when made, which is a slot; it never moves, and
         // only its atomics and cells change.
-        let found = unsafe { found.as_ref() };
-        (found.word().generation() != 0).then_some(found)
+        Some(unsafe { found.as_ref() })
     }
 
     /// A free slot and its number: one that was given back, or a new one.

@@ -212,6 +212,17 @@ impl<O, N: Name> Slot<O, N> {
         self.set_flag(key, |_| Some(KEYED))
     }
 
+    /// Whether this is the slot of `key`, a thread has come by that before, and the expert is
+    /// not being ended: nearly always, and one comparison. The body is written then (SLOT1).
+    #[cfg(feature = "capi")]
+    #[inline(always)]
+    pub(crate) fn is_usual(&self, key: ExpertKey) -> bool {
+        // SeqCst: as in `mark_keyed`. No word without a taker has a flag, so a generation
+        // that goes with one is odd.
+        let word = self.word.load(SeqCst);
+        (word ^ key.into_raw() & !FLAGS ^ KEYED) & (!FLAGS | KEYED | CLOSING) == 0
+    }
+
     /// Lets the expert be ended by its key alone from now on.
     #[cfg(any(test, feature = "capi"))]
     pub(crate) fn detach(&self, key: ExpertKey) {

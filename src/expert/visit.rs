@@ -135,30 +135,6 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
         Ok(Self { home, key, slot: Some(slot), word, _pin: Some(pin) })
     }
 
-    /// Calls `f` in a visit to the expert of `key`, which is not the host's. The visit is
-    /// not moved, which the calls that are made most often would notice.
-    ///
-    /// # Errors
-    ///
-    /// As [`new`](Self::new), and those of `f`.
-    #[cfg(feature = "capi")]
-    #[inline(always)]
-    pub(crate) fn with<T>(
-        home: H,
-        key: ExpertKey,
-        f: impl FnOnce(&Self) -> Result<T, Error>,
-    ) -> Result<T, Error> {
-        debug_assert!(key != HOST_KEY);
-        // A stale key is pinned as well: no end waits for pins that come after it.
-        let slot = key.slot().and_then(|slot| home.registry().lookup(slot));
-        let slot = slot.ok_or(Error::InvalidKey)?;
-        delay();
-        let pin = home.pin(key);
-        delay();
-        let word = slot.mark_keyed(key).ok_or(Error::InvalidKey)?;
-        f(&Self { home, key, slot: Some(slot), word, _pin: Some(pin) })
-    }
-
     fn of_host(home: H) -> Self {
         Self { home, key: HOST_KEY, slot: None, word: Word::HOST, _pin: None }
     }

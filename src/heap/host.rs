@@ -3,6 +3,8 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
+#[cfg(feature = "capi")]
+use crate::engine::AtOnce;
 use crate::engine::{Engine, HOST_KEY, Kind, Pass, Taken, Usage, Who};
 use crate::error::Error;
 use crate::heap::base::number::Number;
@@ -10,6 +12,7 @@ use crate::heap::base::size_class::{self, BinPlace};
 use crate::heap::base::tables;
 use crate::heap::caches::cache::{Cache, EMPTY};
 use crate::heap::calls::ambient;
+use crate::heap::calls::at_once;
 use crate::heap::calls::common::{self, Limit};
 use crate::heap::calls::large::Purpose;
 use crate::heap::calls::lookup;
@@ -240,7 +243,7 @@ impl Engine for HostEngine {
     #[inline(always)]
     fn raw_allocate(self, who: Who<'_, HostOwner>, size: usize) -> Result<NonNull<u8>, Error> {
         if let Some(number) = who.owner.number(Kind::Raw) {
-            if let Some(block) = raw::allocate_at_once(number, size) {
+            if let Some(block) = at_once::allocate(number, size) {
                 return Ok(block);
             }
         }
@@ -316,6 +319,29 @@ impl Engine for HostEngine {
 
     fn close(self, who: Who<'_, HostOwner>) {
         debug_assert!(Kind::ALL.iter().all(|&kind| who.owner.number(kind).is_none()));
+    }
+}
+
+#[cfg(feature = "capi")]
+impl AtOnce for HostEngine {
+    #[inline(always)]
+    fn raw_allocate_by_key<'o>(
+        self,
+        key: ExpertKey,
+        size: usize,
+        owner: impl Fn() -> Option<&'o HostOwner>,
+    ) -> Option<NonNull<u8>> {
+        at_once::allocate_by_key(key, size, || owner()?.number(Kind::Raw))
+    }
+
+    #[inline(always)]
+    fn raw_free_by_key<'o>(
+        self,
+        key: ExpertKey,
+        address: *mut u8,
+        owner: impl Fn() -> Option<&'o HostOwner>,
+    ) -> bool {
+        at_once::free_by_key(key, address, || owner()?.number(Kind::Raw))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::ffi::{c_int, c_void};
 
-use super::{HEAP, HEXPERTKEY, code, guarded, key_of, pointer};
+use super::{HEAP, HEXPERTKEY, SUCCESS, code, guarded, key_of, pointer, write};
 use crate::api::netmon;
 
 /// Allocates a block of `size` bytes for `key`, zero-filled, 16-byte aligned.
@@ -31,6 +31,22 @@ pub unsafe extern "system" fn ExpertAllocMemory(
     size: usize,
     error: *mut u32,
 ) -> *mut c_void {
+    // What nearly all calls need is found without the guard, and does not unwind.
+    if let Some(block) = netmon::alloc_at_once(HEAP, key_of(key), size) {
+        // SAFETY: S1.
+        unsafe { write(error, SUCCESS) };
+        return block.as_ptr().cast();
+    }
+    // SAFETY: S1.
+    unsafe { alloc_slow(key, size, error) }
+}
+
+/// # Safety
+///
+/// - S1 as [`ExpertAllocMemory`].
+#[cold]
+#[inline(never)]
+unsafe extern "system" fn alloc_slow(key: HEXPERTKEY, size: usize, error: *mut u32) -> *mut c_void {
     // SAFETY: S1.
     unsafe { pointer(error, || netmon::alloc(HEAP, key_of(key), size)) }
 }
@@ -81,6 +97,15 @@ pub unsafe extern "system" fn ExpertReallocMemory(
 /// ```
 #[unsafe(no_mangle)]
 pub extern "system" fn ExpertFreeMemory(key: HEXPERTKEY, memory: *mut c_void) -> u32 {
+    if netmon::free_at_once(HEAP, key_of(key), memory.cast()) {
+        return SUCCESS;
+    }
+    free_slow(key, memory)
+}
+
+#[cold]
+#[inline(never)]
+extern "system" fn free_slow(key: HEXPERTKEY, memory: *mut c_void) -> u32 {
     code(guarded(|| netmon::free(HEAP, key_of(key), memory.cast())))
 }
 

@@ -284,6 +284,15 @@ fn count_free_at_once(number: Number, measure: Measure) -> bool {
     line.is_some_and(|line| line.count_free_at_once(measure.bytes()))
 }
 
+/// As [`count_free`], where `line` is this thread's for `number`, and open.
+#[inline(always)]
+pub fn count_free_in(line: &'static Line, number: Number, class: usize) {
+    let bytes = Measure::of(class).bytes();
+    if !line.count_free_at_once(bytes) {
+        credit::count_free(number, line, bytes);
+    }
+}
+
 #[cold]
 #[inline(never)]
 fn count_free_slow(number: Number, class: usize) {

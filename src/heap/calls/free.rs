@@ -46,7 +46,7 @@ pub unsafe fn free(header: &'static Span, memory: NonNull<u8>) {
 ///
 /// - S1, S2 as for [`free`]; `span` is the block's and this thread's.
 #[inline(always)]
-unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
+pub unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
     // SAFETY: S1, S2.
     if !unsafe { span.push(memory) } {
         noticed(span);

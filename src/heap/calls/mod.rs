@@ -8,9 +8,11 @@
 //! - [`large`]: blocks with a span to themselves.
 //! - [`free`]: frees, by the span's thread or any other.
 //! - [`resize`]: in place, or copied.
-//! - [`raw`]: blocks for untrusted callers; [`lookup`]: from any address to what is there.
+//! - [`raw`]: blocks for untrusted callers; [`at_once`]: those that are had, or freed, at
+//!   once; [`lookup`]: from any address to what is there.
 
 pub mod ambient;
+pub mod at_once;
 pub mod common;
 pub mod free;
 pub mod large;

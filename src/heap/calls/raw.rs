@@ -35,7 +35,7 @@ use super::seated::{allocate_at_desk, allocate_own};
 use crate::engine::Kind;
 use crate::error::Error;
 use crate::heap::base::number::Number;
-use crate::heap::base::size_class::{self, BinPlace, SMALL_MAX};
+use crate::heap::base::size_class::BinPlace;
 use crate::heap::caches::cache::Cache;
 use crate::heap::lives::arrival;
 use crate::heap::owners::numbers;
@@ -44,7 +44,7 @@ use crate::heap::presence::visits::Pin;
 use crate::heap::spans::span;
 use crate::heap::spans::span::Span;
 use crate::heap::spans::tags::{Tag, TagWord};
-use crate::heap::threads::thread::{self, tending};
+use crate::heap::threads::thread::tending;
 use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 use crate::wait::Backoff;
@@ -55,7 +55,7 @@ const _: () = assert!(PREFIX >= crate::heap::spans::free_block::WORDS);
 
 /// The layout of the block behind `size` bytes; `None` where it overflows. One
 /// byte at least, or the address of 0 bytes would be in the next block.
-fn layout_of(size: usize) -> Option<Layout> {
+pub fn layout_of(size: usize) -> Option<Layout> {
     Layout::from_size_align(size.max(1).checked_add(PREFIX)?, PREFIX).ok()
 }
 
@@ -68,28 +68,6 @@ pub fn allocate(number: Number, key: ExpertKey, size: usize) -> Result<NonNull<u
     let layout = layout_of(size).ok_or(Error::OutOfMemory)?;
     let block = obtain(number, key, layout, true, Purpose::New)?;
     Ok(hand_out(block, number, size))
-}
-
-/// As [`allocate`], if a block is at hand and paid for; `None` says nothing.
-#[inline(always)]
-pub fn allocate_at_once(number: Number, size: usize) -> Option<NonNull<u8>> {
-    if size > SMALL_MAX - PREFIX {
-        return None;
-    }
-    let place = size_class::looked_up(layout_of(size)?)?;
-    let seat = thread::known()?.raw_seat(number)?;
-    let block = if seat.serves(place.class()) {
-        seat.pop(place)?
-    } else {
-        common::take_at_once(seat.seat()?, place)?
-    };
-    // SAFETY: the block has `PREFIX + size` bytes.
-    let content = unsafe { block.add(PREFIX) };
-    // SAFETY: `size` bytes from there are the block's, which is nobody's yet.
-    unsafe { content.write_bytes(0, size) };
-    set_size(block, size);
-    common::tag_word(block, place.class()).store(Tag::new(number, place.class()));
-    Some(content)
 }
 
 /// A block for `layout` that bears no tag yet.
@@ -141,7 +119,7 @@ fn hand_out(block: NonNull<u8>, number: Number, size: usize) -> NonNull<u8> {
     unsafe { block.add(PREFIX) }
 }
 
-fn set_size(block: NonNull<u8>, size: usize) {
+pub fn set_size(block: NonNull<u8>, size: usize) {
     // SAFETY: 16 bytes or more, aligned to 16.
     let word = unsafe { block.cast::<AtomicUsize>().as_ref() };
     word.store(size, Relaxed);

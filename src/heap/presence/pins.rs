@@ -61,6 +61,26 @@ impl Pins {
         self.pin_inside(first, word)
     }
 
+    /// Pins `word` where nothing is pinned so far; false otherwise. The caller fences, by
+    /// [`fence_behind_exchange`](crate::sync::fence_behind_exchange) or otherwise, before it
+    /// trusts what it looks at. By the pins' thread, as all that follows.
+    #[cfg(any(feature = "capi", loom))]
+    #[inline(always)]
+    pub fn pin_first(&self, word: usize) -> bool {
+        let is_first = self.words[0].load(Ordering::Relaxed) == 0;
+        if is_first {
+            self.words[0].store(word, Ordering::Relaxed);
+        }
+        is_first
+    }
+
+    /// Undoes [`pin_first`](Self::pin_first).
+    #[cfg(any(feature = "capi", loom))]
+    #[inline(always)]
+    pub fn unpin_first(&self) {
+        self.unpin(PinnedWord { place: 0, before: 0 });
+    }
+
     /// As [`pin`](Self::pin), where the first word holds `first` and `word` is a key.
     #[cold]
     #[inline(never)]

@@ -40,6 +40,8 @@ use crate::heap::base::geometry::{FIRST_SLICE, SLICE, TABLE};
 use crate::heap::base::number::Number;
 use crate::heap::base::size_class::{self, CLASSES, SMALL_MAX};
 use crate::heap::pages::address::{chunk_of, slice_of};
+#[cfg(feature = "capi")]
+use crate::sync::fence_behind_exchange;
 use crate::sync::{AtomicU32, Ordering};
 
 const CLASS_BITS: u32 = 6;
@@ -135,6 +137,17 @@ impl TagWord {
         // Acquire: as in `load`. Release: as in `store`.
         let done = self.0.compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Acquire);
         done.is_ok()
+    }
+}
+
+#[cfg(feature = "capi")]
+impl TagWord {
+    /// As [`exchange`](Self::exchange), with a sequentially consistent fence behind it.
+    #[inline(always)]
+    pub fn exchange_and_fence(&self, old: Tag, new: Tag) -> bool {
+        let done = self.exchange(old, new);
+        fence_behind_exchange();
+        done
     }
 }
 

@@ -30,6 +30,7 @@ use hashbrown::HashMap;
 use super::scopes::Scopes;
 use crate::engine::HOST_KEY;
 use crate::error::Error;
+use crate::heap::base::geometry::SLICE_SHIFT;
 use crate::heap::base::id_hash::IdHasher;
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
@@ -47,6 +48,9 @@ type Table = HashMap<usize, &'static Cache, IdHasher, TableAllocator>;
 
 /// How many caches a thread finds without a search.
 const RECENT: usize = 64;
+
+/// For how many slices a thread notes what class their raw blocks are of.
+const RAW_CLASSES: usize = 64;
 
 /// A desk for each kind of blocks, and the guests'.
 const DESKS: usize = 4;
@@ -66,6 +70,8 @@ pub struct Thread {
     lines: Cell<usize>,
     scopes: Scopes,
     table: RefCell<Table>,
+    /// Of what class raw blocks are: see `raw_class`.
+    raw_classes: [Cell<u8>; RAW_CLASSES],
     /// Some of what is in the table, found without a search.
     recent: [Cell<Option<&'static Cache>>; RECENT],
     /// How often the common cache was refilled.
@@ -235,6 +241,18 @@ impl Thread {
         self.common.get()
     }
 
+    /// A hint: the class of the raw block that was noted last near `address`.
+    #[inline(always)]
+    pub fn raw_class(&self, address: usize) -> usize {
+        usize::from(self.raw_classes[(address >> SLICE_SHIFT) % RAW_CLASSES].get())
+    }
+
+    /// Notes that there is a raw block of `class` at `address`.
+    #[inline(always)]
+    pub fn note_raw_class(&self, address: usize, class: usize) {
+        self.raw_classes[(address >> SLICE_SHIFT) % RAW_CLASSES].set(class as u8);
+    }
+
     /// Those of the thread's desks at which the owner of `number` is seated.
     fn desks_of(&self, number: Number) -> impl Iterator<Item = &'static Cache> + '_ {
         let desks = self.desks.iter().filter_map(Cell::get);
@@ -283,6 +301,7 @@ impl Pooled for Thread {
             lines: Cell::new(0),
             scopes: Scopes::new(),
             table: RefCell::new(HashMap::with_hasher_in(IdHasher, TableAllocator)),
+            raw_classes: [const { Cell::new(0) }; RAW_CLASSES],
             recent: [const { Cell::new(None) }; RECENT],
             refills: Cell::new(0),
             busy: Cell::new(0),

@@ -30,6 +30,15 @@ impl Cache {
         (bin, unsafe { &*queue })
     }
 
+    /// The span that the bin of `class` is filled from; none where it has none.
+    /// By the cache's thread.
+    #[cfg(feature = "capi")]
+    #[inline(always)]
+    pub fn current_span(&self, class: usize) -> Option<&'static Span> {
+        let (_, queue) = self.bin_and_queue(BinPlace::of_class(class));
+        queue.current.get()
+    }
+
     pub fn queue(&self, class: usize) -> &Queue {
         &self.queues[class]
     }

@@ -1,0 +1,234 @@
+//! Raw blocks at once: what nearly all raw calls ask for, where it is at hand.
+//!
+//! A call that comes by a key alone pins the key and fences, and then looks whether the key
+//! is valid. Fences and exchanges take most of the time of such a call. So a free has one
+//! instead of two where its block lies in a span that this thread fills a bin from, as those
+//! of blocks do that were allocated lately: the exchange that takes the tag is the fence, too.
+//!
+//! ```text
+//!  look   is the key valid?                              of which number?
+//!  pin
+//!  take   the tag in work, if it is of that number       a fence as well
+//!  look   is the key still valid?   no: put the tag back, and nothing was done
+//!  free
+//! ```
+//!
+//! Where the second look finds the key valid, so was it at the first, and its expert does
+//! not end before the pin is undone: the number is the expert's, and the free is one like
+//! that of `raw`. Where it does not, the tag was taken from a block whose owner may end, or
+//! has ended. That does no harm:
+//!
+//! - the tag's place is mapped: this thread's common cache has its current span in the same
+//!   chunk, and that span is the thread's alone (PRESENT3);
+//! - the number is that of one owner all the time: this thread has an open line for it (NUM3);
+//! - if that owner has ended, a sweep, or the end of the span, may have taken the tag away. So
+//!   it is put back by an exchange, which then fails. No other raw call changes it (TAG4).
+
+use core::ptr::NonNull;
+
+use super::common;
+#[cfg(feature = "capi")]
+use super::free;
+use super::raw::{self, PREFIX};
+use crate::heap::base::number::Number;
+use crate::heap::base::size_class::{self, SMALL_MAX};
+use crate::heap::spans::tags::Tag;
+use crate::heap::threads::thread::{self, Thread};
+
+#[cfg(feature = "capi")]
+mod by_key {
+    use core::ptr;
+
+    use super::*;
+    use crate::heap::base::geometry::SLICE;
+    use crate::heap::owners::ledger::Line;
+    use crate::heap::pages::address;
+    use crate::heap::spans::span::Span;
+    use crate::heap::spans::tags::{self, Measure, TagWord};
+    use crate::key::ExpertKey;
+    use crate::sync::{Ordering, fence};
+
+    /// A raw block for the expert of `key`, if one is at hand and paid for; `None` says
+    /// nothing. `number` gives the expert's number of raw blocks as long as the key is
+    /// valid, and it may be given memory.
+    #[inline(always)]
+    pub fn allocate_by_key(
+        key: ExpertKey,
+        size: usize,
+        number: impl Fn() -> Option<Number>,
+    ) -> Option<NonNull<u8>> {
+        let thread = thread::known()?;
+        let pins = thread.home().presence().pins();
+        if !pins.pin_first(key.into_raw()) {
+            return None;
+        }
+        // SeqCst: as in `Pins::pin`.
+        fence(Ordering::SeqCst);
+        crate::sync::delay();
+        let block = number().and_then(|number| take(thread, number, size));
+        pins.unpin_first();
+        block
+    }
+
+    /// Frees a live raw block of the expert of `key`, if that can be done at once; `false`
+    /// says nothing, and nothing was done. `number` as for [`allocate_by_key`].
+    #[inline(always)]
+    pub fn free_by_key(
+        key: ExpertKey,
+        address: *const u8,
+        number: impl Fn() -> Option<Number>,
+    ) -> bool {
+        let Some(thread) = thread::known() else { return false };
+        let Some(expected) = number() else { return false };
+        let pins = thread.home().presence().pins();
+        if !pins.pin_first(key.into_raw()) {
+            return false;
+        }
+        let block = address.addr().wrapping_sub(PREFIX);
+        let done = match Current::find(thread, expected, block) {
+            Some(found) => found.free(expected, block, number),
+            None => free_elsewhere(address, number),
+        };
+        pins.unpin_first();
+        done
+    }
+
+    /// Where a block begins, in a span that this thread fills a bin from.
+    struct Current {
+        span: &'static Span,
+        class: usize,
+        /// The place of the block's tag.
+        word: &'static TagWord,
+        /// The line that counts it, in a common span.
+        line: Option<&'static Line>,
+    }
+
+    impl Current {
+        /// The block at `block`, in a span of the owner of `number` or a common one. Nothing
+        /// there is read.
+        #[inline(always)]
+        fn find(thread: &'static Thread, number: Number, block: usize) -> Option<Self> {
+            let class = thread.raw_class(block);
+            let cache = thread.raw_seat(number)?;
+            let seat = cache.seat()?;
+            let common = seat.common.current_span(class)?;
+            let (span, line) = if cache.serves(class) {
+                (cache.current_span(class)?, None)
+            } else {
+                (common, Some(seat.line))
+            };
+            let is_there = ptr::from_ref(span).addr() == address::header_place(block)
+                && address::chunk_of(ptr::from_ref(common).addr()) == address::chunk_of(block);
+            let index = tags::index_in_slice(class, block % SLICE)?;
+            if !is_there || index * Measure::of(class).bytes() as usize != block % SLICE {
+                return None;
+            }
+            // SAFETY: a slice for blocks, because it has a header, of one slice; its chunk is
+            // mapped as long as the common span there is this thread's current one. The
+            // offset is inside of it.
+            let word = unsafe { tags::word_at(block, index) };
+            Some(Self { span, class, word, line })
+        }
+
+        /// Frees the block, if it is live and the owner of `expected` has it, and that is what
+        /// `number` still gives. Pinned, not fenced yet. See the module.
+        #[inline(always)]
+        fn free(
+            self,
+            expected: Number,
+            block: usize,
+            number: impl Fn() -> Option<Number>,
+        ) -> bool {
+            let tag = Tag::new(expected, self.class);
+            crate::sync::delay();
+            if !self.word.exchange_and_fence(tag, tag.in_work()) {
+                return false;
+            }
+            crate::sync::delay();
+            if number().is_none() {
+                self.word.exchange(tag.in_work(), tag);
+                return false;
+            }
+            self.word.store(Tag::NONE);
+            self.line.inspect(|line| common::count_free_in(line, expected, self.class));
+            // SAFETY: a block lies there.
+            let memory = unsafe { address::block_at(block) };
+            // SAFETY: a block of this thread's span without a tag, this call's alone.
+            unsafe { free::free_own(self.span, memory) };
+            true
+        }
+    }
+
+    /// As [`free_by_key`], of a block that is anywhere. Pinned, not fenced yet.
+    #[cold]
+    #[inline(never)]
+    fn free_elsewhere(address: *const u8, number: impl Fn() -> Option<Number>) -> bool {
+        // SeqCst: as in `Pins::pin`.
+        fence(Ordering::SeqCst);
+        number().is_some_and(|number| raw::free_at_once(number, address))
+    }
+}
+
+#[cfg(feature = "capi")]
+pub use by_key::{allocate_by_key, free_by_key};
+
+/// A raw block of `size` bytes, zero-filled, for the owner of `number`, if one is at hand
+/// and paid for; `None` says nothing.
+#[inline(always)]
+pub fn allocate(number: Number, size: usize) -> Option<NonNull<u8>> {
+    take(thread::known()?, number, size)
+}
+
+/// As [`allocate`], in this thread, which is `thread`.
+#[inline(always)]
+fn take(thread: &'static Thread, number: Number, size: usize) -> Option<NonNull<u8>> {
+    if size > SMALL_MAX - PREFIX {
+        return None;
+    }
+    let place = size_class::looked_up(raw::layout_of(size)?)?;
+    let seat = thread.raw_seat(number)?;
+    let block = if seat.serves(place.class()) {
+        seat.pop(place)?
+    } else {
+        common::take_at_once(seat.seat()?, place)?
+    };
+    thread.note_raw_class(block.addr().get(), place.class());
+    // SAFETY: the block has `PREFIX + size` bytes.
+    let content = unsafe { block.add(PREFIX) };
+    // SAFETY: S1: `size` bytes from there are the block's, which is nobody's yet, and its
+    // class has a multiple of 16.
+    unsafe { zero(content, size) };
+    raw::set_size(block, size);
+    common::tag_word(block, place.class()).store(Tag::new(number, place.class()));
+    Some(content)
+}
+
+/// Fills with zeroes: where the size is small, by stores of 16 bytes that may overlap,
+/// because a call takes longer.
+///
+/// # Safety
+///
+/// - S1 `content` is aligned to 16, and `size` bytes there, rounded up to a multiple of 16
+///   and 16 at least, are the caller's alone.
+#[inline(always)]
+unsafe fn zero(content: NonNull<u8>, size: usize) {
+    /// Bytes that one store fills.
+    const PIECE: usize = 16;
+    if size > 4 * PIECE {
+        // SAFETY: S1.
+        return unsafe { content.write_bytes(0, size) };
+    }
+    let last = size.saturating_sub(1) & !(PIECE - 1);
+    let fill = |offset: usize| {
+        // SAFETY: S1: `offset` is 0 or a multiple of 16 up to the last that is below `size`.
+        let piece = unsafe { content.add(offset) }.cast::<[usize; PIECE / size_of::<usize>()]>();
+        // SAFETY: as above.
+        unsafe { piece.write([0; PIECE / size_of::<usize>()]) };
+    };
+    fill(0);
+    fill(last);
+    if last >= 2 * PIECE {
+        fill(PIECE);
+        fill(last - PIECE);
+    }
+}
