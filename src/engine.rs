@@ -103,32 +103,32 @@ pub struct Taken {
 /// What an engine can do at once for a call that comes by a key alone, where all that it
 /// takes is at hand. These calls are made so often that they are written apart.
 ///
-/// `owner` gives the engine's part of the key's expert as long as the key is valid and the
-/// expert may be given memory. Where it gives something behind the pin of the key and a
-/// fence, the expert does not end until the pin is undone.
+/// Looks at the key come by parameters. One that finds the key valid behind the pin of the
+/// key and a fence has found it before the end of its expert, which then waits for the pin.
 #[cfg(feature = "capi")]
 pub trait AtOnce: Engine {
     /// As [`Engine::raw_allocate`] for the expert of `key`, which is pinned meanwhile as by
-    /// `Home::pin`. `None` says nothing, and nothing was done.
+    /// `Home::pin`; `owner` looks whether it may be given memory, and gives its part.
+    /// `None` says nothing, and nothing was done.
     fn raw_allocate_by_key<'o>(
         self,
         key: ExpertKey,
         size: usize,
-        owner: impl Fn() -> Option<&'o Self::Owner>,
+        owner: impl FnOnce() -> Option<&'o Self::Owner>,
     ) -> Option<NonNull<u8>>
     where
         Self::Owner: 'o;
 
     /// As [`Engine::raw_free`] of a block of `key`, which is pinned meanwhile as by
-    /// `Home::pin`. `false` says nothing, and nothing was done.
-    fn raw_free_by_key<'o>(
+    /// `Home::pin`; just now it was found valid with this `owner`, and `is_still` looks
+    /// whether it is. `false` says nothing, and nothing was done.
+    fn raw_free_by_key(
         self,
         key: ExpertKey,
+        owner: &Self::Owner,
         address: *mut u8,
-        owner: impl Fn() -> Option<&'o Self::Owner>,
-    ) -> bool
-    where
-        Self::Owner: 'o;
+        is_still: impl FnOnce() -> bool,
+    ) -> bool;
 }
 
 /// A memory engine, as the expert layer sees it. `Self` is a cheap reference

@@ -21,7 +21,7 @@ use crate::engine::{AtOnce, Engine, HOST_KEY};
 use crate::error::Error;
 use crate::expert::events::EventKind;
 use crate::expert::family;
-use crate::expert::home::{Ambient, Home, OwnerOf, SlotOf};
+use crate::expert::home::{Ambient, Home, SlotOf};
 use crate::expert::life::{self, Closing, Fate, Request};
 use crate::expert::look;
 use crate::expert::name::Name;
@@ -92,13 +92,6 @@ fn usual<'a, H: Home + 'a>(home: H, key: Key) -> Option<(ExpertKey, &'a SlotOf<H
     Some((key, home.registry().find(key.slot()?)?))
 }
 
-/// The engine's part of the expert of `key`, whose slot this is as long as the key is
-/// valid, where the expert may get memory.
-#[inline(always)]
-fn open_owner<'a, H: Home + 'a>(key: ExpertKey, slot: &'a SlotOf<H>) -> Option<&'a OwnerOf<H>> {
-    (slot.is_usual(key) && slot.account().is_open()).then(|| slot.owner())
-}
-
 /// As [`alloc`], if all is as usual and a block is at hand; `None` says nothing.
 #[inline(always)]
 pub(crate) fn alloc_at_once<H: Home>(home: H, key: Key, size: usize) -> Option<NonNull<u8>>
@@ -106,7 +99,10 @@ where
     H::Engine: AtOnce,
 {
     let (key, slot) = usual(home, key)?;
-    home.engine().raw_allocate_by_key(key, size, || open_owner::<H>(key, slot))
+    home.engine().raw_allocate_by_key(key, size, || {
+        slot.usual_word(key)?;
+        slot.account().is_open().then(|| slot.owner())
+    })
 }
 
 /// A raw block of `size` bytes, zero-filled.
@@ -155,7 +151,12 @@ where
     H::Engine: AtOnce,
 {
     let Some((key, slot)) = usual(home, key) else { return false };
-    home.engine().raw_free_by_key(key, block, || open_owner::<H>(key, slot))
+    match slot.usual_word(key) {
+        Some(word) if slot.account().is_open() => {
+            home.engine().raw_free_by_key(key, slot.owner(), block, || slot.is_still(word))
+        }
+        _ => false,
+    }
 }
 
 /// Frees a raw block of the key's, and then tells an expert that must stop.

@@ -212,15 +212,23 @@ impl<O, N: Name> Slot<O, N> {
         self.set_flag(key, |_| Some(KEYED))
     }
 
-    /// Whether this is the slot of `key`, a thread has come by that before, and the expert is
-    /// not being ended: nearly always, and one comparison. The body is written then (SLOT1).
+    /// The word, where this is the slot of `key`, a thread has come by that before, and the
+    /// expert is not being ended: nearly always. The body is written then (SLOT1).
     #[cfg(feature = "capi")]
     #[inline(always)]
-    pub(crate) fn is_usual(&self, key: ExpertKey) -> bool {
+    pub(crate) fn usual_word(&self, key: ExpertKey) -> Option<Word> {
         // SeqCst: as in `mark_keyed`. No word without a taker has a flag, so a generation
         // that goes with one is odd.
-        let word = self.word.load(SeqCst);
-        (word ^ key.into_raw() & !FLAGS ^ KEYED) & (!FLAGS | KEYED | CLOSING) == 0
+        let word = Word(self.word.load(SeqCst));
+        let is_its = word.generation() == key.generation();
+        (is_its && word.0 & (KEYED | CLOSING) == KEYED).then_some(word)
+    }
+
+    /// Whether the word is the same as before. SeqCst: as in `mark_keyed`.
+    #[cfg(feature = "capi")]
+    #[inline(always)]
+    pub(crate) fn is_still(&self, word: Word) -> bool {
+        self.word.load(SeqCst) == word.0
     }
 
     /// Lets the expert be ended by its key alone from now on.

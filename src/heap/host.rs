@@ -329,19 +329,21 @@ impl AtOnce for HostEngine {
         self,
         key: ExpertKey,
         size: usize,
-        owner: impl Fn() -> Option<&'o HostOwner>,
+        owner: impl FnOnce() -> Option<&'o HostOwner>,
     ) -> Option<NonNull<u8>> {
         at_once::allocate_by_key(key, size, || owner()?.number(Kind::Raw))
     }
 
     #[inline(always)]
-    fn raw_free_by_key<'o>(
+    fn raw_free_by_key(
         self,
         key: ExpertKey,
+        owner: &HostOwner,
         address: *mut u8,
-        owner: impl Fn() -> Option<&'o HostOwner>,
+        is_still: impl FnOnce() -> bool,
     ) -> bool {
-        at_once::free_by_key(key, address, || owner()?.number(Kind::Raw))
+        let Some(number) = owner.number(Kind::Raw) else { return false };
+        at_once::free_by_key(key, number, address, is_still)
     }
 }
 

@@ -37,6 +37,8 @@ pub use base::paths::{Path, count};
 #[cfg(feature = "testing")]
 pub use base::tables::mapped_bytes as table_bytes;
 pub use calls::ambient::{alloc, alloc_zeroed, dealloc};
+#[cfg(feature = "capi")]
+pub use calls::at_once::FILLED_AT_ONCE;
 pub use calls::resize::realloc;
 #[cfg(feature = "capi")]
 pub use host::leave_all;

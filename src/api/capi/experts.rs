@@ -4,6 +4,7 @@ use core::ffi::{c_int, c_void};
 
 use super::{HEAP, HEXPERTKEY, SUCCESS, code, guarded, key_of, pointer, write};
 use crate::api::netmon;
+use crate::heap::FILLED_AT_ONCE;
 
 /// Allocates a block of `size` bytes for `key`, zero-filled, 16-byte aligned.
 ///
@@ -31,6 +32,33 @@ pub unsafe extern "system" fn ExpertAllocMemory(
     size: usize,
     error: *mut u32,
 ) -> *mut c_void {
+    // Twice the same code: where no call is left in it, it needs no stack.
+    if size > FILLED_AT_ONCE {
+        // SAFETY: S1.
+        return unsafe { alloc_larger(key, size, error) };
+    }
+    // SAFETY: S1.
+    unsafe { alloc(key, size, error) }
+}
+
+/// # Safety
+///
+/// - S1 as [`ExpertAllocMemory`].
+#[inline(never)]
+unsafe extern "system" fn alloc_larger(
+    key: HEXPERTKEY,
+    size: usize,
+    error: *mut u32,
+) -> *mut c_void {
+    // SAFETY: S1.
+    unsafe { alloc(key, size, error) }
+}
+
+/// # Safety
+///
+/// - S1 as [`ExpertAllocMemory`].
+#[inline(always)]
+unsafe fn alloc(key: HEXPERTKEY, size: usize, error: *mut u32) -> *mut c_void {
     // What nearly all calls need is found without the guard, and does not unwind.
     if let Some(block) = netmon::alloc_at_once(HEAP, key_of(key), size) {
         // SAFETY: S1.

@@ -123,6 +123,8 @@ pub struct Cache {
     /// The next in the thread's inbox.
     pub inbox_next: Cell<Option<&'static Cache>>,
     next_unused: Cell<Option<&'static Cache>>,
+    /// The number in `seat` as a word; 0 for none.
+    number: Cell<u32>,
 }
 
 /// The kind of the list of a heap's caches.
@@ -174,6 +176,7 @@ impl Cache {
             in_thread: Links::new(),
             inbox_next: Cell::new(None),
             next_unused: Cell::new(None),
+            number: Cell::new(0),
         }
     }
 
@@ -189,8 +192,7 @@ impl Cache {
 
     /// Empties the record, its spans taken over by somebody.
     pub fn close(&self) {
-        self.id.set(0);
-        self.seat.set(None);
+        self.serve_nobody();
         self.growth.iter().for_each(|units| units.set(0));
         // Spans of large blocks may still name this record. Clear `home`, so that
         // `is_mine()` is false even for the previous owner.
@@ -231,6 +233,12 @@ impl Cache {
         self.seat.get().map(|seat| seat.number)
     }
 
+    /// Who is seated here, if it is the owner of `number`.
+    #[inline(always)]
+    pub fn seat_of(&self, number: Number) -> Option<Seat> {
+        if self.number.get() == number.into_raw() { self.seat.get() } else { None }
+    }
+
     /// The thread's line for [`number`](Self::number).
     pub fn line(&self) -> Option<&'static Line> {
         self.seat.get().map(|seat| seat.line)
@@ -240,6 +248,7 @@ impl Cache {
     /// its own so far. `id` is its key, for bound blocks, or 0.
     pub fn serve(&self, number: Number, line: &'static Line, common: &'static Self, id: usize) {
         self.seat.set(Some(Seat { line, common, number }));
+        self.number.set(number.into_raw());
         self.served.set(0);
         self.id.set(id);
     }
@@ -248,6 +257,7 @@ impl Cache {
     pub fn serve_nobody(&self) {
         self.id.set(0);
         self.seat.set(None);
+        self.number.set(0);
     }
 
     /// Whether blocks of `class` come from spans of this cache.

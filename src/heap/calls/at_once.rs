@@ -32,7 +32,7 @@ use super::free;
 use super::raw::{self, PREFIX};
 use crate::heap::base::number::Number;
 use crate::heap::base::size_class::{self, SMALL_MAX};
-use crate::heap::spans::tags::Tag;
+use crate::heap::spans::tags::{Measure, Tag};
 use crate::heap::threads::thread::{self, Thread};
 
 #[cfg(feature = "capi")]
@@ -44,7 +44,7 @@ mod by_key {
     use crate::heap::owners::ledger::Line;
     use crate::heap::pages::address;
     use crate::heap::spans::span::Span;
-    use crate::heap::spans::tags::{self, Measure, TagWord};
+    use crate::heap::spans::tags::{self, TagWord};
     use crate::key::ExpertKey;
     use crate::sync::{Ordering, fence};
 
@@ -55,15 +55,13 @@ mod by_key {
     pub fn allocate_by_key(
         key: ExpertKey,
         size: usize,
-        number: impl Fn() -> Option<Number>,
+        number: impl FnOnce() -> Option<Number>,
     ) -> Option<NonNull<u8>> {
         let thread = thread::known()?;
         let pins = thread.home().presence().pins();
-        if !pins.pin_first(key.into_raw()) {
+        if !pins.pin_first_and_fence(key.into_raw()) {
             return None;
         }
-        // SeqCst: as in `Pins::pin`.
-        fence(Ordering::SeqCst);
         crate::sync::delay();
         let block = number().and_then(|number| take(thread, number, size));
         pins.unpin_first();
@@ -71,23 +69,24 @@ mod by_key {
     }
 
     /// Frees a live raw block of the expert of `key`, if that can be done at once; `false`
-    /// says nothing, and nothing was done. `number` as for [`allocate_by_key`].
+    /// says nothing, and nothing was done. `number` was the expert's when the key was found
+    /// valid just now, and `is_still` tells whether it is.
     #[inline(always)]
     pub fn free_by_key(
         key: ExpertKey,
+        number: Number,
         address: *const u8,
-        number: impl Fn() -> Option<Number>,
+        is_still: impl FnOnce() -> bool,
     ) -> bool {
         let Some(thread) = thread::known() else { return false };
-        let Some(expected) = number() else { return false };
         let pins = thread.home().presence().pins();
         if !pins.pin_first(key.into_raw()) {
             return false;
         }
         let block = address.addr().wrapping_sub(PREFIX);
-        let done = match Current::find(thread, expected, block) {
-            Some(found) => found.free(expected, block, number),
-            None => free_elsewhere(address, number),
+        let done = match Current::find(thread, number, block) {
+            Some(found) => found.free(number, block, is_still),
+            None => free_elsewhere(number, address, is_still),
         };
         pins.unpin_first();
         done
@@ -109,8 +108,7 @@ mod by_key {
         #[inline(always)]
         fn find(thread: &'static Thread, number: Number, block: usize) -> Option<Self> {
             let class = thread.raw_class(block);
-            let cache = thread.raw_seat(number)?;
-            let seat = cache.seat()?;
+            let (cache, seat) = thread.raw_seat(number)?;
             let common = seat.common.current_span(class)?;
             let (span, line) = if cache.serves(class) {
                 (cache.current_span(class)?, None)
@@ -119,8 +117,9 @@ mod by_key {
             };
             let is_there = ptr::from_ref(span).addr() == address::header_place(block)
                 && address::chunk_of(ptr::from_ref(common).addr()) == address::chunk_of(block);
-            let index = tags::index_in_slice(class, block % SLICE)?;
-            if !is_there || index * Measure::of(class).bytes() as usize != block % SLICE {
+            let measure = Measure::of(class);
+            let index = measure.index_in_slice(block % SLICE);
+            if !is_there || index * measure.bytes() as usize != block % SLICE {
                 return None;
             }
             // SAFETY: a slice for blocks, because it has a header, of one slice; its chunk is
@@ -130,27 +129,24 @@ mod by_key {
             Some(Self { span, class, word, line })
         }
 
-        /// Frees the block, if it is live and the owner of `expected` has it, and that is what
-        /// `number` still gives. Pinned, not fenced yet. See the module.
+        /// Frees the block, if it is live and the owner of `number` has it, which has not
+        /// ended. Pinned, not fenced yet. See the module.
         #[inline(always)]
-        fn free(
-            self,
-            expected: Number,
-            block: usize,
-            number: impl Fn() -> Option<Number>,
-        ) -> bool {
-            let tag = Tag::new(expected, self.class);
+        fn free(self, number: Number, block: usize, is_still: impl FnOnce() -> bool) -> bool {
+            let tag = Tag::new(number, self.class);
             crate::sync::delay();
             if !self.word.exchange_and_fence(tag, tag.in_work()) {
                 return false;
             }
             crate::sync::delay();
-            if number().is_none() {
+            if !is_still() {
                 self.word.exchange(tag.in_work(), tag);
                 return false;
             }
             self.word.store(Tag::NONE);
-            self.line.inspect(|line| common::count_free_in(line, expected, self.class));
+            if let Some(line) = self.line {
+                common::count_free_in(line, number, self.class);
+            }
             // SAFETY: a block lies there.
             let memory = unsafe { address::block_at(block) };
             // SAFETY: a block of this thread's span without a tag, this call's alone.
@@ -162,10 +158,10 @@ mod by_key {
     /// As [`free_by_key`], of a block that is anywhere. Pinned, not fenced yet.
     #[cold]
     #[inline(never)]
-    fn free_elsewhere(address: *const u8, number: impl Fn() -> Option<Number>) -> bool {
+    fn free_elsewhere(number: Number, address: *const u8, is_still: impl FnOnce() -> bool) -> bool {
         // SeqCst: as in `Pins::pin`.
         fence(Ordering::SeqCst);
-        number().is_some_and(|number| raw::free_at_once(number, address))
+        is_still() && raw::free_at_once(number, address)
     }
 }
 
@@ -179,18 +175,18 @@ pub fn allocate(number: Number, size: usize) -> Option<NonNull<u8>> {
     take(thread::known()?, number, size)
 }
 
-/// As [`allocate`], in this thread, which is `thread`.
+/// As [`allocate`], in this thread, which is `thread`. Its owner has not ended.
 #[inline(always)]
 fn take(thread: &'static Thread, number: Number, size: usize) -> Option<NonNull<u8>> {
     if size > SMALL_MAX - PREFIX {
         return None;
     }
     let place = size_class::looked_up(raw::layout_of(size)?)?;
-    let seat = thread.raw_seat(number)?;
-    let block = if seat.serves(place.class()) {
-        seat.pop(place)?
+    let (cache, seat) = thread.raw_seat(number)?;
+    let block = if cache.serves(place.class()) {
+        cache.pop(place)?
     } else {
-        common::take_at_once(seat.seat()?, place)?
+        common::take_at_once(seat, place)?
     };
     thread.note_raw_class(block.addr().get(), place.class());
     // SAFETY: the block has `PREFIX + size` bytes.
@@ -199,9 +195,17 @@ fn take(thread: &'static Thread, number: Number, size: usize) -> Option<NonNull<
     // class has a multiple of 16.
     unsafe { zero(content, size) };
     raw::set_size(block, size);
-    common::tag_word(block, place.class()).store(Tag::new(number, place.class()));
+    // SAFETY: S1: a carved block of a tagged span of one slice, as all of this size are.
+    let word = unsafe { Measure::of(place.class()).word_in_slice(block.addr().get()) };
+    word.store(Tag::new(number, place.class()));
     Some(content)
 }
+
+/// Bytes that one store fills.
+const PIECE: usize = 16;
+
+/// Blocks of up to so many bytes are filled with zeroes without a call.
+pub const FILLED_AT_ONCE: usize = 4 * PIECE;
 
 /// Fills with zeroes: where the size is small, by stores of 16 bytes that may overlap,
 /// because a call takes longer.
@@ -212,9 +216,7 @@ fn take(thread: &'static Thread, number: Number, size: usize) -> Option<NonNull<
 ///   and 16 at least, are the caller's alone.
 #[inline(always)]
 unsafe fn zero(content: NonNull<u8>, size: usize) {
-    /// Bytes that one store fills.
-    const PIECE: usize = 16;
-    if size > 4 * PIECE {
+    if size > FILLED_AT_ONCE {
         // SAFETY: S1.
         return unsafe { content.write_bytes(0, size) };
     }

@@ -11,6 +11,8 @@
 //! - PIN1 while a word is not 0, no chunk is released.
 //! - PIN2 while a word is a key, the expert of that key is not reclaimed.
 
+#[cfg(any(feature = "capi", loom))]
+use crate::sync::fence_behind_exchange;
 use crate::sync::{AtomicUsize, Ordering, fence};
 
 /// The value of a word that means no key.
@@ -70,6 +72,19 @@ impl Pins {
         let is_first = self.words[0].load(Ordering::Relaxed) == 0;
         if is_first {
             self.words[0].store(word, Ordering::Relaxed);
+        }
+        is_first
+    }
+
+    /// As [`pin_first`](Self::pin_first), with the fence: an exchange, which is one.
+    #[cfg(any(feature = "capi", loom))]
+    #[inline(always)]
+    pub fn pin_first_and_fence(&self, word: usize) -> bool {
+        let is_first = self.words[0].load(Ordering::Relaxed) == 0;
+        if is_first {
+            // SeqCst: as in `pin`.
+            self.words[0].swap(word, Ordering::SeqCst);
+            fence_behind_exchange();
         }
         is_first
     }

@@ -212,8 +212,9 @@ impl Measure {
     /// The number of the block that is `offset` bytes from the first one, of a class of one
     /// slice.
     #[inline(always)]
-    const fn index_in_slice(self, offset: usize) -> usize {
-        ((offset as u64 * self.inverse as u64) >> 32) as usize
+    pub fn index_in_slice(self, offset: usize) -> usize {
+        debug_assert!(self.is_one_slice());
+        ((offset as u64 * u64::from(self.inverse)) >> 32) as usize
     }
 }
 

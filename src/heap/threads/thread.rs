@@ -14,6 +14,7 @@
 //!
 //! - THREAD1 a thread's list of caches holds all its caches but the desks; its table those of
 //!   owners, by number; what is in `recent` is in the table, at its place.
+//!   What is in `raw_seats` is one of the thread's caches or desks, or the empty one.
 //! - THREAD2 what an owner's cache or desk says of its line is so: the line is open.
 //! - THREAD3 the current cache is where the current scope's owner is seated, or the empty one,
 //!   or, where that owner has ended, what it was until the thread tends.
@@ -36,7 +37,7 @@ use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
 use crate::heap::base::slabs::Slabs;
 use crate::heap::base::tables::{Linked, Pool, Pooled, TableAllocator};
-use crate::heap::caches::cache::{Cache, CacheFate};
+use crate::heap::caches::cache::{Cache, CacheFate, EMPTY};
 use crate::heap::caches::household::Household;
 use crate::heap::owners::entry;
 use crate::heap::owners::heap::{COMMON, HOST, Heap};
@@ -72,6 +73,8 @@ pub struct Thread {
     table: RefCell<Table>,
     /// Of what class raw blocks are: see `raw_class`.
     raw_classes: [Cell<u8>; RAW_CLASSES],
+    /// Where owners of raw blocks were seated last, found without a search.
+    raw_seats: [Cell<&'static Cache>; RECENT],
     /// Some of what is in the table, found without a search.
     recent: [Cell<Option<&'static Cache>>; RECENT],
     /// How often the common cache was refilled.
@@ -241,13 +244,14 @@ impl Thread {
         self.common.get()
     }
 
-    /// A hint: the class of the raw block that was noted last near `address`.
+    /// A hint: the class of the raw block that was noted last near `address`; one of one
+    /// slice.
     #[inline(always)]
     pub fn raw_class(&self, address: usize) -> usize {
         usize::from(self.raw_classes[(address >> SLICE_SHIFT) % RAW_CLASSES].get())
     }
 
-    /// Notes that there is a raw block of `class` at `address`.
+    /// Notes that there is a raw block of `class`, one of one slice, at `address`.
     #[inline(always)]
     pub fn note_raw_class(&self, address: usize, class: usize) {
         self.raw_classes[(address >> SLICE_SHIFT) % RAW_CLASSES].set(class as u8);
@@ -302,6 +306,7 @@ impl Pooled for Thread {
             scopes: Scopes::new(),
             table: RefCell::new(HashMap::with_hasher_in(IdHasher, TableAllocator)),
             raw_classes: [const { Cell::new(0) }; RAW_CLASSES],
+            raw_seats: [const { Cell::new(&EMPTY) }; RECENT],
             recent: [const { Cell::new(None) }; RECENT],
             refills: Cell::new(0),
             busy: Cell::new(0),

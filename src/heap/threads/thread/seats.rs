@@ -7,7 +7,7 @@ use super::{CACHES, Thread, attach, recent_place};
 use crate::engine::{Kind, Pass};
 use crate::error::Error;
 use crate::heap::base::number::Number;
-use crate::heap::caches::cache::{Cache, CacheFate, EMPTY};
+use crate::heap::caches::cache::{Cache, EMPTY, Seat};
 use crate::heap::owners::entry::Standing;
 use crate::heap::owners::heap::COMMON;
 use crate::heap::owners::ledger::{Line, LineCounts};
@@ -107,8 +107,10 @@ impl Thread {
             Some(cache) => cache,
             None => self.desk_for(number, line, key, desk)?,
         };
-        if number.kind() == Kind::Bound {
-            set_found(cache);
+        match number.kind() {
+            Kind::Bound => set_found(cache),
+            Kind::Raw => self.raw_seats[recent_place(number)].set(cache),
+            Kind::Ambient => {}
         }
         Ok(cache)
     }
@@ -130,16 +132,13 @@ impl Thread {
     }
 
     /// Where the owner of `number`, one of raw blocks, is seated in this thread, if that is
-    /// found without a search.
-    #[inline]
-    pub fn raw_seat(&self, number: Number) -> Option<&'static Cache> {
-        let is_its = |seat: &&'static Cache| seat.number() == Some(number);
+    /// found without a search. It may be at a cache that was reclaimed, where the owner has
+    /// ended.
+    #[inline(always)]
+    pub fn raw_seat(&self, number: Number) -> Option<(&'static Cache, Seat)> {
         // Who has a cache of its own sits at no desk.
-        if let Some(desk) = self.desks[Kind::Raw as usize].get().filter(is_its) {
-            return Some(desk);
-        }
-        let cache = self.recent[recent_place(number)].get().filter(is_its)?;
-        (cache.fate() == CacheFate::Alive).then_some(cache)
+        let cache = self.raw_seats[recent_place(number)].get();
+        Some((cache, cache.seat_of(number)?))
     }
 
     #[inline]

@@ -65,6 +65,7 @@ pub fn end() {
             }
         }
     }
+    thread.raw_seats.iter().for_each(|seat| seat.set(&EMPTY));
     for desk in &thread.desks {
         if let Some(desk) = desk.take() {
             desk.close();
@@ -128,6 +129,10 @@ impl Thread {
         if let Some(number) = cache.number() {
             self.table.borrow_mut().remove(&(number.into_raw() as usize));
             self.recent[recent_place(number)].set(None);
+            let seat = &self.raw_seats[recent_place(number)];
+            if ptr::eq(seat.get(), cache) {
+                seat.set(&EMPTY);
+            }
             cache.line().inspect(|line| line.set_cache(false));
             if cache.is_busy() {
                 self.busy.set(self.busy.get() - 1);
