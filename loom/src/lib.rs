@@ -37,6 +37,8 @@ mod abandon;
 #[cfg(test)]
 mod accounts;
 #[cfg(test)]
+mod at_once;
+#[cfg(test)]
 mod figures;
 #[cfg(test)]
 mod lists;

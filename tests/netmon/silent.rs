@@ -18,6 +18,24 @@ fn fresh_memory_is_zero_also_when_it_was_used_before() {
     reclaim(key);
 }
 
+/// Every size around those that are filled in another way than the next.
+#[test]
+fn fresh_memory_of_each_small_size_is_zero() {
+    let key = register("zeroes", 0);
+    for size in 0..300 {
+        let mut seen = std::collections::HashSet::new();
+        let is_used_again = (0..10_000).any(|_| {
+            let block = alloc(key, size).unwrap();
+            assert!(bytes(block, size).iter().all(|&byte| byte == 0), "{size}");
+            bytes(block, size).fill(0xFF);
+            assert_eq!(free(key, block), SUCCESS);
+            !seen.insert(block)
+        });
+        assert!(is_used_again, "{size}");
+    }
+    reclaim(key);
+}
+
 #[test]
 fn memory_that_another_was_refused_is_still_zero_filled_later() {
     let (key, poor) = (register("zeroes", 0), register("poor", 4096));

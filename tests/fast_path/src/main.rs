@@ -10,10 +10,12 @@
 mod stepper;
 
 use std::alloc::Layout;
+use std::ffi::c_void;
 use std::hint::black_box;
 use std::ptr::NonNull;
 
 use allocator_api2::alloc::Allocator;
+use expert_alloc::capi::{self, HEXPERTKEY};
 use expert_alloc::{ExpertAlloc, ExpertHandle};
 
 use crate::stepper::Stepper;
@@ -54,6 +56,11 @@ fn main() {
         pairs(&stepper, || handle_alloc_64(&handle), |block| handle_free_64(&handle, block));
     print("handle_alloc_64", alloc);
     print("handle_free_64", free);
+
+    let key = capi::handle(expert.key());
+    let (alloc, free) = pairs(&stepper, || key_alloc_64(key), |block| key_free_64(key, block));
+    print("key_alloc_64", alloc);
+    print("key_free_64", free);
 }
 
 /// The instructions of all counted calls of `take`, and of `give`, which gets
@@ -132,4 +139,17 @@ fn handle_free_64(handle: &ExpertHandle<'_>, block: Option<NonNull<u8>>) {
         // SAFETY: `main` gives each block of `handle_alloc_64` once.
         unsafe { handle.deallocate(block, OF_64) };
     }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+fn key_alloc_64(key: HEXPERTKEY) -> *mut c_void {
+    // SAFETY: no place for the code.
+    unsafe { capi::ExpertAllocMemory(key, 64, std::ptr::null_mut()) }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+fn key_free_64(key: HEXPERTKEY, block: *mut c_void) {
+    assert_eq!(capi::ExpertFreeMemory(key, block), 0);
 }
