@@ -79,6 +79,7 @@ mod by_key {
         is_still: impl FnOnce() -> bool,
     ) -> bool {
         let Some(thread) = thread::known() else { return false };
+        crate::sync::delay();
         let pins = thread.home().presence().pins();
         if !pins.pin_first(key.into_raw()) {
             return false;
