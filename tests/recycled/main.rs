@@ -42,6 +42,7 @@ fn main() {
     common::run_tests(&[
         ("a_vector_is_resized_while_its_expert_ends", races::resize),
         ("a_stale_free_spares_a_vector", races::stale_free),
+        ("of_a_free_and_an_end_one_has_the_block", races::free_or_end),
         ("a_scope_that_ends_late_finds_no_other_kind", scopes::late),
         ("scopes_in_any_order_leave_the_host", scopes::order),
         ("reclaim_all_after_scopes_out_of_order", scopes::reclaim_all),

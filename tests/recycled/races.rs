@@ -1,13 +1,17 @@
 //! An expert ends, and what it had becomes the next one's, between a look at a block
 //! and what the look is for.
 
-use std::ptr::without_provenance_mut;
+use std::ptr::{null_mut, without_provenance_mut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use allocator_api2::vec::Vec as HandleVec;
 use expert_alloc::Expert;
+use expert_alloc::capi::{
+    EXPERTRECLAIMED, ExpertAllocMemory as alloc, ExpertFreeMemory, ExpertReclaimKey,
+    ExpertRegisterKey, HEXPERTKEY,
+};
 
 use crate::common::ALLOC;
 use crate::run::wait_until;
@@ -54,6 +58,57 @@ pub fn resize() {
             over.store(round, Release);
             let _ = next.finish();
         }
+        begun.store(round + 1, Release);
+    });
+}
+
+/// A free by key finds its block, and then that the key is of an expert that has ended.
+/// The end has counted the block already.
+pub fn free_or_end() {
+    let turn = turn("free or end");
+    let (key, freed) = (&AtomicUsize::new(0), &AtomicUsize::new(0));
+    let (begun, ready, over) = (&AtomicUsize::new(0), &AtomicUsize::new(0), &AtomicUsize::new(0));
+    std::thread::scope(|threads| {
+        threads.spawn(move || {
+            for round in 1.. {
+                wait_until(|| begun.load(Acquire) >= round);
+                let key: HEXPERTKEY = without_provenance_mut(key.load(Relaxed));
+                if key.is_null() {
+                    return;
+                }
+                // SAFETY: no place for the codes.
+                let [block, other] = [64, 64].map(|size| unsafe { alloc(key, size, null_mut()) });
+                assert_eq!(ExpertFreeMemory(key, other), 0);
+                ready.store(round, Release);
+                freed.store(ExpertFreeMemory(key, block) as usize, Relaxed);
+                over.store(round, Release);
+            }
+        });
+        let actor = turn.actor("ender", 0);
+        let mut round = 0;
+        while actor.goes_on() {
+            round += 1;
+            // SAFETY: a string, and no place for the code.
+            let ends = unsafe { ExpertRegisterKey(c"ends".as_ptr(), 0, null_mut()) };
+            key.store(ends.addr(), Relaxed);
+            begun.store(round, Release);
+            wait_until(|| ready.load(Acquire) >= round);
+            (0..round % 32).for_each(|_| std::hint::spin_loop());
+            let mut report = EXPERTRECLAIMED::default();
+            // SAFETY: the report may be written to.
+            let code = unsafe { ExpertReclaimKey(ends, &mut report) };
+            wait_until(|| over.load(Acquire) >= round);
+            // NMERR_INVALID_EXPERT_HANDLE, NMERR_EXPERT_TERMINATE: the latter has freed.
+            let was_freed = match freed.load(Relaxed) {
+                0 | 125 => true,
+                code => {
+                    assert_eq!(code, 130);
+                    false
+                }
+            };
+            assert_eq!((code, report.blocks), (0, usize::from(!was_freed)), "round {round}");
+        }
+        key.store(0, Relaxed);
         begun.store(round + 1, Release);
     });
 }
