@@ -107,7 +107,7 @@ unsafe fn dealloc_aligned(memory: NonNull<u8>) {
 fn ambient_slow(place: BinPlace) -> *mut u8 {
     let cache = current::current();
     if cache.serves(place.class()) {
-        return ambient_own(place);
+        return ambient_own(place, cache);
     }
     match common::hand_out_at_once(cache, place) {
         Some(block) => block.as_ptr(),
@@ -127,8 +127,8 @@ fn ambient_refill(place: BinPlace) -> *mut u8 {
 
 /// For an owner with spans of its own. Apart, so that what is in front needs no stack.
 #[inline(never)]
-fn ambient_own(place: BinPlace) -> *mut u8 {
-    match current::current().reuse_current(place) {
+fn ambient_own(place: BinPlace, cache: &'static Cache) -> *mut u8 {
+    match cache.reuse_current(place) {
         Some(block) => block.as_ptr(),
         None => ambient_cold(place.class()),
     }

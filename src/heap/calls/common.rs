@@ -285,6 +285,7 @@ fn count_free_at_once(number: Number, measure: Measure) -> bool {
 }
 
 /// As [`count_free`], where `line` is this thread's for `number`, and open.
+#[cfg(feature = "capi")]
 #[inline(always)]
 pub fn count_free_in(line: &'static Line, number: Number, class: usize) {
     let bytes = Measure::of(class).bytes();

@@ -246,6 +246,7 @@ impl Thread {
 
     /// A hint: the class of the raw block that was noted last near `address`; one of one
     /// slice.
+    #[cfg(feature = "capi")]
     #[inline(always)]
     pub fn raw_class(&self, address: usize) -> usize {
         usize::from(self.raw_classes[(address >> SLICE_SHIFT) % RAW_CLASSES].get())
