@@ -110,6 +110,58 @@ typedef struct {
     DWORD      state;      /* an EXPERT_STATE; later versions may have more */
 } EXPERTINFO;
 
+/* How much one expert holds, and the five who hold most, the largest first. */
+typedef struct {
+    HEXPERTKEY key;
+    SIZE_T     charged_bytes; /* to it and all below it */
+    char       name[64];
+} EXPERTHOLDING;
+
+typedef struct {
+    SIZE_T        count;
+    EXPERTHOLDING holdings[5];
+} EXPERTLARGEST;
+
+/* All that can be asked for when an expert is registered. */
+typedef struct {
+    SIZE_T      size;       /* of this struct */
+    const char *name;
+    HEXPERTKEY  parent;     /* EXPERT_HOST_KEY: none */
+    SIZE_T      quota;      /* 0: none */
+    SIZE_T      soft_quota; /* 0: none */
+    SIZE_T      guarantee;  /* bytes of the parent's room that are set aside for it */
+    DWORD       flags;      /* EXPERT_REFUSE_OVERDRAFT, or 0 */
+} EXPERTREQUEST;
+
+/* In scopes, requests beyond the quota are refused too. Most programs in C++ and Rust
+ * end then; without this they are granted, and the expert is to stop. */
+#define EXPERT_REFUSE_OVERDRAFT 1
+
+/* What may happen to an expert. */
+typedef enum {
+    EXPERT_EVENT_REGISTERED = 0,
+    EXPERT_EVENT_SOFT_QUOTA = 1, /* more than that is charged: bytes */
+    EXPERT_EVENT_REFUSED    = 2, /* so many requests since the last look: refusals */
+    EXPERT_EVENT_OVERDRAWN  = 3, /* it was granted more than its quota: bytes */
+    EXPERT_EVENT_STOPPED    = 4,
+    EXPERT_EVENT_ENDED      = 5, /* with this: reclaimed */
+    EXPERT_EVENT_REFUSING   = 6  /* a quota has no room for bytes more: that of by */
+} EXPERT_EVENT;
+
+typedef struct {
+    SIZE_T          size;      /* of this struct, as the library knows it */
+    DWORD           kind;      /* an EXPERT_EVENT; later versions may have more */
+    DWORD           retry;     /* set by the observer: not 0 to try once more */
+    HEXPERTKEY      key;
+    HEXPERTKEY      parent;    /* NULL: none; nor with EXPERT_EVENT_REFUSING */
+    HEXPERTKEY      by;
+    SIZE_T          bytes;
+    SIZE_T          refusals;
+    char            name[64];
+    EXPERTLARGEST   largest;   /* of the quota, where one has refused, or is about to */
+    EXPERTRECLAIMED reclaimed;
+} EXPERTEVENT;
+
 /* ---- for experts ------------------------------------------------------- */
 
 /* A block of nBytes, zero-filled, 16-byte aligned; NULL on failure. For 0
@@ -155,10 +207,29 @@ HEXPERTKEY WINAPI ExpertRegisterKey(const char *name, SIZE_T quota, DWORD *error
 HEXPERTKEY WINAPI ExpertRegisterChild(HEXPERTKEY parent, const char *name, SIZE_T quota,
                                       SIZE_T soft_quota, DWORD *error);
 
+/* As ExpertRegisterChild, with all that can be asked for. NMERR_INVALID_PARAMETER for a
+ * request of NULL, or one that is too short. */
+HEXPERTKEY WINAPI ExpertRegister(const EXPERTREQUEST *request, DWORD *error);
+
 /* Changes a quota from now on; 0 is none. Below what is charged already nothing is
  * taken away, and new requests are refused. */
 DWORD WINAPI ExpertSetQuota(HEXPERTKEY key, SIZE_T quota);
 DWORD WINAPI ExpertSetSoftQuota(HEXPERTKEY key, SIZE_T soft_quota);
+
+/* Moves bytes of one quota to another, if they are not in use: NMERR_OUT_OF_MEMORY
+ * where they are, or nothing would be left. */
+DWORD WINAPI ExpertGiveRoom(HEXPERTKEY from, HEXPERTKEY to, SIZE_T bytes);
+
+/* Lets an expert go on that was granted more than its quota, if what is charged is
+ * within the quotas again; NMERR_EXPERT_TERMINATE where it is not. */
+DWORD WINAPI ExpertForgive(HEXPERTKEY key);
+
+/* Gives back what the expert was charged for and does not use, as far as this thread
+ * knows it; how many bytes. */
+SIZE_T WINAPI ExpertTrim(HEXPERTKEY key);
+
+/* How many bytes this process may have, by its limits and the machine's memory. */
+SIZE_T WINAPI ExpertSystemLimit(void);
 
 /* Tells an expert to stop, for good: alloc and realloc are refused with
  * NMERR_EXPERT_TERMINATE from here on. */
@@ -170,6 +241,11 @@ DWORD WINAPI ExpertTerminateKey(HEXPERTKEY key);
  * NMERR_ACCESS_DENIED for the host's key, and for experts of Rust code, which
  * end there. */
 DWORD WINAPI ExpertReclaimKey(HEXPERTKEY key, EXPERTRECLAIMED *report);
+
+/* As ExpertReclaimKey, with what the expert has allocated in scopes, which is not
+ * adopted. Nothing may refer to that any more when the last clean-up has returned,
+ * and no thread may be in a scope of the expert. */
+DWORD WINAPI ExpertReclaimAll(HEXPERTKEY key, EXPERTRECLAIMED *report);
 
 /* Gives a block to another key, with its charge: where it is now (it may
  * move), or NULL, and then it is untouched. The host keeps what shall outlive
@@ -189,6 +265,25 @@ DWORD WINAPI ExpertGetMemoryStats(HEXPERTKEY key, EXPERTMEMORYSTATS *stats);
 /* What an expert and all its children hold; EXPERT_HOST_KEY: what all hold. */
 DWORD WINAPI ExpertGetSubtreeStats(HEXPERTKEY key, EXPERTMEMORYSTATS *stats);
 
+/* Who holds most of the quota that has the least room for an expert, its own or that
+ * of one above; and its children that hold most. EXPERT_HOST_KEY: of all memory. All
+ * experts are looked at. */
+DWORD WINAPI ExpertGetLargestHolders(HEXPERTKEY key, EXPERTLARGEST *holders);
+DWORD WINAPI ExpertGetLargestChildren(HEXPERTKEY key, EXPERTLARGEST *children);
+
+/* The error of a call for an expert in words, which name the five who hold most where
+ * it is one of too little memory. As things are now, so ask at once. Writes at most
+ * size bytes, the 0 at the end included, and gives the length of the whole text, as
+ * snprintf does: 0 for what is no error. */
+SIZE_T WINAPI ExpertExplain(HEXPERTKEY key, DWORD error, char *text, SIZE_T size);
+
+/* Calls observer when something happens to an expert, and before an expert is refused
+ * for want of quota: it may free memory, raise quotas, or tell another to stop, and set
+ * retry. One at a time; NULL for none. It is called from any thread, as the host, and
+ * its own thread tells it nothing meanwhile. It should return: a throw or a jump ends
+ * there, and counts as no answer. */
+DWORD WINAPI ExpertObserve(void (*observer)(EXPERTEVENT *, LPVOID), LPVOID context);
+
 /* Who an expert is. */
 DWORD WINAPI ExpertGetInfo(HEXPERTKEY key, EXPERTINFO *info);
 
@@ -203,6 +298,9 @@ DWORD WINAPI ExpertEnumerate(void (*callback)(HEXPERTKEY, LPVOID), LPVOID contex
  * Scopes nest. NMERR_INVALID_PARAMETER from ExpertLeave without ExpertEnter. */
 DWORD WINAPI ExpertEnter(HEXPERTKEY key);
 DWORD WINAPI ExpertLeave(void);
+
+/* Whose scope this thread is in; EXPERT_HOST_KEY in none. */
+HEXPERTKEY WINAPI ExpertCurrentKey(void);
 
 /* Gives free memory back to the system at once. */
 void WINAPI ExpertPurge(void);

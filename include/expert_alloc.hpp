@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <limits>
 #include <new>
+#include <string>
 #include <type_traits>
 
 #include "expert_alloc.h"
@@ -141,6 +142,23 @@ public:
         EXPERTMEMORYSTATS held = EXPERTMEMORYSTATS();
         ExpertGetMemoryStats(key_, &held);
         return held;
+    }
+
+    // Who holds most of the quota that has the least room for it.
+    EXPERTLARGEST largest_holders() const noexcept
+    {
+        EXPERTLARGEST holders = EXPERTLARGEST();
+        ExpertGetLargestHolders(key_, &holders);
+        return holders;
+    }
+
+    // The error of a call for it in words that name those. Memory of the program's.
+    std::string explain(DWORD code) const
+    {
+        std::string text(ExpertExplain(key_, code, nullptr, 0) + 1, '\0');
+        std::size_t length = ExpertExplain(key_, code, &text[0], text.size());
+        text.resize(length < text.size() ? length : text.size() - 1);
+        return text;
     }
 
     // NULL once it has ended, or was moved from.

@@ -10,7 +10,10 @@ use std::process::Command;
 use std::{env, fs};
 
 use c_tools::{cc, cpp, link, root, run, shared_object, work_folder};
-use expert_alloc::capi::{EXPERTHOST, EXPERTINFO, EXPERTMEMORYSTATS, EXPERTRECLAIMED};
+use expert_alloc::capi::{
+    EXPERTEVENT, EXPERTHOLDING, EXPERTHOST, EXPERTINFO, EXPERTLARGEST, EXPERTMEMORYSTATS,
+    EXPERTRECLAIMED, EXPERTREQUEST,
+};
 use expert_alloc::{Error, ExpertAlloc};
 
 #[global_allocator]
@@ -23,7 +26,10 @@ const HEADERS: [&str; 2] =
 const CODE: &[&str] = &[
     include_str!("../src/api/capi/experts.rs"),
     include_str!("../src/api/capi/figures.rs"),
+    include_str!("../src/api/capi/holders.rs"),
     include_str!("../src/api/capi/host.rs"),
+    include_str!("../src/api/capi/limits.rs"),
+    include_str!("../src/api/capi/observe.rs"),
     include_str!("../src/api/capi/plugins.rs"),
     include_str!("../src/api/capi/scopes.rs"),
     include_str!("../src/api/identity.rs"),
@@ -119,11 +125,18 @@ fn c_type(rust: &str) -> String {
         ("*mut EXPERTRECLAIMED", "EXPERTRECLAIMED *"),
         ("*mut EXPERTMEMORYSTATS", "EXPERTMEMORYSTATS *"),
         ("*const EXPERTHOST", "const EXPERTHOST *"),
+        ("*const EXPERTREQUEST", "const EXPERTREQUEST *"),
+        ("*mut EXPERTLARGEST", "EXPERTLARGEST *"),
+        ("*mut c_char", "char *"),
         ("Option<Lookup>", "void (*)(LPVOID, const char *)"),
         ("Option<unsafe extern \"C-unwind\" fn(*mut c_void)>", "void (*)(LPVOID)"),
         (
             "Option<unsafe extern \"C-unwind\" fn(HEXPERTKEY, *mut c_void)>",
             "void (*)(HEXPERTKEY, LPVOID)",
+        ),
+        (
+            "Option<unsafe extern \"C-unwind\" fn(*mut EXPERTEVENT, *mut c_void)>",
+            "void (*)(EXPERTEVENT *, LPVOID)",
         ),
     ];
     let found = known.iter().find(|(name, _)| *name == rust.trim_end_matches(','));
@@ -138,7 +151,7 @@ fn sorted(mut calls: Vec<Call>) -> Vec<Call> {
 #[test]
 fn the_header_declares_what_the_code_exports() {
     let (declared, exported) = (declared(), exported());
-    assert_eq!(exported.len(), 28, "{exported:#?}");
+    assert_eq!(exported.len(), 39, "{exported:#?}");
     assert_eq!(declared, exported);
 }
 
@@ -162,6 +175,10 @@ fn layout_assertions() -> String {
     layout!(EXPERTHOST: size identity allocate allocate_zeroed release resize alloc_memory
         realloc_memory free_memory memory_size alloc_aligned on_reclaim memory_stats check);
     layout!(EXPERTINFO: name parent soft_quota state);
+    layout!(EXPERTHOLDING: key charged_bytes name);
+    layout!(EXPERTLARGEST: count holdings);
+    layout!(EXPERTREQUEST: size name parent quota soft_quota guarantee flags);
+    layout!(EXPERTEVENT: size kind retry key parent by bytes refusals name largest reclaimed);
     layout!(EXPERTRECLAIMED: blocks bytes adopted_blocks adopted_bytes cleanups_run
         cleanups_failed elapsed_ns);
     let codes = [

@@ -13,6 +13,7 @@
 //!  allocator  the Allocator traits on handles
 //!  raw      (expert, size) in, pointer or error out
 //!  netmon   (key, size) in, pointer or error out
+//!  by_key   quotas and figures by a key
 //!  aligned  raw blocks beyond 16 bytes
 //!  families children kept by their parent   observer  who is told what happens
 //!  run      an expert's code, and what became of it
@@ -30,6 +31,8 @@ mod allocator;
 #[cfg(feature = "std")]
 mod background;
 mod builder;
+#[cfg(feature = "capi")]
+mod by_key;
 #[cfg(feature = "capi")]
 pub mod capi;
 #[cfg(feature = "std")]

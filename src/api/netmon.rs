@@ -17,17 +17,15 @@ use core::ptr::NonNull;
 use crate::api::aligned;
 use crate::api::expert::Expert;
 use crate::api::leave;
-use crate::engine::{AtOnce, Engine, HOST_KEY};
+use crate::engine::{AtOnce, Engine};
 use crate::error::Error;
 use crate::expert::events::EventKind;
-use crate::expert::family;
 use crate::expert::home::{Ambient, Home, SlotOf};
 use crate::expert::life::{self, Closing, Fate, Request};
 use crate::expert::look;
 use crate::expert::name::Name;
-use crate::expert::report;
 use crate::expert::slot::{CLOSING, DETACHED, LENT, OVERDRAFT};
-use crate::expert::stats::{Reclaimed, Stats};
+use crate::expert::stats::Reclaimed;
 use crate::expert::stop;
 use crate::expert::visit::{State, Visit};
 use crate::key::ExpertKey;
@@ -36,7 +34,7 @@ use crate::key::ExpertKey;
 pub(crate) type Key = Option<ExpertKey>;
 
 #[inline(always)]
-fn visit<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error> {
+pub(crate) fn visit<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error> {
     Visit::new(home, key.ok_or(Error::InvalidKey)?)
 }
 
@@ -105,10 +103,35 @@ where
     })
 }
 
+/// The result of `request` for that many bytes, at the last try: when a quota has no room,
+/// the host's observer is asked first, and told of a refusal. Nobody is pinned then: what
+/// the observer does may end the expert, or wait for another thread that does.
+fn or_asked<H: Home, T>(
+    home: H,
+    key: Key,
+    bytes: usize,
+    request: impl Fn() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let mut result = request();
+    let Some(key) = key.filter(|_| result.is_err() && home.is_observed()) else { return result };
+    let mut tries = 0;
+    while matches!(result, Err(Error::QuotaExceeded)) && tries < 8 && look::ask(home, key, bytes) {
+        tries += 1;
+        result = request();
+    }
+    if result.is_err() {
+        let slot = Visit::new(home, key).ok().and_then(|visit| visit.slot());
+        slot.inspect(|slot| look::look(home, key, slot));
+    }
+    result
+}
+
 /// A raw block of `size` bytes, zero-filled.
 pub(crate) fn alloc<H: Home>(home: H, key: Key, size: usize) -> Result<NonNull<u8>, Error> {
-    let visit = visit_live(home, key)?;
-    or_told_to_stop(&visit, home.engine().raw_allocate(visit.who(), size))
+    or_asked(home, key, size, || {
+        let visit = visit_live(home, key)?;
+        or_told_to_stop(&visit, home.engine().raw_allocate(visit.who(), size))
+    })
 }
 
 /// As [`alloc`], with an alignment, and not zero-filled where that is not asked.
@@ -119,9 +142,11 @@ pub(crate) fn alloc_aligned<H: Home>(
     alignment: usize,
     zeroed: bool,
 ) -> Result<NonNull<u8>, Error> {
-    let visit = visit_live(home, key)?;
-    let result = aligned::allocate(home, visit.who(), size, alignment, zeroed);
-    or_told_to_stop(&visit, result)
+    or_asked(home, key, size, || {
+        let visit = visit_live(home, key)?;
+        let result = aligned::allocate(home, visit.who(), size, alignment, zeroed);
+        or_told_to_stop(&visit, result)
+    })
 }
 
 /// Resizes a raw block of the key's, which keeps its alignment; null is
@@ -132,16 +157,18 @@ pub(crate) fn realloc<H: Home>(
     block: *mut u8,
     size: usize,
 ) -> Result<NonNull<u8>, Error> {
-    let visit = visit_live(home, key)?;
     if block.is_null() {
-        return or_told_to_stop(&visit, home.engine().raw_allocate(visit.who(), size));
+        return alloc(home, key, size);
     }
-    let result = match home.engine().raw_reallocate(visit.who(), block, size) {
-        Err(Error::InvalidPointer) => aligned_of(home, visit.key(), block)
-            .and_then(|found| aligned::relocate(home, &found, visit.who(), size)),
-        result => result,
-    };
-    or_told_to_stop(&visit, result)
+    or_asked(home, key, size, || {
+        let visit = visit_live(home, key)?;
+        let result = match home.engine().raw_reallocate(visit.who(), block, size) {
+            Err(Error::InvalidPointer) => aligned_of(home, visit.key(), block)
+                .and_then(|found| aligned::relocate(home, &found, visit.who(), size)),
+            result => result,
+        };
+        or_told_to_stop(&visit, result)
+    })
 }
 
 /// As [`free`], if all is as usual; false says nothing.
@@ -211,6 +238,15 @@ pub(crate) fn transfer<H: Home>(
     block: *mut u8,
     to: Key,
 ) -> Result<NonNull<u8>, Error> {
+    or_asked(home, to, size(home, from, block), || transfer_once(home, from, block, to))
+}
+
+fn transfer_once<H: Home>(
+    home: H,
+    from: Key,
+    block: *mut u8,
+    to: Key,
+) -> Result<NonNull<u8>, Error> {
     let giver = visit(home, from)?;
     if from == to {
         size_of(home, giver.key(), block)?;
@@ -230,37 +266,31 @@ pub(crate) fn transfer<H: Home>(
 
 /// Registers an expert that is known by its key alone. As a parent, the host has no
 /// quota, and its figures do not include those of its children.
-pub(crate) fn register_child<'n, H: Home>(
+pub(crate) fn register_child<H: Home>(
     home: H,
     parent: Key,
-    name: <H::Name as Name>::Given<'n>,
+    name: <H::Name as Name>::Given<'_>,
     quota: usize,
     soft_quota: usize,
 ) -> Result<ExpertKey, Error> {
+    let (guarantee, flags) = (0, OVERDRAFT);
+    let request = Request { name, quota, soft_quota, parent: None, guarantee, flags };
+    register(home, parent, &request)
+}
+
+/// As [`register_child`], with all that can be asked for, but the parent.
+pub(crate) fn register<H: Home>(
+    home: H,
+    parent: Key,
+    request: &Request<'_, '_, H>,
+) -> Result<ExpertKey, Error> {
     let visit = visit(home, parent)?;
     let parent = visit.slot().map(|slot| (visit.key(), slot));
-    let request = Request::<H> { name, quota, soft_quota, parent, guarantee: 0, flags: OVERDRAFT };
+    let &Request { name, quota, soft_quota, guarantee, flags, .. } = request;
+    let request = Request { name, quota, soft_quota, parent, guarantee, flags };
     let (key, slot) = life::register(home, &request)?;
     look::tell(home, key, EventKind::Registered);
     Ok(Expert::registered(home, key, slot).into_key())
-}
-
-/// Changes the hard quota. The host has none.
-pub(crate) fn set_quota<H: Home>(home: H, key: Key, bytes: usize) -> Result<(), Error> {
-    let visit = visit(home, key)?;
-    visit.slot().ok_or(Error::AccessDenied)?.account().set_quota(bytes);
-    Ok(())
-}
-
-/// Changes the soft quota. The host has none.
-pub(crate) fn set_soft_quota<H: Home>(home: H, key: Key, bytes: usize) -> Result<(), Error> {
-    let visit = visit(home, key)?;
-    let slot = visit.slot().ok_or(Error::AccessDenied)?;
-    slot.account().set_soft_quota(bytes);
-    if let Some(hosted) = slot.hosted() {
-        hosted.told.forget_soft();
-    }
-    Ok(())
 }
 
 /// Makes the key's expert, or the host, the owner of what this thread allocates
@@ -287,8 +317,19 @@ pub(crate) fn terminate<H: Home>(home: H, key: Key) -> Result<(), Error> {
 /// is not ended under it, one that a plug-in allocates for is not either, and the
 /// host never ends: [`Error::AccessDenied`].
 pub(crate) fn reclaim<H: Ambient>(home: H, key: Key) -> Result<Reclaimed, Error> {
-    // SAFETY: S1 does not concern experts that are not lent.
-    unsafe { end(home, key, 0) }
+    // SAFETY: S1 does not concern what is adopted.
+    unsafe { end(home, key, 0, Fate::Adopt) }
+}
+
+/// As [`reclaim`], with what the expert has allocated in scopes.
+///
+/// # Safety
+///
+/// - S1 nothing refers to that any more, and no thread is in a scope of the expert, at the
+///   latest when the last clean-up has returned.
+pub(crate) unsafe fn reclaim_all<H: Ambient>(home: H, key: Key) -> Result<Reclaimed, Error> {
+    // SAFETY: S1.
+    unsafe { end(home, key, 0, Fate::Reclaim) }
 }
 
 /// Ends an expert that was lent to a plug-in, with all of its memory.
@@ -299,15 +340,20 @@ pub(crate) fn reclaim<H: Ambient>(home: H, key: Key) -> Result<Reclaimed, Error>
 ///   allocated.
 pub(crate) unsafe fn reclaim_lent<H: Ambient>(home: H, key: Key) -> Result<Reclaimed, Error> {
     // SAFETY: S1.
-    unsafe { end(home, key, LENT) }
+    unsafe { end(home, key, LENT, Fate::Reclaim) }
 }
 
 /// Ends an expert whose word has the flag `LENT`, or not, as `lent` has it.
 ///
 /// # Safety
 ///
-/// - S1 where `lent` has it, as [`reclaim_lent`].
-unsafe fn end<H: Ambient>(home: H, key: Key, lent: usize) -> Result<Reclaimed, Error> {
+/// - S1 for [`Fate::Reclaim`], as [`reclaim_lent`] or [`reclaim_all`].
+unsafe fn end<H: Ambient>(
+    home: H,
+    key: Key,
+    lent: usize,
+    fate: Fate,
+) -> Result<Reclaimed, Error> {
     let valid = visit(home, key)?;
     let (key, slot) = (valid.key(), valid.slot().ok_or(Error::AccessDenied)?);
     // The end waits for visitors, so it must not be one.
@@ -317,7 +363,6 @@ unsafe fn end<H: Ambient>(home: H, key: Key, lent: usize) -> Result<Reclaimed, E
     if word.is_of(key) && !word.has(CLOSING) && !is_mine {
         return Err(Error::AccessDenied);
     }
-    let fate = if lent == 0 { Fate::Adopt } else { Fate::Reclaim };
     let closing = Closing::begin(home, key, slot, DETACHED)?;
     // No guard, because a `longjmp` would skip its drop: so the end is written
     // twice.
@@ -353,21 +398,4 @@ pub(crate) fn on_reclaim<H: Home>(
         return Err(Error::AccessDenied);
     }
     slot.cleanups().push(home.engine(), cleanup)
-}
-
-/// The figures of the key.
-pub(crate) fn stats<H: Home>(home: H, key: Key) -> Result<Stats, Error> {
-    let visit = visit(home, key)?;
-    Ok(Stats::of(home.engine(), visit.who()))
-}
-
-/// The figures of the key and all its children together. For the host: the figures
-/// of all.
-pub(crate) fn subtree<H: Home>(home: H, key: Key) -> Result<Stats, Error> {
-    let key = key.ok_or(Error::InvalidKey)?;
-    if key == HOST_KEY {
-        return Ok(report::total(home));
-    }
-    let visit = Visit::new(home, key)?;
-    Ok(family::subtree(home, key, Stats::of(home.engine(), visit.who())))
 }

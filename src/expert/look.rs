@@ -5,8 +5,8 @@
 //!  told at once     registered, told to stop, ended
 //!  told at a look   soft quota passed, refused, overdrawn
 //!
-//!  a look           after `run`, after a poll of `run_async`, after a handle or
-//!                   raw call was refused, before the end
+//!  a look           after `run`, after a poll of `run_async`, after a handle, a
+//!                   raw call or a call by key was refused, before the end
 //! ```
 
 use crate::expert::events::{Event, EventKind, Refusal, Verdict};

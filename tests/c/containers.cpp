@@ -77,6 +77,19 @@ static void an_owner_owns()
     CHECK(ExpertTerminateKey(key) == NMERR_INVALID_EXPERT_HANDLE);
 }
 
+static void holders_are_named()
+{
+    expert::owner tenant("tenant", 1 << 20);
+    expert::owner query(tenant, "query");
+    CHECK(ExpertAllocMemory(query.key(), 900 << 10, nullptr) != nullptr);
+    CHECK(query.largest_holders().count == 1);
+    CHECK(query.largest_holders().holdings[0].key == query.key());
+    std::string text = query.explain(NMERR_OUT_OF_MEMORY);
+    CHECK(text.find("(tenant: 904.0 KiB of 1.0 MiB)") != std::string::npos);
+    CHECK(text.size() == std::string(text.c_str()).size());
+    CHECK(query.explain(NMERR_SUCCESS).empty());
+}
+
 static void a_scope_is_left()
 {
     expert::owner owner("scope");
@@ -100,6 +113,7 @@ int main()
     containers_live_in_the_experts_memory();
     an_owner_owns();
     a_scope_is_left();
+    holders_are_named();
     std::puts("contained");
     return 0;
 }

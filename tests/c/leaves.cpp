@@ -227,8 +227,40 @@ static void *enumerates(void *way)
     return nullptr;
 }
 
+static int told;
+static void (*leave)(LPVOID);
+
+static void observes(EXPERTEVENT *event, LPVOID context)
+{
+    told++;
+    event->retry = 1;
+    leave(context);
+}
+
+// However the observer is left, the call goes on without its answer, and it is told of the
+// next event.
+static void an_observer_is_left()
+{
+    void (*ways[])(LPVOID) = {throws, jumps, exits};
+    for (void (*way)(LPVOID) : ways) {
+        DWORD error = NMERR_SUCCESS;
+        HEXPERTKEY key = ExpertRegisterKey("left", 64 << 10, &error);
+        leave = way;
+        told = destroyed = 0;
+        CHECK(ExpertObserve(observes, nullptr) == NMERR_SUCCESS);
+        if (setjmp(place) != 0)
+            CHECK(!"the jump is not done");
+        CHECK(ExpertAllocMemory(key, 1 << 20, &error) == nullptr && error == NMERR_OUT_OF_MEMORY);
+        // Asked before the refusal, and told of it.
+        CHECK(told == 2 && destroyed == (way == jumps ? 0 : 2));
+        CHECK(ExpertObserve(nullptr, nullptr) == NMERR_SUCCESS);
+        CHECK(ExpertReclaimKey(key, nullptr) == NMERR_SUCCESS && told == 2);
+    }
+}
+
 int main()
 {
+    an_observer_is_left();
     an_exception_is_counted();
     for (int round = 0; round < 100; round++)
         a_jump_is_done_after_all_the_rest(round % 2 == 0);

@@ -1,5 +1,5 @@
 /* What the C face has beside the four calls: alignment, parents, quotas that
- * change, scopes, enumeration, figures of a subtree. */
+ * change, scopes, enumeration, figures of a subtree, holders, an observer. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,12 +194,160 @@ static void scopes_nest(void)
     CHECK(ExpertEnter(key) == NMERR_INVALID_EXPERT_HANDLE);
 }
 
+static void holders_are_named(void)
+{
+    DWORD error = UNWRITTEN;
+    EXPERTLARGEST largest;
+    char text[256], little[20];
+    HEXPERTKEY tenant = register_key("tenant", 1 << 20);
+    HEXPERTKEY light = ExpertRegisterChild(tenant, "light", 0, 0, &error);
+    HEXPERTKEY heavy = ExpertRegisterChild(tenant, "h\xC3\xA9" "avy", 0, 0, &error);
+    CHECK(ExpertAllocMemory(heavy, 900 << 10, &error) != NULL);
+    CHECK(ExpertAllocMemory(light, 500 << 10, &error) == NULL && error == NMERR_OUT_OF_MEMORY);
+
+    CHECK(ExpertGetLargestHolders(light, &largest) == NMERR_SUCCESS && largest.count == 2);
+    CHECK(largest.holdings[0].key == heavy && largest.holdings[1].key == light);
+    CHECK(strcmp(largest.holdings[0].name, "h\xC3\xA9" "avy") == 0);
+    CHECK(largest.holdings[0].charged_bytes == stats(heavy).charged_bytes);
+    CHECK(largest.holdings[2].key == NULL);
+    CHECK(ExpertGetLargestChildren(tenant, &largest) == NMERR_SUCCESS && largest.count == 2);
+    CHECK(ExpertGetLargestChildren(light, &largest) == NMERR_SUCCESS && largest.count == 0);
+    CHECK(ExpertGetLargestHolders(EXPERT_HOST_KEY, &largest) == NMERR_SUCCESS);
+    CHECK(largest.count >= 2 && largest.holdings[0].key == tenant);
+    CHECK(ExpertGetLargestHolders(NULL, &largest) == NMERR_INVALID_EXPERT_HANDLE);
+    CHECK(largest.count == 0 && ExpertGetLargestHolders(light, NULL) == NMERR_INVALID_PARAMETER);
+
+    SIZE_T length = ExpertExplain(light, NMERR_OUT_OF_MEMORY, text, sizeof text);
+    CHECK(length == strlen(text) && strstr(text, "(tenant: 904.0 KiB of 1.0 MiB)") != NULL);
+    CHECK(strstr(text, "most is held by h\xC3\xA9" "avy (904.0 KiB), light (0 B)") != NULL);
+    CHECK(ExpertExplain(light, NMERR_OUT_OF_MEMORY, NULL, 0) == length);
+    for (SIZE_T size = 1; size <= sizeof text; size++) {
+        char cut[sizeof text + 1];
+        memset(cut, 'x', sizeof cut);
+        CHECK(ExpertExplain(light, NMERR_OUT_OF_MEMORY, cut, size) == length && cut[size] == 'x');
+        CHECK(strlen(cut) < size && strncmp(cut, text, strlen(cut)) == 0);
+        /* Never half of a character. */
+        CHECK(strlen(cut) == 0 || cut[strlen(cut) - 1] != '\xC3');
+    }
+    CHECK(ExpertExplain(light, NMERR_OUT_OF_MEMORY, little, 0) == length);
+    CHECK(ExpertExplain(NULL, NMERR_INVALID_EXPERT_HANDLE, text, sizeof text) > 0);
+    CHECK(ExpertExplain(light, NMERR_SUCCESS, text, sizeof text) == 0 && text[0] == 0);
+    CHECK(ExpertTerminateKey(light) == NMERR_SUCCESS);
+    CHECK(ExpertExplain(light, NMERR_EXPERT_TERMINATE, text, sizeof text) > 0);
+    CHECK(strstr(text, "told this expert to stop") != NULL);
+    CHECK(ExpertReclaimKey(heavy, NULL) == NMERR_SUCCESS);
+    CHECK(ExpertReclaimKey(light, NULL) == NMERR_SUCCESS);
+    CHECK(ExpertReclaimKey(tenant, NULL) == NMERR_SUCCESS);
+}
+
+static void quotas_are_lent_and_set_aside(void)
+{
+    DWORD error = UNWRITTEN;
+    HEXPERTKEY idle = register_key("idle", 1 << 20), busy = register_key("busy", 1 << 20);
+    EXPERTREQUEST request = {sizeof request, "steady", busy, 0, 100, 512 << 10, 0};
+    CHECK(ExpertGiveRoom(idle, busy, 512 << 10) == NMERR_SUCCESS);
+    CHECK(stats(idle).quota == 512 << 10 && stats(busy).quota == 1536 << 10);
+    CHECK(ExpertGiveRoom(idle, busy, 512 << 10) == NMERR_OUT_OF_MEMORY);
+    CHECK(ExpertGiveRoom(EXPERT_HOST_KEY, busy, 1) == NMERR_ACCESS_DENIED);
+    CHECK(ExpertGiveRoom(idle, NULL, 1) == NMERR_INVALID_EXPERT_HANDLE);
+
+    HEXPERTKEY steady = ExpertRegister(&request, &error);
+    CHECK(steady != NULL && error == NMERR_SUCCESS);
+    EXPERTINFO info;
+    CHECK(ExpertGetInfo(steady, &info) == NMERR_SUCCESS && info.parent == busy);
+    CHECK(strcmp(info.name, "steady") == 0 && info.soft_quota == 100);
+    CHECK(stats(busy).charged_bytes >= 512 << 10);
+    request.guarantee = 4 << 20;
+    CHECK(ExpertRegister(&request, &error) == NULL && error == NMERR_OUT_OF_MEMORY);
+    request.size--;
+    CHECK(ExpertRegister(&request, &error) == NULL && error == NMERR_INVALID_PARAMETER);
+    CHECK(ExpertRegister(NULL, &error) == NULL && error == NMERR_INVALID_PARAMETER);
+    request = (EXPERTREQUEST){sizeof request, "alone", EXPERT_HOST_KEY, 0, 0, 0,
+                              EXPERT_REFUSE_OVERDRAFT};
+    HEXPERTKEY alone = ExpertRegister(&request, NULL);
+    CHECK(alone != NULL && ExpertGetInfo(alone, &info) == NMERR_SUCCESS && info.parent == NULL);
+
+    CHECK(ExpertForgive(busy) == NMERR_SUCCESS && ExpertForgive(NULL) != NMERR_SUCCESS);
+    CHECK(ExpertForgive(EXPERT_HOST_KEY) == NMERR_ACCESS_DENIED);
+    LPVOID blocks[1000];
+    for (int i = 0; i < 1000; i++)
+        CHECK((blocks[i] = ExpertAllocMemory(alone, 1000, &error)) != NULL);
+    for (int i = 0; i < 1000; i++)
+        CHECK(ExpertFreeMemory(alone, blocks[i]) == NMERR_SUCCESS);
+    SIZE_T before = stats(alone).charged_bytes, trimmed = ExpertTrim(alone);
+    CHECK(trimmed > 500000 && trimmed == before - stats(alone).charged_bytes);
+    CHECK(ExpertTrim(NULL) == 0 && ExpertSystemLimit() > 1 << 20);
+
+    CHECK(ExpertCurrentKey() == EXPERT_HOST_KEY);
+    CHECK(ExpertEnter(alone) == NMERR_SUCCESS && ExpertCurrentKey() == alone);
+    CHECK(ExpertLeave() == NMERR_SUCCESS && ExpertCurrentKey() == EXPERT_HOST_KEY);
+    EXPERTRECLAIMED report;
+    CHECK(ExpertAllocMemory(alone, 100, &error) != NULL);
+    CHECK(ExpertReclaimAll(alone, &report) == NMERR_SUCCESS && report.blocks == 1);
+    CHECK(ExpertReclaimAll(alone, &report) == NMERR_INVALID_EXPERT_HANDLE);
+    CHECK(ExpertReclaimAll(EXPERT_HOST_KEY, NULL) == NMERR_ACCESS_DENIED);
+    CHECK(ExpertReclaimKey(steady, NULL) == NMERR_SUCCESS);
+    CHECK(ExpertReclaimKey(busy, NULL) == NMERR_SUCCESS);
+    CHECK(ExpertReclaimKey(idle, NULL) == NMERR_SUCCESS);
+}
+
+struct told {
+    HEXPERTKEY key;
+    int kinds[7];
+    EXPERTEVENT last[7];
+};
+
+static void hear(EXPERTEVENT *event, LPVOID context)
+{
+    struct told *told = context;
+    CHECK(event->size == sizeof *event && event->kind < 7);
+    if (event->kind == EXPERT_EVENT_REGISTERED)
+        told->key = event->key;
+    if (event->key != told->key)
+        return;
+    told->kinds[event->kind]++;
+    told->last[event->kind] = *event;
+    /* The first one that asks gets more. */
+    if (event->kind == EXPERT_EVENT_REFUSING && told->kinds[event->kind] == 1)
+        event->retry = ExpertSetQuota(event->by, 1 << 20) == NMERR_SUCCESS;
+}
+
+static void an_observer_is_told_and_asked(void)
+{
+    static struct told told;
+    DWORD error = UNWRITTEN;
+    CHECK(ExpertObserve(hear, &told) == NMERR_SUCCESS);
+    HEXPERTKEY key = ExpertRegisterChild(EXPERT_HOST_KEY, "observed", 64 << 10, 1000, &error);
+    CHECK(told.kinds[EXPERT_EVENT_REGISTERED] == 1);
+    CHECK(strcmp(told.last[EXPERT_EVENT_REGISTERED].name, "observed") == 0);
+    CHECK(ExpertAllocMemory(key, 100 << 10, &error) != NULL && stats(key).quota == 1 << 20);
+    CHECK(told.last[EXPERT_EVENT_REFUSING].by == key);
+    CHECK(told.last[EXPERT_EVENT_REFUSING].bytes >= 100 << 10);
+    CHECK(ExpertAllocMemory(key, 2 << 20, &error) == NULL && error == NMERR_OUT_OF_MEMORY);
+    CHECK(told.kinds[EXPERT_EVENT_REFUSING] == 2 && told.kinds[EXPERT_EVENT_REFUSED] == 1);
+    /* The one that was asked for counts as well. */
+    CHECK(told.last[EXPERT_EVENT_REFUSED].refusals == 2);
+    CHECK(told.last[EXPERT_EVENT_REFUSED].largest.count == 1);
+    CHECK(told.last[EXPERT_EVENT_REFUSED].largest.holdings[0].key == key);
+    CHECK(told.kinds[EXPERT_EVENT_SOFT_QUOTA] == 1);
+    CHECK(told.last[EXPERT_EVENT_SOFT_QUOTA].bytes == stats(key).charged_bytes);
+    CHECK(ExpertTerminateKey(key) == NMERR_SUCCESS && told.kinds[EXPERT_EVENT_STOPPED] == 1);
+    CHECK(ExpertReclaimKey(key, NULL) == NMERR_SUCCESS && told.kinds[EXPERT_EVENT_ENDED] == 1);
+    CHECK(told.last[EXPERT_EVENT_ENDED].reclaimed.blocks == 1);
+    CHECK(ExpertObserve(NULL, NULL) == NMERR_SUCCESS);
+    CHECK(ExpertReclaimKey(register_key("unobserved", 0), NULL) == NMERR_SUCCESS);
+    CHECK(told.kinds[EXPERT_EVENT_REGISTERED] == 1);
+}
+
 int main(void)
 {
     aligned_blocks_are_blocks();
     families_share_a_quota();
     experts_are_enumerated();
     scopes_nest();
+    holders_are_named();
+    quotas_are_lent_and_set_aside();
+    an_observer_is_told_and_asked();
     puts("the face is whole");
     return 0;
 }

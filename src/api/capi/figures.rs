@@ -4,9 +4,9 @@ use core::ffi::{c_char, c_void};
 
 use super::{HEAP, HEXPERTKEY, code, guarded, handle_of, key_of, write};
 use crate::api::foreign;
-use crate::api::netmon;
+use crate::api::by_key;
 use crate::error::Error;
-use crate::expert::owned_name::NAME_BYTES;
+use crate::expert::owned_name::{NAME_BYTES, NameCopy};
 use crate::expert::report;
 use crate::expert::stats::Stats;
 use crate::expert::visit::State;
@@ -105,12 +105,21 @@ fn number_of(state: State) -> u32 {
     }
 }
 
+/// A name as C has it, ended by a 0.
+pub(super) fn name_of(name: &NameCopy) -> [c_char; NAME_BYTES + 1] {
+    let mut bytes = [0; NAME_BYTES + 1];
+    for (to, &byte) in bytes.iter_mut().zip(name.as_str().as_bytes()) {
+        *to = byte as c_char;
+    }
+    bytes
+}
+
 /// Writes the result, or a default, and gives the code.
 ///
 /// # Safety
 ///
 /// - S1 `to` is null, or may be written to.
-unsafe fn give<T: Copy + Default>(result: Result<T, Error>, to: *mut T) -> u32 {
+pub(super) unsafe fn give<T: Copy + Default>(result: Result<T, Error>, to: *mut T) -> u32 {
     if to.is_null() {
         return Error::InvalidPointer.nmerr();
     }
@@ -144,7 +153,7 @@ pub unsafe extern "system" fn ExpertGetMemoryStats(
 ) -> u32 {
     // SAFETY: S1.
     unsafe {
-        give(guarded(|| netmon::stats(HEAP, key_of(key)).map(EXPERTMEMORYSTATS::from)), stats)
+        give(guarded(|| by_key::stats(HEAP, key_of(key)).map(EXPERTMEMORYSTATS::from)), stats)
     }
 }
 
@@ -173,7 +182,7 @@ pub unsafe extern "system" fn ExpertGetSubtreeStats(
     key: HEXPERTKEY,
     stats: *mut EXPERTMEMORYSTATS,
 ) -> u32 {
-    let result = guarded(|| netmon::subtree(HEAP, key_of(key)).map(EXPERTMEMORYSTATS::from));
+    let result = guarded(|| by_key::subtree(HEAP, key_of(key)).map(EXPERTMEMORYSTATS::from));
     // SAFETY: S1.
     unsafe { give(result, stats) }
 }
@@ -201,10 +210,7 @@ pub unsafe extern "system" fn ExpertGetSubtreeStats(
 pub unsafe extern "system" fn ExpertGetInfo(key: HEXPERTKEY, info: *mut EXPERTINFO) -> u32 {
     let result = guarded(|| {
         let row = report::row(HEAP, key_of(key).ok_or(Error::InvalidKey)?)?;
-        let mut name = [0; NAME_BYTES + 1];
-        for (to, &byte) in name.iter_mut().zip(row.name.as_str().as_bytes()) {
-            *to = byte as c_char;
-        }
+        let name = name_of(&row.name);
         let (parent, soft_quota) = (handle_of(row.parent), row.soft_quota);
         Ok(EXPERTINFO { name, parent, soft_quota, state: number_of(row.state) })
     });

@@ -4,7 +4,7 @@ use core::ffi::{c_char, c_void};
 
 use super::{HEAP, HEXPERTKEY, code, guarded, handle_of, key_of, pointer, reclaim, register};
 use crate::api::foreign;
-use crate::api::netmon;
+use crate::api::{by_key, netmon};
 use crate::engine::HOST_KEY;
 use crate::error::Error;
 use crate::expert::stats::Reclaimed;
@@ -134,7 +134,7 @@ pub unsafe extern "system" fn ExpertRegisterChild(
 /// ```
 #[unsafe(no_mangle)]
 pub extern "system" fn ExpertSetQuota(key: HEXPERTKEY, quota: usize) -> u32 {
-    code(guarded(|| netmon::set_quota(HEAP, key_of(key), quota)))
+    code(guarded(|| by_key::set_quota(HEAP, key_of(key), quota)))
 }
 
 /// Changes the soft quota from now on; 0 for none.
@@ -153,7 +153,7 @@ pub extern "system" fn ExpertSetQuota(key: HEXPERTKEY, quota: usize) -> u32 {
 /// ```
 #[unsafe(no_mangle)]
 pub extern "system" fn ExpertSetSoftQuota(key: HEXPERTKEY, soft_quota: usize) -> u32 {
-    code(guarded(|| netmon::set_soft_quota(HEAP, key_of(key), soft_quota)))
+    code(guarded(|| by_key::set_soft_quota(HEAP, key_of(key), soft_quota)))
 }
 
 /// Gives free memory back to the system at once.
@@ -213,6 +213,37 @@ pub unsafe extern "system-unwind" fn ExpertReclaimKey(
 ) -> u32 {
     // SAFETY: S1.
     unsafe { reclaim(report, || netmon::reclaim(HEAP, key_of(key))) }
+}
+
+/// As [`ExpertReclaimKey`], with the blocks that the expert has allocated in scopes: none
+/// of them becomes the host's.
+///
+/// ```
+/// use expert_alloc::capi::*;
+///
+/// let mut error = 0;
+/// // SAFETY: a string, and a word that may be written to.
+/// let key = unsafe { ExpertRegisterKey(c"query".as_ptr(), 0, &mut error) };
+/// let mut report = EXPERTRECLAIMED::default();
+/// // SAFETY: the report may be written to, and nothing was allocated in a scope.
+/// assert_eq!(unsafe { ExpertReclaimAll(key, &mut report) }, 0);
+/// assert_eq!(report.adopted_blocks, 0);
+/// ```
+///
+/// # Safety
+///
+/// - S1 `report` is null, or may be written to.
+/// - S2 nothing refers any more to what the expert has allocated in scopes, and no thread
+///   is in a scope of it, at the latest when the last clean-up has returned.
+#[unsafe(no_mangle)]
+pub unsafe extern "system-unwind" fn ExpertReclaimAll(
+    key: HEXPERTKEY,
+    report: *mut EXPERTRECLAIMED,
+) -> u32 {
+    // SAFETY: S2.
+    let end = || unsafe { netmon::reclaim_all(HEAP, key_of(key)) };
+    // SAFETY: S1.
+    unsafe { reclaim(report, end) }
 }
 
 /// Transfers a block from `from` to `to`. Returns its new address, or null.

@@ -6,7 +6,8 @@
 //! ```text
 //!  experts  what a plug-in calls            host     what its host calls
 //!  figures  what experts hold               scopes   enter, leave, call
-//!  plugins  tables, and keys of libraries
+//!  holders  who holds most                  limits   quotas, all of a request
+//!  observe  events, told and asked          plugins  tables, and keys of libraries
 //! ```
 //!
 //! ```
@@ -29,7 +30,10 @@
 
 mod experts;
 mod figures;
+mod holders;
 mod host;
+mod limits;
+mod observe;
 mod plugins;
 mod scopes;
 
@@ -39,7 +43,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 pub use experts::*;
 pub use figures::*;
+pub use holders::*;
 pub use host::*;
+pub use limits::*;
+pub use observe::*;
 pub use plugins::*;
 pub use scopes::*;
 

@@ -11,7 +11,7 @@ use core::ptr::{self, NonNull};
 
 use super::{HEAP, HEXPERTKEY, code, guarded, key_of};
 use crate::api::{foreign, leave, netmon};
-use crate::engine::{Engine, Kind};
+use crate::engine::{Engine, HOST_KEY, Kind};
 use crate::error::Error;
 use crate::expert::home::{Ambient, Home};
 use crate::heap::Entered;
@@ -113,6 +113,24 @@ pub extern "system" fn ExpertLeave() -> u32 {
         Ok(())
     });
     code(left)
+}
+
+/// The key of the expert in whose scope this thread is; the host's in none.
+///
+/// ```
+/// use expert_alloc::{ExpertAlloc, capi::*};
+///
+/// let expert = ExpertAlloc::new().expert("one").register()?;
+/// let key = handle(expert.key());
+/// assert_ne!(ExpertCurrentKey(), key);
+/// ExpertEnter(key);
+/// assert_eq!(ExpertCurrentKey(), key);
+/// ExpertLeave();
+/// # Ok::<(), expert_alloc::Error>(())
+/// ```
+#[unsafe(no_mangle)]
+pub extern "system" fn ExpertCurrentKey() -> HEXPERTKEY {
+    super::handle(HEAP.current().unwrap_or(HOST_KEY))
 }
 
 /// Calls `function` in the scope of `key`; an exception or a panic is an error.
