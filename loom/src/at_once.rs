@@ -184,7 +184,13 @@ fn an_allocation_without_a_fence_is_found_out() {
 fn free_against_sweep(mistake: Mistake) {
     against(mistake, Scene::free, Scene::end_and_sweep, |scene, freed, swept| {
         assert!(!(freed && swept), "one of two has the block");
-        let left = if freed { NONE } else if swept { NEXT } else { RAW };
+        let left = if freed {
+            NONE
+        } else if swept {
+            NEXT
+        } else {
+            RAW
+        };
         assert_eq!(scene.tag.load(Relaxed), left);
     });
 }

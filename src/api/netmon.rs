@@ -348,12 +348,7 @@ pub(crate) unsafe fn reclaim_lent<H: Ambient>(home: H, key: Key) -> Result<Recla
 /// # Safety
 ///
 /// - S1 for [`Fate::Reclaim`], as [`reclaim_lent`] or [`reclaim_all`].
-unsafe fn end<H: Ambient>(
-    home: H,
-    key: Key,
-    lent: usize,
-    fate: Fate,
-) -> Result<Reclaimed, Error> {
+unsafe fn end<H: Ambient>(home: H, key: Key, lent: usize, fate: Fate) -> Result<Reclaimed, Error> {
     let valid = visit(home, key)?;
     let (key, slot) = (valid.key(), valid.slot().ok_or(Error::AccessDenied)?);
     // The end waits for visitors, so it must not be one.

@@ -3,8 +3,8 @@
 use core::ffi::{c_char, c_void};
 
 use super::{HEAP, HEXPERTKEY, code, guarded, handle_of, key_of, write};
-use crate::api::foreign;
 use crate::api::by_key;
+use crate::api::foreign;
 use crate::error::Error;
 use crate::expert::owned_name::{NAME_BYTES, NameCopy};
 use crate::expert::report;

@@ -2,6 +2,7 @@
 
 use core::ffi::c_char;
 use core::fmt::{self, Write};
+use core::mem::MaybeUninit;
 
 use super::figures::{give, name_of};
 use super::{HEAP, HEXPERTKEY, guarded, handle, key_of};
@@ -139,28 +140,25 @@ pub unsafe extern "system" fn ExpertGetLargestChildren(
 }
 
 /// A text that is cut where there is no more room, and how long it is in all.
-struct Text {
-    to: *mut u8,
-    room: usize,
+struct Text<'t> {
+    /// With one more for the 0.
+    room: &'t mut [MaybeUninit<u8>],
     written: usize,
     length: usize,
 }
 
-impl Write for Text {
+impl Write for Text<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        let left = self.room.len().saturating_sub(self.written + 1);
         // Once something was cut, nothing follows.
-        let is_whole = self.written == self.length;
-        self.length += text.len();
-        if is_whole {
-            let mut end = text.len().min(self.room - self.written);
-            while !text.is_char_boundary(end) {
-                end -= 1;
-            }
-            // SAFETY: `room` bytes may be written to, of which some are; and a string that
-            // the caller sees does not overlap what was made here.
-            unsafe { self.to.add(self.written).copy_from_nonoverlapping(text.as_ptr(), end) };
-            self.written += end;
+        let mut end = if self.written == self.length { text.len().min(left) } else { 0 };
+        while !text.is_char_boundary(end) {
+            end -= 1;
         }
+        let room = self.room.iter_mut().skip(self.written);
+        room.zip(&text.as_bytes()[..end]).for_each(|(to, &byte)| _ = to.write(byte));
+        self.written += end;
+        self.length += text.len();
         Ok(())
     }
 }
@@ -192,9 +190,13 @@ pub unsafe extern "system" fn ExpertExplain(
     text: *mut c_char,
     size: usize,
 ) -> usize {
-    // One is for the 0.
-    let room = if text.is_null() { 0 } else { size.saturating_sub(1) };
-    let mut to = Text { to: text.cast(), room, written: 0, length: 0 };
+    let room: &mut [MaybeUninit<u8>] = if text.is_null() || size > isize::MAX as usize {
+        &mut []
+    } else {
+        // SAFETY: S1, and no object is larger than that.
+        unsafe { core::slice::from_raw_parts_mut(text.cast(), size) }
+    };
+    let mut to = Text { room, written: 0, length: 0 };
     let explained = guarded(|| {
         let key = key_of(key);
         Ok(by_key::error_of(HEAP, key, error).map(|error| match key {
@@ -203,9 +205,8 @@ pub unsafe extern "system" fn ExpertExplain(
         }))
     });
     debug_assert!(!matches!(explained, Ok(Some(Err(_)))), "nothing refuses to be written");
-    if !text.is_null() && size != 0 {
-        // SAFETY: S1: less than `size` bytes were written.
-        unsafe { text.add(to.written).write(0) };
+    if let Some(end) = to.room.get_mut(to.written) {
+        end.write(0);
     }
     to.length
 }
