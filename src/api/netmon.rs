@@ -106,14 +106,28 @@ where
 /// The result of `request` for that many bytes, at the last try: when a quota has no room,
 /// the host's observer is asked first, and told of a refusal. Nobody is pinned then: what
 /// the observer does may end the expert, or wait for another thread that does.
+#[inline]
 fn or_asked<H: Home, T>(
     home: H,
     key: Key,
     bytes: usize,
     request: impl Fn() -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let mut result = request();
-    let Some(key) = key.filter(|_| result.is_err() && home.is_observed()) else { return result };
+    let result = request();
+    if result.is_err() { or_again(home, key, bytes, result, &request) } else { result }
+}
+
+/// As [`or_asked`], where the first try was refused.
+#[cold]
+#[inline(never)]
+fn or_again<H: Home, T>(
+    home: H,
+    key: Key,
+    bytes: usize,
+    mut result: Result<T, Error>,
+    request: &dyn Fn() -> Result<T, Error>,
+) -> Result<T, Error> {
+    let Some(key) = key.filter(|_| home.is_observed()) else { return result };
     let mut tries = 0;
     while matches!(result, Err(Error::QuotaExceeded)) && tries < 8 && look::ask(home, key, bytes) {
         tries += 1;
