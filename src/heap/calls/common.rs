@@ -99,7 +99,7 @@ pub fn refill_and_hand_out(desk: &'static Cache, place: BinPlace) -> Option<NonN
     let Seat { line, common, number } = desk.seat()?;
     let paid = line.pay(Measure::of(place.class()).bytes())?;
     let thread = thread::known()?;
-    if line.hits(thread.refill_window()) + 1 >= BUSY_HITS {
+    if line.hits(thread.refill_window()) >= BUSY_HITS - 1 {
         return None;
     }
     let block = common.reuse_current(place)?;
