@@ -4,8 +4,8 @@
 //! - `expert_alloc_allocator`: the trait is there,
 //! - `expert_alloc_allocator_gate`: it is there, behind `feature(allocator_api)`.
 //!
-//! A version number would not do: the trait's shape changes between nightlies,
-//! and a stable compiler has the feature where `RUSTC_BOOTSTRAP` allows it.
+//! A version number would not be enough: the trait's shape changes between nightlies, and a
+//! stable compiler has the feature if `RUSTC_BOOTSTRAP` allows it.
 
 use std::env;
 use std::ffi::OsString;
@@ -31,7 +31,7 @@ unsafe impl Allocator for Probe {
 }
 ";
 
-/// What puts the trait within reach where it is not stable.
+/// The attribute that makes the trait available where it is not stable.
 const GATE: &str = "#![feature(allocator_api)]";
 
 fn main() {
@@ -53,8 +53,8 @@ fn main() {
     if is_elf && env::var_os("CARGO_FEATURE_CAPI").is_some() {
         println!("cargo:rustc-link-arg=-Wl,-z,nodelete");
         name_shared_object(&set("CARGO_PKG_VERSION_MAJOR"));
-        // For the build script of a host in Rust, whose plug-ins find the calls in
-        // it: what its program has to be linked with. See docs/plugins.md.
+        // The linker argument for a host in Rust whose plug-ins find the calls in the
+        // host's program; its build script reads this. See docs/plugins.md.
         println!("cargo:export_arguments=-Wl,--export-dynamic-symbol=Expert*");
     }
 }
@@ -74,10 +74,10 @@ fn name_shared_object(major: &str) {
     }
 }
 
-/// Whether the probe compiles below this line, the way the crate will be
-/// compiled; `None` where that cannot be found out.
+/// Whether the probe compiles below this line, in the way in which the crate will be
+/// compiled; `None` if that cannot be found out.
 fn compiles(gate: &str) -> Option<bool> {
-    // Clippy and the like come as a wrapper, which is given the compiler.
+    // Tools like Clippy are wrappers, which get the compiler as an argument.
     let wrappers = ["RUSTC_WRAPPER", "RUSTC_WORKSPACE_WRAPPER"];
     let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty());
     let mut line: Vec<OsString> = wrappers.into_iter().filter_map(set).collect();

@@ -7,20 +7,20 @@
  *
  * An expert is a plug-in, or one run of one. The host registers a key for each
  * run, the plug-in allocates with the key, and at the end of the run, failed
- * or not, the host reclaims: whatever the expert has not freed comes back.
+ * or not, the host reclaims all memory that the expert has not freed.
  *
  * Rules for all calls
  *   - Any thread may use any key. Key and pointer are checked, never followed:
  *     a wrong one is an error, not a crash.
- *   - A key is of one expert only, ever. Once the expert has ended, the key is
+ *   - A key is given to one expert only. Once the expert has ended, the key is
  *     refused.
  *   - *error is written on success and on failure; the pointer may be NULL.
- *   - No C++ exception and no Rust panic comes out of a call.
- *   - A function that a call is given (a clean-up, say) may be left by throwing,
+ *   - No C++ exception and no Rust panic leaves a call.
+ *   - A function that is passed to a call, such as a clean-up, may be left by throwing,
  *     by ending its thread (pthread_exit, pthread_cancel) and by longjmp to a
  *     place outside the call, on x86-64 Linux with glibc. The call finishes its
  *     work, then the thread ends, or the jump is done. Elsewhere it must return:
- *     an exception or the thread's end ends the process, a longjmp is undefined.
+ *     an exception or the thread's end ends the process, and a longjmp is undefined.
  *
  * The first four calls are those of Network Monitor 2.
  */
@@ -35,7 +35,7 @@
 #define EXPERT_ALLOC_VERSION_MINOR 1
 #define EXPERT_ALLOC_VERSION_PATCH 0
 
-/* The types of the Win32 API, where there is none. */
+/* The types of the Win32 API, for systems without it. */
 #ifdef _WIN32
 #include <windows.h>
 #else
@@ -52,10 +52,10 @@ typedef void *LPVOID;
 extern "C" {
 #endif
 
-/* Who owns a block. Opaque; not an address. */
+/* A key: the owner of a block. It is opaque, and no address. */
 typedef void *HEXPERTKEY;
 
-/* The host itself: it has a key too, without a quota, which never ends. */
+/* The key of the host itself, which has no quota and never ends. */
 #define EXPERT_HOST_KEY ((HEXPERTKEY)(((uintptr_t)1 << (sizeof(void *) * 4)) | 1))
 
 #ifndef NMERR_SUCCESS
@@ -70,42 +70,42 @@ typedef void *HEXPERTKEY;
 #define NMERR_INVALID_EXPERT_HANDLE 130 /* no live expert has this key */
 #endif
 
-/* What an expert holds. Sizes are in bytes. */
+/* The memory of an expert. Sizes are in bytes. */
 typedef struct {
     SIZE_T   live_bytes;    /* in blocks handed out and not freed */
     SIZE_T   live_blocks;
-    SIZE_T   peak_bytes;    /* the most that charged_bytes ever was */
-    SIZE_T   charged_bytes; /* what counts against the quota */
+    SIZE_T   peak_bytes;    /* the highest charged_bytes so far */
+    SIZE_T   charged_bytes; /* the bytes that count against the quota */
     SIZE_T   quota;         /* 0: none */
     uint64_t allocations;   /* blocks handed out so far */
     uint64_t frees;         /* blocks freed so far */
     uint64_t refusals;      /* requests refused */
 } EXPERTMEMORYSTATS;
 
-/* What the end of an expert brought back. */
+/* The memory that the end of an expert brought back. */
 typedef struct {
-    SIZE_T   blocks;          /* still live, taken back */
+    SIZE_T   blocks;          /* live blocks that were taken back */
     SIZE_T   bytes;
-    SIZE_T   adopted_blocks;  /* still live, the host's now */
+    SIZE_T   adopted_blocks;  /* live blocks that are the host's now */
     SIZE_T   adopted_bytes;
     SIZE_T   cleanups_run;
-    SIZE_T   cleanups_failed; /* of these, how many threw */
+    SIZE_T   cleanups_failed; /* how many of these failed */
     uint64_t elapsed_ns;
 } EXPERTRECLAIMED;
 
-/* How an expert stands. */
+/* The state of an expert. */
 typedef enum {
     EXPERT_STATE_LIVE           = 0, /* it may allocate */
     EXPERT_STATE_TERMINATED     = 1, /* the host has told it to stop */
     EXPERT_STATE_OVERDRAWN      = 2, /* it was granted more than its quota */
-    EXPERT_STATE_PARENT_STOPPED = 3, /* its parent has ended or is to stop */
+    EXPERT_STATE_PARENT_STOPPED = 3, /* its parent has ended or must stop */
     EXPERT_STATE_CLOSING        = 4  /* its clean-ups run */
 } EXPERT_STATE;
 
-/* Who an expert is. */
+/* The description of an expert. */
 typedef struct {
     char       name[64];   /* UTF-8, ended by a 0 */
-    HEXPERTKEY parent;     /* the nearest one that has not ended; NULL: none */
+    HEXPERTKEY parent;     /* the nearest ancestor that has not ended; NULL: none */
     SIZE_T     soft_quota; /* 0: none */
     DWORD      state;      /* an EXPERT_STATE; later versions may have more */
 } EXPERTINFO;
@@ -164,46 +164,49 @@ typedef struct {
 
 /* ---- for experts ------------------------------------------------------- */
 
-/* A block of nBytes, zero-filled, 16-byte aligned; NULL on failure. For 0
- * bytes too: a block of its own, to be freed like any other. */
+/* Returns a block of nBytes, zero-filled and 16-byte aligned; NULL on failure. For
+ * 0 bytes, too, it is a block of its own, which is freed like any other. */
 LPVOID WINAPI ExpertAllocMemory(HEXPERTKEY hExpertKey, SIZE_T nBytes, LPDWORD pError);
 
-/* Resizes a block, which may move; what is new is zero-filled. NULL on
- * failure: the block is then untouched. A block of NULL is an alloc. */
+/* Resizes a block, which may move; new bytes are zero-filled. Returns NULL on
+ * failure, and the block is then untouched. For a block of NULL, allocates. */
 LPVOID WINAPI ExpertReallocMemory(HEXPERTKEY hExpertKey, LPVOID pOriginalMemory, SIZE_T nBytes,
                                   LPDWORD pError);
 
-/* Frees a block; NULL is fine. For an expert that is to stop it frees, and
- * then returns NMERR_EXPERT_TERMINATE. */
+/* Frees a block; for NULL, does nothing. If the expert must stop, the block is
+ * freed, and the result is NMERR_EXPERT_TERMINATE. */
 DWORD WINAPI ExpertFreeMemory(HEXPERTKEY hExpertKey, LPVOID pOriginalMemory);
 
-/* The bytes asked for; 0 for what is not a live block of this key. */
+/* Returns the size that was asked for; 0 for any address that is no live block of
+ * this key. */
 SIZE_T WINAPI ExpertMemorySize(HEXPERTKEY hExpertKey, LPVOID pOriginalMemory);
 
 /* As ExpertAllocMemory, aligned to a power of two of up to 1 GiB, and zero-filled
- * only where zeroed is not 0. The calls above take the block like any other, and
- * it keeps its alignment when it is resized or given away. It counts as size and
- * alignment together where the alignment is more than 16. */
+ * only if zeroed is not 0. The calls above take the block like any other, and it
+ * keeps its alignment when it is resized or given away. If the alignment is more
+ * than 16, the block is charged as size and alignment together. */
 LPVOID WINAPI ExpertAllocAligned(HEXPERTKEY key, SIZE_T size, SIZE_T alignment, int zeroed,
                                  DWORD *error);
 
-/* Whether the expert is to stop: NMERR_SUCCESS, NMERR_EXPERT_TERMINATE (for whatever
- * reason), NMERR_INVALID_EXPERT_HANDLE. For loops that allocate nothing. */
+/* Tells whether the expert must stop: NMERR_SUCCESS, NMERR_EXPERT_TERMINATE (for
+ * any reason), or NMERR_INVALID_EXPERT_HANDLE. Loops that allocate nothing call
+ * this. */
 DWORD WINAPI ExpertCheck(HEXPERTKEY key);
 
-/* A number of the heap that this call reaches: there is to be one in a process. */
+/* Returns the identity of the heap that this call reaches; a process must have one
+ * heap. */
 const void *WINAPI ExpertHeapIdentity(void);
 
 /* ---- for the host ------------------------------------------------------ */
 
-/* A new expert; NULL on failure. The name is copied, up to 63 bytes of UTF-8.
- * A quota of 0 is none. */
+/* Registers a new expert; NULL on failure. The name is copied, up to 63 bytes of
+ * UTF-8. A quota of 0 is none. */
 HEXPERTKEY WINAPI ExpertRegisterKey(const char *name, SIZE_T quota, DWORD *error);
 
-/* As ExpertRegisterKey, below a parent: what is charged to the child is charged to
- * the parent too, whose quota counts as well, and the child is to stop when the
- * parent is told to stop or ends. EXPERT_HOST_KEY for a child of nobody's. What is
- * charged beyond soft_quota is reported and not refused; 0 is none. */
+/* As ExpertRegisterKey, with a parent. The child's charges are charged to the
+ * parent, too, whose quota limits both. The child must stop when the parent is told
+ * to stop or ends. EXPERT_HOST_KEY means no parent. Charges beyond soft_quota are
+ * reported and not refused; 0 is none. */
 HEXPERTKEY WINAPI ExpertRegisterChild(HEXPERTKEY parent, const char *name, SIZE_T quota,
                                       SIZE_T soft_quota, DWORD *error);
 
@@ -211,7 +214,7 @@ HEXPERTKEY WINAPI ExpertRegisterChild(HEXPERTKEY parent, const char *name, SIZE_
  * request of NULL, or one that is too short. */
 HEXPERTKEY WINAPI ExpertRegister(const EXPERTREQUEST *request, DWORD *error);
 
-/* Changes a quota from now on; 0 is none. Below what is charged already nothing is
+/* Changes a quota from now on; 0 is none. If more is charged already, nothing is
  * taken away, and new requests are refused. */
 DWORD WINAPI ExpertSetQuota(HEXPERTKEY key, SIZE_T quota);
 DWORD WINAPI ExpertSetSoftQuota(HEXPERTKEY key, SIZE_T soft_quota);
@@ -236,10 +239,10 @@ SIZE_T WINAPI ExpertSystemLimit(void);
 DWORD WINAPI ExpertTerminateKey(HEXPERTKEY key);
 
 /* Ends an expert: its clean-ups run, last registered first, then its memory is
- * taken back. Waits for calls by this key in other threads. report may be NULL.
- * NMERR_INTERNAL_EXCEPTION where a clean-up threw: all the rest is done.
- * NMERR_ACCESS_DENIED for the host's key, and for experts of Rust code, which
- * end there. */
+ * taken back. It waits for calls by this key in other threads. The report may be
+ * NULL. NMERR_INTERNAL_EXCEPTION means that a clean-up threw; the expert has ended
+ * all the same. NMERR_ACCESS_DENIED is the result for the host's key, and for
+ * experts of Rust code, which only Rust code ends. */
 DWORD WINAPI ExpertReclaimKey(HEXPERTKEY key, EXPERTRECLAIMED *report);
 
 /* As ExpertReclaimKey, with what the expert has allocated in scopes, which is not
@@ -247,22 +250,24 @@ DWORD WINAPI ExpertReclaimKey(HEXPERTKEY key, EXPERTRECLAIMED *report);
  * and no thread may be in a scope of the expert. */
 DWORD WINAPI ExpertReclaimAll(HEXPERTKEY key, EXPERTRECLAIMED *report);
 
-/* Gives a block to another key, with its charge: where it is now (it may
- * move), or NULL, and then it is untouched. The host keeps what shall outlive
+/* Gives a block to another key, with its charge. Returns its new address, because
+ * it may move, or NULL if it is untouched. The host keeps a block beyond the end of
  * an expert by transferring it to EXPERT_HOST_KEY. */
 LPVOID WINAPI ExpertTransferMemory(HEXPERTKEY from, LPVOID memory, HEXPERTKEY to, DWORD *error);
 
-/* Registers what to call, once, when the expert ends, before its memory goes.
- * The key is still valid then, as for an expert that is to stop. One that does
- * not return (see above) counts as failed; those that are left run, and the
- * memory is taken back all the same. NMERR_ACCESS_DENIED for a key from
- * ExpertRegisterPlugin, which ends when the code of the plug-in is gone. */
+/* Registers a function to call once when the expert ends, before its memory is
+ * freed. During the call the key is still valid, as for an expert that must stop. A
+ * clean-up that does not return (see above) counts as failed; the others run, and
+ * the memory is taken back all the same. NMERR_ACCESS_DENIED is the result for a
+ * key from ExpertRegisterPlugin, because that key ends when the code of the plug-in
+ * is gone. */
 DWORD WINAPI ExpertOnReclaim(HEXPERTKEY key, void (*cleanup)(LPVOID), LPVOID context);
 
-/* What an expert holds. */
+/* Writes the figures of an expert. */
 DWORD WINAPI ExpertGetMemoryStats(HEXPERTKEY key, EXPERTMEMORYSTATS *stats);
 
-/* What an expert and all its children hold; EXPERT_HOST_KEY: what all hold. */
+/* The memory of an expert and all its children; for EXPERT_HOST_KEY, that of all
+ * experts. */
 DWORD WINAPI ExpertGetSubtreeStats(HEXPERTKEY key, EXPERTMEMORYSTATS *stats);
 
 /* Who holds most of the quota that has the least room for an expert, its own or that
@@ -284,18 +289,18 @@ SIZE_T WINAPI ExpertExplain(HEXPERTKEY key, DWORD error, char *text, SIZE_T size
  * there, and counts as no answer. */
 DWORD WINAPI ExpertObserve(void (*observer)(EXPERTEVENT *, LPVOID), LPVOID context);
 
-/* Who an expert is. */
+/* Writes the description of an expert. */
 DWORD WINAPI ExpertGetInfo(HEXPERTKEY key, EXPERTINFO *info);
 
 /* Calls callback with the host's key, then with that of each expert, in no
- * particular order. An expert may end meanwhile, and its key is refused then. The
- * callback may call whatever it likes. NMERR_INTERNAL_EXCEPTION where it threw,
- * and it was not called again. */
+ * particular order. An expert may end meanwhile, and its key is then refused. The
+ * callback may make any call. NMERR_INTERNAL_EXCEPTION means that it threw, and was
+ * not called again. */
 DWORD WINAPI ExpertEnumerate(void (*callback)(HEXPERTKEY, LPVOID), LPVOID context);
 
-/* Makes key the owner of what this thread allocates through the global allocator
- * (of a Rust host, or of a process with this library's malloc), until ExpertLeave.
- * Scopes nest. NMERR_INVALID_PARAMETER from ExpertLeave without ExpertEnter. */
+/* Makes key the owner of this thread's allocations through the global allocator (of
+ * a Rust host, or of a process with this library's malloc), until ExpertLeave.
+ * Scopes nest. ExpertLeave without ExpertEnter returns NMERR_INVALID_PARAMETER. */
 DWORD WINAPI ExpertEnter(HEXPERTKEY key);
 DWORD WINAPI ExpertLeave(void);
 
@@ -305,9 +310,9 @@ HEXPERTKEY WINAPI ExpertCurrentKey(void);
 /* Gives free memory back to the system at once. */
 void WINAPI ExpertPurge(void);
 
-/* Whose block memory points to or into; NULL: not ours. Nothing is read there,
- * so any address may be given, and a block that was freed, unless it came from
- * ExpertAllocMemory, may still be said to be its owner's. */
+/* Returns the owner of the block that memory points to or into; NULL for any other
+ * address. Nothing is read there, so any address may be passed. A freed block may
+ * still count as its owner's, unless it came from ExpertAllocMemory. */
 HEXPERTKEY WINAPI ExpertOwnerOf(const void *memory);
 
 #ifdef __cplusplus

@@ -1,7 +1,7 @@
 // expert_alloc.hpp - experts for C++: C++11 and later, a header only.
 //
 //   expert::owner      owns an expert; its memory comes back when it is destroyed
-//   expert::scope      what this thread allocates is an expert's, until it is left
+//   expert::scope      makes an expert the owner of this thread's allocations
 //   expert::allocator  an allocator for standard containers, over a key
 //
 // A container must be destroyed before its expert ends, as it refers to its memory.
@@ -18,7 +18,7 @@
 
 namespace expert {
 
-// Why a call was refused: an NMERR code.
+// The error of a call that was refused, with an NMERR code.
 class error : public std::bad_alloc {
 public:
     explicit error(DWORD code) noexcept : code_(code) {}
@@ -98,7 +98,7 @@ public:
         check(code);
     }
 
-    // A child of an expert: its memory counts against the parent's quota too.
+    // Registers a child of an expert, whose memory also counts against the parent's quota.
     owner(const owner &parent, const char *name, std::size_t quota = 0,
           std::size_t soft_quota = 0)
     {
@@ -124,7 +124,7 @@ public:
 
     ~owner() { reclaim(); }
 
-    // Ends the expert now, and tells what came back.
+    // Ends the expert now, and returns the report.
     EXPERTRECLAIMED reclaim() noexcept
     {
         EXPERTRECLAIMED report = EXPERTRECLAIMED();
@@ -179,8 +179,8 @@ private:
     HEXPERTKEY key_ = nullptr;
 };
 
-// Until it is destroyed, what this thread allocates through the global allocator is
-// the expert's.
+// Until it is destroyed, the expert owns what this thread allocates through the global
+// allocator.
 class scope {
 public:
     // Throws expert::error.

@@ -1,5 +1,5 @@
 /* expert_lua.h - an expert for each Lua state: its quota limits the script, and the
- * state comes back in one call, closed or not. Lua 5.1 and later.
+ * state's memory comes back in one call, closed or not. Lua 5.1 and later.
  *
  *   HEXPERTKEY key = ExpertRegisterKey("script", 1 << 20, &error);
  *   lua_State *L = lua_newstate(ExpertLuaAlloc, key);
@@ -22,11 +22,11 @@ static void *ExpertLuaAlloc(void *ud, void *ptr, size_t osize, size_t nsize)
         ExpertFreeMemory(key, ptr);
         return NULL;
     }
-    /* Without a block, osize is what it is for. */
+    /* Without a block, osize is the kind of the new object. */
     if (ptr == NULL)
         return ExpertAllocAligned(key, nsize, 16, 0, NULL);
     moved = ExpertReallocMemory(key, ptr, nsize, NULL);
-    /* What shrinks must not fail: an expert that is to stop keeps the block as it is. */
+    /* Shrinking must not fail, so an expert that must stop keeps the block as it is. */
     return moved == NULL && nsize <= osize ? ptr : moved;
 }
 

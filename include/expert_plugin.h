@@ -1,10 +1,10 @@
-/* expert_plugin.h - what a plug-in and its host agree on. See docs/plugins.md.
+/* expert_plugin.h - the interface between a plug-in and its host. See docs/plugins.md.
  *
  * A plug-in is a shared library with three entry points, those of Network Monitor:
  *
- *   Register   says what it is
- *   Configure  may make a configuration, with the key of that run; it outlives
- *              the key, because the host transfers it to itself
+ *   Register   gives the plug-in's name and description
+ *   Configure  may make a configuration, with the key of that run; the configuration
+ *              outlives the key, because the host transfers it to itself
  *   Run        does the work, with a key and on a thread of its own
  *
  * In C and C++, EXPERT_PLUGIN defines Register and the probe by which the host
@@ -13,7 +13,7 @@
  *   #include "expert_plugin.h"
  *   EXPERT_PLUGIN("bytes", "counts bytes")
  *
- * The plug-in is linked without the library: its calls find the host's.
+ * The plug-in is linked without the library: the loader binds its calls to the host's.
  * Rust plug-ins use the crate expert-alloc-plugin instead, and no header.
  */
 #ifndef EXPERT_PLUGIN_H
@@ -35,22 +35,23 @@ extern "C" {
 
 /* ---- entry points of a plug-in ------------------------------------------ */
 
-/* What a plug-in is: zero-filled by the host, filled by Register. */
+/* The description of a plug-in, which the host fills with zeros, and Register fills
+ * in. */
 typedef struct {
     char  szName[64];
     char  szDescription[192];
     DWORD Version;
 } EXPERTENUMINFO;
 
-/* A configuration: this, and RawConfigLength bytes behind it. */
+/* A configuration: this struct, and RawConfigLength bytes behind it. */
 typedef struct {
     DWORD RawConfigLength;
 } EXPERTCONFIG;
 
-/* Where the bytes of a configuration are. */
+/* The address of the bytes of a configuration. */
 #define EXPERT_CONFIG_DATA(config) ((unsigned char *)((config) + 1))
 
-/* What a run works on, and what comes out. */
+/* The data of a run, and its result. */
 typedef struct {
     SIZE_T      size;       /* of this struct, as the host knows it */
     const void *data;
@@ -58,18 +59,19 @@ typedef struct {
     uint64_t    result;     /* by the plug-in */
 } EXPERTSTARTUPINFO;
 
-/* NMERR_SUCCESS, or why not. Configure is optional: *config is what it was given
- * last time, or NULL, and stays a block of the key: ExpertReallocMemory. */
+/* The entry points return NMERR_SUCCESS or an error. Configure is optional: *config
+ * is the configuration of last time, or NULL, and is a block of the key, which
+ * ExpertReallocMemory resizes. */
 EXPERT_EXPORT DWORD WINAPI Register(EXPERTENUMINFO *info);
 EXPERT_EXPORT DWORD WINAPI Configure(HEXPERTKEY key, EXPERTCONFIG **config,
                                      const EXPERTSTARTUPINFO *startup);
 EXPERT_EXPORT DWORD WINAPI Run(HEXPERTKEY key, const EXPERTCONFIG *config,
                                EXPERTSTARTUPINFO *startup);
 
-/* The heap that the plug-in's calls reach. */
+/* The identity of the heap that the plug-in's calls reach. */
 EXPERT_EXPORT const void *WINAPI ExpertPluginHeap(void);
 
-/* Defines Register and ExpertPluginHeap: once in a plug-in. */
+/* Defines Register and ExpertPluginHeap; it stands once in a plug-in. */
 #define EXPERT_PLUGIN(name, description)                                            \
     EXPERT_EXPORT DWORD WINAPI Register(EXPERTENUMINFO *info)                       \
     {                                                                               \
@@ -89,15 +91,16 @@ EXPERT_EXPORT const void *WINAPI ExpertPluginHeap(void);
 
 /* ---- the table, for plug-ins whose allocator is the host's heap ---------- */
 
-/* The host's calls, handed over at load, so that nothing has to be found by name.
- * Later versions append; size says how far it goes. It stays for ever. */
+/* The host's calls, which are handed over when the plug-in is loaded, so it finds
+ * nothing by name. Later versions append fields, and size tells how many there are.
+ * The table stays for ever. */
 typedef struct {
     SIZE_T      size;     /* of this struct, as the host knows it */
     const void *identity; /* of the heap */
 
-    /* For a key from ExpertRegisterPlugin: blocks that are freed with the size and
-     * alignment that they were allocated with. NULL where there is no memory; a
-     * quota does not refuse, but the expert counts as overdrawn. */
+    /* Calls for a key from ExpertRegisterPlugin. A block is freed with the size
+     * and alignment that it was allocated with. The result is NULL if there is
+     * no memory. A quota does not refuse, but the expert counts as overdrawn. */
     LPVOID (*allocate)(HEXPERTKEY key, SIZE_T size, SIZE_T alignment);
     LPVOID (*allocate_zeroed)(HEXPERTKEY key, SIZE_T size, SIZE_T alignment);
     void (*release)(LPVOID block, SIZE_T size, SIZE_T alignment);
@@ -115,7 +118,8 @@ typedef struct {
     DWORD (WINAPI *check)(HEXPERTKEY);
 } EXPERTHOST;
 
-/* In a plug-in that wants the table: called once, before any other entry point. */
+/* A plug-in that needs the table defines this; it is called once, before any other
+ * entry point. */
 EXPERT_EXPORT DWORD WINAPI ExpertPluginAttach(const EXPERTHOST *host, HEXPERTKEY key);
 
 /* ---- for the host --------------------------------------------------------- */
@@ -123,23 +127,25 @@ EXPERT_EXPORT DWORD WINAPI ExpertPluginAttach(const EXPERTHOST *host, HEXPERTKEY
 /* The host's table. */
 const EXPERTHOST *WINAPI ExpertHostTable(void);
 
-/* A key for a plug-in that is loaded, for what its allocator hands out: its
- * statics and threads use that until the library is gone. As ExpertRegisterKey. */
+/* Registers a key for a loaded plug-in. The key owns the blocks of the plug-in's
+ * allocator, which its statics and threads use until the library is gone. Otherwise
+ * as ExpertRegisterKey. */
 HEXPERTKEY WINAPI ExpertRegisterPlugin(const char *name, SIZE_T quota, DWORD *error);
 
-/* Ends such a key, once the library is unloaded, really: while a thread lives that
- * has data of the library's, it stays in memory, and uses its own. All of its
- * memory is taken back. */
+/* Ends such a key and takes back all of its memory. The library must really be
+ * unloaded: while any thread has data of the library, it stays in memory and uses
+ * its blocks. */
 DWORD WINAPI ExpertReclaimPlugin(HEXPERTKEY key, EXPERTRECLAIMED *report);
 
-/* Calls function in the scope of key, which is left in whatever way function is.
- * NMERR_INTERNAL_EXCEPTION where it threw, or left by longjmp to a place outside:
- * the jump is not done, and the host goes on (x86-64 Linux with glibc). Where it
- * ended its thread, the thread ends when the scope is left. */
+/* Calls function in the scope of key, and leaves the scope however function ends.
+ * NMERR_INTERNAL_EXCEPTION means that it threw, or left by longjmp to a place
+ * outside; the jump is not done, and the host goes on (x86-64 Linux with glibc). If
+ * it ended its thread, the thread ends after the scope is left. */
 DWORD WINAPI ExpertCall(HEXPERTKEY key, void (*function)(LPVOID), LPVOID context);
 
-/* Finds out whether a library that was just loaded uses this heap: NULL, or what is
- * wrong, in words. lookup gives the address of a name in the library, or NULL. */
+/* Finds out whether a library that was just loaded uses this heap. Returns NULL, or
+ * the problem in words. lookup returns the address of a name in the library, or
+ * NULL. */
 const char *WINAPI ExpertProbePlugin(LPVOID (*lookup)(LPVOID, const char *), LPVOID context);
 
 #ifdef __cplusplus

@@ -7,7 +7,7 @@
  *   sqlite3_shutdown();
  *   ExpertReclaimKey(key, NULL);
  *
- * Beyond the quota calls give SQLITE_NOMEM. Include it in one file. */
+ * Beyond the quota, calls return SQLITE_NOMEM. Include this header in one file only. */
 #ifndef EXPERT_SQLITE_H
 #define EXPERT_SQLITE_H
 
@@ -54,7 +54,7 @@ static void expert_sqlite_shutdown(void *unused)
     (void)unused;
 }
 
-/* SQLITE_OK, or SQLITE_MISUSE where SQLite is in use already. */
+/* Returns SQLITE_OK, or SQLITE_MISUSE if SQLite is in use already. */
 static int ExpertSqliteUse(HEXPERTKEY key)
 {
     static const sqlite3_mem_methods methods = {

@@ -3,8 +3,8 @@
  *   z_stream stream = {0};
  *   ExpertZlibUse(&stream, key);          before deflateInit or inflateInit
  *
- * Where the expert is reclaimed, deflateEnd and inflateEnd may be left out; beyond the
- * quota the Init calls give Z_MEM_ERROR. */
+ * If the expert is reclaimed, deflateEnd and inflateEnd are not needed. Beyond the quota
+ * the Init calls return Z_MEM_ERROR. */
 #ifndef EXPERT_ZLIB_H
 #define EXPERT_ZLIB_H
 

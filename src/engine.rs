@@ -1,6 +1,6 @@
-//! The trait between the two engines (where memory comes from) and the expert
-//! layer (whose it is). An engine knows keys only as tags and accounts only as
-//! something to charge; it knows no names, states or clean-ups.
+//! The trait between the two engines, which provide memory, and the expert layer, which
+//! knows the owners. An engine knows keys only as tags and accounts only as something to
+//! charge; it knows no names, states or clean-ups.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -15,37 +15,38 @@ use crate::key::{ExpertKey, MAX_SLOTS};
 pub struct Pass(usize);
 
 impl Pass {
-    /// That of the expert of `key`, charged to `account`. No valid key where
-    /// the account is not open (see [`Account::marks`]).
+    /// The pass of the expert of `key`, which is charged to `account`. It is no valid key
+    /// if the account is not open (see [`Account::marks`]).
     #[inline(always)]
     pub fn new(key: ExpertKey, account: &Account) -> Self {
         Self::of_word(key.into_raw(), account)
     }
 
-    /// As [`new`](Self::new), of a word that may be no key at all: then this is none
+    /// As [`new`](Self::new), for a word that may be no key; the pass is then no key
     /// either.
     #[inline(always)]
     pub fn of_word(word: usize, account: &Account) -> Self {
         Self(word ^ account.marks())
     }
 
-    /// As a word, to be compared with that of a key.
+    /// The pass as a word, which is compared with that of a key.
     #[inline(always)]
     pub fn word(self) -> usize {
         self.0
     }
 }
 
-/// Which of an owner's heaps a block is in. They differ in which code may still
-/// refer to their blocks when the owner ends.
+/// The kind of a block, which tells in which of an owner's heaps it is. The kinds differ in
+/// the code that may still refer to the blocks when the owner ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
     /// Blocks of the global allocator in a scope: any code may refer to them.
     Ambient = 0,
-    /// Blocks of handles: no safe code refers to them once the expert is gone.
+    /// Blocks of handles: no safe code refers to them once the expert has ended.
     Bound = 1,
-    /// Blocks of the raw calls: raw pointers; the exact size is kept.
+    /// Blocks of the raw calls: only raw pointers refer to them, and their exact size is
+    /// kept.
     Raw = 2,
 }
 
@@ -54,11 +55,11 @@ impl Kind {
     pub const ALL: [Self; 3] = [Self::Ambient, Self::Bound, Self::Raw];
 }
 
-/// The owner of a request: all that an engine may know of an expert.
+/// The owner of a request, with all that an engine may know about an expert.
 pub struct Who<'a, O> {
     /// The tag that the blocks carry.
     pub key: ExpertKey,
-    /// The account that is charged. Stays in place while `owner` is open.
+    /// The account that is charged. It stays in place while `owner` is open.
     pub account: &'a Account,
     /// The engine's own state for this owner.
     pub owner: &'a O,
@@ -100,16 +101,16 @@ pub struct Taken {
     pub bytes: usize,
 }
 
-/// What an engine can do at once for a call that comes by a key alone, where all that it
-/// takes is at hand. These calls are made so often that they are written apart.
+/// The fast paths of an engine for calls that come by a key alone. Such calls are so
+/// frequent that they have paths of their own.
 ///
-/// Looks at the key come by parameters. One that finds the key valid behind the pin of the
-/// key and a fence has found it before the end of its expert, which then waits for the pin.
+/// Checks of the key are passed as closures. If a check finds the key valid after the pin
+/// of the key and a fence, then the expert had not ended, and its end waits for the pin.
 #[cfg(feature = "capi")]
 pub trait AtOnce: Engine {
     /// As [`Engine::raw_allocate`] for the expert of `key`, which is pinned meanwhile as by
-    /// `Home::pin`; `owner` looks whether it may be given memory, and gives its part.
-    /// `None` says nothing, and nothing was done.
+    /// `Home::pin`; `owner` checks whether it may be given memory, and returns its part.
+    /// After `None`, nothing was done, and the caller takes the slow path.
     fn raw_allocate_by_key<'o>(
         self,
         key: ExpertKey,
@@ -120,8 +121,9 @@ pub trait AtOnce: Engine {
         Self::Owner: 'o;
 
     /// As [`Engine::raw_free`] of a block of `key`, which is pinned meanwhile as by
-    /// `Home::pin`; just now it was found valid with this `owner`, and `is_still` looks
-    /// whether it is. `false` says nothing, and nothing was done.
+    /// `Home::pin`; it was just found valid with this `owner`, and `is_still` checks
+    /// whether it still is. After `false`, nothing was done, and the caller takes the slow
+    /// path.
     fn raw_free_by_key(
         self,
         key: ExpertKey,
@@ -143,7 +145,7 @@ pub trait Engine: Copy + Send + Sync {
     /// An owner that owns nothing.
     const NEW: Self::Owner;
 
-    /// Owners have slots below this.
+    /// Slots of owners are less than this.
     const SLOTS: usize = MAX_SLOTS;
 
     /// The host: the owner of blocks that belong to no expert. Its key is
@@ -156,16 +158,16 @@ pub trait Engine: Copy + Send + Sync {
     /// never given back, charged to nobody. `None` where there is no more.
     fn table(self, layout: Layout) -> Option<NonNull<u8>>;
 
-    /// A bound block for the expert of `pass`, if one can be had at once;
-    /// `None` says nothing: ask [`allocate`](Self::allocate).
+    /// A bound block for the expert of `pass`, if one is at hand; after `None`, call
+    /// [`allocate`](Self::allocate).
     #[inline(always)]
     fn allocate_at_once(self, pass: Pass, layout: Layout) -> Option<NonNull<u8>> {
         let _ = (pass, layout);
         None
     }
 
-    /// As [`allocate_at_once`](Self::allocate_at_once), of blocks that lie ready only, so
-    /// that a caller whose other ways end with a jump needs no stack.
+    /// As [`allocate_at_once`](Self::allocate_at_once), but only with blocks that are
+    /// ready, so a caller whose other paths end with a jump needs no stack.
     #[cfg(feature = "capi")]
     #[inline(always)]
     fn take_ready(self, pass: Pass, layout: Layout) -> Option<NonNull<u8>> {
@@ -188,7 +190,7 @@ pub trait Engine: Copy + Send + Sync {
         zeroed: bool,
     ) -> Result<NonNull<u8>, Error>;
 
-    /// Gives a block back to its owner, whoever calls and in whatever scope.
+    /// Gives a block back to its owner, in any thread and any scope.
     ///
     /// # Safety
     ///
@@ -206,11 +208,11 @@ pub trait Engine: Copy + Send + Sync {
     /// - S2 `who` and `kind` are those that the block was allocated for.
     /// - S3 `new.align() == old.align()` or the block may move.
     ///
-    /// A size that is not larger, with an alignment that is not either, never
-    /// fails: `shrink_to_fit` aborts the process otherwise, and an expert may
-    /// be at its quota. The block then stays where it is, or moves to where there
-    /// is room. (A huge block of the host engine that was aligned beyond a slice, and
-    /// no longer has to be, must move, which may fail.)
+    /// If neither size nor alignment is larger, the call never fails. Otherwise
+    /// `shrink_to_fit` would abort the process when an expert is at its quota. The block
+    /// then stays where it is, or moves to where there is room. (A huge block of the host
+    /// engine must move if it was aligned beyond a slice and no longer has to be. That may
+    /// fail.)
     ///
     /// # Errors
     ///
@@ -238,7 +240,7 @@ pub trait Engine: Copy + Send + Sync {
     /// As [`allocate`](Self::allocate).
     fn raw_allocate(self, who: Who<'_, Self::Owner>, size: usize) -> Result<NonNull<u8>, Error>;
 
-    /// As [`raw_allocate`](Self::raw_allocate), but the content may be anything.
+    /// As [`raw_allocate`](Self::raw_allocate), but with any content.
     ///
     /// # Errors
     ///
@@ -252,17 +254,17 @@ pub trait Engine: Copy + Send + Sync {
         self.raw_allocate(who, size)
     }
 
-    /// The size asked for of `key`'s live raw block at `address`. Trusts
-    /// nothing: any address may be passed.
+    /// The size that was asked for of `key`'s live raw block at `address`. Trusts nothing:
+    /// any address may be passed.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidPointer`] where no live raw block starts there,
-    /// [`Error::AccessDenied`] where it is another owner's.
+    /// [`Error::InvalidPointer`] if no live raw block starts there, [`Error::AccessDenied`]
+    /// if the block is another owner's.
     fn raw_size(self, key: ExpertKey, address: *const u8) -> Result<usize, Error>;
 
-    /// Frees `key`'s live raw block at `address`. Trusts nothing; of two
-    /// threads that free the same block one gets an error.
+    /// Frees `key`'s live raw block at `address`. Trusts nothing; if two threads free the
+    /// same block, one of them gets an error.
     ///
     /// # Errors
     ///
@@ -304,15 +306,16 @@ pub trait Engine: Copy + Send + Sync {
         to: Who<'_, Self::Owner>,
     ) -> Result<NonNull<u8>, Error>;
 
-    /// Waits until no other thread is inside a call that came in by `key`
-    /// alone, without borrowing the expert (the C calls). New such calls see
-    /// the expert's state, which the caller has changed before.
+    /// Waits until no other thread is inside a call that came in by `key` alone, without
+    /// borrowing the expert (the C calls). New calls of this kind see the expert's state,
+    /// which the caller has changed before.
     fn drain(self, key: ExpertKey);
 
-    /// The blocks of `who` now. Exact while no other thread allocates or frees.
+    /// The blocks of `who` at this moment. The figures are exact while no other thread
+    /// allocates or frees.
     fn usage(self, who: Who<'_, Self::Owner>) -> Usage;
 
-    /// Takes back every block of one kind that `who` owns, and refunds it.
+    /// Takes back every block of one kind that `who` owns, and refunds their charge.
     ///
     /// # Safety
     ///
@@ -325,7 +328,8 @@ pub trait Engine: Copy + Send + Sync {
     /// allocate meanwhile.
     fn adopt(self, from: Who<'_, Self::Owner>, to: Who<'_, Self::Owner>) -> Taken;
 
-    /// Gives back what `who` was charged for and does not use, as far as that can be told.
+    /// Gives back memory that `who` was charged for and does not use, as far as the engine
+    /// can tell.
     fn trim(self, who: Who<'_, Self::Owner>) {
         let _ = who;
     }

@@ -20,15 +20,15 @@ pub enum Error {
     /// The system, or the heap's regions, have no more memory, or the size
     /// overflows.
     OutOfMemory,
-    /// The quota of the expert, or of one of its parents, has no room. Who holds it,
-    /// [`explain`](crate::Expert::explain) tells.
+    /// The quota of the expert, or of one of its parents, has no room.
+    /// [`explain`](crate::Expert::explain) names the holders.
     QuotaExceeded,
     /// A clean-up failed during reclaim; the memory was reclaimed all the same.
     CleanupFailed,
     /// The block belongs to another expert; it is untouched.
     AccessDenied,
-    /// Not a live block of this heap: wild, unaligned, interior, already
-    /// freed, or of an expert that has ended.
+    /// The pointer is not a live block of this heap: it is wild, unaligned, interior,
+    /// already freed, or of an expert that has ended.
     InvalidPointer,
     /// The host has told this expert to stop; it may free, but not allocate.
     Terminated,
@@ -42,7 +42,7 @@ pub enum Error {
     InvalidKey,
     /// No slot is left for another expert.
     TooManyExperts,
-    /// It runs already, and a process has only one.
+    /// The purger runs already, and a process has only one.
     AlreadyRunning,
 }
 

@@ -1,5 +1,5 @@
-//! The guide: pages of `docs/`, as a part of the documentation, so that their
-//! code is tested and their links work. There is no code here.
+//! The guide: pages of `docs/`, as a part of the documentation, so that their code is
+//! tested and their links work. This module has no code.
 #![doc = ""]
 #![doc = include_str!("../docs/guide/README.md")]
 

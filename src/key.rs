@@ -1,8 +1,8 @@
 //! Keys: the names by which experts are known.
 //!
-//! A key is a slot number and a generation in one pointer-sized word, so it
-//! travels through C as an opaque pointer and a stale or forged one is found
-//! out by comparing two numbers. It is not an address and is never followed.
+//! A key is a slot number and a generation in one pointer-sized word, so it travels through
+//! C as an opaque pointer and a stale or forged key is detected by comparing two numbers.
+//! It is not an address and is never followed.
 //!
 //! ```text
 //!  high half                 low half
@@ -27,7 +27,7 @@ const LOW_HALF: usize = (1 << HALF_BITS) - 1;
 /// 65,534 on 32-bit ones.
 pub(crate) const MAX_SLOTS: usize = LOW_HALF - 1;
 
-/// The last generation a slot can have before it is retired.
+/// The last generation of a slot, after which it is retired.
 pub(crate) const LAST_GENERATION: usize = LOW_HALF;
 
 /// The identity of one expert: opaque, pointer-sized, never zero.

@@ -55,7 +55,7 @@ pub use expert::visit::State;
 pub use heap::HeapStats;
 pub use key::ExpertKey;
 
-/// The unit tests run on the heap that they test.
+/// The global allocator of the unit tests is the heap that they test.
 #[cfg(all(test, feature = "std"))]
 #[global_allocator]
 static HEAP_UNDER_TEST: ExpertAlloc = ExpertAlloc::new();

@@ -1,18 +1,18 @@
-//! The lock of the host engine's cold paths. Never held while calling out.
+//! The lock of the host engine's cold paths. No lock is held while other code is called.
 //!
 //! One exchange takes it and one gives it back, if nobody waits. A thread that finds
 //! it held looks again for a moment and then waits for the word to change (see
 //! `wait`), so a holder of a lower real-time priority gets the core.
 //!
-//! `fork` holds all locks for a while, in which handlers of other libraries run, and
-//! may allocate. To the thread that forks they are open then.
+//! `fork` holds all locks for a while, in which handlers of other libraries run, and may
+//! allocate. During that time they are open to the thread that forks.
 //!
 //! Invariants
 //!
 //! - LOCK1 the word is `FREE` iff nobody holds the lock, and `AWAITED` if a thread may
 //!   be waiting for it.
-//! - LOCK2 the value is used by the holder alone; a thread never takes a lock that it
-//!   holds, except those that `fork` holds, which uses no value meanwhile.
+//! - LOCK2 only the holder uses the value; a thread never takes a lock that it holds,
+//!   except the locks of `fork`, which uses no value meanwhile.
 
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -35,51 +35,51 @@ pub struct Lock<T> {
 // SAFETY: the value goes from thread to thread with the lock (LOCK2).
 unsafe impl<T: Send> Sync for Lock<T> {}
 
-/// The right to use the value of a lock. Dropped by the thread that has it.
+/// A guard: the right to use the value of a lock. The thread that has it drops it.
 #[must_use = "the lock is given back when this is dropped"]
 pub struct Guard<'a, T> {
     lock: &'a Lock<T>,
-    /// Whether the lock is one that this thread holds for `fork`, and goes on to.
+    /// Whether this thread holds the lock for `fork`, and keeps it.
     is_passed: bool,
     not_send: PhantomData<*const ()>,
 }
 
 impl<T> Lock<T> {
-    /// A lock that nobody holds.
+    /// A lock that no thread holds.
     #[cfg(not(loom))]
     pub const fn new(value: T) -> Self {
         let (word, waiters) = (AtomicU32::new(FREE), Waiters::new());
         Self { word, waiters, value: UnsafeCell::new(value) }
     }
 
-    /// A lock that nobody holds.
+    /// A lock that no thread holds.
     #[cfg(loom)]
     pub fn new(value: T) -> Self {
         let (word, waiters) = (AtomicU32::new(FREE), Waiters::new());
         Self { word, waiters, value: UnsafeCell::new(value) }
     }
 
-    /// Waits until nobody holds the lock, and takes it.
+    /// Waits until no thread holds the lock, and takes it.
     #[inline]
     pub fn lock(&self) -> Guard<'_, T> {
         let is_passed = !self.try_take() && self.take_slow();
         Guard { lock: self, is_passed, not_send: PhantomData }
     }
 
-    /// Takes the lock if nobody holds it.
+    /// Takes the lock if no thread holds it.
     #[inline]
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
         let is_taken = self.try_take();
         is_taken.then_some(Guard { lock: self, is_passed: false, not_send: PhantomData })
     }
 
-    /// Takes the lock for good.
+    /// Takes the lock without a guard.
     #[cfg(any(unix, loom))]
     pub fn lock_forever(&self) {
         core::mem::forget(self.lock());
     }
 
-    /// Gives back a lock that was taken for good.
+    /// Gives back a lock that was taken without a guard.
     ///
     /// # Safety
     ///
@@ -92,12 +92,12 @@ impl<T> Lock<T> {
 
     #[inline]
     fn try_take(&self) -> bool {
-        // Acquire: what the last holder did (the Release in `give`).
+        // Acquire: the writes of the last holder (the Release in `give`).
         self.word.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// Takes the lock, and returns false; or returns true where this thread holds it
-    /// already, for `fork`.
+    /// Takes the lock and returns false, or returns true if this thread already holds it
+    /// for `fork`.
     #[cold]
     #[inline(never)]
     fn take_slow(&self) -> bool {
@@ -107,8 +107,8 @@ impl<T> Lock<T> {
         if look_for(FREE, &self.word) && self.try_take() {
             return false;
         }
-        // Others may be waiting, seen or not: who takes it from here on says so (LOCK1).
-        // Acquire: as in `try_take`.
+        // Other threads may be waiting, so a thread that takes the lock from here on marks
+        // it as awaited (LOCK1). Acquire: as in `try_take`.
         while self.word.swap(AWAITED, Ordering::Acquire) != FREE {
             self.waiters.wait(&self.word, AWAITED);
         }
@@ -117,7 +117,7 @@ impl<T> Lock<T> {
 
     #[inline]
     fn give(&self) {
-        // Release: what this holder did (the Acquires above).
+        // Release: the writes of this holder (the Acquires above).
         if self.word.swap(FREE, Ordering::Release) == AWAITED {
             self.wake();
         }
@@ -135,7 +135,7 @@ impl<T> Deref for Guard<'_, T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: LOCK2: this thread's while the guard lives.
+        // SAFETY: LOCK2: only this thread uses the value while the guard lives.
         unsafe { &*self.lock.value.get() }
     }
 }
@@ -160,13 +160,13 @@ impl<T> Drop for Guard<'_, T> {
 #[cfg(all(unix, not(loom)))]
 pub use forking::{begin_fork, end_fork};
 
-/// Which thread holds all locks, because it forks.
+/// The thread that holds all locks, because it forks.
 #[cfg(all(unix, not(loom)))]
 mod forking {
     use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-    /// That thread, or 0. Relaxed: of interest to the thread that wrote it alone, and
-    /// to its copy in the child.
+    /// That thread, or 0. Relaxed: it matters only to the thread that wrote it, and to its
+    /// copy in the child.
     static THREAD: AtomicUsize = AtomicUsize::new(0);
 
     fn here() -> usize {
@@ -174,7 +174,7 @@ mod forking {
         (unsafe { libc::pthread_self() }) as usize
     }
 
-    /// Opens all locks to this thread, which has taken each of them for good.
+    /// Opens all locks to this thread, which has taken each of them.
     pub fn begin_fork() {
         THREAD.store(here(), Relaxed);
     }
@@ -191,7 +191,7 @@ mod forking {
 
 #[cfg(not(all(unix, not(loom))))]
 mod forking {
-    /// There is no `fork`.
+    /// Always false, because this system has no `fork`.
     pub fn is_this_thread() -> bool {
         false
     }

@@ -27,8 +27,8 @@ pub use portable_atomic::{
 };
 
 /// A sequentially consistent fence behind an exchange, whether that succeeded or not. On
-/// x86 the exchange is one: it locks the bus, and then no access in front of it is still on
-/// its way, and none behind it has begun. There the compiler alone has to be told.
+/// x86 the exchange is a fence itself: it locks the bus, so all accesses before it are
+/// complete, and none behind it has begun. There only the compiler needs the fence.
 #[cfg(any(feature = "capi", loom))]
 #[inline(always)]
 pub fn fence_behind_exchange() {
@@ -52,8 +52,8 @@ pub type AtomicHalf = AtomicU16;
 #[cfg(target_pointer_width = "64")]
 pub type AtomicHalf = AtomicU32;
 
-/// Lets other threads come in between a look at shared state and the act that
-/// trusts it: in the tests of races a wait of random length, otherwise nothing.
+/// Lets other threads run between a read of shared state and the act that trusts it. In
+/// tests of races it waits for a random time; otherwise it does nothing.
 #[cfg(not(feature = "testing-delays"))]
 #[inline(always)]
 pub fn delay() {}
@@ -61,25 +61,24 @@ pub fn delay() {}
 #[cfg(feature = "testing-delays")]
 pub use delays::{delay, set_delays};
 
-/// Waits of random length, which widen the windows of races. Nothing here
-/// allocates, takes a lock or orders the memory accesses around it: a mistake in
-/// an ordering shows as it would without.
+/// Waits of random length, which widen the windows of races. Nothing here allocates, takes
+/// a lock or orders memory accesses, so it hides no mistake in an ordering.
 #[cfg(feature = "testing-delays")]
 mod delays {
     use core::cell::Cell;
     use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
     use std::time::Duration;
 
-    /// One in how many calls waits; 0 for none.
+    /// One in this many calls waits; 0 for none.
     static ONE_IN: AtomicU32 = AtomicU32::new(0);
 
     std::thread_local! {
-        // Const and without a destructor: it is there until the thread is gone.
+        // It is const and has no destructor, so it is there until the thread is gone.
         static STATE: Cell<u64> = const { Cell::new(0) };
     }
 
-    /// Makes one in `one_in` calls of `delay` wait, from now on and in all
-    /// threads; 0 for none, as in the beginning.
+    /// Makes one in `one_in` calls of `delay` wait, from now on and in all threads; 0, the
+    /// initial value, for none.
     pub fn set_delays(one_in: u32) {
         ONE_IN.store(one_in, Relaxed);
     }
@@ -95,8 +94,8 @@ mod delays {
         }
     }
 
-    /// Of 16 waits 8 give up the core, 6 spin for up to about 10 µs, and 2 sleep,
-    /// which on a busy machine is for a turn of every other thread.
+    /// Of 16 waits, 8 give up the core, 6 spin for up to about 10 µs, and 2 sleep. On a
+    /// busy machine, all other threads run during a sleep.
     #[cold]
     fn wait(random: u32) {
         match random % 16 {

@@ -1,5 +1,5 @@
-//! For this crate's own tests: the walker, page-source failures and delays on demand,
-//! and which slow paths were entered. Not a part of the public interface.
+//! The walker, page-source failures and delays on demand, and counts of slow paths, for
+//! this crate's own tests. It is not a part of the public interface.
 
 #![allow(missing_docs, reason = "not a part of the public interface")]
 
@@ -21,7 +21,7 @@ pub use crate::sync::set_delays;
 ///
 /// # Panics
 ///
-/// Where there is no such slot, it is taken, or the key is none that can be given out.
+/// Panics if there is no such slot, if it is taken, or if the key cannot be given out.
 pub fn set_next_key(key: ExpertKey) {
     let slot = ExpertAlloc::new().registry().slot_of(key).expect("a slot that was taken");
     assert!(key.generation() % 2 == 1, "the generation of a valid key is odd");

@@ -1,9 +1,9 @@
-//! How a thread waits for another one.
+//! Waiting of one thread for another.
 //!
-//! A thread that waits by asking again and again, even one that yields between its
-//! questions, keeps every thread of a lower real-time priority off its core; and that
-//! may be the one it waits for. So after some rounds a waiter sleeps: until a word
-//! changes, where the system can wait for that, or for a while.
+//! A thread that waits by polling, even with yields in between, keeps every thread of a
+//! lower real-time priority off its core. One of these may be the thread that it waits for.
+//! So after some rounds a waiter sleeps: until a word changes, where the system can wait
+//! for that, or for a while.
 
 use crate::sync::{AtomicU32, Ordering::Relaxed};
 
@@ -12,11 +12,11 @@ use crate::sync::{AtomicU32, Ordering::Relaxed};
 /// it does not, each round ends with a yield.
 #[cfg(not(loom))]
 const ROUNDS: u32 = 16;
-/// How often it looks in each.
+/// How often it looks in each round.
 #[cfg(not(loom))]
 const LOOKS: u32 = 16;
 
-/// Looks some rounds for `word` to become `wanted`. Returns whether it did.
+/// Polls `word` for a few rounds, until it is `wanted`. Returns whether it became `wanted`.
 #[cfg(not(loom))]
 pub fn look_for(wanted: u32, word: &AtomicU32) -> bool {
     for _ in 0..ROUNDS {
@@ -37,7 +37,7 @@ pub fn look_for(wanted: u32, word: &AtomicU32) -> bool {
     word.load(Relaxed) == wanted
 }
 
-/// Those who wait for a word to change.
+/// Threads that wait for a word to change.
 pub struct Waiters {
     #[cfg(loom)]
     model: model::Queue,
@@ -56,8 +56,8 @@ impl Waiters {
         Self { model: model::Queue::new() }
     }
 
-    /// Waits until somebody wakes this thread, unless `word` is not `expected` any
-    /// more. May return early; the caller looks again.
+    /// Waits until another thread wakes this one, unless `word` is not `expected` any more.
+    /// May return early; the caller looks again.
     pub fn wait(&self, word: &AtomicU32, expected: u32) {
         #[cfg(not(loom))]
         system::wait(word, expected);
@@ -65,7 +65,7 @@ impl Waiters {
         self.model.wait(word, expected);
     }
 
-    /// Wakes one of those who wait for `word`, if there is one. The caller changed it
+    /// Wakes one thread that waits for `word`, if there is one. The caller changed it
     /// before.
     pub fn wake_one(&self, word: &AtomicU32) {
         #[cfg(not(loom))]
@@ -97,7 +97,7 @@ mod system {
     }
 }
 
-/// Sleep in place of a wait for a word: nobody has to be woken.
+/// Sleeps instead of waiting for a word, so no thread must be woken.
 #[cfg(all(not(loom), not(any(target_os = "linux", target_os = "android"))))]
 mod system {
     use super::Backoff;
@@ -113,7 +113,7 @@ mod system {
     pub fn wake_one(_: &AtomicU32) {}
 }
 
-/// A waiter that nobody wakes: it only looks at first, then yields, and then sleeps,
+/// A waiter that is not woken: at first it only looks, then it yields, and then it sleeps,
 /// each time twice as long as before.
 #[cfg(not(loom))]
 pub struct Backoff {
@@ -134,7 +134,7 @@ impl Backoff {
         Self { rounds: 0 }
     }
 
-    /// How often it has waited.
+    /// How often this waiter has waited.
     pub fn rounds(&self) -> u32 {
         self.rounds
     }

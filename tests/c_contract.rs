@@ -1,5 +1,5 @@
-//! The C face from outside: the header agrees with the code, and a C program
-//! compiled against the header and the shared object runs the whole contract.
+//! Tests of the C calls from outside: the header agrees with the code, and a C program that
+//! is compiled with the header and linked with the shared object runs the whole contract.
 #![cfg(unix)]
 
 mod c_tools;
@@ -45,7 +45,7 @@ fn declared() -> Vec<Call> {
         let (before, after) = part.split_once("WINAPI Expert")?;
         let (name, arguments) = after.split_once('(')?;
         let name = format!("Expert{name}");
-        // What a plug-in defines is not the library's.
+        // Functions that a plug-in defines are not the library's.
         if before.contains("EXPERT_EXPORT") {
             return None;
         }
@@ -58,7 +58,7 @@ fn declared() -> Vec<Call> {
     sorted(text.split(';').filter_map(call).collect())
 }
 
-/// The parts between the commas that no bracket is around.
+/// The parts between commas that are outside of brackets.
 fn split_outside_brackets(list: &str) -> Vec<String> {
     let (mut depth, mut parts) = (0, vec![String::new()]);
     for c in list.chars() {
@@ -78,7 +78,7 @@ fn split_outside_brackets(list: &str) -> Vec<String> {
 fn declared_type(argument: &str) -> String {
     let argument = argument.split_whitespace().collect::<Vec<_>>().join(" ");
     if let Some((_, arguments)) = argument.split_once(")(") {
-        // The only result of a function that is another's argument is not looked at.
+        // The result type of a function that is an argument is not compared.
         return format!("void (*)({arguments}");
     }
     if argument == "void" {
@@ -95,7 +95,7 @@ fn exported() -> Vec<Call> {
         let (name, rest) = part.split_once('(').filter(|(name, _)| name.starts_with("Expert"))?;
         let (signature, _) = rest.split_once(" {")?;
         let (arguments, result) = match signature.rsplit_once(") -> ") {
-            // Not that of a function among the arguments.
+            // The type of a function among the arguments does not count.
             Some((arguments, result)) if !result.contains('(') => (arguments, result),
             _ => (signature.strip_suffix(')')?, "()"),
         };
@@ -155,7 +155,7 @@ fn the_header_declares_what_the_code_exports() {
     assert_eq!(declared, exported);
 }
 
-/// C code that the compiler refuses when a number differs.
+/// C code that does not compile when a number differs.
 fn layout_assertions() -> String {
     let mut code = String::from("#include \"expert_plugin.h\"\n");
     let mut same = |c: &str, rust: usize| {
@@ -197,7 +197,7 @@ fn layout_assertions() -> String {
     code
 }
 
-/// `EXPERT_HOST_KEY` is no constant expression for the C compiler.
+/// Checks `EXPERT_HOST_KEY`, which is no constant expression for the C compiler.
 fn host_key_check() -> String {
     let key = ALLOC.host().key().into_raw();
     format!("int is_host(void) {{ return (uintptr_t)EXPERT_HOST_KEY == (uintptr_t){key}u; }}\n")
@@ -212,7 +212,7 @@ fn structs_and_constants_of_the_header_are_those_of_the_code() {
     run(cc().arg("-c").arg(&file).arg("-o").arg(folder.join("layout.o")));
 }
 
-/// Where there is a C++ compiler; the C program throws in its own way.
+/// Runs only if there is a C++ compiler; the C program throws in its own way.
 #[test]
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn a_clean_up_may_throw_as_cpp_does() {

@@ -1,5 +1,5 @@
-//! The rest of the C face from outside: what it has beside the calls of Network
-//! Monitor, and what may leave a function that a call was given.
+//! Tests of the other C calls from outside, beside those of Network Monitor, and of the
+//! ways to leave a function that is passed to a call.
 #![cfg(unix)]
 
 mod c_tools;
@@ -62,8 +62,8 @@ fn known(compiler: &str, names: &[&'static str]) -> &'static str {
     names.iter().find(knows).unwrap_or_else(|| panic!("{compiler} knows none of {names:?}"))
 }
 
-/// In every standard, with every warning: the headers themselves, and the example of
-/// docs/c.md.
+/// Compiles the headers, and the example of docs/c.md, in every standard and with every
+/// warning.
 #[test]
 fn the_headers_compile_without_a_warning() {
     let folder = work_folder();

@@ -26,7 +26,7 @@ fn documented() -> BTreeSet<String> {
     code.split(';').filter_map(name).collect()
 }
 
-/// The prefix that `install-c` has installed below, once.
+/// The prefix in which `install-c` has installed the library, once.
 fn installed() -> &'static Path {
     static PREFIX: OnceLock<PathBuf> = OnceLock::new();
     PREFIX.get_or_init(|| {
@@ -37,7 +37,7 @@ fn installed() -> &'static Path {
     })
 }
 
-/// What pkg-config says of it, below the prefix.
+/// The output of pkg-config for the library below the prefix.
 fn pkg_config(arguments: &[&str]) -> Vec<String> {
     let mut command = Command::new("pkg-config");
     command.args(arguments).arg("expert_alloc");

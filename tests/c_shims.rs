@@ -8,7 +8,7 @@ use std::process::Command;
 
 use c_tools::{cc, link, program, root, run, target, work_folder};
 
-/// What the compiler and the linker need for a library, if it is there.
+/// The arguments of compiler and linker for a library, if it is there.
 fn installed(library: &str) -> Option<Vec<String>> {
     if target().is_some() {
         return None;
@@ -19,8 +19,8 @@ fn installed(library: &str) -> Option<Vec<String>> {
     said.status.success().then_some(flags)
 }
 
-/// Builds and runs the test of a shim. Where the library is missing, it says so:
-/// `./check plugins` does not take that for an answer.
+/// Builds and runs the test of a shim. If the library is missing, it prints that; `./check
+/// plugins` reports it as not run.
 fn shim(name: &str, library: &str) {
     let Some(flags) = installed(library) else {
         println!("not run: {library} is not installed");

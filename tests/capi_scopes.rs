@@ -1,4 +1,5 @@
-//! Scopes by key in a process whose global allocator is the heap: who pays for what.
+//! Tests of scopes by key in a process whose global allocator is the heap: which owner is
+//! charged.
 
 mod common;
 
@@ -31,13 +32,14 @@ fn owner_of(block: &[u8]) -> HEXPERTKEY {
     capi::ExpertOwnerOf(block.as_ptr().cast())
 }
 
-/// The tests one after the other: each would see the others' blocks among the host's.
+/// Runs the tests one after the other, because each would see the others' blocks among the
+/// host's.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Whose a new block is.
+/// The owner of a new block.
 fn fresh_owner() -> HEXPERTKEY {
     let block = vec![7; 100];
     owner_of(&block)
@@ -77,13 +79,13 @@ fn a_thread_may_end_inside_its_scopes() {
         let enter = || (0..10).for_each(|_| assert_eq!(ExpertEnter(key()), SUCCESS));
         thread::scope(|threads| threads.spawn(enter).join().unwrap());
     }
-    // The harness runs beside this, so not exactly.
+    // The bound is not exact, because the harness allocates, too.
     let now = ALLOC.host().stats().live_blocks;
     assert!(now < blocks + 500, "the scopes are kept: {blocks}, {now}");
     reclaim(key);
 }
 
-/// What a call gives, and who owned what was allocated in it.
+/// The result of a call, and the owner of the block that was allocated in it.
 fn call(key: ExpertKey, f: impl FnOnce()) -> (u32, HEXPERTKEY) {
     let mut owner = ptr::null_mut();
     let inside = || {
@@ -104,11 +106,11 @@ fn a_call_is_in_the_scope_and_leaves_it() {
     assert_eq!(fresh_owner(), host);
     assert_eq!(call(key, || panic!("caught")), (INTERNAL_EXCEPTION, capi::handle(key)));
     assert_eq!(fresh_owner(), host);
-    // What is entered inside is left as well.
+    // Scopes that were entered inside are left as well.
     assert_eq!(call(key, || assert_eq!(ExpertEnter(capi::handle(key)), SUCCESS)).0, SUCCESS);
     assert_eq!(fresh_owner(), host);
     assert_eq!(ExpertLeave(), INVALID_PARAMETER);
-    // And so is a scope of Rust code that a jump has skipped, or that is forgotten.
+    // A scope of Rust code that a jump has skipped, or that is forgotten, is left as well.
     assert_eq!(call(key, || mem::forget(expert.enter())), (SUCCESS, capi::handle(key)));
     assert_eq!(fresh_owner(), host);
     drop(expert);

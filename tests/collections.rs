@@ -1,21 +1,19 @@
-//! Collections that others wrote, in an expert's memory: over the `Allocator`
-//! of allocator-api2 0.2 and 0.4, and of the standard library where the
-//! toolchain has it. (That none of them outlives its expert is shown where
-//! `Expert` is documented, by code that does not compile.)
+//! Collections of other crates in an expert's memory: over the `Allocator` of
+//! allocator-api2 0.2 and 0.4, and of the standard library if the toolchain has it. (The
+//! documentation of `Expert` shows, by code that does not compile, that none of them
+//! outlives its expert.)
 
 #![cfg_attr(expert_alloc_allocator_gate, feature(allocator_api))]
+
+#[path = "common/experts.rs"]
+mod common;
 
 use std::alloc::Layout;
 
 use allocator_api2::alloc::Allocator;
 use expert_alloc::{Expert, ExpertAlloc};
 
-#[global_allocator]
-static ALLOC: ExpertAlloc = ExpertAlloc::new();
-
-fn expert(name: &str) -> Expert {
-    ALLOC.expert(name).register().unwrap()
-}
+use common::{ALLOC, expert};
 
 /// Whether `address` is in the expert's memory.
 fn is_of<T>(expert: &Expert, address: *const T) -> bool {
@@ -137,8 +135,8 @@ fn several_threads_share_a_handle_and_free_each_others_blocks() {
     assert_eq!(expert.stats().live_blocks, 0);
 }
 
-/// Sizes and alignments from nothing to beyond a chunk, each grown and shrunk
-/// to each: content stays, new bytes are zero where asked for.
+/// Grows and shrinks blocks between all sizes and alignments from nothing to beyond a
+/// chunk. The content stays, and new bytes are zero if that is asked for.
 #[test]
 fn every_resize_keeps_the_content() {
     let expert = expert("resizes");
@@ -222,7 +220,7 @@ macro_rules! roles {
         use std::marker::PhantomData;
 
         struct Asked<T: ?Sized>(PhantomData<T>);
-        /// The answers where none of the inherent ones below applies.
+        /// The answers if none of the inherent ones below applies.
         #[allow(dead_code, reason = "depends on the type")]
         trait Neither {
             const ALLOCATOR: bool = false;

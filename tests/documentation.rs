@@ -1,6 +1,6 @@
-//! The documentation as rustdoc finds it, with all features. Every public item has an
-//! example, methods included: rustdoc's own coverage counts types only. The pictures
-//! show where there is no repository.
+//! The documentation as rustdoc finds it, with all features. Every public item must have an
+//! example, methods included; rustdoc's own coverage counts types only. The pictures must
+//! be visible without a repository.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// All but `testing`, which is not for users.
+/// All features except `testing`, which is not for users.
 const FEATURES: &str = "allocator-api2-04,capi,critical-section,serde";
 
 /// The crate for plug-ins in Rust, which the package of this one does not contain.
@@ -101,8 +101,8 @@ fn compiled(text: &str) -> Vec<&str> {
     lines
 }
 
-/// A function's example calls it; a type may be got from a call without being named. Of a
-/// module, which may be a page of the guide, commands are an example, too.
+/// A function's example calls it; a type may be got from a call without being named. For a
+/// module, which may be a page of the guide, commands count as an example, too.
 fn has_example(path: &str, kind: &str, text: &str) -> bool {
     let name = path.rsplit("::").next().unwrap();
     let is_word = |word: &str| word == name;
@@ -126,7 +126,7 @@ fn items_of(documentation: &Value) -> Vec<String> {
     items.found.into_iter().map(|(path, ..)| path).collect()
 }
 
-/// One of each kind stands for the others: whether items of that kind are found at all.
+/// One known item of each kind shows that items of that kind are found at all.
 #[test]
 fn every_public_item_has_an_example() {
     let found = items_of(&documentation());

@@ -1,8 +1,7 @@
 //! A block that is freed twice is handed out once, and nothing else breaks.
 //!
-//! It breaks the contract of every face but the raw one, so nothing is promised
-//! about what is lost; each test has an expert of its own, whose end brings all
-//! of it back.
+//! A second free breaks the contract of every way to allocate except the raw calls, so some
+//! memory may be lost. Each test has an expert of its own, whose end brings all of it back.
 
 mod common;
 
@@ -29,9 +28,9 @@ fn free(expert: &Expert, block: usize) {
     unsafe { expert.allocator().deallocate(block, LAYOUT) };
 }
 
-/// Frees one of ten blocks twice by `free_twice`, and allocates thousands.
-/// Where the second free was another thread's, it is noticed when the span's
-/// own thread takes enough of such frees at a time: later than here.
+/// Frees one of ten blocks twice by `free_twice`, and allocates thousands. If another
+/// thread made the second free, it is noticed when the span's own thread collects enough
+/// such frees at a time, which is later than here.
 fn handed_out_once(is_noticed: bool, free_twice: impl FnOnce(&Expert, usize)) {
     let expert = ALLOC.expert("twice").register().unwrap();
     let blocks: Vec<usize> = (0..10).map(|_| allocate(&expert).addr().get()).collect();
@@ -42,7 +41,7 @@ fn handed_out_once(is_noticed: bool, free_twice: impl FnOnce(&Expert, usize)) {
         let block = allocate(&expert).addr().get();
         assert!(live.insert(block), "{block:#x} was handed out twice");
     }
-    // The rest of the heap goes on.
+    // The rest of the heap still works.
     live.iter().for_each(|&block| free(&expert, block));
     let again: BTreeSet<usize> = (0..5000).map(|_| allocate(&expert).addr().get()).collect();
     assert_eq!(again.len(), 5000, "handed out twice");
@@ -123,8 +122,8 @@ fn make_busy() {
     assert!(testing::count(testing::Path::BusyOwner) > busy);
 }
 
-/// The span of a block that was freed twice does not end; that it is adopted, and
-/// merged with the host's, changes nothing.
+/// The span of a block that was freed twice does not end, not even after it is adopted and
+/// merged with the host's.
 #[test]
 fn and_adopted_by_the_host() {
     let layout = Layout::from_size_align(20_480, 8).unwrap();
@@ -135,7 +134,7 @@ fn and_adopted_by_the_host() {
     let old = ALLOC.expert("old").register().unwrap();
     let scope = old.enter();
     make_busy();
-    // Nine fill a span, so the last is in another.
+    // Nine blocks fill a span, so the last block is in another.
     let blocks: Vec<usize> = (0..10).map(|_| take()).collect();
     drop(scope);
     blocks[..8].iter().for_each(|&block| give(block));
@@ -143,7 +142,7 @@ fn and_adopted_by_the_host() {
     std::thread::scope(|scope| scope.spawn(|| give(twice)).join().unwrap());
     let _ = old.finish();
     ALLOC.purge();
-    // The next cache has the record of the one that was merged.
+    // The next cache gets the record of the merged one.
     let new = ALLOC.expert("new").register().unwrap();
     let scope = new.enter();
     make_busy();
@@ -160,7 +159,7 @@ fn and_adopted_by_the_host() {
     let _ = unsafe { new.reclaim_all() };
 }
 
-/// The raw calls promise more: an error, whatever happened in between.
+/// The raw calls promise an error, whatever happened in between.
 #[test]
 fn raw_blocks_are_refused_with_an_error() {
     let expert = ALLOC.expert("raw").register().unwrap();
@@ -176,7 +175,7 @@ fn raw_blocks_are_refused_with_an_error() {
             );
         }
     }
-    // Of many threads one frees it.
+    // One of many threads frees it.
     for _ in 0..200 {
         let block = expert.alloc(100).unwrap().addr().get();
         let frees = std::thread::scope(|scope| {

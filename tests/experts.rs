@@ -1,4 +1,7 @@
-//! Experts on the process-wide heap: scopes, adoption, the end, many of them.
+//! Tests of experts on the process-wide heap: scopes, adoption, ends, and many experts.
+
+#[path = "common/experts.rs"]
+mod common;
 
 use std::alloc::Layout;
 use std::hint::black_box;
@@ -11,22 +14,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use allocator_api2::alloc::Allocator;
-use expert_alloc::{Error, Expert, ExpertAlloc, ExpertKey, State};
+use expert_alloc::{Error, Expert, ExpertKey, State};
 
-#[global_allocator]
-static ALLOC: ExpertAlloc = ExpertAlloc::new();
-
-fn expert(name: &str) -> Expert {
-    ALLOC.expert(name).register().unwrap()
-}
-
-fn owner<T: ?Sized>(value: &T) -> Option<ExpertKey> {
-    ALLOC.owner_of(value)
-}
-
-fn host() -> Option<ExpertKey> {
-    Some(ALLOC.host().key())
-}
+use common::{ALLOC, expert, host, owner};
 
 #[test]
 fn a_scope_attributes_and_what_is_left_is_adopted() {
@@ -214,7 +204,7 @@ fn a_child_is_refused_what_its_parent_is_to_be_refused() {
     let _ = child.finish();
 }
 
-/// Threads that go on to use the key are not waited for again and again.
+/// The end of an expert does not wait again and again for threads that go on using its key.
 #[test]
 fn an_expert_ends_while_its_key_is_asked_for() {
     const THREADS: usize = 16;
@@ -237,7 +227,8 @@ fn an_expert_ends_while_its_key_is_asked_for() {
         let started = Instant::now();
         let _ = expert.finish();
         stop.store(1, SeqCst);
-        // Tenths of a second, with all these threads; it was a minute and more.
+        // This takes tenths of a second with all these threads; a slow implementation took
+        // more than a minute.
         assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     });
 }
@@ -302,7 +293,7 @@ fn reclaim_all_takes_ambient_blocks_too() {
     let expert = expert("all");
     {
         let _scope = expert.enter();
-        // So that the compiler does not do without the blocks.
+        // This keeps the compiler from removing the blocks.
         let forget = |block: Vec<u8>| std::mem::forget(std::hint::black_box(block));
         (0..100).for_each(|size| forget(vec![0_u8; size * 100 + 1]));
     }
@@ -348,7 +339,7 @@ fn dropping_an_expert_ends_it_also_while_panicking() {
 
 #[test]
 fn a_hundred_thousand_experts_at_once() {
-    // Half as many where a key has 16 bits for the slot.
+    // Half as many, if a key has 16 bits for the slot.
     let many = if usize::BITS == 64 { 100_000 } else { 50_000 };
     let experts: Vec<Expert> = (0..many).map(|_| expert("one of many")).collect();
     for (number, expert) in experts.iter().enumerate().step_by(997) {
@@ -358,8 +349,8 @@ fn a_hundred_thousand_experts_at_once() {
     drop(experts);
 }
 
-/// A plug-in writes any bytes into its blocks, and protects pages of them: their
-/// owner does not depend on that.
+/// A plug-in may write any bytes into its blocks and protect their pages; their owner does
+/// not depend on that.
 #[cfg(unix)]
 #[test]
 fn whose_a_block_is_does_not_depend_on_its_content() {
@@ -387,7 +378,7 @@ fn whose_a_block_is_does_not_depend_on_its_content() {
     protect(libc::PROT_READ | libc::PROT_WRITE);
     // SAFETY: a live block of this allocator and layout.
     unsafe { expert.allocator().deallocate(block.cast(), layout) };
-    // Of raw blocks it is known whether they are live.
+    // The heap knows whether a raw block is live.
     let raw = expert.alloc(100).unwrap();
     assert_eq!(ALLOC.owner_of(raw.as_ptr()), Some(expert.key()));
     expert.free(raw.as_ptr()).unwrap();

@@ -1,4 +1,4 @@
-//! Sizes and alignments at the edges, and quotas at theirs.
+//! Tests of extreme sizes, alignments and quotas.
 
 mod common;
 
@@ -93,7 +93,7 @@ fn an_alignment_may_change_with_the_size() {
 fn sizes_near_the_largest_are_refused() {
     let expert = ALLOC.expert("greedy").register().unwrap();
     let largest = isize::MAX as usize;
-    // Of 4 GiB of addresses, half may well be to be had.
+    // On 32-bit targets, half of the addresses may be available.
     let lesser: &[usize] = &[0, 1, 15, 16, 4095, 4096, 65536, 1 << 25, 1 << 26, largest / 8];
     for less in if usize::BITS == 64 { lesser } else { &[] } {
         let size = largest - less;
@@ -152,7 +152,7 @@ fn nothing_is_a_size_too() {
     assert_eq!(expert.stats().live_blocks, 0);
 }
 
-/// How much of a quota is in raw blocks when the first is refused.
+/// Measures how much of a quota is in raw blocks when the first request is refused.
 fn usable(expert: &Expert, mut size: impl FnMut(usize) -> usize) -> usize {
     let mut live = 0;
     for number in 0.. {
@@ -195,7 +195,7 @@ fn what_is_freed_can_be_used_again() {
         }
         let live = blocks.len() * size;
         assert!(live >= (1 << 20) / 100 * 85, "{live} in round {round}, blocks of {size}");
-        // Some on another thread.
+        // Some blocks are allocated on another thread.
         let (here, there) = blocks.split_at(blocks.len() / 2);
         let there: Vec<usize> = there.iter().map(|block| block.addr().get()).collect();
         std::thread::scope(|scope| {
@@ -216,13 +216,13 @@ fn a_realloc_that_fits_is_not_refused_near_the_limit() {
     let large = expert.alloc(300 << 10).unwrap();
     usable(&expert, |_| 64);
     usable(&expert, |_| 1);
-    // In place: the block's own slack, and smaller.
+    // The block grows in place into its own slack, and shrinks in place.
     for size in [105, 100, 60, 1, 0, 96] {
         assert_eq!(expert.realloc(small.as_ptr(), size), Ok(small), "{size} bytes");
     }
     let smaller = expert.realloc(large.as_ptr(), 200 << 10).unwrap();
     assert_eq!(smaller, large, "a large block shrinks in place");
-    // The memory that it gave back has room for the growth.
+    // The block grows into the memory that it gave back.
     let larger = expert.realloc(large.as_ptr(), 290 << 10).unwrap();
     assert_eq!(expert.size(larger.as_ptr()), 290 << 10);
     assert_eq!(expert.realloc(larger.as_ptr(), 400 << 10).err(), Some(Error::QuotaExceeded));

@@ -12,8 +12,8 @@ use std::process::Command;
 use std::sync::LazyLock;
 use std::{env, fs};
 
-/// Instructions of each path, a mean of a thousand calls: a span that runs out
-/// of free blocks now and then makes the fractions.
+/// Instructions of each path, as a mean of a thousand calls. The fractions come from spans
+/// that sometimes run out of free blocks.
 const PINNED: [(&str, f64); 8] = [
     ("pair_64", 31.948),
     ("alloc_64", 11.912),
@@ -28,11 +28,11 @@ const PINNED: [(&str, f64); 8] = [
 /// How far a mean may move: less than one instruction.
 const TOLERANCE: f64 = 0.5;
 
-/// Instructions that alloc and free of 64 bytes may take in a caller's code,
+/// The most instructions that alloc and free of 64 bytes may take in a caller's code,
 /// whatever is pinned.
 const PAIR: f64 = 36.0;
 
-/// Instructions that lock memory, or may: none is on a fast path.
+/// Instructions that lock memory, or may lock it; a fast path has none.
 const LOCKED: [&str; 2] = ["lock", "xchg"];
 
 /// The paths that are kept as text.
@@ -41,7 +41,7 @@ const SHOWN: [&str; 2] = ["alloc_64", "free_64"];
 const OBJDUMP: [&str; 4] =
     ["-d", "--no-show-raw-insn", "--demangle", "--disassembler-options=intel"];
 
-/// The program with the paths, as a user's release build has them.
+/// The program with the paths, compiled like a user's release build.
 static PROBE: LazyLock<PathBuf> = LazyLock::new(|| {
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("fast_path");
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fast_path/Cargo.toml");
@@ -101,8 +101,8 @@ fn no_fast_path_grows() {
     assert!(!grown, "a fast path has grown:\n{table}");
 }
 
-/// The code of a function: a line for each instruction, without what moves
-/// when other code does.
+/// The code of a function: a line for each instruction, without addresses that change with
+/// other code.
 fn code(name: &str) -> Vec<String> {
     let mut objdump = Command::new("objdump");
     objdump.args(OBJDUMP).arg(format!("--disassemble={name}")).arg(&*PROBE);
@@ -112,9 +112,9 @@ fn code(name: &str) -> Vec<String> {
     lines.into_iter().map(|(_, instruction)| without_addresses(instruction)).collect()
 }
 
-/// `jne 7c10 <free_64+0x90>` becomes `jne <free_64+0x90>`, and what is relative
-/// to the instruction pointer is named by its symbol. An entry of the table of
-/// addresses, through which the cold halves are called, has none.
+/// `jne 7c10 <free_64+0x90>` becomes `jne <free_64+0x90>`, and an operand relative to the
+/// instruction pointer is named by its symbol. An entry of the table of addresses, through
+/// which the cold halves are called, has no symbol.
 fn without_addresses(instruction: &str) -> String {
     let mut text = instruction.trim_end().to_string();
     if let Some((before, symbol)) = instruction.split_once(" <") {
@@ -180,7 +180,7 @@ fn the_text_shows_the_fast_paths() {
         fs::write(&path, text).unwrap();
     }
     let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
-    // Another compiler may choose others; as many as before, it may not exceed.
+    // Another compiler may choose other instructions, but not more of them.
     let is_same = text.contains(&compiler());
     for name in SHOWN {
         let (kept, now) = (kept(&text, name), code(name));

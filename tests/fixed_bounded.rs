@@ -1,6 +1,6 @@
-//! The time of an allocation in a fixed heap does not depend on how many blocks
-//! there are: instructions counted by Valgrind, for 10, 1,000 and 100,000 live
-//! blocks. Where there is no Valgrind, nothing is tested, and a line says so.
+//! The time of an allocation in a fixed heap does not depend on how many blocks there are:
+//! Valgrind counts its instructions for 10, 1,000 and 100,000 live blocks. Without Valgrind
+//! nothing is tested, and a line says so.
 
 mod common;
 
@@ -29,8 +29,8 @@ extern "C" fn fixed_bounded_measured() {
     }
 }
 
-/// Run by the test below, under Valgrind: `blocks` live ones, with a hole
-/// behind each or none, then the pairs that are counted.
+/// The test below runs this under Valgrind: it allocates `blocks` live blocks, with or
+/// without a hole behind each, and then the pairs that are counted.
 #[test]
 fn workload() {
     let Ok(workload) = std::env::var(WORKLOAD) else { return };

@@ -1,5 +1,5 @@
-//! How full a fixed heap can be: which free block a request is cut out of, and
-//! where a block goes that is resized.
+//! Tests how full a fixed heap can be, which free block a request is cut out of, and where
+//! a resized block goes.
 
 mod common;
 
@@ -40,7 +40,7 @@ fn resize(heap: &ExpertHeap, block: *mut u8, old: usize, new: usize) -> *mut u8 
     unsafe { heap.realloc(block, layout(old, 8), new) }
 }
 
-/// Blocks of these sizes side by side, each behind a wall of 8 bytes.
+/// Allocates blocks of these sizes side by side, each behind a wall of 8 bytes.
 fn row<const N: usize>(heap: &ExpertHeap, sizes: [usize; N]) -> [*mut u8; N] {
     sizes.map(|size| {
         let blocks = [8, size].map(|size| take(heap, size));
@@ -70,16 +70,16 @@ fn what_shrinks_much_moves_into_a_hole() {
     give(heap, hole, 104);
     // SAFETY: a live block of 4,000 bytes.
     unsafe { large.write_bytes(7, 4_000) };
-    // To more than a half: it stays.
+    // The block shrinks to more than half its size, so it stays.
     assert_eq!(resize(heap, large, 4_000, 3_000), large);
     let small = resize(heap, large, 3_000, 100);
     assert_eq!(small, hole);
     // SAFETY: a live block of 100 bytes.
     let content = unsafe { std::slice::from_raw_parts(small, 100) };
     assert!(content.iter().all(|&byte| byte == 7));
-    // It left one hole.
+    // The block left one hole.
     assert_eq!(take(heap, 3_900), large);
-    // There is no hole smaller than it is: it stays.
+    // No hole is smaller than the block, so it stays.
     assert_eq!(resize(heap, large, 3_900, 1_000), large);
     heap.check().unwrap();
 }
@@ -90,7 +90,7 @@ fn what_may_not_move_shrinks_where_it_is() {
     let expert = heap.expert("tight").quota(4_096).register().unwrap();
     let [hole, large, _] = [1_000, 2_800, 64].map(|size| expert.alloc(size).unwrap());
     expert.free(hole.as_ptr()).unwrap();
-    // Both together are more than the quota; nothing is refused for that.
+    // Both blocks together are more than the quota, but no refusal is counted for that.
     assert_eq!(expert.realloc(large.as_ptr(), 1_300), Ok(large));
     assert_eq!((expert.size(large.as_ptr()), expert.stats().refusals), (1_300, 0));
     // With room for both it moves.
@@ -99,8 +99,8 @@ fn what_may_not_move_shrinks_where_it_is() {
     heap.check().unwrap();
 }
 
-/// Of ten actions five allocate, one frees and four resize, as in the
-/// experiment of the benchmarks.
+/// Fills a heap by random actions. Of ten actions, five allocate, one frees and four
+/// resize, as in the experiment of the benchmarks.
 #[test]
 fn a_heap_of_blocks_resized_at_random_becomes_full() {
     const REGION: usize = 1 << 20;

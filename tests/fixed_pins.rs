@@ -1,4 +1,4 @@
-//! An end waits for those who came in by the key: they are held up in the
+//! Tests that the end of an expert waits for calls by its key. The calls are delayed in the
 //! heap's lock, which the program chooses.
 
 mod common;
@@ -17,7 +17,7 @@ use lock_api::RawMutex;
 struct Gate(SpinLock);
 
 thread_local! {
-    /// Which visitor this thread is.
+    /// The number of this thread as a visitor.
     static VISITOR: Cell<Option<usize>> = const { Cell::new(None) };
 }
 
@@ -54,15 +54,15 @@ fn until(flag: &AtomicBool) {
     }
 }
 
-/// Long enough for a thread that does not wait.
+/// A time that is long enough for a thread that does not wait.
 fn a_while() {
     sleep(Duration::from_millis(200));
 }
 
 static HEAP: ExpertHeap<Gate> = ExpertHeap::empty();
 
-/// Two ends at a time, and a visitor of each: the second comes in while the
-/// first end waits, when pins are of the other kind.
+/// Two experts end at the same time, each with a visitor. The second visitor comes while
+/// the first end waits, when new pins are of the other kind.
 #[test]
 fn an_end_waits_for_those_who_came_in_by_the_key() {
     let memory: &'static mut [MaybeUninit<u8>] = vec![MaybeUninit::uninit(); 8 << 10].leak();

@@ -22,7 +22,7 @@ fn no_rule_is_ever_broken() {
     let (mut done, mut seed) = (0, first_seed);
     while done < operations {
         let run_length = 2_000;
-        // From 256 bytes up, all sizes of an octave as likely as of the next.
+        // The sizes begin at 256 bytes, and each octave is as likely as the next.
         let octave = 256usize << (seed % 8);
         let size = (octave + (seed as usize).wrapping_mul(7919) % octave).min(memory.len());
         let counts = run(seed, run_length, &mut memory[..size])

@@ -1,6 +1,6 @@
-//! `fork` in a process whose other threads allocate, free, pin and end experts
-//! all the while: the child can do everything, and finds the heap sound. Handlers of
-//! other libraries that run while the heap's locks are held may use it.
+//! Tests `fork` in a process whose other threads allocate, free, pin and end experts all
+//! the time. The child can make every call, and finds the heap sound. Handlers of other
+//! libraries may use the heap while its locks are held for the `fork`.
 
 #[cfg(unix)]
 mod common;
@@ -28,9 +28,10 @@ mod unix {
             while kept.len() > 100 {
                 kept.swap_remove(round % 100);
             }
-            // By the key alone: pinned for a moment, perhaps that of the fork.
+            // A call by the key alone pins the thread for a moment, perhaps during the
+            // fork.
             assert!(ALLOC.get(shared).is_some());
-            // Looks at memory that is not its own: pinned for a moment.
+            // A look at memory of another owner pins the thread for a moment.
             assert!(ALLOC.owner_of(kept[0].as_ptr()).is_some() || kept[0].capacity() == 0);
             if round % 16 == 0 {
                 let expert = ALLOC.expert("forked").register().unwrap();
@@ -51,7 +52,7 @@ mod unix {
         let mut list: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
         list.retain(|text| text.len() == 3);
         let expert = ALLOC.expert("child").quota(1 << 20).register().unwrap();
-        // By its key, so that ending it looks for pins.
+        // The expert is used by its key, so its end looks for pins.
         assert!(ALLOC.get(expert.key()).is_some());
         let raw = expert.alloc(5000).unwrap();
         assert_eq!(ALLOC.owner_of(raw.as_ptr()), Some(expert.key()));
@@ -64,7 +65,7 @@ mod unix {
         assert!(ALLOC.snapshot().host().is_some());
     }
 
-    /// Waits for a child; its status.
+    /// Waits for a child, and returns its status.
     fn wait(child: libc::pid_t) -> i32 {
         assert!(child > 0, "no child");
         let mut status = 0;
@@ -73,8 +74,8 @@ mod unix {
         status
     }
 
-    /// The C library gives a thread of the child the stack of one that is lost,
-    /// and so its thread pointer: it is not that thread.
+    /// The C library gives a thread of the child the stack of a lost thread, and so its
+    /// thread pointer. The new thread must not be taken for the lost one.
     pub fn a_thread_of_the_child_is_none_of_the_lost() {
         let layout = std::alloc::Layout::from_size_align(4000, 8).unwrap();
         let (sender, receiver) = std::sync::mpsc::channel();
@@ -101,7 +102,7 @@ mod unix {
                     }
                 };
                 std::thread::spawn(free).join().unwrap();
-                // The frees wait for a thread that is no more.
+                // The frees wait for a thread that does not exist in the child.
                 let code = i32::from(spans() + 10 < before);
                 // SAFETY: no preconditions.
                 unsafe { libc::_exit(code) };
@@ -112,8 +113,8 @@ mod unix {
         lost.join().unwrap();
     }
 
-    /// Handlers as another library has them, registered before the heap's: the program
-    /// has not allocated yet when this is called.
+    /// Registers handlers like another library's before the heap's, because the program has
+    /// not allocated yet when this is called.
     #[cfg(target_os = "linux")]
     #[used]
     #[unsafe(link_section = ".init_array")]
@@ -128,9 +129,9 @@ mod unix {
     /// Whether the handlers use the heap, and for how long they keep its locks.
     static USES_HEAP: AtomicBool = AtomicBool::new(false);
     static IS_SLOW: AtomicBool = AtomicBool::new(false);
-    /// How often they did.
+    /// How often the handlers used the heap.
     static HANDLED: AtomicUsize = AtomicUsize::new(0);
-    /// Set while they keep the locks.
+    /// Whether the handlers keep the locks now.
     static KEEPS_LOCKS: AtomicBool = AtomicBool::new(false);
 
     extern "C" fn handler() {
@@ -148,7 +149,7 @@ mod unix {
         }
     }
 
-    /// A child that only looks whether the heap is sound; its status.
+    /// Forks a child that only checks whether the heap is sound, and returns its status.
     fn sound_child() -> i32 {
         // SAFETY: the child only uses this heap, and leaves by `_exit`.
         match unsafe { libc::fork() } {
@@ -165,7 +166,7 @@ mod unix {
         }
     }
 
-    /// Between the heap's handlers the locks are this thread's, which may allocate.
+    /// Between the heap's handlers this thread holds the locks, and may allocate.
     pub fn a_handler_registered_before_may_allocate() {
         // SAFETY: no preconditions. A parent that hangs is killed.
         unsafe { libc::alarm(20) };
@@ -185,7 +186,7 @@ mod unix {
     /// How long the locks are kept in the test that waits for them.
     const HOLD: Duration = Duration::from_millis(300);
 
-    /// What this thread has used of a processor.
+    /// The processor time that this thread has used.
     fn thread_time() -> Duration {
         let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: `time` is ours.
@@ -194,8 +195,8 @@ mod unix {
         Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
     }
 
-    /// Who finds a lock held leaves the processor to whoever holds it, of whatever
-    /// priority.
+    /// A thread that finds a lock held leaves the processor to the holder, whatever the
+    /// holder's priority.
     pub fn who_waits_for_a_lock_sleeps() {
         if !cfg!(target_os = "linux") {
             return;
@@ -231,7 +232,7 @@ mod unix {
         // SAFETY: the child leaves at once.
         match unsafe { libc::fork() } {
             0 => {
-                // A status has a byte.
+                // An exit status has one byte.
                 let code = faults().min(255) as i32;
                 // SAFETY: no preconditions.
                 unsafe { libc::_exit(code) };
@@ -245,12 +246,12 @@ mod unix {
         }
     }
 
-    /// What `fork` writes, and so copies, does not grow with the experts, alive or
-    /// ended.
+    /// The number of pages that `fork` writes, and so copies, does not grow with the number
+    /// of experts, alive or ended.
     pub fn its_cost_does_not_depend_on_experts() {
         const EXPERTS: usize = 3000;
-        /// More than the locks and the handlers' stacks lie in; far fewer than the
-        /// pages of so many records.
+        /// This bound is more than the pages of the locks and the handlers' stacks, and far
+        /// less than the pages of all records.
         const MOST: libc::c_long = 100;
         let within = |(parent, child): (libc::c_long, libc::c_long), when: &str| {
             assert!(parent <= MOST && child <= MOST, "{when}: {parent} and {child} faults");

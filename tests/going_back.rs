@@ -1,4 +1,5 @@
-//! Memory goes back: of sleeping threads, by one call, by a purger, and of one expert.
+//! Tests that memory goes back to the system: that of sleeping threads, by one call, by a
+//! purger, and that of one expert.
 
 mod common;
 
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::ALLOC;
 use expert_alloc::{Error, testing};
 
-/// Bytes that free slices may still have, in pages, by the heap's own count.
+/// The bytes of pages that free slices may still have, by the heap's own count.
 fn resident() -> usize {
     let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
     pages.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
@@ -20,8 +21,8 @@ fn burst(bytes: usize) -> Vec<Vec<u8>> {
     (0..bytes / 256).map(|_| vec![1; 256]).collect()
 }
 
-/// Four threads free what they have, and sleep: what they keep is bounded without any
-/// call, and `purge` by another thread reaches it.
+/// Four threads free their blocks and sleep. The memory that they keep is bounded without
+/// any call, and `purge` by another thread gives it back.
 fn sleeping_threads_keep_little() {
     if common::emulated() {
         println!("  not run: the emulator's memory is counted as the program's");
@@ -48,7 +49,7 @@ fn sleeping_threads_keep_little() {
     });
 }
 
-/// Blocks of one thread, freed by another: their spans come home without the first.
+/// One thread frees the blocks of another, and their spans end without the first thread.
 fn what_others_free_comes_home() {
     let gate = &Barrier::new(2);
     let (send, receive) = std::sync::mpsc::channel();
@@ -66,13 +67,14 @@ fn what_others_free_comes_home() {
             most = most.max(ALLOC.host().stats().charged_bytes);
         }
         gate.wait();
-        // Never much more than what is on its way.
+        // The heap never holds much more than the blocks on their way.
         println!("  at most {} MiB charged", most / MIB);
         assert!(most < 200 * MIB, "{most}");
     });
 }
 
-/// Raw blocks of a thread that sleeps, freed by another: their spans end without the first.
+/// One thread frees the raw blocks of a sleeping thread, and their spans end without that
+/// thread.
 fn raw_blocks_that_others_free_come_home() {
     let expert = &ALLOC.expert("handed on").register().unwrap();
     let gate = &Barrier::new(2);
@@ -93,7 +95,8 @@ fn raw_blocks_that_others_free_come_home() {
     });
 }
 
-/// The same of blocks that share spans of several slices, most of them not in the first.
+/// The same holds for blocks that share spans of several slices, most of which are not in
+/// the first slice.
 fn larger_blocks_that_others_free_come_home() {
     let before = ALLOC.host().stats().charged_bytes;
     let gate = &Barrier::new(2);
@@ -111,9 +114,9 @@ fn larger_blocks_that_others_free_come_home() {
     });
 }
 
-/// Of each round's blocks another thread frees one in a hundred, this one most, and the
-/// last ones a round later: it does not ask for blocks of that size again, and does not
-/// know that its spans are empty until it has looked.
+/// Another thread frees one in a hundred blocks of each round. This thread frees most of
+/// the others at once, and the last ones a round later. It does not allocate blocks of that
+/// size again, and does not know that its spans are empty until it has looked.
 fn what_others_freed_before_comes_home() {
     let before = ALLOC.host().stats().charged_bytes;
     let mut kept = Vec::new();
@@ -133,11 +136,12 @@ fn what_others_freed_before_comes_home() {
     }
     let charged = ALLOC.host().stats().charged_bytes - before;
     println!("  {} MiB charged at last, {} blocks live", charged / MIB, kept.len());
-    // The last round, what was kept of it, and a fraction of the rounds before.
+    // The bound is the last round, the memory kept for it, and a fraction of the rounds
+    // before.
     assert!(charged < 60 * MIB, "{charged}");
 }
 
-/// Thousands of owners end: their blocks go back, and what the engine kept beside them.
+/// Thousands of owners end: their blocks go back, and so do the engine's records of them.
 fn what_owners_had_goes_back() {
     if common::emulated() {
         println!("  not run: the emulator's memory is counted as the program's");

@@ -1,4 +1,4 @@
-//! Blocks with a mapping of their own: what becomes of the mapping when the
+//! Tests of blocks with a mapping of their own, and of the fate of the mapping when the
 //! block is freed.
 
 mod common;
@@ -14,11 +14,11 @@ use common::ALLOC;
 use expert_alloc::Expert;
 use expert_alloc::{Error, testing, testing::Path};
 
-/// Too large for a chunk that it would share.
+/// A size that is too large for a chunk with other blocks.
 const HUGE: usize = if usize::BITS == 64 { 40 << 20 } else { 6 << 20 };
 /// The bytes of a chunk.
 const CHUNK: usize = if usize::BITS == 64 { 32 << 20 } else { 4 << 20 };
-/// In use throughout, and never touched: a quarter of it may be kept.
+/// A block that is always in use and never touched, so a quarter of its size may be kept.
 const BALLAST: usize = 8 * HUGE;
 /// The most bytes that are kept while little else is in use.
 const KEPT: usize = (12 << 20) + BALLAST / 4 + HUGE;
@@ -44,7 +44,7 @@ fn is_zero(block: *mut u8, size: usize) -> bool {
     unsafe { std::slice::from_raw_parts(block, size) }.iter().all(|&byte| byte == 0)
 }
 
-/// The walker, over all of the heap.
+/// Runs the walker over the whole heap.
 fn check() {
     // SAFETY: this program has one thread.
     unsafe { testing::check() }.unwrap();
@@ -62,7 +62,8 @@ fn a_freed_mapping_is_used_again() {
         assert_eq!(ALLOC.owner_of(again), None);
     }
     assert_eq!(ALLOC.memory().mapped_bytes, mapped);
-    // Not for much less: it would hold too much for it.
+    // A mapping is not used for a much smaller block, because it would hold too much
+    // memory.
     let least = HUGE / 2;
     let other = take(least);
     assert_ne!(other, block);
@@ -70,9 +71,9 @@ fn a_freed_mapping_is_used_again() {
     check();
 }
 
-/// A process that has freed all its huge blocks and idles holds none of them.
+/// A process that has freed all its huge blocks and is idle holds no memory of them.
 fn nothing_is_kept_where_little_is_in_use() {
-    // The first one has records made, which stay.
+    // The first block creates records, which stay.
     give(take(HUGE), HUGE);
     let before = ALLOC.memory().mapped_bytes;
     give(take(HUGE), HUGE);
@@ -123,14 +124,14 @@ fn a_block_is_resized_where_its_mapping_has_room() {
     assert_eq!(expert.realloc(block.as_ptr(), 3 * HUGE), Err(Error::QuotaExceeded));
     assert_eq!(expert.size(block.as_ptr()), HUGE);
     check();
-    // A small rest moves in with others.
+    // A small block moves to a chunk with others.
     let small = expert.realloc(block.as_ptr(), 100_000).unwrap();
     assert_ne!(small, block);
     assert!(expert.stats().charged_bytes < 200_000);
     assert_eq!(expert.finish().blocks, 1);
 }
 
-/// So large that it is given room to grow.
+/// A size that is large enough to get room to grow.
 #[cfg(target_pointer_width = "64")]
 const LARGE: usize = 2 * CHUNK;
 
@@ -212,13 +213,14 @@ fn a_mapping_that_cannot_grow_leaves_the_block_as_it_was() {
     assert_eq!(expert.finish().blocks, 1);
 }
 
-/// Where a process may have only so many addresses, none are reserved.
+/// If the addresses of a process are limited, none are reserved.
 #[cfg(all(unix, target_pointer_width = "64"))]
 fn short_addresses_are_not_reserved() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is this call's.
     assert_eq!(unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) }, 0);
-    // More than a sanitizer has mapped for itself already: any limit will do.
+    // The limit is above the addresses that a sanitizer has mapped for itself; any limit
+    // will do.
     let less = libc::rlimit { rlim_cur: 1 << 48, ..limit };
     // SAFETY: as above.
     assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &raw const less) }, 0);
@@ -284,7 +286,7 @@ fn a_pointer_of_long_ago_is_refused() {
     check();
 }
 
-/// Chunks without a block are unmapped one at a time: no call takes long.
+/// Chunks without a block are unmapped one at a time, so no call takes long.
 fn empty_chunks_go_one_by_one() {
     const COUNT: usize = 8;
     ALLOC.purge();
@@ -312,7 +314,7 @@ fn empty_chunks_go_one_by_one() {
     }
 }
 
-/// A mapping that another thread may be looking at when it is freed is unmapped later.
+/// If another thread may be looking at a mapping when it is freed, it is unmapped later.
 fn a_mapping_that_was_looked_at_goes_as_well() {
     let size = KEPT + CHUNK;
     ALLOC.purge();
@@ -365,7 +367,8 @@ fn a_request_beyond_the_quota_maps_nothing() {
     assert!(expert.stats().refusals >= 4);
 }
 
-/// Unless the system is told to promise what it does not have.
+/// More memory than any machine has is refused, unless the system overcommits without a
+/// limit.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 fn what_no_machine_has_is_refused() {
     let mode = std::fs::read_to_string("/proc/sys/vm/overcommit_memory").unwrap_or_default();

@@ -1,5 +1,4 @@
-//! What a thread keeps of spans without a block in use: what it is good for, and
-//! that it stands in nobody's way.
+//! Tests of idle spans: they save time, and take no memory from others.
 
 mod common;
 
@@ -12,12 +11,13 @@ use common::ALLOC;
 use expert_alloc::testing::{self, Path, count};
 use expert_alloc::{Expert, ExpertHandle};
 
-/// The most that a thread keeps, beside a MiB where each is the only span of its class.
+/// The most that a thread keeps, beside a MiB of spans that are the only one of their
+/// class.
 const KEPT: usize = 5 << 20;
-/// The memory that a span of small blocks has.
+/// The memory of a span of small blocks.
 const SPAN: usize = 64 << 10;
 
-/// What a thread keeps of an owner's charge without a block for it.
+/// The bytes of an owner's charge that a thread keeps without a block.
 const CREDIT: usize = 8 << 10;
 
 fn layout(size: usize) -> Layout {
@@ -41,7 +41,7 @@ fn batch(handle: ExpertHandle<'_>, blocks: usize, size: usize) {
     check();
 }
 
-/// The walker, over all of the heap.
+/// Runs the walker over the whole heap.
 fn check() {
     // SAFETY: no other thread is at work.
     unsafe { testing::check() }.unwrap();
@@ -63,22 +63,23 @@ fn a_batch_is_allocated_from_what_was_freed() {
         assert!(kept >= SPAN, "{kept}");
         batch(expert.allocator(), 800_000 / size, size);
         assert!(count(Path::IdleSpanUsed) > used + 2, "{size}");
-        // The first of the first batch were in common spans.
+        // The first blocks of the first batch were in common spans.
         assert!(charged(&expert) <= kept + 2 * SPAN, "{size}");
         assert_eq!(expert.stats().live_blocks, 0);
         assert_eq!(expert.finish().blocks, 0);
     }
 }
 
-/// Makes the thread keep the spans of large blocks, which it does not for a while
-/// after many different sizes.
+/// Makes the thread keep the spans of large blocks. After many different sizes it does not
+/// do so for a while.
 fn patience(handle: ExpertHandle<'_>) {
     let used = count(Path::SpareUsed);
     (0..100).for_each(|_| give(handle, take(handle, 300_000), 300_000));
     assert!(count(Path::SpareUsed) > used + 50);
 }
 
-/// It does not where the sizes are all different, and does again where not.
+/// The thread keeps no spare spans while the sizes are all different, and keeps them again
+/// when sizes repeat.
 fn large_blocks_of_all_sizes_are_not_kept() {
     let expert = expert(0);
     let handle = expert.allocator();
@@ -97,7 +98,7 @@ fn large_blocks_of_all_sizes_are_not_kept() {
 fn a_large_block_is_allocated_where_one_was_freed() {
     let expert = expert(0);
     let handle = expert.allocator();
-    // The first makes the thread known to the expert.
+    // The first block makes the thread known to the expert.
     give(handle, take(handle, 8), 8);
     patience(handle);
     let before = expert.stats().allocations;
@@ -143,9 +144,9 @@ fn a_large_block_grows_over_what_is_kept_behind_it() {
     let _ = expert.finish();
 }
 
-/// Other threads of its could not have the charge.
-/// The span that a bin is filled from is set aside in a phase of frees, so that another
-/// thread can end it (its bin is this thread's alone); a pair of blocks leaves it alone.
+/// Other threads of the owner could not use the charge. The span that a bin is filled from
+/// is set aside in a phase of frees, so that another thread can end it (only this thread
+/// can use its bin). A pair of blocks does not set it aside.
 fn what_is_freed_in_a_row_can_be_purged_by_others() {
     let expert = expert(0);
     let handle = expert.allocator();
@@ -189,7 +190,7 @@ fn of_what_another_thread_frees_nothing_is_kept() {
 fn what_other_blocks_need_is_given_up() {
     let expert = expert(0);
     let handle = expert.allocator();
-    // So that the thread may keep as much as it ever may.
+    // This raises the thread's limit to its maximum.
     (0..6).for_each(|_| batch(handle, 2000, 4000));
     let kept = charged(&expert);
     assert!(kept > 4 << 20, "{kept}");

@@ -1,6 +1,5 @@
-//! The C calls from many threads while their keys are reclaimed under them:
-//! each call sees its expert whole, told to stop, or not at all, and nothing
-//! is left.
+//! Tests the C calls from many threads while their keys are reclaimed. Each call sees its
+//! expert whole, told to stop, or not at all, and nothing is left over.
 
 mod common;
 mod model;
@@ -23,8 +22,8 @@ fn register() -> usize {
     unsafe { ExpertRegisterKey(c"racing".as_ptr(), 0, null_mut()) }
 }
 
-/// A block that some thread was given: owner and address. The two may not fit each
-/// other, and by now the block may have another owner, or be free.
+/// A block that some thread was given: owner and address. The two may not belong together,
+/// and by now the block may have another owner, or be free.
 #[derive(Default)]
 struct Known {
     owner: AtomicUsize,
@@ -38,13 +37,14 @@ impl Known {
     }
 }
 
-/// Whether a call on a block may answer so.
+/// Whether this is a possible answer of a call on a block.
 fn is_allowed(code: u32) -> bool {
     let of_keys = [SUCCESS, OUT_OF_MEMORY, TERMINATE, INVALID_HANDLE];
     of_keys.contains(&code) || matches!(code, ACCESS_DENIED | INVALID_PARAMETER)
 }
 
-/// Calls and calls. Memory is not touched: it may go at any moment.
+/// Calls and calls. The threads do not touch the memory, because it may be taken back at
+/// any moment.
 fn call(keys: &[AtomicUsize; KEYS], known: &[Known], seed: u64) -> usize {
     let mut dice = Dice::Seed(seed);
     let mut calls = 0;
@@ -53,7 +53,7 @@ fn call(keys: &[AtomicUsize; KEYS], known: &[Known], seed: u64) -> usize {
         let to = keys[dice.below(KEYS)].load(Relaxed);
         let place = &known[dice.below(known.len())];
         let (owner, memory) = (place.owner.load(Relaxed), place.memory.load(Relaxed));
-        // Somebody else's now and then.
+        // Sometimes it is another thread's block.
         let owner = if dice.below(4) == 0 { key } else { owner };
         let size = dice.size(200 << 10);
         let mut code = 77;

@@ -1,11 +1,11 @@
-//! Fails when a layer reaches up: reads what every file of `src` names, and
-//! compares it with the tables below, of the layers and of the rooms of `src/heap`, which are
-//! the only place where these are written down as data.
+//! Fails when a layer reaches up. The test reads the paths in every file of `src`, and
+//! compares them with the tables of the layers, and of the rooms of `src/heap`. Only these
+//! tables hold the layers as data.
 //!
-//! It reads tokens, not types: every path that begins with `crate`, `super` or
-//! `self` is resolved to the module it leads to. Comments and strings are left out, so a
-//! doc comment may point anywhere. A method that a room gives to a type of a lower one is told
-//! by its name.
+//! It reads tokens, not types: every path that begins with `crate`, `super` or `self` is
+//! resolved to the module it leads to. Comments and strings are left out, so a doc comment may
+//! point anywhere. A method that a room gives to a type of a lower room is recognised by its
+//! name.
 
 mod common;
 #[path = "layers/reader.rs"]
@@ -91,7 +91,7 @@ fn root_names(lib: &str) -> BTreeMap<String, String> {
     names
 }
 
-/// The module that a file is.
+/// The module of a file.
 fn module_of(file: &str) -> Vec<String> {
     let parts = file.trim_end_matches(".rs").split('/').filter(|&part| part != "mod");
     let module: Vec<String> = parts.map(String::from).collect();
@@ -112,8 +112,8 @@ fn edges_of(file: &str, source: &str, roots: &BTreeMap<String, String>) -> Vec<E
         .collect()
 }
 
-/// The rooms of the host engine that one of its files uses, other than its own. What lies
-/// in no room is of `mod`, the file that gathers them.
+/// The rooms of the host engine that one of its files uses, other than its own. Items in no
+/// room belong to `mod`, the file that gathers the rooms.
 fn room_edges_of(file: &str, source: &str) -> Vec<Edge> {
     let module = module_of(file);
     let room = |path: &[String]| match path.get(1) {
@@ -169,14 +169,14 @@ fn methods(source: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     (defined, called)
 }
 
-/// Names of methods of a room that those of the standard library, which lower rooms call,
-/// have as well.
+/// Names that methods of a room share with methods of the standard library, which lower
+/// rooms call.
 const STANDARD: &[&str] = &[
     "add", "addr", "as_ptr", "collect", "count", "fill", "iter", "last", "len", "load", "lock",
     "size", "store", "with",
 ];
 
-/// The calls of methods that no room defines but higher ones, a line each.
+/// The calls of methods that only higher rooms define, a line each.
 fn method_violations(sources: &[(&str, String)]) -> Vec<String> {
     let rank = |file: &str| {
         let room = module_of(file).get(1).cloned().unwrap_or_default();
@@ -251,7 +251,7 @@ fn no_room_of_the_heap_reaches_up() {
         let room = &module_of(file)[1];
         assert!(ROOMS.iter().any(|(name, _)| name == room), "src/{file} lies in no room");
     }
-    // The table allows nothing that is not done.
+    // The table allows no edge that does not exist.
     for (room, uses) in ROOMS {
         for used in *uses {
             let is_done = edges.iter().any(|edge| edge.from == *room && edge.to == *used);
@@ -268,7 +268,7 @@ fn every_module_has_a_place() {
     }
 }
 
-/// A room may give methods to a type of a lower one; the lower one does not call them.
+/// A room may give methods to a type of a lower room, which must not call them.
 #[test]
 fn no_room_calls_a_method_of_a_higher_one() {
     let files = files(&src());
@@ -288,7 +288,8 @@ fn no_room_calls_a_method_of_a_higher_one() {
     }
 }
 
-/// The file that a path of `src` leads into: the longest one with a file.
+/// The file that a path of `src` leads into, by the longest part of the path that has a
+/// file.
 fn file_of(path: &[String], known: &BTreeMap<String, String>) -> Option<String> {
     (1..=path.len()).rev().find_map(|length| known.get(&path[..length].join("/")).cloned())
 }
@@ -339,8 +340,7 @@ fn the_table_is_in_order() {
     }
 }
 
-/// The reader and the table do find what they are there to find, and nothing
-/// else.
+/// Checks that the reader and the table find violations, and nothing else.
 #[test]
 fn a_made_up_violation_is_found() {
     let lib = "pub use expert::stats::{Reclaimed, Stats};\npub use error::Error;\nmod error;";
@@ -396,7 +396,7 @@ fn a_made_up_violation_is_found() {
     }
 }
 
-/// The same of the rooms.
+/// The same for the rooms.
 #[test]
 fn a_made_up_room_that_reaches_up_is_found() {
     let wrong = |file: &str, source: &str| violations(&room_edges_of(file, source), ROOMS);

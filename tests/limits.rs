@@ -1,5 +1,5 @@
-//! The system's limits: what it does not take back is not lost, where it has little
-//! the heap begins small, and who waits lets others run.
+//! Tests of the system's limits: memory that it does not take back is not lost, the heap
+//! begins small if there is little memory, and waiting threads let others run.
 
 mod common;
 
@@ -14,9 +14,9 @@ use common::ALLOC;
 const MIB: usize = 1 << 20;
 /// How long a chunk is where the system has enough.
 const CHUNK: usize = if usize::BITS == 64 { 32 * MIB } else { 4 * MIB };
-/// The most bytes of a block that shares a chunk are half of one: these have room.
+/// A size that has room in a shared chunk, because blocks up to half a chunk do.
 const LARGE: usize = CHUNK / 4;
-/// More than share a chunk.
+/// A size that is too large for a shared chunk.
 const HUGE: usize = 40 * MIB;
 /// The unit in which physical memory is given back.
 const SLICE: usize = 64 << 10;
@@ -27,7 +27,7 @@ fn walk() -> Checked {
     unsafe { testing::check() }.unwrap()
 }
 
-/// A block of the host that is written to, and whose pages so are resident.
+/// A block of the host that was written to, so its pages are resident.
 fn touched(bytes: usize) -> Vec<u8> {
     std::hint::black_box(vec![1; bytes])
 }
@@ -57,7 +57,7 @@ fn mappings_that_stay_are_kept_purged_and_go_later() {
         "but not resident: {}",
         linux::resident()
     );
-    // What could not go is used again.
+    // A chunk that could not be unmapped is used again.
     let mapped = testing::mapped_bytes();
     drop(touched(HUGE));
     drop(touched(LARGE));
@@ -69,7 +69,7 @@ fn mappings_that_stay_are_kept_purged_and_go_later() {
 
 fn a_purge_that_fails_is_tried_again() {
     ALLOC.purge();
-    // Something stays in the chunk, so that it is not unmapped.
+    // A block stays in the chunk, so the chunk is not unmapped.
     let (stays, goes) = (touched(2 * SLICE), touched(LARGE));
     testing::fail_calls_after(Call::Purge, 0);
     drop(goes);
@@ -78,7 +78,7 @@ fn a_purge_that_fails_is_tried_again() {
     assert_eq!(ALLOC.memory().purged_slices, purged, "none is counted");
     // SAFETY: S1: no other thread is in the heap.
     unsafe { testing::check_zero() }.unwrap();
-    // What was not purged does not read as zero by itself.
+    // Memory that was not purged does not read as zero by itself.
     let zeroed = vec![0u8; LARGE];
     assert!(zeroed.iter().all(|&byte| byte == 0));
     drop(zeroed);
@@ -90,8 +90,7 @@ fn a_purge_that_fails_is_tried_again() {
     drop(stays);
 }
 
-/// Slices that are aged, and that the system does not take, do not keep the clock from
-/// being read.
+/// The clock is still read if the system does not take aged slices.
 fn time_passes_though_no_purge_succeeds() {
     ALLOC.purge();
     let stays = touched(2 * SLICE);
@@ -105,7 +104,7 @@ fn time_passes_though_no_purge_succeeds() {
         }
         assert!(began.elapsed() < Duration::from_secs(20), "{} purges tried", failed() - before);
     }
-    // Each is tried once in an interval, not at each look.
+    // Each slice is tried once in an interval, not at each look.
     assert!(began.elapsed() > Duration::from_millis(500), "10 in {:?}", began.elapsed());
     testing::heal();
     drop(stays);
@@ -118,13 +117,13 @@ fn where_a_chunk_cannot_be_had_a_shorter_one_is() {
         let before = walk();
         testing::fail_beyond(limit);
         let refused = testing::failed(Call::Map);
-        // More than a chunk of the usual length has room for.
+        // The block is too large for a chunk of the usual length.
         let blocks: Vec<_> = (0..300).map(|number| touched(60_000 - number)).collect();
         let large: Vec<_> = (0..160).map(|_| touched(CHUNK / 64)).collect();
         assert!(testing::failed(Call::Map) > refused, "the limit was met");
         let during = walk();
         assert!(during.chunks >= before.chunks + 2, "{limit}: {during:?}");
-        // One that no chunk so short has room for.
+        // This block is too large for any chunk as short as that.
         assert_eq!(ALLOC.host().alloc(limit + MIB), Err(Error::OutOfMemory));
         assert!(blocks.iter().chain(&large).all(|block| block.iter().all(|&byte| byte == 1)));
         drop((blocks, large));
@@ -135,7 +134,7 @@ fn where_a_chunk_cannot_be_had_a_shorter_one_is() {
     }
 }
 
-/// A short chunk is as long as the block needs that it is mapped for.
+/// A short chunk is as long as the block that it is mapped for needs.
 fn a_short_chunk_fits_an_aligned_block() {
     ALLOC.purge();
     testing::fail_beyond(CHUNK / 4);
@@ -151,7 +150,7 @@ fn a_short_chunk_fits_an_aligned_block() {
     drop(expert);
 }
 
-/// What asks for no more than it has is never refused, however its block is found.
+/// A request for no more than the block has is never refused, however the block is found.
 fn a_shrink_that_lowers_the_alignment_needs_no_quota() {
     let aligned = |size, align| Layout::from_size_align(size, align).unwrap();
     let cases = [
@@ -180,7 +179,7 @@ fn a_shrink_that_lowers_the_alignment_needs_no_quota() {
         let key = expert.key();
         assert_eq!(ALLOC.owner_of(shrunk.as_ptr().wrapping_add(wanted - 1)), Some(key));
         walk();
-        // What has moved grows, and is freed, as all blocks are.
+        // A block that has moved grows and is freed like any other.
         let more = aligned(wanted + 4096, lowered);
         let grown = more.size().next_multiple_of(4096) <= size;
         // SAFETY: the live block of that layout.
@@ -248,14 +247,15 @@ mod linux {
         }
     }
 
-    /// Experts whose huge blocks and chunks lie between those of another, so that the
-    /// system needs a mapping more to unmap each.
+    /// Experts whose huge blocks and chunks lie between those of another expert, so the
+    /// system needs one more mapping to unmap each.
     pub fn at_the_limit_of_mappings_nothing_is_lost() {
         let before = (mapped_after_purge(), resident());
         let [goes, stays] = ["goes", "stays"].map(|name| ALLOC.expert(name).register().unwrap());
         for _ in 0..6 {
             for expert in [&goes, &stays, &goes, &goes, &stays, &stays] {
-                // A huge block's mapping, without a gap behind it; half a chunk.
+                // The sizes are a huge block's mapping, without a gap behind it, and half a
+                // chunk.
                 let huge = std::ptr::eq(expert, &goes) && count(Path::Huge) % 2 == 0;
                 let bytes = if huge { 64 * MIB - (64 << 10) - 16 } else { 15 * MIB };
                 let block = expert.alloc(bytes).unwrap();
@@ -275,7 +275,7 @@ mod linux {
         assert!(resident() < before.1 + 8 * MIB, "{} resident, {} before", resident(), before.1);
     }
 
-    /// What this program does where another has limited its addresses.
+    /// The part of this program that runs with limited addresses.
     pub const LIMITED: &str = "--limited";
 
     pub fn hello_with_threads() {
@@ -297,10 +297,10 @@ mod linux {
         println!("hello {sum}");
     }
 
-    /// The program once more, as `ulimit -v` would have it.
+    /// Runs this program with limited addresses, as with `ulimit -v`.
     pub fn a_program_runs_with_few_addresses() {
-        // Where the system has room differs from run to run; and the C library reserves 64 MiB
-        // for each thread, if it can.
+        // The free addresses differ from run to run, and the C library reserves 64 MiB for
+        // each thread, if it can.
         for kib in [12_000, 24_000, 60_000, 200_000].into_iter().cycle().take(40) {
             let mut hello = Command::new(std::env::current_exe().unwrap());
             let limit = libc::rlimit { rlim_cur: kib << 10, rlim_max: kib << 10 };
@@ -322,7 +322,8 @@ mod linux {
     static DONE: [AtomicUsize; 2] = [const { AtomicUsize::new(0) }; 2];
     static STOP: AtomicBool = AtomicBool::new(false);
 
-    /// Makes this thread a real-time one on one processor. Returns whether it may be.
+    /// Makes this thread a real-time one on one processor. Returns whether the system
+    /// allows that.
     fn be_real_time(processor: usize, priority: i32) -> bool {
         // SAFETY: zero is a value of every field.
         let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
@@ -335,12 +336,13 @@ mod linux {
         unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const how) == 0 }
     }
 
-    /// Takes the arena's lock and the heap's.
+    /// Calls that take the arena's lock and the heap's.
     fn work(number: usize) {
         drop(std::hint::black_box(Vec::<u8>::with_capacity(100_000 + number % 7 * 70_000)));
     }
 
-    /// A thread of a higher priority waits for one of a lower on the same processor.
+    /// A thread of a higher priority waits for one of a lower priority on the same
+    /// processor.
     pub fn who_waits_lets_lower_priorities_run() {
         let is_allowed = std::thread::spawn(|| be_real_time(0, 1)).join().unwrap();
         if !is_allowed {
@@ -363,7 +365,8 @@ mod linux {
             }
         };
         let watch = || {
-            // Above both, on whatever processor: it looks and does not use the heap.
+            // The watching thread has a higher priority than both, runs on any processor,
+            // and does not use the heap.
             let how = libc::sched_param { sched_priority: 50 };
             // SAFETY: `how` is ours.
             unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const how) };
@@ -372,8 +375,8 @@ mod linux {
                 let before = seen();
                 std::thread::sleep(Duration::from_millis(100));
                 if seen() == before {
-                    // Threads that spin for ever cannot be stopped otherwise.
-                    // SAFETY: no preconditions.
+                    // Threads that spin for ever cannot be stopped in another way. SAFETY:
+                    // no preconditions.
                     unsafe { libc::_exit(3) };
                 }
             }

@@ -1,4 +1,4 @@
-//! The room that a quota has once something was freed.
+//! Tests that a quota has room again once blocks were freed.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -10,8 +10,8 @@ use expert_alloc::{Error, Expert, ExpertAlloc, State};
 #[global_allocator]
 static ALLOC: ExpertAlloc = ExpertAlloc::new();
 
-/// The bookkeeping waits for an eighth of a span's blocks to be free before it
-/// looks at the span; a refusal does not.
+/// Usually a cache looks at a span when an eighth of its blocks are free. After a refusal
+/// it looks at once.
 #[test]
 fn a_single_freed_block_is_found_before_a_refusal() {
     let expert = ALLOC.expert("tight").quota(64 << 10).register().unwrap();
@@ -66,7 +66,7 @@ fn what_another_thread_freed_after_a_refusal_has_room_for_another_size() {
     has_room_for_another_size(|expert, mut blocks| {
         let half = blocks.split_off(blocks.len() / 2);
         std::thread::scope(|scope| scope.spawn(|| free(expert, half)).join().unwrap());
-        // Tight already, and looked through once more.
+        // The cache is already tight, and is looked through once more.
         assert!(expert.alloc(1 << 20).is_err());
         std::thread::scope(|scope| scope.spawn(|| free(expert, blocks)).join().unwrap());
     });
@@ -91,7 +91,7 @@ fn what_was_freed_of_one_kind_has_room_for_another() {
     others.into_iter().for_each(|block| unsafe { allocator.deallocate(block.cast(), layout) });
 }
 
-/// A large block takes no look at the small ones but where there is no room.
+/// A large request looks through the small blocks only if there is no room.
 #[test]
 fn what_was_freed_has_room_for_a_large_block() {
     const QUOTA: usize = 2 << 20;
@@ -106,7 +106,7 @@ fn what_was_freed_has_room_for_a_large_block() {
     unsafe { expert.allocator().deallocate(block.cast(), layout) };
 }
 
-/// Of a quota that children share, one child gets the memory that another does not use.
+/// If children share a quota, one child gets the memory that another does not use.
 #[test]
 fn what_one_child_freed_has_room_for_another() {
     const QUOTA: usize = 2 << 20;
@@ -134,7 +134,7 @@ fn give(expert: &Expert, block: usize) {
     unsafe { expert.allocator().deallocate(block, BLOCK) };
 }
 
-/// Asks for more than the quota has, so that it is tight from here on.
+/// Asks for more than the quota has, so it is tight from here on.
 fn be_refused(expert: &Expert) {
     assert!(expert.allocator().allocate(Layout::new::<[u8; 2 << 20]>()).is_err());
 }
@@ -146,7 +146,7 @@ fn has_room_for_a_large_block(expert: &Expert) {
     unsafe { expert.allocator().deallocate(block.cast(), LARGE) };
 }
 
-/// Blocks that a refusal had put aside count as free.
+/// Blocks that were put aside after a refusal count as free.
 #[test]
 fn what_a_refusal_put_aside_is_free() {
     let expert = ALLOC.expert("put aside").quota(1 << 20).register().unwrap();
@@ -162,7 +162,7 @@ fn what_a_refusal_put_aside_is_free() {
     has_room_for_a_large_block(&expert);
 }
 
-/// So do blocks that were freed while their span belonged to no thread.
+/// Blocks that were freed while no thread owned their span count as free, too.
 #[test]
 fn what_was_freed_into_an_abandoned_span_is_found() {
     let expert = ALLOC.expert("abandoned").quota(1 << 20).register().unwrap();
@@ -183,7 +183,7 @@ fn what_was_freed_into_an_abandoned_span_is_found() {
     has_room_for_a_large_block(&expert);
 }
 
-/// A parent gets the memory that its child keeps in vain.
+/// A parent gets the memory that its child keeps without using it.
 #[test]
 fn what_a_child_freed_has_room_for_its_parent() {
     let parent = ALLOC.expert("parent").quota(1 << 20).register().unwrap();
@@ -236,7 +236,7 @@ fn a_shrink_that_is_granted_is_no_refusal() {
     assert_eq!(expert.stats().refusals, before);
 }
 
-/// Where a large block cannot move to a smaller one, it is cut where it stands.
+/// If a large block cannot move to a smaller one, it is cut where it stands.
 #[test]
 fn a_large_block_that_shrinks_gives_back_what_it_has() {
     for (size, less, quota) in
@@ -244,7 +244,7 @@ fn a_large_block_that_shrinks_gives_back_what_it_has() {
     {
         let expert = ALLOC.expert("large").quota(quota).register().unwrap();
         let block = expert.alloc(size - 16).unwrap();
-        // Nothing is left that it could move to.
+        // There is no room left to move to.
         while expert.alloc(4000).is_ok() {}
         let full = expert.stats();
         let block = expert.realloc(block.as_ptr(), less).unwrap();
@@ -253,7 +253,7 @@ fn a_large_block_that_shrinks_gives_back_what_it_has() {
         assert!(back >= size - less - 8192, "{back} of {size}");
         assert_eq!(expert.stats().refusals, full.refusals);
         assert!(expert.alloc(size - less - 16384).is_ok());
-        // And back again, if there is room.
+        // The block grows back again, if there is room.
         let wider = expert.realloc(block.as_ptr(), 2 * less).unwrap_or(block);
         expert.free(wider.as_ptr()).unwrap();
         assert_eq!(expert.state(), State::Live);
@@ -271,7 +271,7 @@ fn a_large_block_that_shrinks_gives_back_what_it_has() {
     }
 }
 
-/// What stayed where it was has room there: it grows into that again, whatever the
+/// A block that stayed where it was has room there, and grows into it again, whatever the
 /// quota has left.
 #[test]
 fn what_was_cut_grows_within_what_it_has() {
@@ -310,8 +310,8 @@ fn what_was_cut_grows_within_what_it_has() {
     }
 }
 
-/// A block that grows while the host adopts it is the host's: no quota of whoever
-/// has the record of its heap next is asked.
+/// A block that grows while the host adopts it is the host's. The quota of the next owner
+/// of its heap's record is not asked.
 #[test]
 fn what_grows_while_it_is_adopted_is_refused_by_nobody() {
     use std::alloc::GlobalAlloc;
@@ -354,7 +354,7 @@ fn what_grows_while_it_is_adopted_is_refused_by_nobody() {
             given.store(block, SeqCst);
             (0..round % 200).for_each(|_| std::hint::spin_loop());
             let _ = expert.finish();
-            // These have the records of its heaps.
+            // These experts get the records of its heaps.
             let next = [(); 2].map(|()| ALLOC.expert("next").quota(8_192).register().unwrap());
             next.iter().for_each(|expert| assert!(expert.alloc(10).is_ok()));
             while grown.load(SeqCst) <= round {

@@ -1,6 +1,5 @@
-//! Fails when the documents drift from the code: what the README, DESIGN and
-//! the changelog say of versions, features, files and constants is compared
-//! with what the package has.
+//! Fails when the documents drift from the code. It compares versions, features, files and
+//! constants in README, DESIGN and changelog with those of the package.
 
 mod common;
 
@@ -79,9 +78,9 @@ fn the_readme_is_one_screen_with_the_main_job_and_the_tests() {
     assert_eq!(commands.next(), Some("cargo test"));
 }
 
-/// crates.io shows the README and nothing else, and there is no repository that a link to
-/// a file could lead to. So there are no pictures and no such links, and every file that the
-/// README names is in the package.
+/// crates.io shows the README and nothing else, and there is no repository that a link to a
+/// file could lead to. So the README must have no pictures and no such links, and every file
+/// that it names must be in the package.
 #[test]
 fn the_readme_holds_where_only_the_package_is() {
     let readme = read("README.md");
@@ -102,7 +101,8 @@ fn the_readme_holds_where_only_the_package_is() {
     }
 }
 
-/// The same for the pages, which docs.rs shows: links lead to items or to other sites.
+/// The same holds for the pages, which docs.rs shows: links lead to items or to other
+/// sites.
 #[test]
 fn no_page_links_to_a_file() {
     for page in files("docs", "md") {
@@ -186,7 +186,7 @@ fn files_that_the_documents_name_exist() {
     }
 }
 
-/// SECURITY names the tests that show its promises.
+/// SECURITY names the tests of its promises.
 #[test]
 fn every_promise_of_security_has_its_test() {
     let text = read("SECURITY.md");
@@ -203,7 +203,7 @@ fn every_promise_of_security_has_its_test() {
     }
 }
 
-/// Every program of tests/ has its place on the map, and the map shows no other.
+/// Every program of tests/ is on the map, and the map has no other.
 #[test]
 fn the_map_of_the_tests_is_complete() {
     let map = read("tests/README.md");
@@ -222,7 +222,7 @@ fn the_map_of_the_tests_is_complete() {
     assert_eq!(shown, here);
 }
 
-/// One idea each, or two files.
+/// A file has one idea; a longer file has two.
 #[test]
 fn no_file_is_longer_than_450_lines() {
     for path in ["src", "tests", "examples", "loom"].iter().flat_map(|folder| files(folder, "rs")) {
@@ -293,7 +293,7 @@ fn invariants_have_prefixes_that_are_unique_in_the_crate() {
     }
 }
 
-/// Each page is a part of the documentation, or is named where a reader finds it.
+/// Each page is a part of the documentation, or another document names it.
 #[test]
 fn every_page_can_be_reached() {
     let guide = read("src/guide.rs");
@@ -350,7 +350,7 @@ fn the_design_names_the_prefix_of_every_file_with_invariants() {
 
 #[test]
 fn every_file_says_what_it_is_and_none_is_a_stub() {
-    // Put together here, so that this file does not find itself.
+    // The words are put together here, so this file does not find itself.
     let stubs = ["todo", "unimplemented", "dbg"].map(|name| format!("{name}!("));
     let skipped = ["[ig", "nore"].concat();
     for folder in ["src", "tests", "examples"] {

@@ -1,5 +1,5 @@
-//! Two threads want the same raw block: one gives it to another expert, the
-//! other frees it; or both free it. One of them gets it, and what `transfer` returns is
+//! Two threads use the same raw block: one transfers it to another expert and the other
+//! frees it, or both free it. One of them succeeds, and a block that `transfer` returns is
 //! live.
 
 mod common;
@@ -11,7 +11,7 @@ use expert_alloc::{Error, capi};
 
 const SIZE: usize = 100_000;
 
-/// A size whose blocks lie many in a span.
+/// A size with many blocks in a span.
 const SMALL: usize = 100;
 
 #[test]
@@ -72,8 +72,8 @@ fn freed_or_given_away(size: usize, rounds: usize) {
     assert_eq!(giver.stats().live_blocks + taker.stats().live_blocks, 0);
 }
 
-/// Of two frees of one block, in its own thread and in another, one succeeds, and the other
-/// finds nothing: by handle and by key, for sizes of many classes.
+/// One of two frees of a block, in its own thread and in another, succeeds, and the other
+/// finds nothing. This holds by handle and by key, for sizes of many classes.
 #[test]
 fn of_two_frees_one_succeeds() {
     const BLOCKS: usize = 200;
@@ -97,14 +97,14 @@ fn of_two_frees_one_succeeds() {
             let size = (number * 37 + round * 11) % 2_000;
             expert.alloc(size).unwrap().as_ptr().addr()
         });
-        // Both are at the same block at the same time.
+        // Both threads free the same block at the same time.
         let arrived = AtomicUsize::new(0);
         let meet = |number: usize| {
             arrived.fetch_add(1, Ordering::Relaxed);
             let mut spins = 0_u32;
             while arrived.load(Ordering::Relaxed) < 2 * (number + 1) {
                 spins += 1;
-                // The other one may have no core.
+                // The other thread may have no core.
                 if spins % 500 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
             }
         };
@@ -146,7 +146,7 @@ fn stale_pointers_are_freed_while_their_addresses_are_given_out() {
                 }
                 freed
             });
-            // Takes the lock that blocks are made under.
+            // This takes the lock under which blocks are made.
             let figures = scope.spawn(|| {
                 while !is_done.load(Ordering::Relaxed) {
                     std::hint::black_box(expert.stats());

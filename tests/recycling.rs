@@ -1,5 +1,5 @@
-//! Experts leave nothing behind. A process of its own, because it
-//! measures the resident memory of the whole.
+//! Tests that experts leave nothing behind. It has a process of its own, because it
+//! measures resident memory.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -16,7 +16,7 @@ fn resident() -> usize {
     pages * 4096
 }
 
-/// Registers an expert, allocates through each face, and ends it.
+/// Registers an expert, allocates in each way, and ends it.
 fn come_and_go(round: usize) {
     let expert = ALLOC.expert("brief").quota(1 << 20).register().unwrap();
     expert.alloc(round % 200).unwrap();

@@ -1,16 +1,14 @@
-//! Figures, reports and snapshots, also while experts come and go.
+//! Tests of figures, reports and snapshots, also while experts come and go.
+
+#[path = "common/experts.rs"]
+mod common;
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
-use expert_alloc::{Error, Expert, ExpertAlloc, State};
+use expert_alloc::{Error, State};
 
-#[global_allocator]
-static ALLOC: ExpertAlloc = ExpertAlloc::new();
-
-fn expert(name: &str) -> Expert {
-    ALLOC.expert(name).register().unwrap()
-}
+use common::{ALLOC, expert};
 
 #[test]
 fn reports_and_snapshots_show_everyone() {

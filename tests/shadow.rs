@@ -1,7 +1,7 @@
-//! Random operations over all faces, against a shadow that knows the truth.
+//! Random operations of all kinds, compared with a shadow model.
 //!
-//! `EXPERT_ALLOC_OPS` is how many operations the free run performs (300,000 if
-//! it is not set), `EXPERT_ALLOC_SEED` where its dice begin.
+//! `EXPERT_ALLOC_OPS` is the number of operations of the free run (300,000 if it is not
+//! set), and `EXPERT_ALLOC_SEED` is the seed of its dice.
 
 mod common;
 mod model;
@@ -19,7 +19,7 @@ fn seed() -> u64 {
     number("EXPERT_ALLOC_SEED", 1) as u64
 }
 
-/// Small and slow: the walker after every operation.
+/// A small and slow run, with the walker after every operation.
 fn exact() {
     let ops = number("EXPERT_ALLOC_OPS", 300_000) / 30;
     for (number, threads) in [1, 2, 4].into_iter().enumerate() {
@@ -35,7 +35,7 @@ fn exact() {
     }
 }
 
-/// All threads at once, 16 experts.
+/// A run with all threads at once and 16 experts.
 fn free() {
     let ops = number("EXPERT_ALLOC_OPS", 300_000);
     let config = Config {
@@ -49,16 +49,16 @@ fn free() {
     run(config, seed(), ops, (ops / 200).clamp(1000, 10_000));
 }
 
-/// A path that was never entered was not tested.
+/// Checks that each slow path was entered, because otherwise it was not tested.
 fn every_slow_path_was_entered() {
     for path in Path::ALL {
         println!("  {:>9} {path:?}", count(path));
     }
-    // Second frees of blocks that are not raw break the program's contract,
-    // and with it lists that the walker checks: see tests/double_free.rs.
-    // Rare: a long run meets them, a short one need not. (Spare spans are used again, and
-    // current ones set aside, in tests/idle.rs, huge mappings in tests/huge.rs, whatever
-    // happens here.)
+    // Second frees of blocks that are not raw break the program's contract, and with it
+    // lists that the walker checks: see tests/double_free.rs. These paths are rare: a long
+    // run meets them, but a short one may not. (Spare spans are used again, and current
+    // ones set aside, in tests/idle.rs, huge mappings in tests/huge.rs, whatever happens
+    // here.)
     let rare: &[Path] = match number("EXPERT_ALLOC_OPS", 0) >= 3_000_000 {
         true => &[],
         false => &[

@@ -1,4 +1,4 @@
-//! First light: the global allocator, scopes, handles and raw calls together.
+//! The first test: the global allocator, scopes, handles and raw calls together.
 
 use expert_alloc::ExpertAlloc;
 

@@ -1,14 +1,14 @@
-//! Two million experts, one after another: nothing is left of any.
+//! Two million experts, one after another, leave nothing behind.
 //!
-//! `EXPERT_ALLOC_EXPERTS` is how many; without it, a debug build makes a few
-//! hundred thousand do.
+//! `EXPERT_ALLOC_EXPERTS` sets their number; without it, a debug build runs a few hundred
+//! thousand.
 
 mod common;
 
 use common::ALLOC;
 use expert_alloc::testing;
 
-/// Resident memory in bytes, without allocating: a file of this kind is short.
+/// Resident memory in bytes; it is read without allocating, because the file is short.
 #[cfg(target_os = "linux")]
 fn resident() -> usize {
     use std::io::Read;
@@ -18,13 +18,13 @@ fn resident() -> usize {
     text.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-/// Where there is no such file, the addresses mapped will do.
+/// The bytes of mapped addresses, on systems without such a file.
 #[cfg(not(target_os = "linux"))]
 fn resident() -> usize {
     testing::mapped_bytes()
 }
 
-/// Each uses every face, and leaves blocks behind on every one.
+/// Each expert allocates in every way, and leaves blocks of every kind behind.
 fn one(number: usize) {
     let expert = ALLOC.expert("soak").quota(1 << 20).register().unwrap();
     let mut list = allocator_api2::vec::Vec::new_in(expert.allocator());
@@ -35,7 +35,7 @@ fn one(number: usize) {
     expert.alloc(100 + number % 1000).unwrap();
     let kept = {
         let _scope = expert.enter();
-        // So that the compiler does not do without the block.
+        // This keeps the compiler from removing the block.
         std::hint::black_box(Box::new(number))
     };
     if number % 64 == 0 {
@@ -64,7 +64,7 @@ fn two_million_experts() {
     assert_eq!(mapped_after, mapped, "mapped");
 }
 
-/// From another thread each: the spans of a thread that ends are taken over, too.
+/// Each expert runs on another thread, so the spans of ended threads are adopted, too.
 fn experts_on_threads_of_their_own() {
     let round = |number| std::thread::spawn(move || one(number)).join().unwrap();
     (0..200).for_each(round);

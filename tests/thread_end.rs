@@ -1,5 +1,5 @@
-//! Threads that end: their memory is taken over, and destructors of
-//! thread-locals may allocate and free to the last.
+//! Tests of threads that end: their memory is adopted, and destructors of thread-locals may
+//! allocate and free until the end.
 
 mod common;
 mod model;
@@ -11,7 +11,7 @@ use common::ALLOC;
 use expert_alloc::testing::{Path, count};
 use model::run::walk;
 
-/// Frees its blocks, and allocates again, while its thread ends.
+/// A value that frees its blocks, and allocates again, while its thread ends.
 #[expect(clippy::vec_box, reason = "many blocks")]
 struct Late(Vec<Box<[u8; 100]>>);
 
@@ -20,7 +20,7 @@ impl Drop for Late {
         self.0.clear();
         let again: Vec<String> = (0..100).map(|number| format!("late {number}")).collect();
         assert_eq!(again[99], "late 99");
-        // Another thread-local, made while this thread ends.
+        // This creates another thread-local while the thread ends.
         LATER.with(|later| later.borrow_mut().extend(again));
     }
 }
@@ -54,7 +54,7 @@ fn destructors_allocate_and_free() {
     assert_eq!(walk().blocks, before.blocks, "blocks of ended threads");
 }
 
-/// In a scope of an expert that ends with the thread, before, or after it.
+/// A thread ends in a scope of an expert that ends with the thread, before it, or after it.
 fn scopes_of_ending_threads() {
     let before = walk();
     for round in 0..50 {
@@ -63,7 +63,7 @@ fn scopes_of_ending_threads() {
         std::thread::scope(|scope| {
             scope
                 .spawn(|| {
-                    // Forgotten: the thread ends in the scope.
+                    // The scope is forgotten, so the thread ends in it.
                     std::mem::forget(expert.enter());
                     LATE.with(|late| {
                         late.borrow_mut().0.extend((0..50).map(|_| Box::new([7; 100])))
@@ -125,11 +125,12 @@ fn an_expert_ends_under_a_scope() {
     assert_eq!(walk().blocks, before.blocks);
 }
 
-/// Memory that ended threads left is used again, and not only kept.
+/// Memory that ended threads left is used again, not only kept.
 fn spans_are_adopted() {
     const THREADS: usize = 20;
     let adopted = count(Path::AdoptedSpan);
-    // All at once: later threads would use the memory that the first ones left.
+    // All threads run at once, because later threads would use the memory that the first
+    // ones left.
     let (send, receive) = mpsc::channel();
     let all = Arc::new(Barrier::new(THREADS));
     let leave = |number: usize| {
@@ -148,7 +149,7 @@ fn spans_are_adopted() {
     let threads: Vec<_> = (0..THREADS).map(leave).collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
     let left: Vec<_> = receive.try_iter().collect();
-    // Meanwhile the spans that this thread keeps would be given up.
+    // During that time this thread would give up its idle spans.
     ALLOC.purge();
     let (charged, more) = (walk().charged, (0..9000).map(|_| Box::new([2u8; 200])));
     let more: Vec<_> = more.collect();

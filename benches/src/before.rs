@@ -1,5 +1,5 @@
-//! Two builds of expert-alloc side by side: the library as it was at a commit,
-//! under the same workloads, in a column of its own beside each of ours.
+//! Two builds of expert-alloc side by side: the library of another commit runs the same
+//! workloads, in a column of its own beside each of ours.
 
 use std::fs;
 use std::io;
@@ -10,15 +10,15 @@ use crate::groups::{Group, Row};
 use crate::results::Results;
 use crate::workers;
 
-/// How the columns of the library at that commit end.
+/// The suffix of the columns of the library at that commit.
 pub const BEFORE: &str = ", before";
 
-/// Where the library at that commit stands, with these workloads beside it.
+/// The folder of the library at that commit, with these workloads beside it.
 pub fn directory() -> PathBuf {
     workers::target().join("before")
 }
 
-/// Lays out the library as it was at `commit`, with the workloads of now.
+/// Lays out the library as it was at `commit`, with today's workloads.
 pub fn check_out(commit: &str) -> Result<(), String> {
     let directory = directory();
     let failed = |what: &str| format!("cannot lay out commit {commit}: {what}");
@@ -44,13 +44,13 @@ pub fn check_out(commit: &str) -> Result<(), String> {
     for part in ["Cargo.toml", "Cargo.lock", "src", "peers", "worker", "programs"] {
         copy(&workers::root().join(part), &benches.join(part)).map_err(io_failed)?;
     }
-    // The workers have this file of the tests in them.
+    // The workers include this file of the tests.
     let stepper = Path::new("tests/common/stepper.rs");
     copy(&repository.join(stepper), &directory.join(stepper)).map_err(io_failed)
 }
 
-/// Copies a file or a folder, with the times of the files, so that what has not
-/// changed is not built again.
+/// Copies a file or a folder, with the times of the files, so that unchanged files are not
+/// built again.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
     if from.is_dir() {
         fs::create_dir_all(to)?;
@@ -82,20 +82,20 @@ pub fn add_columns(rows: &mut [Row]) {
     }
 }
 
-/// A column of ours over the same column before.
+/// The ratio of a column of ours to the same column before.
 pub struct Change {
     pub group: Group,
     pub row: String,
     pub column: String,
     /// Whether the row's figure is a time.
     pub is_time: bool,
-    /// Of the row's figure.
+    /// The ratio of the row's figure.
     pub figure: f64,
-    /// Of the peak memory, where it was measured.
+    /// The ratio of the peak memory, where it was measured.
     pub peak: f64,
 }
 
-/// What changed, in all rows.
+/// The changes in all rows.
 pub fn changes(results: &Results) -> Vec<Change> {
     let mut changes = Vec::new();
     for row in &results.rows {
@@ -114,7 +114,7 @@ pub fn changes(results: &Results) -> Vec<Change> {
     changes
 }
 
-/// The geometric mean of what is a number.
+/// The geometric mean of those that are numbers.
 pub fn mean(ratios: impl Iterator<Item = f64>) -> f64 {
     let (mut sum, mut count) = (0.0, 0.0);
     for ratio in ratios.filter(|ratio| ratio.is_finite() && *ratio > 0.0) {

@@ -22,11 +22,11 @@ pub enum Group {
     Attribution,
     /// Thousands of owners that take turns: time and memory of each.
     SmallOwners,
-    /// Memory that goes back to the system, and forks.
+    /// Memory that goes back to the system, and `fork`.
     GivingBack,
     /// Take back everything of one owner.
     Reclaim,
-    /// What an expert costs.
+    /// The cost of experts.
     Experts,
     /// More threads than cores.
     Beyond,
@@ -41,8 +41,8 @@ pub enum Group {
 }
 
 impl Group {
-    /// How often its rows run where `runs` were asked for: of those that look
-    /// at memory for seconds, three tell as much as more.
+    /// How often its rows run if `runs` were asked for. Three runs are enough for rows that
+    /// watch memory for seconds.
     pub fn runs(self, runs: u32, quick: bool) -> u32 {
         match self {
             Self::GivingBack => runs.min(if quick { 1 } else { 3 }),
@@ -69,14 +69,14 @@ impl Group {
     }
 }
 
-/// How a job's figures come about.
+/// How the figures of a job are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {
     /// The worker measures itself.
     Timed,
     /// Under callgrind.
     Counted,
-    /// The figure is one that the worker notes beside its time.
+    /// The worker notes the figure beside its time.
     Noted(&'static str),
 }
 
@@ -105,11 +105,11 @@ pub struct Row {
     /// Rows that are compared with each other have one set; their runs are
     /// interleaved.
     pub set: String,
-    /// Other rows, of other figures of the same runs.
+    /// Rows of other figures of the same runs.
     pub views: Vec<View>,
 }
 
-/// A row of a figure that another row's runs note.
+/// A row whose figure is noted by another row's runs.
 #[derive(Clone, Debug)]
 pub struct View {
     pub name: String,
@@ -140,7 +140,7 @@ impl Row {
         self
     }
 
-    /// The same row, and another one of a figure that its runs note.
+    /// The same row, and another row for a figure that its runs note.
     pub fn and(mut self, name: &str, unit: &'static str, figure: &'static str) -> Self {
         self.views.push(View { name: name.to_owned(), unit, figure });
         self
@@ -151,7 +151,7 @@ impl Row {
         std::iter::once(self.name.as_str()).chain(self.views.iter().map(|view| view.name.as_str()))
     }
 
-    /// What was measured: this row, and its views.
+    /// The measured rows: this one, and its views.
     fn measured(&self, cells: Vec<Cell>) -> Vec<Measured> {
         let measured = |row: &str, unit: &str, cells| Measured {
             group: self.group,
@@ -173,11 +173,11 @@ pub fn measure(rows: &[Row], runs: u32) -> Result<Vec<Measured>, String> {
     let jobs: Vec<&Job> = rows.iter().flat_map(|row| &row.jobs).collect();
     let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); jobs.len()];
     for run in 0..runs as usize {
-        // Each round begins with another job: where the machine changes its
-        // speed every few seconds, none is always the slow one's turn.
+        // Each round begins with another job, so that if the machine changes its speed
+        // every few seconds, no job always gets the slow phase.
         for turn in 0..jobs.len() {
             let place = (turn + run) % jobs.len();
-            // A count is the same twice.
+            // A count of instructions does not vary, so one run is enough.
             if run == 0 || !jobs[place].how.is_count() {
                 samples[place].push(jobs[place].run_or_skip()?);
             }
@@ -205,8 +205,8 @@ impl Job {
         }
     }
 
-    /// Runs it; where another allocator crashes, there is no figure, and the
-    /// rest goes on. Ours must not.
+    /// Runs it. If another allocator crashes, there is no figure, and the other jobs go on.
+    /// Ours must not.
     fn run_or_skip(&self) -> Result<Sample, String> {
         let result = self.run();
         if self.worker.features.contains(&OURS.feature) {

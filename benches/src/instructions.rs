@@ -1,5 +1,5 @@
-//! Counts of instructions under `valgrind --tool=callgrind`: the same twice,
-//! and so good for what time is too noisy for.
+//! Counts of instructions under `valgrind --tool=callgrind`. They do not vary, so they show
+//! differences that are smaller than the noise of times.
 
 use std::process::Command;
 
@@ -8,8 +8,8 @@ use crate::peers::Peer;
 use crate::results::Sample;
 use crate::workers::Worker;
 
-/// Pairs in the short run; the long run has twice as many, and the difference
-/// is what they cost, without the start of the program.
+/// Pairs in the short run. The long run has twice as many, and the difference is their cost
+/// without the start of the program.
 const PAIRS: u64 = 50_000;
 
 pub fn rows(peers: &[Peer]) -> Vec<Row> {

@@ -1,5 +1,5 @@
-//! What a measurement is worth nothing without: machine and its kind, compiler,
-//! commit, date, command.
+//! The circumstances of a measurement: machine and its kind, compiler, commit, date,
+//! command.
 
 use std::fs;
 use std::process::Command;
@@ -18,8 +18,8 @@ pub struct Machine {
     pub cpu: String,
     pub cores: usize,
     pub system: String,
-    /// One-minute load average before the first run: how busy others kept the
-    /// machine.
+    /// One-minute load average before the first run, which shows whether the machine had
+    /// other work.
     pub load: String,
     /// Whether the machine is a virtual one: a fault and a miss of the address
     /// cache cost more there.
@@ -31,13 +31,13 @@ pub struct Machine {
     /// When the kernel gives huge pages: never, on request (madvise), always.
     #[serde(default)]
     pub huge_pages: String,
-    /// Nanoseconds that the first write to a page costs: the fault, and zeroing.
+    /// Nanoseconds that the first write to a page takes, for the fault and for zeroing.
     #[serde(default)]
     pub page_fault_ns: f64,
 }
 
 impl Machine {
-    /// What kind of machine it is, in words; nothing in data without it.
+    /// The kind of machine in words; empty for data that do not have it.
     pub fn kind_in_words(&self) -> String {
         if self.kind.is_empty() {
             return String::new();
@@ -72,19 +72,19 @@ pub fn describe() -> Machine {
     }
 }
 
-/// What a file holds, or that it is not known.
+/// The content of a file, or "unknown".
 fn line(file: &str) -> String {
     fs::read_to_string(file).map_or_else(|_| "unknown".to_owned(), |text| text.trim().to_owned())
 }
 
-/// Of settings in one line the one in brackets.
+/// The setting in brackets, of a line of settings.
 fn chosen(settings: &str) -> &str {
     let inside = settings.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
     inside.map_or(settings, |(setting, _)| setting)
 }
 
-/// Whether the processor says that a hypervisor runs it, and who made the machine
-/// where that is known.
+/// Whether the processor says that a hypervisor runs it, and the maker of the machine if
+/// known.
 fn kind() -> String {
     let flags = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let maker = line("/sys/class/dmi/id/sys_vendor");
@@ -102,8 +102,8 @@ fn kind() -> String {
     kind
 }
 
-/// What the first write to a page of a fresh mapping costs, without huge pages:
-/// the best of several mappings.
+/// The time of the first write to a page of a fresh mapping without huge pages: the best of
+/// several mappings.
 fn page_fault() -> Duration {
     const PAGE: usize = 4096;
     const PAGES: usize = 4096;
@@ -122,8 +122,8 @@ fn page_fault() -> Duration {
         if start == libc::MAP_FAILED {
             return Duration::ZERO;
         }
-        // SAFETY: the mapping is this function's own. Where the kernel knows no
-        // huge pages it refuses, and there are none.
+        // SAFETY: the mapping is this function's own. A kernel without huge pages refuses
+        // this, and then there are none.
         unsafe { libc::madvise(start, PAGES * PAGE, libc::MADV_NOHUGEPAGE) };
         let begin = thread_time();
         for page in 0..PAGES {
@@ -153,7 +153,8 @@ fn cpu() -> String {
     line.and_then(|line| line.split(": ").nth(1)).unwrap_or("unknown").to_owned()
 }
 
-/// The processor time that this thread has used: a busy machine does not show.
+/// The processor time that this thread has used, which does not depend on other work of the
+/// machine.
 fn thread_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a structure of this function.
@@ -161,7 +162,7 @@ fn thread_time() -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// What a program prints, or nothing where it cannot be run.
+/// The output of a program; empty if it cannot be run.
 fn output(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).current_dir(workers::root()).output();
     output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())

@@ -5,9 +5,9 @@
 pub struct Peer {
     /// The feature that makes it the worker's global allocator.
     pub feature: &'static str,
-    /// What tables call it.
+    /// Its name in tables.
     pub name: &'static str,
-    /// What it is compared in.
+    /// The groups that it is compared in.
     pub role: Role,
 }
 

@@ -1,4 +1,4 @@
-//! Which rows a group has, and which allocators run them how.
+//! The rows of each group, and the allocators that run them.
 
 pub mod giving_back;
 pub mod small_owners;
@@ -33,7 +33,7 @@ const SINGLE: [&str; 10] = [
 
 const THREADS: [&str; 4] = ["Larson", "producer-consumer", "threads come and go", "false sharing"];
 
-/// One-thread rows that switch owners, and what else they are told.
+/// One-thread rows that switch owners, and their other arguments.
 const ATTRIBUTED: [(&str, &[&str]); 9] = [
     ("pair", &[]),
     ("LIFO batch", &[]),
@@ -91,7 +91,7 @@ impl Plan<'_> {
         rows
     }
 
-    /// Leaves of `results` what these peers run.
+    /// Reduces `results` to the rows and columns of these peers.
     pub fn retain(&self, results: &mut Results) {
         for row in &mut results.rows {
             let rows = self.rows(row.group);
@@ -122,8 +122,8 @@ impl Plan<'_> {
         names.iter().map(row).collect()
     }
 
-    /// The same work without owners, with 1, 10 and 1,000 in turn, and
-    /// through handles.
+    /// The same work without owners, with 1, 10 and 1,000 owners in turn, and through
+    /// handles.
     fn attribution(&self) -> Vec<Row> {
         let owners = if self.quick { &OWNERS[1..] } else { &OWNERS };
         let row = |(index, &(name, arguments)): (usize, &(&str, &'static [&'static str]))| {
@@ -167,7 +167,7 @@ impl Plan<'_> {
         ATTRIBUTED.iter().enumerate().map(row).collect()
     }
 
-    /// Owners whose blocks can all be freed at once: column, worker, row.
+    /// Owners whose blocks can all be freed at once, as column, worker and row.
     fn bulk(&self) -> Vec<(&'static str, Worker, &'static str)> {
         let mut columns = Vec::new();
         for peer in self.peers {
@@ -361,7 +361,7 @@ impl Plan<'_> {
     }
 }
 
-/// The worker whose C library has heaps.
+/// The worker with the C library that has heaps.
 fn rpmalloc_heaps() -> Worker {
     Worker { c_flags: "-DRPMALLOC_FIRST_CLASS_HEAPS=1", ..Worker::on("rpmalloc-heaps") }
 }
@@ -372,7 +372,7 @@ mod tests {
     use crate::peers::{GLIBC, TRACKING};
     use crate::results::{Cell, Measured};
 
-    /// The columns of what is left of a row that had these.
+    /// The columns of a row that is left when some are taken out.
     fn left(peers: &[Peer], group: Group, row: &str, columns: &[&str]) -> Vec<String> {
         let cell = |&column: &&str| Cell { column: column.to_owned(), samples: Vec::new() };
         let cells = columns.iter().map(cell).collect();

@@ -24,7 +24,7 @@ struct Line {
     points: Vec<(f64, f64)>,
 }
 
-/// Draws what the results have the rows for.
+/// Draws the plots whose rows are in the results.
 pub fn draw(results: &Results, directory: &Path) -> Result<(), String> {
     let plots: [(&str, Plot); 5] = [
         ("speed.svg", speed),
@@ -39,7 +39,7 @@ pub fn draw(results: &Results, directory: &Path) -> Result<(), String> {
     over_time::draw(results, directory)
 }
 
-/// Each row's times over the best peer's, a dot per allocator.
+/// The plot of each row's times over the best peer's, with a dot per allocator.
 fn speed(results: &Results, file: &Path) -> Result<(), Failure> {
     let rows: Vec<&Measured> =
         results.group(Group::Single).chain(results.group(Group::Threads)).collect();
@@ -112,8 +112,8 @@ struct Finish {
 }
 
 impl Finish {
-    /// Reads `finish, BLOCKS blocks of SIZE B`. The pages are those that the
-    /// runs noted; data without them has what the blocks fill.
+    /// Reads `finish, BLOCKS blocks of SIZE B`. The pages are those that the runs noted; if
+    /// the data lack them, they are the pages that the blocks fill.
     fn of(row: &Measured) -> Option<Self> {
         let words: Vec<&str> = row.row.strip_prefix("finish, ")?.split(' ').collect();
         let (blocks, size): (f64, f64) =
@@ -145,7 +145,7 @@ fn finish_pages(results: &Results, file: &Path) -> Result<(), Failure> {
     loglog(results, file, "finish against pages", ["pages of 4 KiB", "microseconds"], &lines)
 }
 
-/// What each step of an expert's life costs against the experts alive.
+/// The plot of each step of an expert's life against the experts alive.
 fn experts(results: &Results, file: &Path) -> Result<(), Failure> {
     let figures = [
         ("register_ns", "register"),
@@ -190,7 +190,7 @@ impl Line {
         Self { name, points }
     }
 
-    /// The exponent: 0 where nothing grows, 1 where cost is proportional.
+    /// The exponent: 0 if nothing grows, 1 if the cost is proportional.
     fn slope(&self) -> f64 {
         slope(&self.points)
     }
@@ -259,8 +259,7 @@ fn loglog(
     Ok(())
 }
 
-/// An empty picture under its title, and under what its figures are worth
-/// nothing without.
+/// An empty picture under its title, and under the circumstances of the measurement.
 fn titled<'f>(
     results: &Results,
     file: &'f Path,
@@ -273,7 +272,7 @@ fn titled<'f>(
     Ok(area.titled(&origin(&results.machine), ("sans-serif", 12))?)
 }
 
-/// Where a picture's figures come from.
+/// The origin of a picture's figures.
 fn origin(machine: &Machine) -> String {
     let Machine { cpu, cores, compiler, commit, date, .. } = machine;
     format!("{cpu}, {cores} cores, {compiler}, commit {commit}, {date}")

@@ -6,21 +6,21 @@ use crate::peers::OURS;
 use crate::plan::SMALL;
 use crate::results::{Cell, Measured, Sample};
 
-/// Where owners take turns, this many are compared with other allocators.
+/// The number of owners in our column that is compared with other allocators.
 const OWNERS: usize = 10;
 
-/// How the column of an allocator that does the work of owners without any ends.
+/// The suffix of a column in which an allocator does the work of owners without any owner.
 pub const NO_OWNERS: &str = ", no owners";
 
-/// The kernel counts resident pages per core in batches; memory is known to
-/// this many bytes.
+/// The resolution of memory figures in bytes: the kernel counts resident pages per core in
+/// batches.
 pub const RESOLUTION: f64 = 256.0 * 1024.0;
 
 /// The peers that our memory is compared with.
 const MEMORY_PEERS: [&str; 5] =
     ["mimalloc 3", "mimalloc 3.6", "mimalloc 2", "jemalloc", "snmalloc"];
 
-/// Which of our columns is compared with the peers'.
+/// The one of our columns that is compared with the peers'.
 fn our_column(group: Group) -> String {
     match group {
         Group::Attribution => format!("scopes of {OWNERS}"),
@@ -29,7 +29,7 @@ fn our_column(group: Group) -> String {
     }
 }
 
-/// Whether a column is one of ours, whichever way we are used in it.
+/// Whether a column is one of ours, with whatever way to allocate.
 pub fn is_ours(column: &str) -> bool {
     column == OURS.name
         || column == SMALL[0]
@@ -37,8 +37,8 @@ pub fn is_ours(column: &str) -> bool {
         || ["ours, ", "scopes of ", "handles of "].iter().any(|&start| column.starts_with(start))
 }
 
-/// Whether our column is compared with this one: another allocator's, and not
-/// one with another number of owners, or one without where ours has some.
+/// Whether our column is compared with this one: it is another allocator's, with as many
+/// owners as ours has.
 fn is_peer(column: &str) -> bool {
     let owners = column.rsplit_once(", ").and_then(|(_, owners)| owners.parse().ok());
     !is_ours(column)
@@ -46,7 +46,7 @@ fn is_peer(column: &str) -> bool {
         && owners.is_none_or(|owners: usize| owners == OWNERS)
 }
 
-/// What the ratios of a group's rows are called.
+/// The name of the ratios of a group's rows.
 pub fn name(group: Group) -> String {
     match group {
         Group::Attribution => format!("{} / best peer", our_column(group)),
@@ -54,13 +54,13 @@ pub fn name(group: Group) -> String {
     }
 }
 
-/// Our figure over that of the best peer: the one that we are furthest behind
-/// of, round by round.
+/// Our figure over the best peer's, round by round. The best peer is the one that beats us
+/// by most.
 pub fn to_best(row: &Measured) -> Option<f64> {
     let ours = row.cell(&our_column(row.group))?;
     let peers = row.cells.iter().filter(|cell| is_peer(&cell.column));
     if row.unit.starts_with("MiB") {
-        // What is left of a process's memory can be nothing, or less.
+        // The remaining memory of a process can be 0, or even negative.
         let known = |cell: &Cell| cell.figure().max(RESOLUTION / (1 << 20) as f64);
         let best = peers.map(known).filter(|mib| mib.is_finite()).min_by(f64::total_cmp)?;
         return Some(known(ours) / best);
@@ -69,11 +69,11 @@ pub fn to_best(row: &Measured) -> Option<f64> {
     if row.more_is_better() { ratios.min_by(f64::total_cmp) } else { ratios.max_by(f64::total_cmp) }
 }
 
-/// Our memory over that of the peer with the least.
+/// Our memory over that of the peer with the least memory.
 pub fn to_smallest(row: &Measured, bytes: fn(&Sample) -> f64) -> Option<f64> {
     let ours = row.cell(OURS.name)?.median(bytes);
     let peers = MEMORY_PEERS.iter().filter_map(|&column| Some(row.cell(column)?.median(bytes)));
-    // One that crashed has used none.
+    // An allocator that crashed has used no memory.
     let smallest = peers.filter(|&bytes| bytes > 0.0).min_by(f64::total_cmp)?;
     Some(ours / smallest.max(RESOLUTION))
 }

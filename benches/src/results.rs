@@ -1,5 +1,4 @@
-//! What was measured: samples per row and column, and the file they are kept
-//! in.
+//! The results: samples per row and column, and the file that keeps them.
 
 use std::fs;
 use std::path::Path;
@@ -12,7 +11,7 @@ use crate::machine::Machine;
 /// One run of one row by one allocator, as the worker printed it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Sample {
-    /// Nanoseconds per operation, or what else the row counts.
+    /// Nanoseconds per operation, or another unit of the row.
     #[serde(rename = "ns_per_operation")]
     pub value: Option<f64>,
     #[serde(default)]
@@ -37,20 +36,20 @@ impl Sample {
 /// All runs of one row by one allocator.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Cell {
-    /// The allocator, and how it is used where a row has several ways.
+    /// The allocator, and the way it is used if the row has several.
     pub column: String,
     pub samples: Vec<Sample>,
 }
 
 impl Cell {
-    /// The median of what `value` tells of each run.
+    /// The median of `value` over the runs.
     pub fn median(&self, value: impl Fn(&Sample) -> f64) -> f64 {
         median(self.samples.iter().map(value).collect())
     }
 
-    /// This figure over that of `other`: the median over the rounds, in each of
-    /// which both ran within a second or so. A machine that changes its speed
-    /// from round to round has less part in this than in a ratio of medians.
+    /// This figure over that of `other`: the median over the rounds, in each of which both
+    /// ran within a second or so. A machine that changes its speed from round to round
+    /// distorts this less than a ratio of medians.
     pub fn ratio_to(&self, other: &Self) -> f64 {
         if self.samples.len() != other.samples.len() {
             return self.figure() / other.figure();
@@ -59,14 +58,14 @@ impl Cell {
         median(rounds.filter_map(|(ours, theirs)| Some(ours.value? / theirs.value?)).collect())
     }
 
-    /// The figure of the row: nanoseconds per operation, or what its unit says.
+    /// The figure of the row, in its unit.
     pub fn figure(&self) -> f64 {
         self.median(|sample| sample.value.unwrap_or(f64::NAN))
     }
 
-    /// The same runs, of which this figure counts.
+    /// The same runs, with this figure as the one that counts.
     pub fn noted(&self, name: &str) -> Self {
-        // The course is the row's own.
+        // The course over time belongs to the row itself.
         let noted = |sample: &Sample| Sample {
             value: sample.extra.get(name).copied(),
             curve: Vec::new(),
@@ -96,7 +95,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 pub struct Measured {
     pub group: Group,
     pub row: String,
-    /// What the figures count.
+    /// The unit of the figures.
     pub unit: String,
     pub cells: Vec<Cell>,
 }
@@ -115,18 +114,18 @@ impl Measured {
         self.unit.starts_with("ns")
     }
 
-    /// Shares are the better the larger, everything else the smaller.
+    /// Whether larger is better, as for shares; everything else is better if it is smaller.
     pub fn more_is_better(&self) -> bool {
         self.unit.starts_with("of the")
     }
 
-    /// What one column shows over what another does, round by round.
+    /// The ratio of one column to another, round by round.
     pub fn ratio(&self, column: &str, other: &str) -> Option<f64> {
         Some(self.cell(column)?.ratio_to(self.cell(other)?))
     }
 }
 
-/// All that a call of the runner measured.
+/// All results of one call of the runner.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Results {
     pub machine: Machine,

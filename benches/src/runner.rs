@@ -1,11 +1,9 @@
 //! Runs every workload on every allocator, interleaved, prints each row's
-//! times and their ratio to the best peer, and checks the bars.
+//! times and their ratio to the best peer, and checks the targets.
 //!
-//! Every run is a process of its own (see `worker/`): A B C A B C ..., so
-//! that a busy moment of the machine hits all allocators alike. Medians are
-//! compared, never single runs.
+//! Every run is a process of its own (see `worker/`): A B C A B C ..., so a busy moment of
+//! the machine affects all allocators alike. Medians are compared, never single runs.
 
-mod bars;
 mod before;
 mod groups;
 mod instructions;
@@ -16,6 +14,7 @@ mod plots;
 mod ratios;
 mod results;
 mod tables;
+mod targets;
 mod workers;
 
 use std::path::{Path, PathBuf};
@@ -28,7 +27,7 @@ use results::Results;
 
 /// Compares expert-alloc with other allocators.
 ///
-/// Exits with 1 when a bar is missed, and lists the bars that were.
+/// Exits with 1 when a target is missed, and lists the targets that were.
 #[derive(Parser)]
 #[command(name = "expert-alloc-bench", max_term_width = 90)]
 struct Options {
@@ -56,7 +55,7 @@ struct Options {
     #[arg(long, value_name = "DIR", num_args = 0..=1, default_missing_value = concat!(env!("CARGO_MANIFEST_DIR"), "/results"))]
     save: Option<PathBuf>,
 
-    /// Print the raw data as JSON instead of tables; missed bars go to standard error.
+    /// Print the raw data as JSON instead of tables; missed targets go to standard error.
     #[arg(long)]
     json: bool,
 
@@ -68,7 +67,8 @@ struct Options {
     #[arg(long)]
     no_build: bool,
 
-    /// Read results saved before instead of measuring; shows what --group, --row and --peer choose.
+    /// Read saved results instead of measuring, and show those that --group, --row and --peer
+    /// select.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["no_build", "quick", "runs", "before"])]
     read: Option<PathBuf>,
 }
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Measures, prints, saves. `false` when a bar was missed.
+/// Measures, prints, saves. `false` when a target was missed.
 fn run(options: &Options) -> Result<bool, String> {
     let results = match &options.read {
         Some(file) => {
@@ -113,17 +113,17 @@ fn run(options: &Options) -> Result<bool, String> {
         plots::draw(&results, directory)?;
         eprintln!("saved to {}", directory.display());
     }
-    let bars = bars::check(&results);
-    let met = bars.iter().all(bars::Bar::is_met);
+    let targets = targets::check(&results);
+    let met = targets.iter().all(targets::Target::is_met);
     if !options.json {
-        println!("{}", bars::report(&results, &bars));
+        println!("{}", targets::report(&results, &targets));
     } else if !met {
-        eprintln!("{}", bars::report(&results, &bars));
+        eprintln!("{}", targets::report(&results, &targets));
     }
     Ok(met)
 }
 
-/// What was saved before, as far as the user chose it.
+/// The saved results that the user selected.
 fn read(file: &Path, options: &Options) -> Result<Results, String> {
     let all = options.group.is_empty() && options.row.is_empty() && options.peer.is_empty();
     if options.save.is_some() && !all {

@@ -8,10 +8,10 @@ use crate::plan::small_owners::counted;
 use crate::ratios;
 use crate::results::{Cell, Measured, Results, Sample};
 
-/// What stands for a figure that there is not.
+/// The sign for a missing figure.
 const NONE: &str = "–";
 
-/// Prints where and how the figures came about.
+/// Prints where and how the figures were measured.
 pub fn print_machine(results: &Results) {
     let machine = &results.machine;
     println!(
@@ -56,7 +56,7 @@ pub fn print_group(results: &Results, group: Group) {
     }
 }
 
-/// Peak memory and what is held, of the rows that the global allocators run.
+/// Prints peak memory and memory held, for the rows that the global allocators run.
 pub fn print_memory(results: &Results) {
     let rows: Vec<_> = results.group(Group::Single).chain(results.group(Group::Threads)).collect();
     if rows.is_empty() {
@@ -75,8 +75,8 @@ fn print_bytes(rows: &[&Measured], what: &str, bytes: fn(&Sample) -> f64) {
     println!("{what}:\n\n{}\n", table(rows, &mebibytes, "ours / smallest", &ratio));
 }
 
-/// What changed against the library before, if that was measured: a line per
-/// column of ours, and the geometric mean of each group.
+/// Prints the changes against the library before, if that was measured: a line per column
+/// of ours, and the geometric mean of each group.
 pub fn changes(results: &Results) -> Option<String> {
     let changes = before::changes(results);
     if changes.is_empty() {
@@ -103,8 +103,8 @@ pub fn changes(results: &Results) -> Option<String> {
     Some(format!("### Now / before\n\n{table}\n"))
 }
 
-/// One line per row, one column per allocator; the best is bold. The ratio
-/// comes last, if a row has one.
+/// Prints one line per row and one column per allocator, with the best figure in bold. The
+/// ratio comes last, if a row has one.
 fn table(
     rows: &[&Measured],
     value: &dyn Fn(&Cell) -> f64,
@@ -148,7 +148,7 @@ fn table(
     table
 }
 
-/// Three significant digits, thousands set apart.
+/// A number with three significant digits, and with separators between thousands.
 pub fn significant(value: f64) -> String {
     if !value.is_finite() {
         return NONE.to_owned();

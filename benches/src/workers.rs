@@ -1,5 +1,5 @@
 //! Builds the workers, one after the other, and keeps each under its name in
-//! `target/workers`: cargo would overwrite one with the next.
+//! `target/workers`, because Cargo would overwrite one with the next.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,15 +9,15 @@ use std::process::Command;
 use crate::before;
 use crate::groups::Row;
 
-/// A program to build: what to measure with.
+/// A program to build, which measures.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Worker {
     /// `bench-worker` or `bench-programs`.
     pub package: &'static str,
     /// Its features; the first is the global allocator.
     pub features: Vec<&'static str>,
-    /// Options for the C compiler; a build with some has a target directory
-    /// of its own, because a library built with others must not be reused.
+    /// Options for the C compiler. A build with options has a target directory of its own,
+    /// because a library built with other options must not be reused.
     pub c_flags: &'static str,
     /// Whether it has the library as it was at the commit to compare with.
     pub before: bool,
@@ -45,7 +45,7 @@ impl Worker {
         if self.package == "bench-programs" { "programs" } else { "release" }
     }
 
-    /// Where it is once built.
+    /// Where it is after the build.
     pub fn path(&self) -> PathBuf {
         let before = if self.before { "-before" } else { "" };
         let name = format!("{}-{}{before}", self.package, self.features.join("+"));
@@ -92,12 +92,12 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Where everything is built.
+/// The folder that everything is built in.
 pub fn target() -> PathBuf {
     root().join("target")
 }
 
-/// Builds what `rows` run.
+/// Builds the programs that `rows` run.
 pub fn build<'r>(rows: impl Iterator<Item = &'r Row>) -> Result<(), String> {
     let workers: BTreeSet<&Worker> =
         rows.flat_map(|row| &row.jobs).map(|job| &job.worker).collect();

@@ -1,5 +1,5 @@
-//! Frames on their way to the experts: some hundred at a time, in host memory,
-//! shared by all six.
+//! Frames on their way to the experts: a few hundred at a time, in host memory, shared by
+//! all six experts.
 
 use crate::dissect::{LinkType, dissect};
 use crate::frame::{Frame, Layers};

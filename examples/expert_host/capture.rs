@@ -20,7 +20,7 @@ const MAX_RECORD_BYTES: usize = 64 << 20;
 
 const NANOSECONDS: u64 = 1_000_000_000;
 
-/// Why a capture could not be read, or not to its end.
+/// The reason why a capture could not be read to its end.
 #[derive(Debug)]
 pub enum CaptureError {
     Io(io::Error),
@@ -30,12 +30,12 @@ pub enum CaptureError {
     Truncated {
         at: u64,
     },
-    /// A record that makes no sense.
+    /// A record with contradictory fields.
     Damaged {
         at: u64,
         reason: &'static str,
     },
-    /// A link type that this host cannot take apart.
+    /// A link type that this host cannot parse.
     LinkType(Linktype),
 }
 
@@ -76,7 +76,7 @@ pub struct CaptureFile {
     reader: Box<dyn PcapReaderIterator + Send>,
     buffer_bytes: usize,
     interfaces: Vec<Interface>,
-    /// Bytes of the file; 0 for what is no regular file.
+    /// Bytes of the file; 0 if it is no regular file.
     length: u64,
 }
 
@@ -175,7 +175,7 @@ fn is_magic(head: &[u8]) -> bool {
     })
 }
 
-/// Takes in one block; `true` where it was a frame, now in `batch`.
+/// Reads one block; `true` if it was a frame, which is then in `batch`.
 fn take(
     block: &PcapBlockOwned<'_>,
     interfaces: &mut Vec<Interface>,
@@ -219,7 +219,8 @@ fn take(
         }
         PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
             let interface = interface(interfaces, 0, at)?;
-            // Without a timestamp; cut at the limit, then padded to four bytes.
+            // Such a frame has no timestamp; it is cut at the limit, then padded to four
+            // bytes.
             let limit = if interface.snap_len == 0 { u32::MAX } else { interface.snap_len };
             let data = packet.packet_data();
             let data = &data[..data.len().min(limit as usize)];
@@ -242,9 +243,9 @@ fn link_type(interface: Interface) -> Result<LinkType, CaptureError> {
         .ok_or(CaptureError::LinkType(interface.link_type))
 }
 
-/// The unit of timestamps as pcapng's `if_tsresol` gives it: a power of ten,
-/// or of two where the upper bit is set. What would not fit counts as the
-/// format's default, microseconds.
+/// The unit of timestamps as pcapng's `if_tsresol` gives it: a power of ten, or of two
+/// where the upper bit is set. A unit that does not fit counts as the format's default,
+/// microseconds.
 fn ticks_per_second(if_tsresol: u8) -> u64 {
     let exponent = u32::from(if_tsresol & 0x7f);
     let base: u64 = if if_tsresol & 0x80 == 0 { 10 } else { 2 };
@@ -252,8 +253,7 @@ fn ticks_per_second(if_tsresol: u8) -> u64 {
 }
 
 impl Interface {
-    /// A timestamp of this interface in nanoseconds since the epoch, as far as
-    /// 64 bits go.
+    /// A timestamp of this interface in nanoseconds since the epoch, modulo 64 bits.
     fn nanoseconds(&self, ticks: u64) -> u64 {
         let since = u128::from(ticks) * u128::from(NANOSECONDS) / u128::from(self.resolution);
         let offset = i128::from(self.offset) * i128::from(NANOSECONDS);

@@ -1,5 +1,5 @@
-//! The conversations that made-up traffic consists of: frames in the order in
-//! which they are sent, built by etherparse.
+//! The conversations of made-up traffic: frames in the order in which they are sent, built
+//! by etherparse.
 
 use std::collections::VecDeque;
 
@@ -127,7 +127,7 @@ impl Connection {
         self.put(from, self.sides[from].sequence, &[], |_| {});
     }
 
-    /// Sends a message in as many segments as it takes; some are sent twice,
+    /// Sends a message in as many segments as it needs. Some segments are sent twice, and
     /// some arrive in the wrong order.
     fn message(&mut self, from: usize, len: usize, numbers: &mut SplitMix) {
         let bytes = numbers.bytes(len);
@@ -308,7 +308,7 @@ fn echo(numbers: &mut SplitMix) -> Frames {
 fn malformed(numbers: &mut SplitMix) -> Frames {
     let mut frame = udp(numbers, 53).pop_front().unwrap_or_default();
     match numbers.below(5) {
-        // Shorter than its headers.
+        // The frame is shorter than its headers.
         0 => frame.truncate(14 + numbers.below(26) as usize),
         // An IP header of less than 20 bytes.
         1 => frame[14] = 0x41,

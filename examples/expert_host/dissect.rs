@@ -1,8 +1,8 @@
-//! From bytes to [`Layers`]: etherparse does the parsing, this file the judging.
+//! Turns bytes into [`Layers`]: etherparse parses the headers, and this file judges them.
 //!
-//! A header that does not parse, or whose length field reaches beyond the
-//! frame, makes a frame malformed, unless the capture cut the frame short: then
-//! what is missing was there on the wire.
+//! A frame is malformed if a header does not parse, or if its length field reaches beyond
+//! the frame. This does not hold if the capture cut the frame short, because the missing
+//! bytes were there on the wire.
 
 use std::net::IpAddr;
 
@@ -26,8 +26,8 @@ pub enum LinkType {
 }
 
 impl LinkType {
-    /// The link type that a capture names by its LINKTYPE number; `None` for
-    /// those that this host cannot take apart.
+    /// The link type that a capture names by its LINKTYPE number; `None` for types that
+    /// this host cannot parse.
     ///
     /// Numbers from <https://www.tcpdump.org/linktypes.html>; 12 and 14 are
     /// what some systems wrote for raw IP.
@@ -75,8 +75,8 @@ pub fn dissect(link_type: LinkType, bytes: &[u8], wire_len: u32) -> Layers {
     layers
 }
 
-/// Whether the IP header is of another version than the header before it says:
-/// etherparse goes by the IP header alone.
+/// Whether the version of the IP header contradicts the header before it; etherparse looks
+/// at the IP header alone.
 fn is_contradicted(net: &Option<LaxNetSlice<'_>>, announced: Option<u16>) -> bool {
     match net {
         Some(LaxNetSlice::Ipv4(_)) => announced == Some(EtherType::IPV6.0),
@@ -85,8 +85,8 @@ fn is_contradicted(net: &Option<LaxNetSlice<'_>>, announced: Option<u16>) -> boo
     }
 }
 
-/// Takes the link header off and lets etherparse slice the rest. `None` where
-/// the link header, or the first header of a raw packet, does not parse.
+/// Removes the link header and lets etherparse slice the rest. `None` where the link
+/// header, or the first header of a raw packet, does not parse.
 fn slice<'a>(link_type: LinkType, bytes: &'a [u8], link: &mut Link) -> Option<LaxSlicedPacket<'a>> {
     match link_type {
         LinkType::Ethernet => {
@@ -178,9 +178,9 @@ impl Subject<'_> {
         self.network(ip, payload, stated.checked_sub(extensions), stated == 0, layers);
     }
 
-    /// Notes an IP header whose length field leaves `stated` bytes of payload.
-    /// A length of 0 (`unset`) is what a network card's segmentation leaves in
-    /// frames captured on their way out: the frame's end counts then.
+    /// Notes an IP header whose length field leaves `stated` bytes of payload. Frames
+    /// captured on their way out, before a network card segments them, have a length of 0
+    /// (`unset`). For these the end of the frame counts.
     fn network(
         &self,
         ip: Ip,
@@ -238,8 +238,8 @@ impl Subject<'_> {
     }
 }
 
-/// The ports in a datagram's first fragment, where it is long enough to hold
-/// them; its other headers' lengths are about the whole datagram.
+/// The ports in a datagram's first fragment, if it is long enough to hold them. The lengths
+/// in its other headers are those of the whole datagram.
 fn first_fragment(protocol: u8, payload: &[u8]) -> Transport {
     match protocol {
         n if n == ip_number::TCP.0 => TcpSlice::from_slice(payload)
@@ -253,8 +253,8 @@ fn first_fragment(protocol: u8, payload: &[u8]) -> Transport {
     }
 }
 
-/// Whether etherparse looks into this protocol: if it found no header there,
-/// that is because the header does not parse.
+/// Whether etherparse parses this protocol. If it does, and found no header, the header
+/// does not parse.
 fn is_sliced(protocol: u8) -> bool {
     use ip_number::{ICMP, IGMP, IPV6_ICMP, TCP, UDP};
     [ICMP, IGMP, IPV6_ICMP, TCP, UDP].iter().any(|sliced| sliced.0 == protocol)

@@ -1,13 +1,13 @@
-//! What a network expert is to the host, and how experts ask for memory.
+//! The interface of a network expert to the host, and the ways in which experts ask for
+//! memory.
 //!
 //! Rules of the house
 //!
-//! - R1 an expert's working state lies in its own memory, through one of the
-//!   three faces; what it reports is host memory.
-//! - R2 an expert that asks explicitly (handle, raw calls) is told when there
-//!   is no more, so it never calls what would abort: it reserves first.
-//! - R3 between batches it passes a [`checkpoint`], where it learns that it
-//!   has to stop.
+//! - R1 an expert's working state lies in its own memory, through one of the three ways to
+//!   allocate; its report is in host memory.
+//! - R2 an expert that allocates explicitly (by handle or raw calls) reserves memory first
+//!   and handles a refusal, so it never makes a call that would abort.
+//! - R3 between batches it passes a [`checkpoint`], which tells it whether it must stop.
 
 use allocator_api2::vec::Vec as ExpertVec;
 use clap::ValueEnum;
@@ -61,34 +61,34 @@ pub trait NetworkExpert {
     ///
     /// # Errors
     ///
-    /// Whatever its memory calls say.
+    /// The error of a memory call.
     fn frame(&mut self, frame: &Frame<'_>) -> Result<(), Error>;
 
     /// Called once after the last frame.
     ///
     /// # Errors
     ///
-    /// Whatever its memory calls say.
+    /// The error of a memory call.
     fn end(&mut self) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Takes a piece of memory and keeps it: what an expert with a leak does.
+    /// Takes a piece of memory and keeps it, as an expert with a leak does.
     ///
     /// # Errors
     ///
-    /// Whatever its memory calls say.
+    /// The error of a memory call.
     fn hoard(&mut self) -> Result<(), Error>;
 
-    /// What it found, in host memory, its lists cut to `top` rows (0: whole).
+    /// Its results, in host memory, with lists cut to `top` rows (0: not cut).
     fn findings(&self, top: usize) -> Findings;
 }
 
 /// Bytes that a hoarding expert takes at a time.
 pub const HOARD_BYTES: usize = 256 << 10;
 
-/// Lets the expert learn that it has been told to stop, or has overdrawn its
-/// quota: the shortest raw call there is.
+/// Checks whether the expert was told to stop or has overdrawn its quota, by the shortest
+/// raw call.
 ///
 /// # Errors
 ///
@@ -98,21 +98,22 @@ pub fn checkpoint(expert: &Expert) -> Result<(), Error> {
     expert.free(block.as_ptr())
 }
 
-/// Why a collection was refused `bytes`: collections lose the reason on the
-/// way, so the same request is made once more through the raw calls.
+/// The reason why a collection was refused `bytes`. Collections lose the reason, so the
+/// same request is made once more by a raw call.
 pub fn why_refused(expert: &Expert, bytes: usize) -> Error {
     match expert.alloc(bytes) {
         Err(reason) => reason,
-        // There was room after all, for less overhead: a near miss is a miss.
+        // The raw call found room because it has less overhead; this still counts as a full
+        // quota.
         Ok(block) => expert.free(block.as_ptr()).err().unwrap_or(Error::QuotaExceeded),
     }
 }
 
-/// Pushes to a vector in an expert's memory, or says why it cannot grow.
+/// Pushes to a vector in an expert's memory, or returns the reason why it cannot grow.
 ///
 /// # Errors
 ///
-/// Whatever its memory calls say.
+/// The error of a memory call.
 pub fn push<'e, T>(
     expert: &Expert,
     vec: &mut ExpertVec<T, ExpertHandle<'e>>,
@@ -125,11 +126,11 @@ pub fn push<'e, T>(
     Ok(())
 }
 
-/// Room for one more entry in a map in an expert's memory.
+/// Makes room for one more entry in a map in an expert's memory.
 ///
 /// # Errors
 ///
-/// Whatever its memory calls say.
+/// The error of a memory call.
 pub fn reserve<'e, K, V, S>(
     expert: &Expert,
     map: &mut hashbrown::HashMap<K, V, S, ExpertHandle<'e>>,
@@ -144,7 +145,7 @@ where
     })
 }
 
-/// Memory kept for nothing, by the explicit face.
+/// Memory that is allocated by a handle and never used.
 pub struct Hoard<'e> {
     expert: &'e Expert,
     pieces: ExpertVec<ExpertVec<u8, ExpertHandle<'e>>, ExpertHandle<'e>>,
@@ -159,7 +160,7 @@ impl<'e> Hoard<'e> {
     ///
     /// # Errors
     ///
-    /// Whatever its memory calls say.
+    /// The error of a memory call.
     pub fn more(&mut self) -> Result<(), Error> {
         let mut piece = ExpertVec::new_in(self.expert.allocator());
         if piece.try_reserve_exact(HOARD_BYTES).is_err() {

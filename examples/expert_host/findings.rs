@@ -1,4 +1,4 @@
-//! What an expert found: some figures and one list, printed as text or JSON.
+//! The result of an expert: some figures and one list, printed as text or JSON.
 
 use std::fmt;
 
@@ -48,7 +48,7 @@ impl Serialize for Value {
     }
 }
 
-/// The result of one expert. All of it is host memory.
+/// The result of one expert. It is all in host memory.
 #[derive(Clone, Debug)]
 pub struct Findings {
     figures: Vec<(&'static str, Value)>,
@@ -75,7 +75,7 @@ impl Findings {
     }
 }
 
-/// The figures, some per line, then the list as a table.
+/// Prints the figures, several per line, then the list as a table.
 impl fmt::Display for Findings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for figures in self.figures.chunks(4) {

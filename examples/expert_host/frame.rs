@@ -1,20 +1,19 @@
-//! What the experts see of a frame: a view of bytes and of what their headers
-//! said, both in host memory and shared by all experts.
+//! A frame as the experts see it: a view of the bytes and of their parsed headers, both in
+//! host memory and shared by all experts.
 //!
 //! Headers are dissected once, by the host (see `dissect`), not six times.
 //!
-//! Words: a frame is *malformed* when one of its headers does not parse or
-//! contradicts the frame's length; the layers that could be read still count. A
-//! frame is *cut* when the capture holds fewer bytes than were on the wire,
-//! which is no fault of the frame.
+//! A frame is *malformed* when one of its headers does not parse or contradicts the frame's
+//! length; the layers that could be read still count. A frame is *cut* when the capture
+//! holds fewer bytes than were on the wire; it is then not malformed.
 
 use std::fmt;
 use std::net::IpAddr;
 
 use crate::protocol::{Carrier, Protocol};
 
-/// Who sent a frame, or to whom it goes: its IP address, or its hardware
-/// address where the frame carries no IP packet.
+/// The sender or receiver of a frame: an IP address, or a hardware address if the frame
+/// carries no IP packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Address {
     /// An IPv4 or IPv6 address.
@@ -119,12 +118,12 @@ pub struct Span {
     pub end: u32,
 }
 
-/// Everything that the headers of one frame said.
+/// The content of all headers of one frame.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Layers {
     pub link: Link,
     pub vlan: bool,
-    /// What the last header before the network layer announces.
+    /// The protocol that the last header before the network layer announces.
     pub announced: Option<u16>,
     pub network: Network,
     pub transport: Transport,
@@ -174,7 +173,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// The TCP segment in this frame, where the whole of it is in this frame.
+    /// The TCP segment in this frame, if the frame has the whole segment.
     pub fn segment(&self) -> Option<Segment<'a>> {
         let layers = self.layers;
         match (&layers.network, &layers.transport) {
@@ -192,7 +191,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Sender and receiver, if any header says who they are.
+    /// Sender and receiver, if a header names them.
     pub fn addresses(&self) -> Option<(Address, Address)> {
         match (&self.layers.network, &self.layers.link) {
             (Network::Ip(ip), _) => Some((Address::Ip(ip.source), Address::Ip(ip.destination))),

@@ -1,4 +1,5 @@
-//! The host: reads the capture, feeds the experts, sees to those who leave.
+//! The host: it reads the capture, feeds the experts, and takes back the memory of those
+//! that end.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use crate::source::Source;
 /// A run shorter than this shows no progress bar.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// How an expert is made to go wrong.
+/// A fault that an expert is made to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     Panic,
@@ -24,7 +25,7 @@ pub enum Fault {
     Terminate,
 }
 
-/// What every expert is told about its work.
+/// The settings of every expert.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     pub quota: usize,
@@ -32,27 +33,27 @@ pub struct Settings {
     pub property: Property,
 }
 
-/// What came of a run.
+/// The result of a run.
 pub struct Run {
     pub frames: u64,
     pub malformed: u64,
     pub experts: Vec<Record>,
-    /// What kept the rest of the capture from being read.
+    /// The reason why the rest of the capture was not read.
     pub error: Option<CaptureError>,
 }
 
-/// An expert's place at the table: at work, or gone with a record.
+/// An expert's seat: it is at work, or it has left and there is a record.
 enum Place {
     Taken(Seat),
     Left(Record),
 }
 
-/// Runs all experts over everything that `source` has.
+/// Runs all experts over all frames of `source`.
 ///
 /// # Errors
 ///
-/// That an expert could not be set to work. An expert that goes wrong later,
-/// or a capture that does, is no error: the run tells.
+/// The reason why an expert could not be started. A later failure of an expert or of the
+/// capture is no error here; the result of the run says so.
 pub fn run(
     source: &mut dyn Source,
     settings: Settings,
@@ -85,8 +86,8 @@ struct Feeder<F> {
 }
 
 impl<F: Fn(Name) -> Option<Fault>> Feeder<F> {
-    /// Passes all frames on to all experts; half-way, and at the latest at the
-    /// end, sees to it that those go wrong who are to.
+    /// Passes all frames on to all experts. Half-way, and at the latest at the end, it
+    /// makes the chosen experts fail.
     fn feed(&mut self, source: &mut dyn Source) -> Result<(), CaptureError> {
         let mut bar = Bar::new();
         let end = loop {
@@ -111,8 +112,8 @@ impl<F: Fn(Name) -> Option<Fault>> Feeder<F> {
         end
     }
 
-    /// Fills a batch, which ends half-way so that half is what the experts
-    /// have seen by then. `false` at the end of the capture.
+    /// Fills a batch. One batch ends exactly half-way, so that the experts have then seen
+    /// half of the frames. `false` at the end of the capture.
     fn fill(&self, source: &mut dyn Source, batch: &mut Batch) -> Result<bool, CaptureError> {
         while !batch.is_full() {
             if !source.next_into(batch)? {
@@ -125,8 +126,8 @@ impl<F: Fn(Name) -> Option<Fault>> Feeder<F> {
         Ok(true)
     }
 
-    /// Half-way: tells the experts to stop that `--terminate` names, and the others that it
-    /// is time to misbehave.
+    /// Half-way, tells the experts named by `--terminate` to stop, and the others with a
+    /// fault to begin it.
     fn go_wrong(&mut self) {
         self.half_way = true;
         for place in &mut self.places {
@@ -139,8 +140,8 @@ impl<F: Fn(Name) -> Option<Fault>> Feeder<F> {
         self.tell_all(&Message::HalfWay);
     }
 
-    /// Passes a message on; closes the seats of those who have left, so that
-    /// their memory is back while the others go on.
+    /// Passes a message on, and closes the seats of experts that have left, so their memory
+    /// comes back while the others go on.
     fn tell_all(&mut self, message: &Message) {
         self.places = std::mem::take(&mut self.places)
             .into_iter()
@@ -159,8 +160,7 @@ fn is_past_half(source: &dyn Source) -> bool {
     total > 0 && done >= total.div_ceil(2)
 }
 
-/// A progress bar on standard error, if that is a terminal and the run takes
-/// long enough to look at one.
+/// A progress bar on standard error, if that is a terminal and the run is long enough.
 struct Bar {
     begun: Instant,
     bar: Option<ProgressBar>,

@@ -1,12 +1,11 @@
-//! An expert host: reads a capture and runs the six experts that Microsoft
-//! Network Monitor shipped, each on a thread and in memory of its own. When one
-//! fails, exceeds its quota or is told to stop, everything it has comes back
-//! and the others finish as if nothing had happened.
+//! An expert host: reads a capture and runs the six experts that Microsoft Network Monitor
+//! shipped, each on a thread and in memory of its own. When one fails, exceeds its quota or
+//! is told to stop, all of its memory comes back, and the others finish as if nothing had
+//! happened.
 //!
-//! Between them the experts use every face of the crate: explicit handles
-//! (`protocol_distribution`, `property_distribution`, `top_users`), raw calls
-//! (`protocol_coalesce`) and the global allocator in a scope (`tcp_retransmit`,
-//! `average_server_response_time`).
+//! Together the experts use every way to allocate: handles (`protocol_distribution`,
+//! `property_distribution`, `top_users`), raw calls (`protocol_coalesce`) and the global
+//! allocator in a scope (`tcp_retransmit`, `average_server_response_time`).
 //!
 //! ```text
 //!  source ──> batches of frames (host memory) ──> seats, one thread each
@@ -62,8 +61,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// Does what the command line asks. A capture that cannot be read to its end
-/// is an error, but what there is of it is reported first.
+/// Runs the command line. A capture that cannot be read to its end is an error, but the
+/// results up to there are reported first.
 fn run(options: &Options) -> Result<(), Box<dyn std::error::Error>> {
     let (name, mut source): (String, Box<dyn Source>) = match &options.capture {
         Some(path) => {
@@ -93,13 +92,13 @@ fn print(report: &Report, json: bool) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let written = if json { report.write_json(&mut out) } else { report.write_text(&mut out) };
     match written.and_then(|()| out.flush()) {
-        // Whoever reads this has seen enough.
+        // The reader of the pipe has closed it, so there is nothing left to do.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
 }
 
-/// Has a panic on an expert's thread announced in one line; others as ever.
+/// Announces a panic on an expert's thread in one line, and other panics as usual.
 fn announce_experts_panics() {
     let otherwise = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {

@@ -17,8 +17,8 @@ use crate::host::Fault;
 #[derive(Debug, Parser)]
 #[command(name = "expert_host", max_term_width = 100)]
 pub struct Options {
-    /// Capture to read, pcap or pcapng; without one the host makes up traffic,
-    /// the same each time
+    /// Capture to read, pcap or pcapng; without one, the host makes up traffic, which is
+    /// always the same
     pub capture: Option<PathBuf>,
 
     /// Lets this expert panic half-way
@@ -41,7 +41,7 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub top: usize,
 
-    /// What Property Distribution counts the values of
+    /// Property whose values Property Distribution counts
     #[arg(long, value_name = "PROPERTY", default_value = "frame-length")]
     pub property: Property,
 
@@ -56,7 +56,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// What is to happen to an expert half-way.
+    /// The fault of an expert, half-way through the run.
     pub fn fault(&self, name: Name) -> Option<Fault> {
         let lists = [
             (&self.fail, Fault::Panic),
@@ -66,7 +66,7 @@ impl Options {
         lists.into_iter().find(|(names, _)| names.contains(&name)).map(|(_, fault)| fault)
     }
 
-    /// Refuses what the parser alone cannot: two faults for one expert.
+    /// Refuses two faults for one expert, which the parser alone cannot.
     ///
     /// # Errors
     ///

@@ -1,9 +1,9 @@
-//! The protocols that the host can name, and the ports it knows them by.
+//! The protocols that the host can name, and their ports.
 //!
-//! Nothing here looks at bytes: a protocol above TCP or UDP is what its
-//! well-known port says, as in Network Monitor's own parser table.
+//! Nothing here looks at bytes: the well-known port determines the protocol above TCP or
+//! UDP, as in Network Monitor's own parser table.
 
-/// Which transport a port number belongs to.
+/// The transport that a port number belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Carrier {
     /// Ports of TCP.
@@ -79,15 +79,15 @@ protocols! {
 }
 
 impl Protocol {
-    /// The protocol above `carrier` between these two ports: that of the lower
-    /// port where it is a well-known one, else that of the higher. The rule is
-    /// symmetric, so both directions of a conversation get the same name.
+    /// The protocol above `carrier` between these two ports: that of the lower port if it
+    /// is well known, otherwise that of the higher. The rule is symmetric, so both
+    /// directions of a conversation get the same name.
     pub fn by_ports(carrier: Carrier, one: u16, other: u16) -> Option<Self> {
         let known = |port| Self::by_port(carrier, port);
         known(one.min(other)).or_else(|| known(one.max(other)))
     }
 
-    /// The protocol that `port` is registered or customary for.
+    /// The protocol that usually has `port`.
     fn by_port(carrier: Carrier, port: u16) -> Option<Self> {
         match carrier {
             Carrier::Tcp => Self::by_tcp_port(port),

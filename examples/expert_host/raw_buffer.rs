@@ -1,5 +1,5 @@
-//! Bytes that grow, in memory from the raw calls: what an expert written for
-//! Network Monitor would do with `ExpertAllocMemory` and its kin.
+//! A growing buffer in memory from the raw calls, as an expert for Network Monitor would
+//! have with `ExpertAllocMemory`.
 //!
 //! Invariants
 //!
@@ -45,7 +45,7 @@ impl<'e> RawBuffer<'e> {
     ///
     /// # Errors
     ///
-    /// Whatever the raw calls say; the buffer is then as before.
+    /// The error of a raw call; the buffer is then as before.
     pub fn append(&mut self, bytes: &[u8], len: usize) -> Result<(), Error> {
         let start = self.len;
         self.resize(start + len)?;
@@ -55,12 +55,12 @@ impl<'e> RawBuffer<'e> {
         Ok(())
     }
 
-    /// Writes `bytes` at `offset`, and makes the buffer at least `len` bytes
-    /// longer than that: as [`append`](Self::append), anywhere.
+    /// As [`append`](Self::append), but writes `bytes` at `offset`, and makes the buffer at
+    /// least `offset + len` bytes long.
     ///
     /// # Errors
     ///
-    /// Whatever the raw calls say; the buffer is then as before.
+    /// The error of a raw call; the buffer is then as before.
     pub fn write_at(&mut self, offset: usize, bytes: &[u8], len: usize) -> Result<(), Error> {
         let copied = bytes.len().min(len);
         self.resize(self.len.max(offset + len))?;
@@ -77,8 +77,8 @@ impl<'e> RawBuffer<'e> {
     ///
     /// # Errors
     ///
-    /// [`Error::Terminated`] where the expert has been told to stop; the block
-    /// is freed all the same.
+    /// [`Error::Terminated`] if the expert was told to stop; the block is freed all the
+    /// same.
     pub fn free(&mut self) -> Result<(), Error> {
         (self.capacity, self.len) = (0, 0);
         match self.block.take() {
@@ -95,7 +95,7 @@ impl<'e> RawBuffer<'e> {
         }
     }
 
-    /// Makes the buffer `len` bytes long; what is new has any content.
+    /// Makes the buffer `len` bytes long; new bytes have any content.
     fn resize(&mut self, len: usize) -> Result<(), Error> {
         if len > self.capacity {
             let capacity = len.next_power_of_two().max(64);

@@ -1,4 +1,4 @@
-//! What the host says in the end, as text or as JSON.
+//! The host's report at the end, as text or as JSON.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -20,9 +20,9 @@ pub enum Outcome {
     Finished,
     /// It panicked, or the system had no memory for it.
     Failed,
-    /// Its quota had no room for what it asked.
+    /// Its quota had no room for a request.
     OverQuota,
-    /// The host told it to stop, and it did.
+    /// The host told it to stop.
     Terminated,
 }
 
@@ -37,13 +37,13 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// What is left of an expert: what it found, what it had, where that went.
+/// The record of an expert that has ended: its result, its memory, and where that went.
 #[derive(Debug, Serialize)]
 pub struct Record {
     name: Name,
     outcome: Outcome,
     result: Option<Findings>,
-    /// Why there is no result.
+    /// The reason why there is no result.
     message: Option<String>,
     live_bytes: u64,
     live_blocks: u64,
@@ -60,7 +60,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Of an expert with these statistics just before it was reclaimed.
+    /// The record of an expert with these statistics just before its end.
     pub fn new(
         name: Name,
         outcome: Outcome,
@@ -95,7 +95,7 @@ pub struct Report {
     capture: String,
     frames: u64,
     malformed: u64,
-    /// What kept the rest of the capture from being read.
+    /// The reason why the rest of the capture was not read.
     error: Option<String>,
     experts: Vec<Record>,
 }
@@ -111,7 +111,7 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// That `out` cannot be written to.
+    /// An error from writing to `out`.
     pub fn write_json(&self, out: &mut dyn Write) -> io::Result<()> {
         serde_json::to_writer_pretty(&mut *out, self)?;
         writeln!(out)
@@ -121,7 +121,7 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// That `out` cannot be written to.
+    /// An error from writing to `out`.
     pub fn write_text(&self, out: &mut dyn Write) -> io::Result<()> {
         let Self { capture, frames, malformed, .. } = self;
         writeln!(out, "{capture}: {frames} frames, {malformed} of them malformed")?;
@@ -171,7 +171,8 @@ impl Report {
     }
 }
 
-/// A table with one row per expert; all but its name and outcome to the right.
+/// A table with one row per expert; all columns except name and outcome are aligned to the
+/// right.
 fn table<'a>(header: &[&str], rows: impl Iterator<Item = (&'a Record, Vec<String>)>) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::ASCII_BORDERS_ONLY_CONDENSED);

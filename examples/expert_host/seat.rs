@@ -1,16 +1,17 @@
 //! A seat: one expert at work, with its thread, its memory and its feed.
 //!
-//! What happens when it is closed, in this order:
+//! These are the steps when it is closed, in this order:
 //!
 //! 1. The feed ends and the thread is joined: nothing allocates for the expert
 //!    any more, and its thread caches have been handed over.
 //! 2. Its statistics are taken.
-//! 3. `finish` reclaims what explicit handles and raw calls hold. Blocks from
-//!    the ambient face are adopted by the host, because anything may refer to
-//!    them: here the state of the expert does, which the thread handed over.
+//! 3. `finish` reclaims what explicit handles and raw calls hold. Ambient blocks are
+//!    adopted by the host, because any value may refer to them. Here the expert's state
+//!    does, which the thread handed over.
 //! 4. That state is dropped, and the adopted blocks with it.
 //!
-//! So what is reclaimed and adopted together is what was live in step 2.
+//! So the blocks that are reclaimed and adopted are together the blocks that were live in
+//! step 2.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -34,22 +35,22 @@ use crate::report::{Outcome, Record};
 /// Batches that may wait for a slow expert.
 const WAITING: usize = 4;
 
-/// What the host tells its experts.
+/// A message of the host to its experts.
 #[derive(Clone)]
 pub enum Message {
     Frames(Arc<Batch>),
-    /// Half of the capture is through: who is to misbehave does it now.
+    /// Half of the capture was read: an expert with a fault begins it now.
     HalfWay,
 }
 
-/// Why an expert did not come to its end.
+/// The reason why an expert did not finish.
 enum Ended {
     Refused(Error),
     Panicked(String),
 }
 
-/// What an expert's thread hands over at its end: host memory, except for the
-/// state of an ambient expert.
+/// The values that an expert's thread hands over at its end; they are in host memory,
+/// except for the state of an ambient expert.
 struct Verdict {
     end: Result<Findings, Ended>,
     state: Option<Box<dyn Any + Send>>,
@@ -64,7 +65,7 @@ pub struct Seat {
     told_to_stop: bool,
 }
 
-/// An expert's thread has ended before its feed.
+/// The error that an expert's thread has ended before its feed.
 pub struct Left;
 
 impl Seat {
@@ -72,7 +73,7 @@ impl Seat {
     ///
     /// # Errors
     ///
-    /// That it cannot be registered, or its thread not be started.
+    /// The reason why it cannot be registered, or why its thread cannot be started.
     pub fn take(
         name: Name,
         fault: Option<Fault>,
@@ -106,7 +107,7 @@ impl Seat {
         self.expert.terminate();
     }
 
-    /// Waits for the expert and takes back all that it has.
+    /// Waits for the expert and takes back all of its memory.
     pub fn close(self) -> Record {
         let Self { name, expert, feed, thread, told_to_stop } = self;
         drop(feed);
@@ -163,9 +164,9 @@ struct Job<'e> {
 }
 
 impl Job<'_> {
-    /// Runs an expert that holds its memory through handles and raw calls. Its
-    /// state is forgotten, not dropped, whatever happened: the reclaim takes all
-    /// of it at once, without asking what a failed expert left it like.
+    /// Runs an expert that holds its memory through handles and raw calls. Its state is
+    /// always forgotten, not dropped: the reclaim takes all of it at once, even if a failed
+    /// expert left it inconsistent.
     fn explicit<E: NetworkExpert>(&self, mut state: E) -> Verdict {
         let end = self.run(&mut state);
         std::mem::forget(state);
@@ -192,8 +193,7 @@ impl Job<'_> {
         Ok(state.findings(self.top))
     }
 
-    /// Calls into an expert: in its scope where it wants that, and with its
-    /// panics caught.
+    /// Calls into an expert, in its scope if it wants that, and catches its panics.
     fn guard<E: NetworkExpert>(
         &self,
         call: impl FnOnce() -> Result<(), Error>,
@@ -213,8 +213,8 @@ impl Job<'_> {
         checkpoint(self.expert).map_err(|error| Ended::Refused(self.reason(error)))
     }
 
-    /// What a refusal comes down to. An order to stop that arrives in the middle
-    /// of a call may look like a full quota there, so the expert asks again.
+    /// The reason behind a refusal. If the expert is told to stop in the middle of a call,
+    /// the call may report a full quota, so the expert asks again.
     fn reason(&self, error: Error) -> Error {
         match error {
             Error::QuotaExceeded => checkpoint(self.expert).err().unwrap_or(error),

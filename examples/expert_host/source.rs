@@ -1,4 +1,4 @@
-//! Where frames come from: a capture file, or traffic made up on the spot.
+//! Sources of frames: a capture file, or made-up traffic.
 
 use crate::batch::Batch;
 use crate::capture::CaptureError;
@@ -11,11 +11,11 @@ pub trait Source {
     ///
     /// # Errors
     ///
-    /// Whatever keeps the rest from being read. The frames before it stay good.
+    /// The reason why the rest cannot be read. The frames before it stay valid.
     fn next_into(&mut self, batch: &mut Batch) -> Result<bool, CaptureError>;
 
-    /// How far the source has been read, and how far it goes (0: unknown), in
-    /// a unit of its own.
+    /// How much of the source was read, and how much it has (0: unknown), in a unit of its
+    /// own.
     fn progress(&self) -> (u64, u64);
 }
 

@@ -1,5 +1,5 @@
-//! What three of the experts need to know about TCP: who talks to whom, where
-//! a connection begins, and positions in a byte stream beyond 32 bits.
+//! The parts of TCP that three of the experts share: the ends of a connection, its
+//! beginning, and positions in a byte stream beyond 32 bits.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -19,7 +19,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Which end of a [`Pair`] something is about; an index into `[_; 2]`.
+/// One end of a [`Pair`], as an index into `[_; 2]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     Low = 0,
@@ -35,7 +35,7 @@ impl Side {
     }
 }
 
-/// The two ends of a connection, in an order that does not depend on who sends.
+/// The two ends of a connection, in an order that does not depend on the sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Pair {
     pub low: Endpoint,
@@ -43,7 +43,7 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// The ends of a segment's connection, and which of them sent it.
+    /// The ends of a segment's connection, and the end that sent it.
     pub fn of(segment: &Segment<'_>) -> (Self, Side) {
         let sender = Endpoint { address: segment.ip.source, port: segment.tcp.source_port };
         let receiver =
@@ -77,9 +77,9 @@ pub struct Opening {
 }
 
 impl Opening {
-    /// Takes note of a segment. `true` where it begins a connection: the first
-    /// one seen between these ends, and every first SYN with another sequence
-    /// number than the one before, because ends and ports are used again.
+    /// Takes note of a segment. Returns whether it begins a connection: it is the first one
+    /// seen between these ends, or the first SYN with a new sequence number. Ends and ports
+    /// are used again, so the same pair may have several connections.
     pub fn begins(&mut self, tcp: &Tcp) -> bool {
         let first = !std::mem::replace(&mut self.seen, true);
         if tcp.syn && !tcp.ack {
@@ -94,7 +94,7 @@ impl Opening {
 /// Positions in one direction's stream of bytes: sequence numbers without
 /// their wrap-around, counted from the first one seen.
 ///
-/// Right as long as no number is more than 2^31 away from the highest so far,
+/// They are right as long as no number is more than 2^31 away from the highest so far,
 /// which TCP's window guarantees.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Positions {

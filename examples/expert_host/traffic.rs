@@ -1,9 +1,8 @@
 //! Made-up traffic: the same frames each time, of every kind that the experts
 //! care about, so that the host has something to do without a capture.
 //!
-//! Some forty conversations are under way at once; which of them sends next is
-//! drawn from a generator with a fixed seed, and a conversation that is over
-//! makes room for a new one.
+//! About forty conversations run at the same time. A generator with a fixed seed selects
+//! the one that sends next, and a new conversation replaces one that is over.
 
 use std::collections::VecDeque;
 

@@ -45,14 +45,14 @@ static int play(const char *path, const char *text)
     if (why != NULL)
         return puts(why), 1;
 
-    /* What its own allocator hands out lives as long as the library is loaded. */
+    /* Blocks of its own allocator live as long as the library is loaded. */
     memory = ExpertRegisterPlugin(path, 64 << 20, &error);
     *(void **)&attach = dlsym(library, "ExpertPluginAttach");
     if (attach != NULL && attach(ExpertHostTable(), memory) != NMERR_SUCCESS)
         return 1;
     if (ExpertReclaimKey(memory, NULL) != NMERR_ACCESS_DENIED)
         return puts("a plug-in's key ended under it"), 1;
-    /* A clean-up in the library would be called when that is gone. */
+    /* A clean-up in the library would be called when the library is gone. */
     if (ExpertOnReclaim(memory, run, &call) != NMERR_ACCESS_DENIED)
         return puts("a clean-up would outlive its library"), 1;
     memset(&info, 0, sizeof info);
@@ -73,7 +73,7 @@ static int play(const char *path, const char *text)
            (unsigned)(code != 0 ? code : call.code), (unsigned)call.startup.result,
            (unsigned)report.blocks);
 
-    /* Only when it is really gone. */
+    /* This waits until the library is really gone. */
     dlclose(library);
     library = dlopen(path, RTLD_NOW | RTLD_NOLOAD);
     if (library != NULL)

@@ -1,5 +1,5 @@
-//! Operations over all faces from a fuzzer's bytes, through the interpreter of
-//! the shadow model, with the walker after each.
+//! Operations of all kinds from a fuzzer's bytes, through the interpreter of the shadow
+//! model, with the walker after each.
 
 #![no_main]
 

@@ -37,7 +37,7 @@ struct Model {
 }
 
 impl Model {
-    /// A key: of a live expert mostly, else of an ended one, forged, or null.
+    /// A key: usually of a live expert, sometimes of an ended one, forged, or null.
     fn key(&self, dice: &mut Dice<'_>) -> usize {
         match dice.below(16) {
             0 => dice.next() as usize,
@@ -52,7 +52,7 @@ impl Model {
         self.experts.iter().find(|expert| expert.key == key)
     }
 
-    /// An address: of a live block mostly, else near one, stale, or wild.
+    /// An address: usually of a live block, sometimes near one, stale, or wild.
     fn address(&self, dice: &mut Dice<'_>) -> usize {
         let live = match self.blocks.len() {
             0 => 0x1000,
@@ -72,7 +72,7 @@ impl Model {
         }
     }
 
-    /// What a call with this key and address has to answer.
+    /// The answer that a call with this key and address must give.
     fn verdict(&self, key: usize, address: usize) -> u32 {
         match (self.expert(key), self.blocks.get(&address)) {
             (None, _) => INVALID_HANDLE,
@@ -96,7 +96,7 @@ impl Model {
         );
     }
 
-    /// Takes a block into the model, filled and checked to be zero from `from` on.
+    /// Adds a block to the model: checks that it is zero from `from` on, and fills it.
     fn keep(&mut self, key: usize, memory: *mut c_void, size: usize, from: usize) {
         let address = memory.addr();
         assert_eq!(address % 16, 0);

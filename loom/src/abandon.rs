@@ -1,5 +1,5 @@
-//! A thread ends and leaves a span; others free the last blocks of it, or take
-//! the span over. Somebody ends the span when it is empty, and only one does.
+//! A thread ends and leaves a span. Other threads free its last blocks, or adopt it.
+//! Exactly one thread ends the span when it is empty.
 //!
 //! Follows `leaving::abandon_span`, `free::end_if_empty` and
 //! `Cache::adopt_abandoned`.
@@ -10,7 +10,7 @@ use loom::thread;
 
 use crate::lists::Span;
 
-/// As in the span's header, of interest here.
+/// The fields of the span's header that matter here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Owned,
@@ -22,11 +22,11 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mistake {
     None,
-    /// The owner looks for an empty span before it sets the mark, not after.
+    /// The owner checks for an empty span before it sets the mark, not after.
     LooksTooEarly,
-    /// Who frees the last block of a span does not look at its state.
+    /// The thread that frees the last block of a span does not look at the span's state.
     EndsWithoutLooking,
-    /// Who adopts a span marks it as its own after it has left the lock.
+    /// The thread that adopts a span marks it as its own after it has left the lock.
     AdoptsOutsideLock,
 }
 
@@ -83,7 +83,7 @@ impl Scene {
         }
     }
 
-    /// Whether the span was had.
+    /// Returns whether it adopted the span.
     fn adopt(&self) -> bool {
         let mut state = self.heap.lock().unwrap();
         if *state != State::Abandoned || self.outstanding() == self.carved {
@@ -105,7 +105,7 @@ impl Scene {
     }
 }
 
-/// One block for each of two other threads, while the owner ends.
+/// Each of two other threads frees one block, while the owner ends.
 fn the_last_two_frees(mistake: Mistake) {
     loom::model(move || {
         let scene = Scene::new(2, mistake);
@@ -130,7 +130,7 @@ fn looking_before_the_mark_is_found_out() {
     the_last_two_frees(Mistake::LooksTooEarly);
 }
 
-/// One block is home already; another thread frees the other, and a third
+/// One block is free already. Another thread frees the second block, and a third thread
 /// adopts the span for its free block.
 fn the_last_free_while_adopted(mistake: Mistake) {
     loom::model(move || {

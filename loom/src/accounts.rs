@@ -51,7 +51,7 @@ fn children_together_never_pass_their_parents_quota() {
     });
 }
 
-/// A refusal above takes nothing back that somebody else has charged.
+/// A refusal by a parent takes back nothing that another thread has charged.
 #[test]
 fn a_refusal_leaves_what_others_charged() {
     loom::model(|| {
@@ -67,7 +67,7 @@ fn a_refusal_leaves_what_others_charged() {
     });
 }
 
-/// Sealing comes before or after a charge, and nothing is charged halfway.
+/// An account is sealed before or after a charge, and no charge is left half done.
 #[test]
 fn a_seal_refuses_whole_charges() {
     loom::model(|| {
@@ -83,7 +83,7 @@ fn a_seal_refuses_whole_charges() {
     });
 }
 
-/// The twin: look, then add.
+/// The twin with a mistake: it reads, then adds.
 #[test]
 #[should_panic]
 fn looking_and_then_adding_is_found_out() {

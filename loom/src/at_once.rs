@@ -1,8 +1,8 @@
-//! Calls by key that do with one fence less, against the end of the key's expert.
+//! Calls by key that save a fence run against the end of the key's expert.
 //!
-//! Follows `at_once::allocate_by_key` and `at_once::Current::free`, `Closing`, and what
-//! becomes of an ended owner's block: a sweep takes its tag by an exchange, or its span ends.
-//! In both cases the next owner gets it.
+//! Follows `at_once::allocate_by_key` and `at_once::Current::free`, `Closing`, and the end of
+//! an ended owner's block: a sweep takes its tag by an exchange, or its span ends. In both
+//! cases the next owner gets it.
 
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -14,7 +14,7 @@ use crate::sync::{fence, fence_behind_exchange};
 
 const KEY: usize = 5;
 
-/// The slot's word: of the expert, or of none.
+/// The slot's word: that of the expert, or of no expert.
 const VALID: usize = 1;
 const ENDED: usize = 0;
 
@@ -30,7 +30,7 @@ enum Mistake {
     None,
     /// The exchange is no fence.
     NoFence,
-    /// The key is not looked at again.
+    /// The key is not read again.
     LooksOnce,
     /// The tag is put back by a store.
     PutsBackByStore,
@@ -50,13 +50,15 @@ unsafe impl Sync for Scene {}
 unsafe impl Send for Scene {}
 
 impl Scene {
-    /// Writes into the block, or what an end takes away, which is the caller's alone.
+    /// Writes into the block, or into memory that an end takes away; only the caller uses
+    /// it.
     fn use_block(&self) {
-        // SAFETY: the caller's alone, if the protocol holds.
+        // SAFETY: only the caller uses it, if the protocol holds.
         self.block.with_mut(|block| unsafe { *block += 1 });
     }
 
-    /// An allocation for the expert, which does not end meanwhile; whether it was there.
+    /// An allocation for the expert, which does not end meanwhile. Returns whether the
+    /// expert was there.
     fn allocate(&self) -> bool {
         let fenced = match self.mistake {
             Mistake::NoFence => self.pins.pin_first(KEY),
@@ -71,7 +73,7 @@ impl Scene {
         is_there
     }
 
-    /// A free of the block; whether the expert was there and had it.
+    /// A free of the block. Returns whether the expert was there and had the block.
     fn free(&self) -> bool {
         if self.word.load(SeqCst) != VALID {
             return false;
@@ -112,7 +114,8 @@ impl Scene {
         }
     }
 
-    /// Ends the expert, and sweeps its block, which the next owner gets; whether it does.
+    /// Ends the expert, and sweeps its block, which the next owner gets. Returns whether it
+    /// does.
     fn end_and_sweep(&self) -> bool {
         self.end();
         let tag = self.tag.load(Acquire);
@@ -124,10 +127,11 @@ impl Scene {
     }
 
     /// Ends the expert, and the block's span; the next one there is another owner's. The
-    /// block was freed, or not: it is gone.
+    /// block is gone, freed or not.
     fn end_with_span(&self) -> bool {
         self.end();
-        // A store in the library. loom would let a tag that is put back before come behind it.
+        // This is a store in the library. loom would let an earlier store of a tag come after
+        // it.
         self.tag.swap(NONE, Relaxed);
         self.hand_out();
         true

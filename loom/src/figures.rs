@@ -1,7 +1,7 @@
 //! Figures that are added up while blocks are allocated, freed and moved.
 //!
-//! Follows `usage::in_common`, where each thread counts for itself, and
-//! `Span::moving` and `Span::used`, where free blocks go from list to list.
+//! Follows `usage::in_common`, where each thread counts for itself, and `Span::moving` and
+//! `Span::used`, where free blocks move from list to list.
 
 use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering::*, fence};
@@ -15,7 +15,7 @@ enum Mistake {
     AllocationsFirst,
     /// A free is counted, or read, without an order.
     Unordered,
-    /// What moves is counted without a look at the version.
+    /// Moving blocks are counted without a look at the version.
     NoVersion,
 }
 
@@ -27,7 +27,7 @@ struct Lines {
 }
 
 impl Lines {
-    // Stores without loads before them: see the crate.
+    // There are no loads before these stores: see the crate's documentation.
     fn allocate(&self, thread: usize) {
         self.allocations[thread].store(1, Relaxed);
     }
@@ -61,7 +61,7 @@ fn added_up(mistake: Mistake) {
         let there = Arc::clone(&lines);
         let one = thread::spawn(move || {
             there.allocate(0);
-            // Begun with the block in its hands.
+            // The thread begins with the block.
             thread::spawn(move || there.free(1)).join().unwrap();
         });
         let (allocations, frees) = lines.read();
@@ -100,12 +100,12 @@ const CARVED: usize = 4;
 impl Span {
     fn moving(&self, f: impl FnOnce()) {
         self.version.store(1, Relaxed);
-        // Release: the odd version before what moves (the fence in `used`).
+        // Release: the odd version before the moves (the fence in `used`).
         if self.mistake != Mistake::Unordered {
             fence(Release);
         }
         f();
-        // Release: what has moved before the even version (the Acquire in `used`).
+        // Release: the moves before the even version (the Acquire in `used`).
         self.version.store(2, Release);
     }
 
@@ -116,7 +116,7 @@ impl Span {
         });
     }
 
-    /// Blocks in use, as another thread sees it; `None` while they move.
+    /// The number of blocks in use, as another thread sees it; `None` while they move.
     fn used(&self) -> Option<usize> {
         let before = self.version.load(Acquire);
         let free = self.local.load(Relaxed) + self.bin.load(Relaxed);

@@ -1,21 +1,20 @@
-//! Models of what the library does without a lock, or across one.
+//! Models of the library's protocols without a lock, or across locks.
 //!
 //! Each model is small: two or three threads and a few blocks, so that loom
 //! can go through every order of their steps and every value that the orderings
 //! allow a load to see. A data race on a `loom` cell fails a model as well.
 //!
-//! Where the library's own file is small and needs little else, it is part of the
-//! model, with loom's atomics; elsewhere the model repeats the protocol and names the
-//! functions that it follows: who changes those changes the model.
+//! If a file of the library is small and needs little else, it is part of the model, with
+//! loom's atomics. Otherwise the model repeats the protocol and names the functions that it
+//! follows. A change of these functions must change the model.
 //!
-//! loom remembers of each word the last access only: a thread that loads a word and
-//! then stores it hides from loom that another had loaded it before, so that the order
-//! of that load and the store is not turned round. Hence, where one thread only reads,
-//! the one that writes stores what it knows, without a load.
+//! loom remembers only the last access to each word. If a thread loads a word and then
+//! stores it, loom no longer knows that another thread had loaded it before, and does not
+//! try the opposite order of that load and the store. Therefore, if one thread only reads a
+//! word, the writing thread stores a value that it knows, without a load.
 //!
-//! A model proves nothing that cannot fail: beside each protocol stand twins
-//! with a mistake in them, which must fail. So must all models of a file when an
-//! ordering in it is weakened.
+//! A model that cannot fail proves nothing. So each protocol has twins with a mistake,
+//! which must fail. All models of a file must also fail when an ordering in it is weakened.
 
 #![allow(dead_code, reason = "the models are tests, and use a part of each file")]
 

@@ -31,7 +31,7 @@ impl Span {
         self.push_looking(block, |_| ())
     }
 
-    /// The same with a look at each state that the block is put on top of.
+    /// The same, with a look at each state before the push.
     pub fn push_looking(&self, block: usize, mut look: impl FnMut(RemoteState)) -> RemoteState {
         let after = self.remote.push(block * 16, |state| {
             look(state);
@@ -42,7 +42,7 @@ impl Span {
         after.expect("room for three")
     }
 
-    /// Takes the list; which blocks were on it.
+    /// Takes the list, and returns the blocks that were on it.
     pub fn take(&self) -> Vec<usize> {
         let taken = self.remote.take();
         let mut blocks = Vec::new();
@@ -80,8 +80,7 @@ fn each_block_comes_home_once() {
     });
 }
 
-/// REMOTE2: a block that is taken, handed out and freed again by another thread
-/// while a push is under way.
+/// REMOTE2: during a push, another thread takes a block, hands it out and frees it again.
 #[test]
 fn a_block_that_is_first_again_is_no_mistake() {
     loom::model(|| {

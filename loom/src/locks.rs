@@ -1,4 +1,4 @@
-//! The lock: one holder at a time, and nobody waits for ever.
+//! The lock: it has one holder at a time, and no thread waits for ever.
 //!
 //! A wake that is lost is a thread that waits for ever, which loom calls a deadlock.
 
@@ -10,16 +10,16 @@ use crate::lock::Lock;
 use crate::sync::{AtomicU32, Ordering};
 use crate::wait::Waiters;
 
-/// Every order of steps of two threads; of three those in which threads are stopped
-/// between two steps twice at most, for there are too many others.
+/// Tries every order of steps of two threads. Of three threads, it tries the orders with at
+/// most two preemptions, because there are too many others.
 fn explore(threads: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = (threads > 2).then_some(2);
     builder.check(model);
 }
 
-/// Runs `step` in `threads` threads, this one among them. What they share is leaked:
-/// when loom finds a deadlock, its own pointers cannot be dropped.
+/// Runs `step` in `threads` threads, this one among them. Their shared state is leaked,
+/// because loom's own pointers cannot be dropped when it finds a deadlock.
 fn together<T: Sync + 'static>(threads: usize, shared: T, step: fn(&T)) -> &'static T {
     let shared: &'static T = Box::leak(Box::new(shared));
     let others: Vec<_> = (1..threads).map(|_| thread::spawn(move || step(shared))).collect();
@@ -28,12 +28,12 @@ fn together<T: Sync + 'static>(threads: usize, shared: T, step: fn(&T)) -> &'sta
     shared
 }
 
-/// A count that loom sees to.
+/// A count that loom watches.
 struct Count(UnsafeCell<u32>);
 
 impl Count {
     fn add(&self) {
-        // SAFETY: the lock's holder's, if the lock is one.
+        // SAFETY: only the lock's holder is here, if the lock works.
         self.0.with_mut(|count| unsafe { *count += 1 });
     }
 
@@ -82,17 +82,17 @@ fn what_was_taken_for_good_can_be_given_back() {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mistake {
-    /// The twin is as the lock is.
+    /// The twin has no mistake.
     None,
     /// A waiter takes the lock without saying that others may be waiting.
     TakesUnmarked,
-    /// Who waits does not tell, so nobody is woken.
+    /// A waiter does not announce itself, so it is not woken.
     WaitsUnmarked,
-    /// Giving back orders nothing.
+    /// Releasing the lock orders nothing.
     GivesRelaxed,
 }
 
-/// The lock once more, in short, with a mistake.
+/// A short copy of the lock, with a mistake.
 struct Twin {
     word: AtomicU32,
     waiters: Waiters,

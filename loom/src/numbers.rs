@@ -1,9 +1,9 @@
-//! Owner numbers are given out again when nothing bears them: no block, no line of a
-//! thread that allocates for them, and so no scope.
+//! Owner numbers are given out again when no block, no line of a thread and so no scope
+//! bears them.
 //!
-//! Follows `Entry` of `heap/owners/entry.rs`: ended under its lock, let go by whoever finds
-//! it bare there, and its word for what was returned serves as a link in the list of
-//! unused numbers.
+//! Follows `Entry` of `heap/owners/entry.rs`: it is ended under its lock, and released by
+//! the thread that finds under the lock that nothing bears the number. Its word for
+//! returned bytes serves as a link in the list of unused numbers.
 
 use loom::sync::atomic::{AtomicUsize, Ordering::*};
 use loom::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ const HOST: usize = 1;
 const ENDING: usize = 11;
 const NEXT: usize = 22;
 
-/// What the list of unused numbers has already.
+/// A number that the list of unused numbers already has.
 const ANOTHER: usize = 7;
 const THIS: usize = 3;
 
@@ -26,13 +26,14 @@ enum Mistake {
     ForgetsLines,
     /// A number is let go while a block bears it.
     ForgetsBlocks,
-    /// Whoever has opened a line by a number that was looked up does not ask whose the
-    /// number is.
+    /// A thread that has opened a line by a number that was looked up does not check the
+    /// number's owner.
     TrustsTheNumber,
-    /// Whoever counts a free takes what was returned of a number that is unused by now.
+    /// A thread that counts a free takes the returned bytes of a number that is unused by
+    /// now.
     TakesTheLink,
-    /// Who ends the owner reads the frees as they were before somebody who counts one
-    /// has seen that the owner is live.
+    /// The thread that ends the owner reads an old count of frees, although another thread
+    /// has counted a free and seen that the owner is live.
     LooksTooSoon,
 }
 
@@ -43,7 +44,7 @@ enum Standing {
     Adopted,
 }
 
-/// What changes under the lock of the entry.
+/// The fields that change under the lock of the entry.
 struct Locked {
     standing: Standing,
     key: usize,
@@ -54,7 +55,7 @@ struct Locked {
 /// The entry of number `THIS`.
 struct Entry {
     locked: Mutex<Locked>,
-    /// Whether it is live, as read without the lock.
+    /// Whether it is live; read without the lock.
     is_live: AtomicUsize,
     allocations: AtomicUsize,
     frees: AtomicUsize,
@@ -89,7 +90,7 @@ impl Entry {
         self.let_go(&mut locked);
     }
 
-    /// The owner ends, and its blocks are the host's.
+    /// The owner ends, and its blocks become the host's.
     fn end(&self) {
         let mut locked = self.locked.lock().unwrap();
         locked.standing = Standing::Adopted;
@@ -155,11 +156,12 @@ fn end_and_open_again(entry: &Arc<Entry>) -> thread::JoinHandle<()> {
     })
 }
 
-/// A thread is in a scope while the owner ends, and makes a block.
+/// A thread is in a scope while the owner ends, and allocates a block.
 fn scope_against_end(mistake: Mistake) {
     loom::model(move || {
         let entry = Entry::new(0, mistake);
-        // Who enters has borrowed the expert, so it does not end meanwhile.
+        // A thread that enters has borrowed the expert, so the expert does not end
+        // meanwhile.
         assert!(entry.open_line());
         let other = end_and_open_again(&entry);
         assert_ne!(entry.key(), NEXT, "in a scope of an expert that it never entered");
@@ -171,8 +173,8 @@ fn scope_against_end(mistake: Mistake) {
     });
 }
 
-/// A thread resizes a block, which it has asked for its owner and number, while the
-/// owner ends: with the line open it asks once more.
+/// A thread resizes a block while the block's owner ends. It has looked up owner and
+/// number, and looks once more when the line is open.
 fn resize_against_end(mistake: Mistake) {
     loom::model(move || {
         let entry = Entry::new(0, mistake);
@@ -217,8 +219,8 @@ fn trusting_the_number_is_found_out() {
     resize_against_end(Mistake::TrustsTheNumber);
 }
 
-/// The last two blocks of an ended owner are freed at the same time. `ANOTHER` is still
-/// behind this number in the list, and it comes to that list once.
+/// The last two blocks of an ended owner are freed at the same time. The number is put on
+/// the list of unused numbers once, and `ANOTHER` is still behind it.
 fn the_last_two_frees(mistake: Mistake) {
     loom::model(move || {
         let entry = Entry::new(2, mistake);
@@ -245,7 +247,7 @@ fn taking_the_link_is_found_out() {
 }
 
 /// The last block of an owner is freed while the owner ends: one of the two threads sees
-/// what the other did, and lets go of the number.
+/// the change of the other, and releases the number.
 fn the_last_free_against_end(mistake: Mistake) {
     loom::model(move || {
         let entry = Entry::new(1, mistake);

@@ -1,5 +1,5 @@
-//! Whose a block is, asked by a thread that resizes it while its owner ends and the
-//! next owner gets the heap record, or the number.
+//! A thread that resizes a block looks for the block's owner, while that owner ends and the
+//! next owner gets the heap record or the number.
 //!
 //! Follows `resize::owner_of`, `lookup::owner_of`, `handover::adopt`, `Heap::open` and
 //! `sweep::pass_to_host`, reduced to the words that they read and write.
@@ -8,12 +8,12 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering, Ordering::*};
 use loom::thread;
 
-/// Keys. The block's owner is `ENDING` first, and the host from then on.
+/// Keys. The block's owner is `ENDING` at first, and the host later.
 const HOST: usize = 1;
 const ENDING: usize = 11;
 const NEXT: usize = 22;
 
-/// Heap records: what a span names.
+/// Heap records, which spans name.
 const HOSTS_HEAP: usize = 1;
 const RECORD: usize = 2;
 
@@ -21,12 +21,12 @@ const RECORD: usize = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mistake {
     None,
-    /// Whoever looks does not look again.
+    /// The reader does not read again.
     LooksOnce,
-    /// The record's number is not read with Acquire, so that the second look may be an
-    /// old one.
+    /// The record's number is not read with Acquire, so the second read may return an old
+    /// value.
     ReadsRelaxed,
-    /// A record becomes one of another kind, and the kind is asked for.
+    /// A record becomes one of another kind, and the reader reads the kind.
     KindChanges,
 }
 
@@ -57,7 +57,7 @@ impl Scene {
         if self.mistake == Mistake::ReadsRelaxed { Relaxed } else { Acquire }
     }
 
-    /// The owner of the block by its span's record: the host's where there is none.
+    /// The owner of the block according to its span's record; the host if there is none.
     fn owner_by_record(&self) -> usize {
         loop {
             let heap = self.heap_of_span.load(Acquire);
@@ -65,7 +65,7 @@ impl Scene {
                 return HOST;
             }
             if self.mistake == Mistake::KindChanges {
-                // What a raw block has in front is not copied when it is moved.
+                // The words in front of a raw block are not copied when it is moved.
                 assert_eq!(self.is_record_raw.load(Relaxed), 0, "taken for a raw block");
             }
             let number = self.number_of_record.load(self.acquire());
@@ -77,8 +77,8 @@ impl Scene {
         }
     }
 
-    /// The host adopts the span; the record, which stays of its kind, becomes that of
-    /// the next owner, with a number of its own.
+    /// The host adopts the span. The record becomes that of the next owner, with another
+    /// number and the same kind.
     fn adopt_and_recycle(&self) {
         self.keys[1].store(HOST, Release);
         self.heap_of_span.store(HOSTS_HEAP, Release);
@@ -89,7 +89,7 @@ impl Scene {
         self.number_of_record.store(2, Release);
     }
 
-    /// The owner of the block by its tag.
+    /// The owner of the block according to its tag.
     fn owner_by_tag(&self) -> usize {
         loop {
             let number = self.tag.load(Acquire);
@@ -102,7 +102,7 @@ impl Scene {
     }
 
     /// A sweep gives the adopted block the host's number, and the next owner gets the
-    /// one that the block had.
+    /// block's old number.
     fn pass_to_host_and_recycle(&self) {
         self.keys[1].store(HOST, Release);
         assert!(self.tag.compare_exchange(1, 0, AcqRel, Acquire).is_ok());

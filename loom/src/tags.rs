@@ -1,8 +1,8 @@
-//! A tag per block: who may free the block is decided by one exchange of its tag.
+//! A tag per block: one exchange of the tag decides which thread may free the block.
 //!
-//! Raw calls with pointers that may be stale, against the end of the block and its next
-//! use; frees by any thread, against sweeps, which free what ended owners left and give
-//! the host's number to what it has adopted. Follows `raw::Work`, `raw::free_at_once`,
+//! The models run raw calls with stale pointers against the end of the block and its next
+//! use. They run frees by any thread against sweeps, which free the blocks of ended owners
+//! and give adopted blocks the host's number. Follows `raw::Work`, `raw::free_at_once`,
 //! `common::take_tag` and `sweep::sweep_span`.
 
 use loom::cell::UnsafeCell;
@@ -10,7 +10,7 @@ use loom::sync::Arc;
 use loom::sync::atomic::{AtomicUsize, Ordering::*};
 use loom::thread;
 
-/// Tags: whose the block is. `IN_WORK` is added while a raw call is at work.
+/// Tags, which name the owner of a block. `IN_WORK` is added while a raw call is at work.
 const NONE: usize = 0;
 const RAW: usize = 2;
 const OTHER: usize = 4;
@@ -25,17 +25,17 @@ enum Mistake {
     None,
     /// A tag is taken by a load and a store.
     TakesInTwoSteps,
-    /// What tells a raw block is in the block, where the next owner may write it.
+    /// The mark of a raw block is in the block, where the next owner may write it.
     InTheBlock,
     /// A raw call that is at work leaves no tag.
     FlickersInWork,
-    /// Where the exchange fails, the tag is not taken.
+    /// If the exchange fails, the tag is not taken.
     GivesUp,
 }
 
-/// A block, with the counts of two numbers: the one that has ended, and the host's.
+/// A block, with the counts of two numbers: the ended owner's and the host's.
 struct Scene {
-    /// Whether the span is one of raw blocks, for the mistake that asks.
+    /// Whether the span is one of raw blocks; only one of the mistakes reads this.
     is_raw: AtomicUsize,
     tag: AtomicUsize,
     block: UnsafeCell<u32>,
@@ -64,7 +64,7 @@ impl Scene {
         })
     }
 
-    /// Writes into the block, which is the caller's alone.
+    /// Writes into the block, which only the caller uses.
     fn use_block(&self) {
         // SAFETY: the caller's alone, if the protocol holds.
         self.block.with_mut(|block| unsafe { *block += 1 });
@@ -81,7 +81,7 @@ impl Scene {
         self.tag.compare_exchange(old, new, AcqRel, Acquire).is_ok()
     }
 
-    /// Begins a raw call; whether there is a raw block.
+    /// Begins a raw call, and returns whether there is a raw block.
     fn begin(&self) -> bool {
         if self.mistake == Mistake::InTheBlock && self.is_raw.load(Acquire) == 0 {
             return false;
@@ -100,7 +100,7 @@ impl Scene {
         if self.mistake == Mistake::FlickersInWork { NONE } else { RAW | IN_WORK }
     }
 
-    /// A raw free; whether there was a block to free.
+    /// A raw free, which returns whether there was a block to free.
     fn free_raw(&self) -> bool {
         let is_mine = self.begin();
         if is_mine {
@@ -110,8 +110,8 @@ impl Scene {
         is_mine
     }
 
-    /// A raw free that takes the tag for good by one exchange, where no other call is at
-    /// work; whether there was a block to free.
+    /// A raw free that takes the tag for good by one exchange, if no other call is at work.
+    /// Returns whether there was a block to free.
     fn free_raw_at_once(&self) -> bool {
         if self.exchange(RAW, NONE) {
             self.use_block();
@@ -120,7 +120,7 @@ impl Scene {
         self.free_raw()
     }
 
-    /// A raw realloc that is refused: whether there was a block.
+    /// A raw realloc that is refused; returns whether there was a block.
     fn refuse(&self) -> bool {
         let is_mine = self.begin();
         if is_mine {
@@ -129,7 +129,7 @@ impl Scene {
         is_mine
     }
 
-    /// The block is handed out to another owner. What it writes there may be anything.
+    /// The block is handed out to another owner. The new owner may write any content.
     fn hand_out(&self) {
         self.is_raw.store(0, Release);
         self.use_block();
@@ -177,7 +177,7 @@ impl Scene {
     }
 }
 
-/// Two threads, and what must be so in the end.
+/// Two threads, and the condition that must hold in the end.
 fn between<A: Send + 'static, B: 'static>(
     tag: usize,
     mistake: Mistake,
@@ -194,7 +194,7 @@ fn between<A: Send + 'static, B: 'static>(
     });
 }
 
-/// A free that may be late, against the free that was meant and the block's next use.
+/// A late free runs against the intended free and the block's next use.
 fn late_free(mistake: Mistake) {
     let free_and_hand_out = |scene: &Scene| {
         let is_mine = scene.free_raw();
@@ -213,7 +213,7 @@ fn a_late_free_spares_the_next_owner() {
     late_free(Mistake::None);
 }
 
-/// As `late_free`, where both frees find the block at once.
+/// As `late_free`, if both frees find the block at the same time.
 fn late_free_at_once(mistake: Mistake) {
     let free_and_hand_out = |scene: &Scene| {
         let is_mine = scene.free_raw_at_once();
@@ -250,7 +250,7 @@ fn taking_a_raw_block_in_two_steps_is_found_out() {
     late_free(Mistake::TakesInTwoSteps);
 }
 
-/// A realloc that is refused, against a free.
+/// A realloc that is refused runs against a free.
 fn refused_realloc(mistake: Mistake) {
     between(RAW, mistake, Scene::refuse, Scene::free_raw, |_, _, freed| {
         assert!(freed, "the block was there all the time");
@@ -275,7 +275,7 @@ fn a_block_that_is_gone_meanwhile_is_found_out() {
     refused_realloc(Mistake::FlickersInWork);
 }
 
-/// A free, against the sweep that makes the block the host's.
+/// A free runs against the sweep that makes the block the host's.
 fn free_against_adoption(mistake: Mistake) {
     between(ADOPTED, mistake, Scene::free, Scene::pass_to_host, |scene, (), ()| {
         assert_eq!(scene.tag.load(Relaxed), NONE, "a free block has no tag");
@@ -301,7 +301,7 @@ fn giving_up_is_found_out() {
     free_against_adoption(Mistake::GivesUp);
 }
 
-/// Two sweeps, over what an ended owner has left.
+/// Two sweeps run over the blocks that an ended owner has left.
 fn two_sweeps(mistake: Mistake) {
     between(DEAD, mistake, Scene::sweep, Scene::sweep, |scene, (), ()| {
         assert_eq!((scene.ended.load(Relaxed), scene.frees.load(Relaxed)), (0, 1));

@@ -1,5 +1,5 @@
-//! Pins against those who take away: a visitor of an expert and the end of
-//! that expert; a look at a chunk and its release.
+//! Pins: a visitor of an expert runs against the end of that expert, and a reader of a
+//! chunk against the chunk's release.
 //!
 //! Follows `Visit::new` and `Closing`, and `lookup::find` and
 //! `Arena::release_empty`.
@@ -15,7 +15,7 @@ use crate::sync::fence;
 const KEY: usize = 5;
 const OTHER_KEY: usize = 7;
 
-/// Something that is there, or gone, and is found by looking at `is_there`.
+/// A resource that exists as long as `is_there` is set.
 struct Scene {
     pins: Pins,
     is_there: AtomicBool,
@@ -47,7 +47,7 @@ impl Scene {
     }
 
     fn take_away(&self) {
-        // SAFETY: nobody is pinned any more, if the protocol holds.
+        // SAFETY: no thread is pinned any more, if the protocol holds.
         self.thing.with_mut(|thing| unsafe { *thing = 0 });
     }
 
@@ -66,7 +66,7 @@ impl Scene {
         }
     }
 
-    /// Releases a chunk, unless somebody is looking.
+    /// Releases a chunk, unless a thread is pinned.
     fn release(&self) {
         self.is_there.store(false, Ordering::SeqCst);
         fence(Ordering::SeqCst);
@@ -109,7 +109,7 @@ fn a_second_key_is_pinned_too() {
     );
 }
 
-/// A look at memory in a visit does not end the visit's pin.
+/// Reading memory during a visit does not end the visit's pin.
 #[test]
 fn a_pin_in_a_pin_keeps_the_outer_one() {
     against(
@@ -167,8 +167,8 @@ fn ending_without_a_fence_is_found_out() {
     );
 }
 
-/// Who calls again and again with the key of an expert that ends is not waited
-/// for each time.
+/// The end of an expert does not wait for each new call of a thread that calls again and
+/// again with its key.
 #[test]
 fn a_pin_after_a_pin_of_the_same_key_is_another() {
     against(

@@ -1,11 +1,12 @@
-//! Whose heap it is: the table and the key that the host hands over at load.
+//! The host's heap: the table and the key that the host hands over when it loads the
+//! plug-in.
 //!
 //! Invariants
 //!
 //! - A1 `host` is the table without a host, or one that stays for ever.
 //! - A2 `allocate` and `release` are the functions of these names of the table without a
 //!   host, or of the one in `host`.
-//! - A3 the key is stored before the others, and none changes a second time.
+//! - A3 the key is stored before the others, and each changes only once.
 
 use core::ffi::{c_int, c_void};
 use core::mem::transmute;
@@ -17,8 +18,8 @@ use crate::error::Error;
 use crate::key::Stats;
 use crate::table::{AllocateCall, Host, RawKey, ReleaseCall};
 
-/// What the allocator looks at in each call, side by side: two of the table's functions
-/// are here once more, so that they are found without it.
+/// The words that the allocator reads in each call, side by side. Copies of two of the
+/// table's functions are here, so they are found without the table.
 struct Attached {
     key: AtomicPtr<c_void>,
     allocate: AtomicPtr<()>,
@@ -59,21 +60,21 @@ pub(crate) fn release() -> ReleaseCall {
     unsafe { transmute::<*mut (), ReleaseCall>(function) }
 }
 
-/// The key of this plug-in, for what its allocator hands out.
+/// The key of this plug-in, which owns the blocks of its allocator.
 #[inline(always)]
 pub(crate) fn library_key() -> RawKey {
     // Relaxed: A3, behind the table or a function.
     ATTACHED.key.load(Relaxed)
 }
 
-/// Which heap the plug-in's calls reach; null before it is attached.
+/// The identity of the heap that the plug-in's calls reach; null before it is attached.
 #[must_use]
 pub fn identity() -> *const c_void {
     host().identity
 }
 
-/// Attaches the plug-in to its host: from here on the host's heap is its allocator.
-/// The macros define the entry point that calls this.
+/// Attaches the plug-in to its host: from then on the host's heap is its allocator. The
+/// macros define the entry point that calls this.
 ///
 /// ```
 /// use expert_alloc_plugin::{Error, attach};
@@ -85,14 +86,14 @@ pub fn identity() -> *const c_void {
 ///
 /// # Errors
 ///
-/// - [`Error::INVALID_PARAMETER`]: the table is null, or of a host that is too old.
-/// - [`Error::ACCESS_DENIED`]: it is attached already, with another key: its library
-///   was not gone when it was loaded again.
+/// - [`Error::INVALID_PARAMETER`]: the table is null, or the host is too old.
+/// - [`Error::ACCESS_DENIED`]: the plug-in is attached already, with another key, because
+///   its library was not unloaded before it was loaded again.
 ///
 /// # Safety
 ///
-/// - S1 `host` is null, or a host's table that stays for ever, and `key` a key that
-///   was lent to this plug-in.
+/// - S1 `host` is null or a host's table that stays for ever, and `key` is a key that was
+///   lent to this plug-in.
 /// - S2 no other thread attaches at the same time.
 pub unsafe fn attach(host: *const Host, key: *mut c_void) -> Result<(), Error> {
     // SAFETY: S1: null, or begins with its size.
@@ -113,7 +114,7 @@ pub unsafe fn attach(host: *const Host, key: *mut c_void) -> Result<(), Error> {
     Ok(())
 }
 
-/// What there is before the plug-in is attached: nothing.
+/// The table before the plug-in is attached, which refuses every call.
 static WITHOUT: Host = Host {
     size: size_of::<Host>(),
     identity: ptr::null(),

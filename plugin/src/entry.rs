@@ -1,5 +1,5 @@
-//! Entry points: the three calls of Network Monitor, and a form for one's own.
-//! Nothing unwinds out of one.
+//! Entry points: the three of Network Monitor, and a macro for others. No entry point
+//! unwinds.
 
 use core::ffi::c_char;
 
@@ -31,7 +31,7 @@ pub trait Plugin {
     /// Its name: up to 63 bytes.
     const NAME: &'static str;
 
-    /// What it does: up to 191 bytes.
+    /// Its description, of up to 191 bytes.
     const DESCRIPTION: &'static str = "";
 
     /// Its version.
@@ -60,7 +60,7 @@ pub trait Plugin {
     ///
     /// # Errors
     ///
-    /// Whatever the host is to be told.
+    /// The error for the host.
     fn configure(configuration: &mut Configuration<'_>) -> Result<(), Error> {
         let _ = configuration;
         Ok(())
@@ -89,11 +89,11 @@ pub trait Plugin {
     ///
     /// # Errors
     ///
-    /// Whatever the host is to be told.
+    /// The error for the host.
     fn run(run: &mut Run<'_>) -> Result<(), Error>;
 }
 
-/// The entry point `Register`: fills what the host has given.
+/// The entry point `Register`: fills the host's structure.
 ///
 /// ```
 /// use expert_alloc_plugin::{EnumInfo, Error, Plugin, Run, register};
@@ -137,10 +137,10 @@ fn fill(to: &mut [c_char], text: &str) {
     }
 }
 
-/// Makes the host's heap the global allocator of this plug-in, and defines the
-/// entry point by which the host attaches it, and the probe: one line, once.
+/// Makes the host's heap the global allocator of this plug-in, and defines the probe and
+/// the entry point by which the host attaches the plug-in. Write it once in a library.
 ///
-/// For plug-ins with entry points of their own: see [`entry!`](crate::entry).
+/// It is for plug-ins with entry points of their own: see [`entry!`](crate::entry).
 ///
 /// ```no_run
 /// expert_alloc_plugin::heap!();
@@ -180,7 +180,7 @@ macro_rules! heap {
             $crate::Error::code_of(unsafe { $crate::attach(host, key) })
         }
 
-        /// Which heap the calls of this plug-in reach.
+        /// The identity of the heap that the calls of this plug-in reach.
         #[allow(non_snake_case, reason = "the name is that of the header")]
         #[unsafe(no_mangle)]
         pub extern "system" fn ExpertPluginHeap() -> *const $crate::macros::c_void {
@@ -189,8 +189,8 @@ macro_rules! heap {
     };
 }
 
-/// Makes a type a plug-in: its allocator is the host's heap, and its entry points
-/// are `Register`, `Configure` and `Run`. One line, once in a library.
+/// Makes a type a plug-in: its allocator is the host's heap, and its entry points are
+/// `Register`, `Configure` and `Run`. Write it once in a library.
 ///
 /// ```no_run
 /// use expert_alloc_plugin::{Error, Plugin, Run, plugin};
@@ -214,7 +214,7 @@ macro_rules! plugin {
     ($plugin:ty) => {
         $crate::heap!();
 
-        /// Says what this plug-in is.
+        /// Gives the host the name and the description of this plug-in.
         ///
         /// # Safety
         ///
@@ -260,8 +260,8 @@ macro_rules! plugin {
     };
 }
 
-/// Defines an entry point of one's own, a `fn` or an `unsafe fn`: exported under its name,
-/// for C, with the arguments given; its body gives a `Result<(), Error>`, and the host is given the
+/// Defines an entry point of the plug-in's own, a `fn` or an `unsafe fn`. It is exported under its
+/// name, with C's calling convention. Its body returns a `Result<(), Error>`, and the host gets the
 /// code. A panic is [`Error::INTERNAL_EXCEPTION`].
 ///
 /// ```no_run
@@ -295,7 +295,7 @@ macro_rules! entry {
     };
 }
 
-/// The code that an expression gives; 69 where it panics.
+/// The code of an expression's result; 69 if it panics.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! caught {
@@ -304,7 +304,8 @@ macro_rules! caught {
         match catch_unwind(AssertUnwindSafe(|| $code)) {
             Ok(code) => code,
             Err(payload) => {
-                // It may be anything at all, and panic once more when dropped.
+                // The payload may be of any type, and may panic once more when it is
+                // dropped.
                 if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
                     ::core::mem::forget(again);
                 }

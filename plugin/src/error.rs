@@ -1,4 +1,4 @@
-//! Why a call was refused.
+//! Errors: the reasons why a call was refused.
 
 use core::fmt;
 use core::num::NonZeroU32;
@@ -23,7 +23,7 @@ impl Error {
     pub const INTERNAL_EXCEPTION: Self = Self::of(69);
     /// The block belongs to another key.
     pub const ACCESS_DENIED: Self = Self::of(74);
-    /// Not a live block of the heap, or otherwise not as it has to be.
+    /// The pointer is not a live block of the heap, or another argument is invalid.
     pub const INVALID_PARAMETER: Self = Self::of(76);
     /// The host wants this expert to stop.
     pub const TERMINATE: Self = Self::of(125);
@@ -37,7 +37,7 @@ impl Error {
         }
     }
 
-    /// What a code means.
+    /// The meaning of a code.
     ///
     /// ```
     /// use expert_alloc_plugin::Error;

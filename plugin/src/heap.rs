@@ -4,10 +4,10 @@ use core::alloc::{GlobalAlloc, Layout};
 
 use crate::attach::{self, host, library_key};
 
-/// The global allocator of a plug-in: the host's heap, under the key that the plug-in
-/// was attached with. Before that there is no memory.
+/// The global allocator of a plug-in: the host's heap, under the key that the plug-in was
+/// attached with. Before the plug-in is attached, every request is refused.
 ///
-/// The macro [`plugin!`](crate::plugin) makes one; [`heap!`](crate::heap) does, too.
+/// The macros [`plugin!`](crate::plugin) and [`heap!`](crate::heap) define one.
 ///
 /// ```
 /// use expert_alloc_plugin::Heap;
@@ -24,7 +24,7 @@ pub struct Heap;
 unsafe impl GlobalAlloc for Heap {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // The function first: the key was stored before it.
+        // The function is read first, because the key was stored before it.
         let allocate = attach::allocate();
         allocate(library_key(), layout.size(), layout.align()).cast()
     }

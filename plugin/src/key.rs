@@ -1,4 +1,4 @@
-//! Keys of runs, and what can be done with one.
+//! Keys of runs, and their calls.
 
 use core::ffi::c_void;
 use core::ptr::NonNull;
@@ -29,7 +29,7 @@ unsafe impl Send for Key {}
 // SAFETY: as above.
 unsafe impl Sync for Key {}
 
-/// What a key holds: `EXPERTMEMORYSTATS`. Sizes are in bytes.
+/// The memory of a key: `EXPERTMEMORYSTATS`. Sizes are in bytes.
 ///
 /// ```
 /// use expert_alloc_plugin::Error;
@@ -42,15 +42,15 @@ unsafe impl Sync for Key {}
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Stats {
-    /// In blocks handed out and not freed.
+    /// Bytes in blocks handed out and not freed.
     pub live_bytes: usize,
     /// Blocks handed out and not freed.
     pub live_blocks: usize,
-    /// The most that `charged_bytes` ever was.
+    /// The highest `charged_bytes` so far.
     pub peak_bytes: usize,
-    /// What counts against the quota.
+    /// The bytes that count against the quota.
     pub charged_bytes: usize,
-    /// The limit of that; 0 for none.
+    /// The limit of `charged_bytes`; 0 for none.
     pub quota: usize,
     /// Blocks handed out so far.
     pub allocations: u64,
@@ -112,8 +112,8 @@ impl Key {
         block_or(block, code)
     }
 
-    /// As [`alloc`](Self::alloc), aligned to a power of two; not zero-filled where
-    /// `zeroed` is false.
+    /// As [`alloc`](Self::alloc), but aligned to a power of two, and zero-filled only if
+    /// `zeroed`.
     ///
     /// ```
     /// use expert_alloc_plugin::Error;
@@ -126,7 +126,7 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// As [`alloc`](Self::alloc); [`Error::INVALID_PARAMETER`] for the alignment.
+    /// As [`alloc`](Self::alloc); [`Error::INVALID_PARAMETER`] if the alignment is invalid.
     pub fn alloc_aligned(
         self,
         size: usize,
@@ -140,7 +140,7 @@ impl Key {
         block_or(block, code)
     }
 
-    /// Resizes a block of this key; null is answered by a new one.
+    /// Resizes a block of this key; for null, allocates a new one.
     ///
     /// ```
     /// use expert_alloc_plugin::Error;
@@ -154,7 +154,7 @@ impl Key {
     ///
     /// # Errors
     ///
-    /// As [`alloc`](Self::alloc) and [`free`](Self::free); it is then untouched.
+    /// As [`alloc`](Self::alloc) and [`free`](Self::free); the block is then untouched.
     pub fn realloc(self, block: *mut u8, size: usize) -> Result<NonNull<u8>, Error> {
         let mut code = 0;
         let error = &raw mut code;
@@ -163,7 +163,8 @@ impl Key {
         block_or(block, code)
     }
 
-    /// Frees a block of this key. For a run that is to stop it frees, and then says so.
+    /// Frees a block of this key. If the run must stop, it frees the block and then returns
+    /// the error.
     ///
     /// ```
     /// use expert_alloc_plugin::Error;
@@ -182,7 +183,7 @@ impl Key {
         Error::from_code((host().free_memory)(self.0, block.cast()))
     }
 
-    /// The bytes asked for of a block of this key; 0 for anything else.
+    /// The size that was asked for of a block of this key; 0 for any other address.
     ///
     /// ```
     /// use expert_alloc_plugin::Error;
@@ -238,7 +239,7 @@ impl Key {
         Ok(stats)
     }
 
-    /// Registers what to call when the run ends, before its memory goes.
+    /// Registers a function to call when the run ends, before its memory is freed.
     ///
     /// ```
     /// use expert_alloc_plugin::Error;

@@ -17,7 +17,7 @@ pub use key::{Key, Stats};
 pub use run::{Configuration, Run};
 pub use table::{EnumInfo, Host, StartupInfo};
 
-/// What the macros name.
+/// Items that the macros use.
 #[doc(hidden)]
 pub mod macros {
     pub use crate::attach::identity;

@@ -1,4 +1,4 @@
-//! What `Configure` and `Run` are given.
+//! The arguments of `Configure` and `Run`.
 
 use core::ffi::c_void;
 use core::{ptr, slice};
@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::key::Key;
 use crate::table::{Config, StartupInfo};
 
-/// A run: its key, what it works on, its configuration, its result.
+/// A run: its key, its data, its configuration, its result.
 ///
 /// ```
 /// use expert_alloc_plugin::{Error, Run};
@@ -42,7 +42,7 @@ impl<'r> Run<'r> {
         self.key
     }
 
-    /// What the run works on.
+    /// The data of the run.
     ///
     /// ```
     /// use expert_alloc_plugin::{Error, Run};
@@ -60,7 +60,7 @@ impl<'r> Run<'r> {
         if data.is_null() { &[] } else { unsafe { slice::from_raw_parts(data, bytes) } }
     }
 
-    /// The configuration that `configure` has set; empty without one.
+    /// The configuration that `configure` has set; empty if there is none.
     ///
     /// ```
     /// use expert_alloc_plugin::{Error, Run};
@@ -77,7 +77,7 @@ impl<'r> Run<'r> {
         unsafe { bytes_of(self.config) }
     }
 
-    /// Tells the host what came out.
+    /// Gives the host the result.
     ///
     /// ```
     /// use expert_alloc_plugin::{Error, Run};
@@ -91,7 +91,7 @@ impl<'r> Run<'r> {
         self.startup.result = result;
     }
 
-    /// Whether the run may go on: for loops that take long.
+    /// Whether the run may go on; long loops call this.
     ///
     /// ```
     /// use expert_alloc_plugin::{Error, Run};
@@ -113,7 +113,7 @@ impl<'r> Run<'r> {
     }
 }
 
-/// A configuration in the making: a block that outlives the key it was made with.
+/// A configuration that is being made: a block that outlives the key it was made with.
 ///
 /// ```
 /// use expert_alloc_plugin::{Configuration, Error};
@@ -144,7 +144,7 @@ impl Configuration<'_> {
         self.key
     }
 
-    /// The configuration so far; empty the first time.
+    /// The configuration so far; empty at first.
     ///
     /// ```
     /// use expert_alloc_plugin::{Configuration, Error};
@@ -174,7 +174,7 @@ impl Configuration<'_> {
     ///
     /// # Errors
     ///
-    /// As [`Key::realloc`]; it is as it was then.
+    /// As [`Key::realloc`]; the configuration is then unchanged.
     pub fn set(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let length = u32::try_from(bytes.len()).map_err(|_| Error::OUT_OF_MEMORY)?;
         let size = size_of::<Config>().checked_add(bytes.len()).ok_or(Error::OUT_OF_MEMORY)?;
@@ -194,7 +194,7 @@ impl Configuration<'_> {
 ///
 /// # Safety
 ///
-/// - S1 `config` is null, or one with its bytes behind it, for as long as `'a`.
+/// - S1 `config` is null, or a configuration with its bytes behind it, for as long as `'a`.
 unsafe fn bytes_of<'a>(config: *const Config) -> &'a [u8] {
     // SAFETY: S1.
     let Some(header) = (unsafe { config.as_ref() }) else { return &[] };
@@ -205,11 +205,11 @@ unsafe fn bytes_of<'a>(config: *const Config) -> &'a [u8] {
     unsafe { slice::from_raw_parts(content, length) }
 }
 
-/// The entry point `Run`, but for panics.
+/// The entry point `Run`, without catching panics.
 ///
 /// # Safety
 ///
-/// - S1 what the host gives to `Run` is as `expert_plugin.h` has it.
+/// - S1 the arguments are as `expert_plugin.h` demands for `Run`.
 pub unsafe fn run<P: Plugin>(key: *mut c_void, config: *const c_void, startup: *mut c_void) -> u32 {
     // SAFETY: S1.
     let Some(startup) = (unsafe { startup.cast::<StartupInfo>().as_mut() }) else {
@@ -219,11 +219,11 @@ pub unsafe fn run<P: Plugin>(key: *mut c_void, config: *const c_void, startup: *
     Error::code_of(P::run(&mut run))
 }
 
-/// The entry point `Configure`, but for panics.
+/// The entry point `Configure`, without catching panics.
 ///
 /// # Safety
 ///
-/// - S1 what the host gives to `Configure` is as `expert_plugin.h` has it.
+/// - S1 the arguments are as `expert_plugin.h` demands for `Configure`.
 /// - S2 `*config` is null, or a configuration with its bytes behind it.
 pub unsafe fn configure<P: Plugin>(key: *mut c_void, config: *mut *mut c_void) -> u32 {
     // SAFETY: S1.

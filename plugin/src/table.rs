@@ -1,4 +1,4 @@
-//! The types of `expert_plugin.h`: what comes over the border.
+//! The types of `expert_plugin.h`, which host and plug-in share.
 
 use core::ffi::{c_char, c_int, c_void};
 
@@ -7,13 +7,13 @@ use crate::key::Stats;
 /// `HEXPERTKEY`.
 pub(crate) type RawKey = *mut c_void;
 
-/// What hands out a block of a size and an alignment.
+/// A function that hands out a block of a size and an alignment.
 pub(crate) type AllocateCall = extern "C" fn(RawKey, usize, usize) -> *mut c_void;
 
-/// What takes back a block of a size and an alignment.
+/// A function that takes back a block of a size and an alignment.
 pub(crate) type ReleaseCall = unsafe extern "C" fn(*mut c_void, usize, usize);
 
-/// `EXPERTHOST`: the host's calls. The plug-in is given it at load.
+/// `EXPERTHOST`: the host's calls. The plug-in gets it when it is loaded.
 ///
 /// ```
 /// use expert_alloc_plugin::{Error, Host, attach};

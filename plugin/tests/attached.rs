@@ -1,5 +1,5 @@
-//! The crate against the library: the same table, and a heap that is the host's. This
-//! program is host and plug-in at once, with two allocators.
+//! Tests of the crate with the library: both have the same table, and the heap is the
+//! host's. This program is host and plug-in at once, with two allocators.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::ffi::CStr;
@@ -63,13 +63,14 @@ impl Plugin for Sums {
     }
 }
 
-/// What `plugin!` defines, without its global allocator, of which there is one here.
+/// The items that `plugin!` defines, without its global allocator, because this program has
+/// one.
 mod entries {
     use expert_alloc_plugin::{caught, macros};
     use std::ffi::c_void;
 
     pub fn run(key: *mut c_void, config: *mut c_void, startup: *mut c_void) -> u32 {
-        // SAFETY: the caller below is a host as it has to be.
+        // SAFETY: the caller below is a host that keeps the contract.
         caught!(unsafe { macros::run::<super::Sums>(key, config, startup) })
     }
 }
@@ -122,7 +123,7 @@ fn the_heap_is_the_hosts() {
     assert_eq!((library.stats().live_blocks, library.state()), (0, State::Live));
     assert_eq!(HEAP.host().stats().live_blocks, host);
 
-    // Beyond the quota: granted, and told.
+    // A request beyond the quota is granted, and `check` reports that.
     let large = Layout::from_size_align(4 << 20, 8).unwrap();
     // SAFETY: not of size 0.
     let block = unsafe { Heap.alloc(Layout::new::<[u8; 100_000]>()) };
@@ -145,7 +146,7 @@ fn the_heap_is_the_hosts() {
     assert!((host.allocate)(capi::handle(other.key()), 8, 8).is_null());
     assert!((host.allocate)(capi::handle(key), 8, 3).is_null(), "no alignment");
     assert!((host.allocate_zeroed)(ptr::null_mut(), 8, 8).is_null());
-    // SAFETY: S1: what is left are `small`, and nobody uses it.
+    // SAFETY: S1: only `small` is left, and it is not used any more.
     assert_eq!(unsafe { library.reclaim_all() }.blocks, 1);
     // SAFETY: not of size 0.
     assert!(unsafe { Heap.alloc(Layout::new::<u64>()) }.is_null(), "the key is stale");

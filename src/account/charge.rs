@@ -1,24 +1,24 @@
-//! Charges, by any thread: one compare-exchange for each account of the chain, so that
-//! no moment exists at which somebody could see room that is not there.
+//! Charges by any thread: one compare-exchange for each account of the chain, so no thread
+//! ever sees room that is not there.
 //!
-//! What a change of an account means for those above it is its *share*: the same
-//! bytes, or less where the account is a reserve (ACCOUNT6).
+//! The part of a change that goes on to the accounts above is its *share*: the same bytes,
+//! or less if the account is a reserve (ACCOUNT6).
 
 use super::{Account, INHERITS, OVERDRAWN, Refused};
 use crate::sync::Ordering::{Relaxed, Release};
 use crate::sync::delay;
 
 impl Account {
-    /// Charges `bytes` here and to every parent, or nothing anywhere.
-    /// The refusal is not counted: the caller may find the memory elsewhere
-    /// (see [`count_refusal`](Self::count_refusal)).
+    /// Charges `bytes` here and to every parent, or charges nothing at all. A refusal is
+    /// not counted, because the caller may find the memory elsewhere (see
+    /// [`count_refusal`](Self::count_refusal)).
     ///
     /// # Errors
     ///
-    /// [`Refused`] where a quota in the chain has no room.
+    /// [`Refused`] if a quota in the chain has no room.
     pub fn charge(&self, bytes: usize) -> Result<(), Refused> {
-        // Asked first, so that a charge that a parent refuses is not in the peaks below
-        // it (except where another charge comes in between).
+        // The parents are asked first, so the peaks below do not include a charge that a
+        // parent refuses (unless another charge comes in between).
         if self.is_marked(INHERITS) && !self.has_room(bytes) {
             return Err(Refused);
         }
@@ -26,7 +26,7 @@ impl Account {
         for (depth, account) in self.chain().enumerate() {
             let is_reserve = account.is_reserve();
             let charged = match is_reserve {
-                // Those above it, too.
+                // The accounts above are marked, too.
                 true => account.charge_reserve(bytes),
                 false => account.charge_alone(bytes),
             };
@@ -53,7 +53,7 @@ impl Account {
             account.raise_peak(sum);
             share = account.share(before, sum);
         }
-        // Release: the charge, which is seen by the one who forgives this mark.
+        // Release: the charge (the Acquire in `forgive`).
         self.marks.fetch_or(OVERDRAWN, Release);
     }
 
@@ -84,8 +84,8 @@ impl Account {
         fits && !self.is_sealed()
     }
 
-    /// How much more those above are charged when the charge here goes from
-    /// `less` to `more` bytes (ACCOUNT6).
+    /// How much more the accounts above are charged when the charge here goes from `less`
+    /// to `more` bytes (ACCOUNT6).
     #[inline]
     pub(super) fn share(&self, less: usize, more: usize) -> usize {
         if !self.is_reserve() {
@@ -95,12 +95,12 @@ impl Account {
         more.max(aside) - less.max(aside)
     }
 
-    /// Charges a reserve, and those above it: these first, so that they are never
-    /// charged too little.
+    /// Charges a reserve and the accounts above it. The accounts above come first, so they
+    /// are never charged too little.
     ///
     /// # Errors
     ///
-    /// [`Refused`] where a quota above has no room; nothing is charged then.
+    /// [`Refused`] if a quota above has no room; nothing is charged then.
     fn charge_reserve(&self, bytes: usize) -> Result<(), Refused> {
         let parent = self.parent().ok_or(Refused)?;
         loop {
@@ -114,7 +114,7 @@ impl Account {
                 self.raise_peak(sum);
                 return Ok(());
             }
-            // Another charge or refund came in between: the share is another.
+            // Another charge or refund came in between, so the share is different.
             if share != 0 {
                 parent.refund(share);
             }
@@ -132,8 +132,8 @@ impl Account {
         Ok(())
     }
 
-    /// Notes that `charged` bytes are charged. Most of the time that is no peak, and a look
-    /// is cheaper than an exchange.
+    /// Notes that `charged` bytes are charged. Usually this is no peak, and a load is
+    /// cheaper than an exchange.
     fn raise_peak(&self, charged: usize) {
         if self.peak.load(Relaxed) < charged {
             self.peak.fetch_max(charged, Relaxed);

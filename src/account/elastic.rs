@@ -4,12 +4,12 @@ use super::{Account, LOWERED, MARKED, OVERDRAWN, Refused, none_if_zero};
 use crate::sync::Ordering::{Acquire, Relaxed};
 
 impl Account {
-    /// Sets the hard limit in bytes; 0 for none. Charges stay, even beyond the new
-    /// quota; the next charge is compared with it.
+    /// Sets the hard limit in bytes; 0 for none. Existing charges stay, even beyond the new
+    /// quota, and the next charge is compared with it.
     pub fn set_quota(&self, bytes: usize) {
         let quota = none_if_zero(bytes);
-        // ACCOUNT5, before it is broken: `charge_again_locked` trusts the peak of an
-        // unmarked account.
+        // The mark comes before the lower quota (ACCOUNT5), because `charge_again_locked`
+        // trusts the peak of an unmarked account.
         if quota < self.quota.load(Relaxed) {
             self.marks.fetch_or(LOWERED, Relaxed);
         }
@@ -20,16 +20,16 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// [`Refused`] where that much is in use, or there would be no quota left.
+    /// [`Refused`] if too much of the quota is in use, or if no quota would be left.
     pub fn give_room(&self, to: &Self, bytes: usize) -> Result<(), Refused> {
         let quota = self.quota.load(Relaxed);
         let left = quota.checked_sub(bytes).filter(|&left| left != 0 && quota != usize::MAX);
         let left = left.ok_or(Refused)?;
-        // ACCOUNT5, as in `set_quota`.
+        // The mark comes first (ACCOUNT5), as in `set_quota`.
         self.marks.fetch_or(LOWERED, Relaxed);
         self.quota.compare_exchange(quota, left, Relaxed, Relaxed).map_err(|_| Refused)?;
-        // Bytes that are charged cannot be given away. At most one charge that the
-        // old quota granted, and that is not seen here, goes beyond the new one.
+        // Bytes that are charged cannot be given away. A charge that the old quota has just
+        // granted may not be visible here, and may go beyond the new one.
         if self.charged() > left {
             self.quota.fetch_add(bytes, Relaxed);
             return Err(Refused);
@@ -44,9 +44,9 @@ impl Account {
         self.soft_quota.store(none_if_zero(bytes), Relaxed);
     }
 
-    /// Takes off the mark that memory beyond the quota was granted, where all
-    /// that is charged here and above is within the quotas again. Whether the
-    /// account is without that mark now.
+    /// Removes the mark that memory beyond the quota was granted, if all charges here and
+    /// above are within the quotas again. Returns whether the account is without that mark
+    /// now.
     pub fn forgive(&self) -> bool {
         if !self.is_overdrawn() {
             return true;
@@ -58,10 +58,10 @@ impl Account {
             let left = marks & !(OVERDRAWN & !MARKED);
             Some(if left == MARKED { 0 } else { left })
         };
-        // Acquire: what an overdraft charged whose mark this takes off (the Release in
+        // Acquire: the charge of the overdraft whose mark is removed here (the Release in
         // `overdraw`).
         self.marks.fetch_update(Acquire, Relaxed, unmark).ok();
-        // Another overdraft may have come between the look and the change.
+        // Another overdraft may have come between the check and the change.
         if !self.chain().all(Self::is_within) {
             self.marks.fetch_or(OVERDRAWN, Relaxed);
             return false;

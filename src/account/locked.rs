@@ -1,6 +1,6 @@
-//! The same charges for an engine that changes the accounts of a heap under one lock
-//! only: loads and stores, which some targets have in place of atomic
-//! read-modify-writes, and which others are faster at.
+//! The same charges for an engine that changes the accounts of a heap under one lock only.
+//! They use loads and stores, because some targets have no atomic read-modify-writes, and
+//! on others these are slower.
 
 use super::{Account, INHERITS, OVERDRAWN, Refused};
 use crate::sync::Ordering::Relaxed;
@@ -12,7 +12,7 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// [`Refused`] where a quota in the chain has no room.
+    /// [`Refused`] if a quota in the chain has no room.
     pub fn charge_locked(&self, bytes: usize) -> Result<(), Refused> {
         if self.charge_again_locked(bytes).is_ok() {
             Ok(())
@@ -24,13 +24,12 @@ impl Account {
         }
     }
 
-    /// As [`charge_locked`](Self::charge_locked), if that does not have to look at the
-    /// quota: a charge within the peak is within the quota, unless the account is
-    /// marked.
+    /// As [`charge_locked`](Self::charge_locked), for a charge that does not need the
+    /// quota: a charge within the peak is within the quota, unless the account is marked.
     ///
     /// # Errors
     ///
-    /// [`Refused`] also where the quota must be looked at.
+    /// [`Refused`] also if the quota must be looked at.
     #[inline]
     pub fn charge_again_locked(&self, bytes: usize) -> Result<(), Refused> {
         let sum = self.charged.load(Relaxed).wrapping_add(bytes);
@@ -81,13 +80,12 @@ impl Account {
     }
 
     /// Moves a charge of `bytes` to the account `to`, under the lock of
-    /// [`charge_locked`](Self::charge_locked). The charge of a parent of both does not
+    /// [`charge_locked`](Self::charge_locked). The charge of a common parent does not
     /// change.
     ///
     /// # Errors
     ///
-    /// [`Refused`] where `to`, or a parent of it, has no room; nothing has
-    /// moved then.
+    /// [`Refused`] if `to`, or a parent of it, has no room; nothing has moved then.
     pub fn shift_locked(&self, to: &Self, bytes: usize) -> Result<(), Refused> {
         self.refund_locked(bytes);
         let charged = to.charge_locked(bytes);

@@ -1,4 +1,4 @@
-//! Accounts: the bytes that an expert is charged, and the limits of that.
+//! Accounts: the bytes that an expert is charged, and their limits.
 //!
 //! An account counts; it knows neither the expert nor the addresses of its memory.
 //! Charges go up the chain of parents, so a child never escapes its
@@ -15,17 +15,17 @@
 //!
 //! - ACCOUNT1 `charged <= quota` except for what [`overdraw`](Account::overdraw)
 //!   granted.
-//! - ACCOUNT2 an account's `charged` is the sum of what was charged to it and its
-//!   children and not yet refunded (of a reserve below it: ACCOUNT6).
+//! - ACCOUNT2 an account's `charged` is the sum of what was charged to it and its children
+//!   and not yet refunded (for a reserve below it, see ACCOUNT6).
 //! - ACCOUNT3 the parent is set before the account is first charged and does not
 //!   change while anything is charged; it outlives its children.
 //! - ACCOUNT4 the marks are sticky until the account is opened again, except
 //!   `OVERDRAWN`, which [`forgive`](Account::forgive) takes off; `INHERITS` is set
 //!   iff there is a parent; `MARKED` is set iff any mark is.
 //! - ACCOUNT5 `peak` is at most `quota`, or the account is marked.
-//! - ACCOUNT6 a reserve (see `reserve.rs`) has charged those above with what is charged
-//!   to it, or with what it sets aside, whichever is more; an account that is no
-//!   reserve, with what is charged to it.
+//! - ACCOUNT6 an account has charged the accounts above with its own charge; a reserve (see
+//!   `reserve.rs`) has charged them with its own charge or with the bytes that it sets
+//!   aside, whichever is more.
 
 mod charge;
 mod elastic;
@@ -36,7 +36,7 @@ use core::ptr::NonNull;
 
 use crate::sync::{AtomicPtr, AtomicUsize, Half, Ordering::Relaxed, Ordering::SeqCst};
 
-/// A bit of every mark: see [`marks`](Account::marks).
+/// A bit that is set with every mark: see [`marks`](Account::marks).
 const MARKED: usize = 1 << Half::BITS;
 /// Mark: memory beyond the quota had to be granted.
 const OVERDRAWN: usize = MARKED | 1;
@@ -44,9 +44,9 @@ const OVERDRAWN: usize = MARKED | 1;
 const SEALED: usize = MARKED | 2;
 /// Mark: there is a parent, whose marks count here, too.
 const INHERITS: usize = MARKED | 4;
-/// Mark: the quota was lowered, so that what was once granted may be beyond it.
+/// Mark: the quota was lowered, so earlier grants may be beyond it.
 const LOWERED: usize = MARKED | 8;
-/// Mark: the account sets room aside for those below it.
+/// Mark: the account sets room aside for its children.
 const RESERVE: usize = MARKED | 16;
 
 /// In the address of an account's parent: the account is a parent itself, or was.
@@ -69,7 +69,7 @@ pub struct Account {
     /// `usize::MAX` for none.
     soft_quota: AtomicUsize,
     refusals: AtomicUsize,
-    /// One word, so that [`is_open`](Account::is_open) is one load for most.
+    /// One word, so [`is_open`](Account::is_open) is one load for most accounts.
     marks: AtomicUsize,
     /// With [`IS_PARENT`] in its address.
     parent: AtomicPtr<Account>,
@@ -77,8 +77,8 @@ pub struct Account {
     top: AtomicPtr<Account>,
 }
 
-/// An account without quota or parent: an expression, because the model
-/// checker's atomics are not made in constants.
+/// An account without quota or parent. It is an expression, because the model checker's
+/// atomics cannot be made in constants.
 macro_rules! fresh {
     () => {
         Self {
@@ -190,19 +190,19 @@ impl Account {
         self.quota.load(Relaxed) == usize::MAX && self.parent().is_none()
     }
 
-    /// The parent that charges go up to.
+    /// The parent, which charges go up to.
     pub fn parent(&self) -> Option<&Account> {
         let parent = self.parent.load(Relaxed).map_addr(|address| address & !IS_PARENT);
         // SAFETY: S2 of `open` keeps every parent in place.
         unsafe { parent.as_ref() }
     }
 
-    /// Whether the account has a parent, or is one, or was since it was opened.
+    /// Whether the account has a parent, or has been a parent since it was opened.
     pub fn is_related(&self) -> bool {
         !self.parent.load(Relaxed).is_null()
     }
 
-    /// Whether the account is a parent, or was since it was opened.
+    /// Whether the account has been a parent since it was opened.
     pub fn is_parent(&self) -> bool {
         self.parent.load(Relaxed).addr() & IS_PARENT != 0
     }
@@ -212,12 +212,12 @@ impl Account {
         self.parent.fetch_update(Relaxed, Relaxed, marked).ok();
     }
 
-    /// Refuses every further charge, here and of children, until the account
-    /// is opened again. Charges stay; [`overdraw`](Self::overdraw) still grants.
-    /// Whether it was not sealed before.
+    /// Refuses every further charge, here and of children, until the account is opened
+    /// again. Charges stay; [`overdraw`](Self::overdraw) still grants. Returns whether it
+    /// was not sealed before.
     pub fn seal(&self) -> bool {
-        // Sequentially consistent: who looks for somebody to tell of this afterwards
-        // finds all who may have looked at the marks before (WAITING1 of the tasks).
+        // Sequentially consistent: a caller that afterwards looks for tasks to wake finds
+        // every task that may have read the old marks (WAITING1).
         self.marks.fetch_or(SEALED, SeqCst) & SEALED & !MARKED == 0
     }
 
@@ -226,16 +226,16 @@ impl Account {
         self.refusals.fetch_add(1, Relaxed);
     }
 
-    /// This account, its parent, and so on up.
+    /// This account, its parent, and so on up the chain.
     fn chain(&self) -> impl Iterator<Item = &Account> {
         core::iter::successors(Some(self), |account| account.parent())
     }
 
-    /// Whether what is charged to one of the two counts against a quota of the
-    /// other: they are the same, have a parent in common, or one is the other's.
+    /// Whether the two accounts share a quota: they are the same, have a parent in common,
+    /// or one is the parent of the other.
     #[cfg(feature = "std")]
     pub fn shares_with(&self, other: &Account) -> bool {
-        // A parent of both has the same parents above it, whichever way one came.
+        // A common parent has the same parents above it on either way up.
         core::ptr::eq(self.top(), other.top())
     }
 

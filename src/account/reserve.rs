@@ -1,9 +1,9 @@
-//! Reserves: room that is set aside for those below, whatever their siblings
-//! ask for.
+//! Reserves: room that is set aside for an account's children, whatever the siblings ask
+//! for.
 //!
-//! A reserve is an account between a child and its parent. It has no limit. The
-//! parent is charged from the beginning with the bytes set aside, and charges from
-//! below go on to the parent only as far as they exceed these (ACCOUNT6):
+//! A reserve is an account between a child and its parent. It has no limit. The parent is
+//! charged from the beginning with the bytes set aside, and charges from below go on to the
+//! parent only as far as they exceed that (ACCOUNT6):
 //!
 //! ```text
 //!  parent    charged with max(charged below, set aside)
@@ -11,9 +11,9 @@
 //!  child     its own quota
 //! ```
 //!
-//! The bytes set aside are kept in the place of the quota, and do not change: so
-//! each change of `charged`, being one atomic step, tells exactly what those
-//! above are to be charged for it, or refunded.
+//! The bytes set aside are kept in the place of the quota, and do not change. So each
+//! change of `charged`, which is one atomic step, tells exactly how much the accounts above
+//! must be charged or refunded.
 
 use core::ptr::NonNull;
 
@@ -26,8 +26,7 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// [`Refused`] where the parent has no room for that; the account is not open
-    /// then.
+    /// [`Refused`] if the parent has no room for that; the account is not open then.
     ///
     /// # Safety
     ///
@@ -45,8 +44,8 @@ impl Account {
         Ok(())
     }
 
-    /// Gives the room back that a reserve has set aside, when nothing is charged
-    /// to it any more and nothing will be. Any other account is left alone.
+    /// Gives back the room that a reserve has set aside, when nothing is charged to it any
+    /// more and nothing will be. Any other account is left alone.
     pub fn close_reserve(&self) {
         if let Some(parent) = self.parent().filter(|_| self.is_reserve()) {
             parent.refund(self.quota.load(Relaxed));

@@ -1,8 +1,8 @@
 //! Raw blocks with an alignment beyond 16 bytes, by key.
 //!
-//! The engines align raw blocks to 16 bytes. A block that wants more lies
-//! inside a larger raw block, the *outer* one, and is freed, resized and
-//! measured by the same calls as any other. Two words in front of it lead back:
+//! The engines align raw blocks to 16 bytes. A block with a larger alignment lies inside a
+//! larger raw block, the *outer* block, and is freed, resized and measured by the same
+//! calls as any other. Two words in front of it lead back:
 //!
 //! ```text
 //!  outer                      address, aligned
@@ -36,12 +36,12 @@ use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 const NATURAL: usize = 16;
 const _: () = assert!(2 * size_of::<AtomicUsize>() <= NATURAL);
 
-/// The largest alignment, in bytes: beyond it the slack is all that one gets.
+/// The largest alignment, in bytes; beyond it nearly all of the outer block would be slack.
 const LARGEST: usize = 1 << 30;
 
-/// Whether there ever was an aligned block: without one, nothing is looked for. A
-/// thread that got the address of such a block from another thread sees the flag set,
-/// by whatever passed the address.
+/// Whether there ever was an aligned block; if not, calls look for none. A thread that got
+/// the address of such a block from another thread sees the flag set, because passing the
+/// address orders it.
 static EVER: AtomicBool = AtomicBool::new(false);
 
 /// An aligned block that was found.
@@ -100,8 +100,8 @@ fn words(address: *const u8) -> [*const AtomicUsize; 2] {
     [offset, offset.wrapping_add(1)]
 }
 
-/// The live aligned block that begins at `address`, whoever owns it. Trusts
-/// nothing: any address may be passed.
+/// The live aligned block of any owner that begins at `address`. Trusts nothing: any
+/// address may be passed.
 pub(crate) fn find<H: Home>(home: H, address: *const u8) -> Option<Aligned> {
     if address.addr() % (2 * NATURAL) != 0 || !EVER.load(Relaxed) {
         return None;
@@ -132,8 +132,8 @@ pub(crate) fn find<H: Home>(home: H, address: *const u8) -> Option<Aligned> {
 ///
 /// # Errors
 ///
-/// As [`allocate`]; the block is then untouched. [`Error::InvalidPointer`]
-/// where somebody freed it meanwhile.
+/// As [`allocate`]; the block is then untouched. [`Error::InvalidPointer`] if another
+/// thread freed it meanwhile.
 pub(crate) fn relocate<H: Home>(
     home: H,
     from: &Aligned,
@@ -142,7 +142,7 @@ pub(crate) fn relocate<H: Home>(
 ) -> Result<NonNull<u8>, Error> {
     let moved = allocate(home, to, size, from.alignment, true)?;
     let offset = from.alignment - from.outer.addr() % from.alignment;
-    // The pin keeps what is copied from mapped, also where a second thread frees it.
+    // The pin keeps the source of the copy mapped, even if another thread frees it.
     let pin = home.pin(from.owner);
     if home.engine().raw_size(from.owner, from.outer).is_err() {
         drop(pin);

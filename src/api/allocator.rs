@@ -10,8 +10,8 @@ use crate::api::shared::SharedHandle;
 use crate::engine::{Engine, Kind};
 use crate::expert::home::Home;
 
-/// The operations of the several `Allocator` traits, which differ in the type
-/// of their error only. Blocks of size 0 are no blocks: nothing is allocated.
+/// The operations of the three `Allocator` traits, which differ only in the type of their
+/// error. For a size of 0 nothing is allocated.
 impl<H: Home> ExpertHandle<'_, H> {
     #[inline(always)]
     fn obtain(self, layout: Layout, zeroed: bool) -> Option<NonNull<[u8]>> {
@@ -126,14 +126,14 @@ fn sized(block: NonNull<u8>, size: usize) -> NonNull<[u8]> {
 /// handles of both kinds, under the bounds given.
 macro_rules! implement_allocator {
     ($($module:ident)::+ $(, $($bounds:tt)+)?) => {
-        // Blocks stay valid until they are freed or the expert ends, which the
-        // borrow of the handle rules out; copies of a handle refer to the same
-        // expert; a block moves in `grow` and `shrink` only.
+        // Blocks stay valid until they are freed; the borrow of the handle rules out the
+        // end of the expert; copies of a handle refer to the same expert; a block moves in
+        // `grow` and `shrink` only.
         implement_allocator!(
             for ExpertHandle<'_, H>, |this| *this, $($module)::+ $(, $($bounds)+)?
         );
-        // The same: the expert does not end while a handle holds it (SHARED1), and a
-        // block is used only while its collection holds the handle, or for ever.
+        // As above: the expert does not end while a handle holds it (SHARED1), and a block
+        // is only used while its collection holds the handle, which may be for ever.
         #[cfg(feature = "std")]
         implement_allocator!(
             for SharedHandle<H>, |this| this.handle(), $($module)::+ $(, $($bounds)+)?
@@ -209,7 +209,7 @@ macro_rules! implement_allocator {
 #[cfg(feature = "allocator-api2-04")]
 implement_allocator!(allocator_api2_04::alloc);
 
-// If two of the traits may be the same, each implementation has a bound, which the
+// If two of the traits may be the same trait, each implementation has a bound, which the
 // documentation need not show.
 #[cfg(all(feature = "allocator-api2", any(not(expert_alloc_allocator), docsrs)))]
 implement_allocator!(allocator_api2::alloc);
@@ -220,14 +220,14 @@ implement_allocator!(allocator_api2::alloc, same::Witness<H>: same::Answer<Is = 
 #[cfg(all(feature = "allocator-api2", expert_alloc_allocator, not(docsrs)))]
 implement_allocator!(core::alloc, same::Witness<H>: same::Answer<Is = same::Bool<{ same::SAME }>>);
 
-/// Whether the trait of allocator-api2 0.2 is the standard one: the crate
-/// re-exports that with its feature `nightly`, which any crate of a build may
-/// turn on. Then the implementation for the standard trait has to be the only one.
+/// Whether the trait of allocator-api2 0.2 is the standard one: the crate re-exports that
+/// with its feature `nightly`, which any crate of a build may turn on. In that case the
+/// implementation for the standard trait must be the only one.
 ///
-/// Rust has no bound that says "these types differ". So a constant finds out, an
-/// associated type carries the answer, and both implementations have a bound on
-/// it: the standard one asks for whatever the answer is, the other for "no". If
-/// the answer is "yes", the other's bound cannot hold, and they do not overlap.
+/// Rust has no bound that says "these types differ". So a constant finds out, an associated
+/// type carries the answer, and both implementations have a bound on it. The standard
+/// implementation accepts any answer, the other one only "no". If the answer is "yes", the
+/// other's bound cannot hold, and they do not overlap.
 #[cfg(all(feature = "allocator-api2", expert_alloc_allocator, not(docsrs)))]
 mod same {
     use core::marker::PhantomData;

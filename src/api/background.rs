@@ -1,4 +1,4 @@
-//! Free memory goes back to the system: by a thread, or by a call.
+//! Gives free memory back to the system, by a thread or by a call.
 
 use core::fmt;
 use core::time::Duration;
@@ -14,7 +14,7 @@ use crate::heap;
 use crate::sync::{AtomicU32, Ordering::Relaxed};
 
 /// The process that a purger runs in; 0 for none. Orders nothing. A child of `fork` has
-/// another number, and no purger: it may start one.
+/// another number and no purger, and may start one.
 static RUNS_IN: AtomicU32 = AtomicU32::new(0);
 
 /// The purger of this process, until this is dropped. See
@@ -35,7 +35,7 @@ static RUNS_IN: AtomicU32 = AtomicU32::new(0);
 /// ```
 #[must_use = "the purger ends when this is dropped"]
 pub struct Background {
-    /// Dropped first: that tells the thread.
+    /// This is dropped first, which tells the thread to end.
     stop: Option<SyncSender<()>>,
     thread: Option<JoinHandle<()>>,
     process: u32,
@@ -47,8 +47,8 @@ impl ExpertAlloc {
     /// for one to two times `every`. There is one such thread in a process, and none
     /// unless asked for.
     ///
-    /// The thread is called `expert-alloc` and blocks all signals. Each time it takes
-    /// microseconds, and time in what has become free meanwhile; other threads wait while
+    /// The thread is called `expert-alloc` and blocks all signals. Each round takes
+    /// microseconds, and longer the more memory has become free. Other threads wait while
     /// it ends spans of theirs (microseconds) or holds the lock of the arena. In a child of
     /// `fork` it does not run; the child may start its own.
     ///
@@ -66,7 +66,7 @@ impl ExpertAlloc {
     ///
     /// # Errors
     ///
-    /// [`Error::AlreadyRunning`] where the process has one; [`Error::OutOfMemory`] where the
+    /// [`Error::AlreadyRunning`] if the process has one; [`Error::OutOfMemory`] if the
     /// system has no thread.
     pub fn background(self, every: Duration) -> Result<Background, Error> {
         let process = std::process::id();
@@ -104,7 +104,7 @@ impl Drop for Background {
         }
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
-            // It does not panic.
+            // The thread does not panic.
             let _ = thread.join();
         }
         RUNS_IN.store(0, Relaxed);
@@ -117,7 +117,7 @@ impl fmt::Debug for Background {
     }
 }
 
-/// Runs `f` with all signals blocked: a thread made there handles none.
+/// Runs `f` with all signals blocked, so a thread that `f` starts handles none.
 #[cfg(unix)]
 fn without_signals<T>(f: impl FnOnce() -> T) -> T {
     let mut all = core::mem::MaybeUninit::<libc::sigset_t>::uninit();
@@ -135,19 +135,19 @@ fn without_signals<T>(f: impl FnOnce() -> T) -> T {
     done
 }
 
-/// There are no signals.
+/// Runs `f`; there are no signals here.
 #[cfg(not(unix))]
 fn without_signals<T>(f: impl FnOnce() -> T) -> T {
     f()
 }
 
 impl<H: Home> Expert<H> {
-    /// Gives back what the expert was charged for and does not use: empty spans in the
-    /// caches of all threads, and this thread's credit. Returns by how many bytes it is
+    /// Gives back memory that the expert is charged for and does not use: empty spans in
+    /// the caches of all threads, and this thread's credit. Returns by how many bytes it is
     /// charged less. Blocks in use stay where they are.
     ///
-    /// Takes time in the expert's spans, and one visit to each thread of the process, whose
-    /// slow paths wait for microseconds.
+    /// The time grows with the number of the expert's spans. The call visits each thread of
+    /// the process once, and that thread's slow paths then wait for microseconds.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

@@ -70,8 +70,8 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
         self
     }
 
-    /// Sets the number of charged bytes beyond which reports say so; 0 for
-    /// none. Nothing is refused.
+    /// Sets the soft quota: reports say so when more bytes are charged; 0 for none. Nothing
+    /// is refused.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -107,11 +107,11 @@ impl<'b, H: Home> ExpertBuilder<'b, H> {
         self
     }
 
-    /// Makes the global allocator return null in a scope of this expert when
-    /// its quota has no room, or it was told to stop and its thread has used up
-    /// the free blocks at hand; most programs answer by aborting the process. By
-    /// default the memory is granted, counted, and the expert is told to stop
-    /// ([`State::Overdrawn`](crate::State::Overdrawn)). Its children inherit that.
+    /// Makes the global allocator return null in a scope of this expert when its quota has
+    /// no room, or it was told to stop and its thread has used up the free blocks at hand;
+    /// most programs answer by aborting the process. By default the memory is granted,
+    /// counted, and the expert is told to stop
+    /// ([`State::Overdrawn`](crate::State::Overdrawn)). Its children inherit this setting.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

@@ -13,7 +13,7 @@ use crate::expert::home::{Ambient, Home};
 use crate::key::ExpertKey;
 
 impl ExpertAlloc {
-    /// The key of the expert whose scope this thread is in; `None` in no scope.
+    /// The key of the expert whose scope this thread is in; `None` outside of scopes.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -30,9 +30,9 @@ impl ExpertAlloc {
         Ambient::current(self)
     }
 
-    /// Calls `f` with the host as the owner of what it allocates, whatever the
-    /// scope: for what a host keeps beyond the expert that happened to be the
-    /// first to need it, such as caches, pools and lazily made values.
+    /// Calls `f` with the host as the owner of its allocations, whatever the scope. It is
+    /// for values that the host keeps longer than the expert that first needs them, such as
+    /// caches, pools and lazily made values.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -56,9 +56,9 @@ impl ExpertAlloc {
         Home::as_host(self, f)
     }
 
-    /// Copies a value into the host's memory and drops the original: what an
-    /// expert returns on purpose. Then the adopted blocks in
-    /// [`Reclaimed`](crate::Reclaimed) are only those that the expert left behind.
+    /// Copies a value into the host's memory and drops the original; for values that an
+    /// expert returns on purpose. The adopted blocks in [`Reclaimed`](crate::Reclaimed) are
+    /// then only those that the expert left behind.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -77,11 +77,10 @@ impl ExpertAlloc {
         self.as_host(|| value.clone())
     }
 
-    /// Makes, as the host, what the standard library makes when it is first
-    /// needed, and keeps: the buffer of standard output, and this thread's handle.
-    /// For hosts that call [`reclaim_all`](crate::Expert::reclaim_all): once, and
-    /// in each thread that Rust did not start. [`hosts`](crate::guide::hosts) says what else
-    /// there may be.
+    /// Creates, as the host, the values that the standard library creates on first use and
+    /// keeps: the buffer of standard output, and this thread's handle. Hosts that call
+    /// [`reclaim_all`](crate::Expert::reclaim_all) call this once, and in each thread that
+    /// Rust did not start. [`hosts`](crate::guide::hosts) lists other such values.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -102,9 +101,9 @@ impl ExpertAlloc {
         });
     }
 
-    /// A future that is polled in the scope that this thread is in now, on
-    /// whatever thread that is: so that a task spawned in a scope stays in it.
-    /// Once the expert has ended, the task goes on as the host.
+    /// A future that is polled in the scope that this thread is in now, on whatever thread
+    /// polls it, so a task that is spawned in a scope stays in it. Once the expert has
+    /// ended, the task goes on as the host.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -130,10 +129,9 @@ impl ExpertAlloc {
         Inherit { home: self, key: self.current(), future }
     }
 
-    /// A closure that is called in the scope that this thread is in now, on
-    /// whatever thread that is: for `std::thread::spawn`, `spawn_blocking`, a
-    /// pool's `spawn` and `join`. Once the expert has ended, the closure is called
-    /// as the host.
+    /// A closure that is called in the scope that this thread is in now, on whatever thread
+    /// calls it. It is for `std::thread::spawn`, `spawn_blocking`, and a pool's `spawn` and
+    /// `join`. Once the expert has ended, the closure is called as the host.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

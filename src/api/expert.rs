@@ -62,7 +62,7 @@ impl<H: Home> UnwindSafe for Expert<H> {}
 impl<H: Home> RefUnwindSafe for Expert<H> {}
 
 impl<H: Home> Expert<H> {
-    /// Its key. No other expert has or ever had the same.
+    /// Its key. Its key, which no other expert has or ever had.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -80,7 +80,7 @@ impl<H: Home> Expert<H> {
         self.key
     }
 
-    /// Its name, as far as the home keeps it: 63 bytes of it on hosts.
+    /// Its name; hosts keep 63 bytes of it.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -139,7 +139,7 @@ impl<H: Home> Expert<H> {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`] where the host has no memory to keep it in.
+    /// [`Error::OutOfMemory`] if the host has no memory for it.
     pub fn on_reclaim(&self, cleanup: impl FnOnce() + Send + 'static) -> Result<(), Error> {
         self.slot().cleanups().push(self.home.engine(), cleanup)
     }
@@ -165,7 +165,7 @@ impl<H: Home> Expert<H> {
         stop::terminate(self.home, self.key, self.slot());
     }
 
-    /// Whether it may allocate, and if not, why.
+    /// Whether it may allocate, and the reason if not.
     ///
     /// ```
     /// use expert_alloc::{ExpertAlloc, State};
@@ -241,8 +241,8 @@ impl<H: Home> Expert<H> {
         unsafe { self.into_end(Fate::Adopt) }
     }
 
-    /// As [`finish`](Self::finish), but frees the ambient blocks, too: those that
-    /// the global allocator handed out in scopes of the expert.
+    /// As [`finish`](Self::finish), but also frees the ambient blocks, which the global
+    /// allocator handed out in scopes of the expert.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -259,10 +259,10 @@ impl<H: Home> Expert<H> {
     /// # Ok::<(), expert_alloc::Error>(())
     /// ```
     ///
-    /// Beware of values that are made on first use and kept: if that happened in a
-    /// scope of this expert, the program goes on using freed memory. The buffer of
-    /// standard output is such a block, after a `println!`. [`warm_up`] makes those
-    /// of the standard library before; `hosts` in this documentation lists others.
+    /// Beware of values that are made on first use and kept: if that happened in a scope of
+    /// this expert, the program goes on using freed memory. The buffer of standard output
+    /// is such a block, after a `println!`. [`warm_up`] creates those of the standard
+    /// library before; `hosts` in this documentation lists others.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -309,7 +309,7 @@ impl<H: Home> Expert<H> {
     unsafe fn end(&self, fate: Fate) -> Reclaimed {
         // SAFETY: S1: by EXPERT2 and S2 no handle is left, and nobody is in a call by
         // reference; raw blocks are raw pointers, which only unsafe code follows.
-        // S2: is our S1.
+        // S2 is our S1.
         let ended = unsafe { life::finish(self.home, self.key, self.slot(), 0, fate) };
         ended.unwrap_or_default()
     }
@@ -337,8 +337,8 @@ impl<H: Home> Expert<H> {
         life::borrowed::<H>(self.slot(), self.key)
     }
 
-    /// The key, if the expert was not told to stop, it has not overdrawn and
-    /// it has no parent to be asked; otherwise no valid key.
+    /// The key, if the expert was not told to stop, has not overdrawn its quota, and has no
+    /// parent; otherwise no valid key.
     #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_allocator))]
     #[inline(always)]
     pub(crate) fn pass(&self) -> crate::engine::Pass {
@@ -358,14 +358,14 @@ impl<H: Home> Expert<H> {
     #[cold]
     fn refuse(&self) -> Result<(), Error> {
         self.slot().account().count_refusal();
-        // An account that was just sealed or overdrawn is not opened again, but the
-        // quota may have been raised since the look.
+        // An account that was sealed or overdrawn is not opened again, but the quota may
+        // have been raised since the check.
         self.state().refusal().map_or(Ok(()), Err)
     }
 
-    /// The result of `request` for that many bytes, at the last try: when a quota
-    /// has no room, the host's observer is asked first. Where the quota refused
-    /// because the expert was told to stop during the call, that is the reason.
+    /// The result of `request` for that many bytes, at the last try: when a quota has no
+    /// room, the host's observer is asked first. If the quota refused because the expert
+    /// was told to stop during the call, the result is that reason.
     #[inline]
     pub(crate) fn or_asked<T>(
         &self,
@@ -381,7 +381,7 @@ impl<H: Home> Expert<H> {
         result.map_err(|why| self.refused(why))
     }
 
-    /// Asks before a refusal for want of quota; not without end.
+    /// Asks the observer before a refusal for want of quota, a limited number of times.
     #[cold]
     fn is_worth_a_try(&self, bytes: usize, tries: u32) -> bool {
         #[cfg(feature = "std")]
@@ -393,7 +393,7 @@ impl<H: Home> Expert<H> {
         }
     }
 
-    /// The reason for a refusal, which the observer is told of.
+    /// The reason for a refusal, which is also reported to the observer.
     #[cold]
     fn refused(&self, why: Error) -> Error {
         #[cfg(feature = "std")]
@@ -404,7 +404,7 @@ impl<H: Home> Expert<H> {
         }
     }
 
-    /// Gives up the value, but not the expert: it now ends by its key.
+    /// Gives up the value, but not the expert, which then ends by its key.
     #[cfg(feature = "capi")]
     pub(crate) fn into_key(self) -> ExpertKey {
         self.slot().detach(self.key);

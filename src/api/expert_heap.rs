@@ -1,5 +1,5 @@
-//! `ExpertHeap`: experts in memory that the program gives, without an
-//! operating system. A lock, a fixed engine, a registry, and nothing else.
+//! `ExpertHeap`: experts in memory that the program gives, without an operating system. It
+//! consists of a lock, a fixed engine and a registry.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
@@ -32,9 +32,9 @@ type Slots = Registry<Owner, StaticName>;
 /// there are; ending an expert walks over the blocks of the heap once for each
 /// kind of block that it has.
 ///
-/// The default lock spins. Firmware whose interrupt handlers allocate takes
-/// the `CriticalSectionLock` of the feature `critical-section`, or any other
-/// `lock_api::RawMutex` that keeps them out.
+/// The default lock spins. Firmware whose interrupt handlers allocate takes the
+/// `CriticalSectionLock` of the feature `critical-section`, or any other
+/// `lock_api::RawMutex` that excludes interrupt handlers.
 ///
 /// ```
 /// use expert_alloc::ExpertHeap;
@@ -79,14 +79,13 @@ impl<R: RawMutex> ExpertHeap<R> {
         Self { engine: FixedEngine::empty(Registry::new()) }
     }
 
-    /// Gives the heap `len` bytes from `start`. Any number of regions may be
-    /// added, at any time and anywhere in memory. Returns how many bytes blocks
-    /// can use, headers included: up to 86 less (30 on 32-bit targets), and 0
-    /// where `len` is too small for a block. On 64-bit targets a heap serves 4
-    /// GiB of addresses whose high halves are the same; the first region in any
-    /// other such range gives up 800 bytes more, for an index of its own. A region may
-    /// begin at address 0 and end at the last one; the byte there is left out, which
-    /// costs up to 32 bytes (8) more.
+    /// Gives the heap `len` bytes from `start`. Any number of regions may be added, at any
+    /// time and anywhere in memory. Returns how many bytes blocks can use, headers
+    /// included: up to 86 less (30 on 32-bit targets), and 0 where `len` is too small for a
+    /// block. On 64-bit targets a heap serves 4 GiB of addresses whose high halves are the
+    /// same; the first region in any other such range gives up 800 bytes more, for an index
+    /// of its own. A region may begin at address 0 and end at the last address. The byte at
+    /// each of these is left out, which costs up to 32 bytes more (8 on 32-bit targets).
     ///
     /// If the memory held a heap before this program started (after a reset that
     /// keeps the RAM), fill it with 0 first: when a raw call gets an old pointer,
@@ -119,8 +118,8 @@ impl<R: RawMutex> ExpertHeap<R> {
 }
 
 impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
-    /// Begins to make an expert. Its name is for reports, and need not be
-    /// unique: the key identifies.
+    /// Returns a builder for an expert. Its name is for reports, and need not be unique:
+    /// the key identifies.
     ///
     /// ```
     /// use expert_alloc::ExpertHeap;
@@ -137,7 +136,7 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
         ExpertBuilder::new(self, name)
     }
 
-    /// The host: its raw calls and its figures.
+    /// The host, with its raw calls and its figures.
     ///
     /// ```
     /// use expert_alloc::ExpertHeap;
@@ -224,7 +223,7 @@ impl<R: RawMutex + Send + Sync> ExpertHeap<R> {
         Report(self)
     }
 
-    /// The figures of the host and of every expert, one by one.
+    /// Calls a closure with the figures of the host and of each expert.
     ///
     /// ```
     /// use expert_alloc::ExpertHeap;

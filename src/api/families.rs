@@ -7,12 +7,11 @@ use crate::error::Error;
 use crate::expert::home::Home;
 
 impl<H: Home + 'static> Expert<H> {
-    /// Keeps `child`, and ends it when this expert ends: before its memory
-    /// goes, among its clean-ups, the last one kept first. So a host that ends a
-    /// plug-in ends its queries without a list of them.
+    /// Keeps `child`, and ends it when this expert ends: among its clean-ups, before its
+    /// memory is freed, the last child first. So a host that ends a plug-in ends its
+    /// queries without a list of them.
     ///
-    /// Without this, children outlive their parent if other code owns them, and
-    /// must stop.
+    /// Without this call, a child whose owner keeps it outlives its parent, and must stop.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -27,7 +26,8 @@ impl<H: Home + 'static> Expert<H> {
     /// # Ok::<(), expert_alloc::Error>(())
     /// ```
     ///
-    /// It ends with the parent, not before: what borrows it borrows the parent.
+    /// The child ends with the parent, not before, because a borrow of the child is a
+    /// borrow of the parent.
     ///
     /// ```compile_fail,E0505
     /// # use expert_alloc::ExpertAlloc;
@@ -40,14 +40,13 @@ impl<H: Home + 'static> Expert<H> {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`] where the host has no memory to keep it in: the
-    /// child has ended then.
+    /// [`Error::OutOfMemory`] if the host has no memory for it; the child has then ended.
     pub fn keep(&self, child: Self) -> Result<&Self, Error> {
         let kept = self.home().as_host(|| Box::into_raw(Box::new(child)));
         let owner = Kept(kept);
         self.on_reclaim(move || owner.end())?;
-        // SAFETY: in the box, which nobody drops before this expert is ended, by
-        // value: no borrow of it is left then.
+        // SAFETY: in the box, which is not dropped before this expert ends, by value, when
+        // no borrow of it is left.
         Ok(unsafe { &*kept })
     }
 }

@@ -22,9 +22,9 @@ const _: () = assert!(size_of::<SlotOf<ExpertAlloc>>() <= 256);
 /// The process-wide heap. It has no state of its own: every `ExpertAlloc` is
 /// the same heap, whether or not it is the global allocator.
 ///
-/// A thread that has allocated calls the heap once more at its end. So a shared
-/// object that contains this crate must stay loaded, even when it is closed. That of
-/// the feature `capi` does; link others with `-Wl,-z,nodelete` (ELF).
+/// A thread that has allocated calls the heap once more at its end. So a shared object that
+/// contains this crate must stay loaded, even when it is closed. The shared object of the
+/// feature `capi` does that; link others with `-Wl,-z,nodelete` (ELF).
 ///
 /// ```
 /// use expert_alloc::ExpertAlloc;
@@ -60,8 +60,8 @@ impl ExpertAlloc {
         Self
     }
 
-    /// Begins to make an expert. Its name is for reports, is kept up to 63
-    /// bytes, and need not be unique: the key identifies.
+    /// Returns a builder for an expert. Its name is for reports, is kept up to 63 bytes,
+    /// and need not be unique: the key identifies.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -77,7 +77,7 @@ impl ExpertAlloc {
         ExpertBuilder::new(self, name)
     }
 
-    /// The host: its raw calls and its figures.
+    /// The host, with its raw calls and its figures.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -152,7 +152,7 @@ impl ExpertAlloc {
         Report(self)
     }
 
-    /// The figures of the host and of every expert, as data.
+    /// The figures of the host and of every expert, as values.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -273,15 +273,15 @@ impl ExpertAlloc {
         heap::system_limit()
     }
 
-    /// Gives free physical memory back to the system at once: empty spans in this
-    /// thread's caches (each thread keeps 1 to 2 MiB, and all together 4 MiB more), every free
-    /// slice, and the mappings of freed blocks of more than 16 MiB (2 MiB on 32-bit targets).
-    /// Slices with pages, and such mappings, are at most 12 MiB each and a quarter of what is
-    /// in use, without any call.
+    /// Gives free physical memory back to the system at once: empty spans in this thread's
+    /// caches (each thread keeps 1 to 2 MiB, and all together 4 MiB more), every free slice,
+    /// and the mappings of freed blocks of more than 16 MiB (2 MiB on 32-bit targets). Without
+    /// any call, free slices with pages, and such mappings, are bounded by 12 MiB each and a
+    /// quarter of the memory in use.
     ///
-    /// Without it, memory that was unused for half a second to a second goes back in the
-    /// course of later calls. The time of `purge` grows with the number of chunks and of
-    /// the thread's caches.
+    /// Without `purge`, memory that was unused for half a second to a second goes back in
+    /// the course of later calls. The time of `purge` grows with the number of chunks and
+    /// of the thread's caches.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

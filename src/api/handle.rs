@@ -114,7 +114,7 @@ impl<'e, H: Home> ExpertHandle<'e, H> {
         Self { expert }
     }
 
-    /// The expert that this allocates for.
+    /// The expert that this handle allocates for.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

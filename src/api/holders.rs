@@ -1,4 +1,4 @@
-//! Who holds the memory that another was refused.
+//! The holders of memory that an expert was refused.
 
 use crate::api::expert::Expert;
 #[cfg(feature = "std")]
@@ -12,8 +12,8 @@ use crate::expert::largest::Largest;
 use crate::key::ExpertKey;
 
 impl<H: Home> Expert<H> {
-    /// Its children that hold most, each with all below it: candidates for being
-    /// stopped, rather than the one that was refused.
+    /// The children that hold most, each with all experts below it. The host may stop one
+    /// of these rather than the expert that was refused.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -33,12 +33,11 @@ impl<H: Home> Expert<H> {
         family::largest_children(self.home(), self.key())
     }
 
-    /// Who holds most of the quota that has the least room for this expert, its own
-    /// or that of one above: whose memory there is to win, after a refusal. Itself,
-    /// where nobody else has a part in that quota.
+    /// The largest holders of the quota that has the least room for this expert, its own or
+    /// one above. After a refusal, ending these frees memory for it. If no other expert
+    /// shares that quota, the list has this expert alone.
     ///
-    /// All experts are looked at for that, so the time it takes grows with their
-    /// number.
+    /// The call looks at all experts, so its time grows with their number.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -57,9 +56,9 @@ impl<H: Home> Expert<H> {
         family::largest(self.home(), family::tightest(self.home(), self.key()))
     }
 
-    /// The error of a call for this expert in words that name the five who hold most,
-    /// for a host's log or its answer: an [`Error`] itself has room for a reason
-    /// only. Says how things are now, so ask at once.
+    /// The error of a call for this expert in words that name the five who hold most, for a
+    /// host's log or its answer: an [`Error`] itself has room for a reason only. It
+    /// describes the present, so call it at once after the error.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -84,8 +83,8 @@ impl<H: Home> Expert<H> {
 
 #[cfg(feature = "std")]
 impl ExpertAlloc {
-    /// As [`Expert::explain`], from wherever only the key is known. Of a key of no live
-    /// expert it has the error alone.
+    /// As [`Expert::explain`], for code that has only the key. For a key of no live expert,
+    /// the result has only the error.
     ///
     /// ```
     /// use expert_alloc::{Error, ExpertAlloc};

@@ -1,6 +1,6 @@
-//! The home that `Expert` means when none is named.
+//! The default home of `Expert`.
 
-/// The process-wide heap: the home of an `Expert` for which none is named.
+/// The process-wide heap: the default home of `Expert` with `std`.
 ///
 /// ```
 /// use expert_alloc::{DefaultHome, Expert, ExpertAlloc};
@@ -12,6 +12,6 @@
 #[cfg(feature = "std")]
 pub type DefaultHome = crate::api::ExpertAlloc;
 
-/// A heap of the program's own, in a static.
+/// A heap of the program in a static: the default home without `std`.
 #[cfg(not(feature = "std"))]
 pub type DefaultHome = &'static crate::api::ExpertHeap;

@@ -1,20 +1,20 @@
 //! The identity of a heap. A process must have one heap; comparing two addresses
 //! tells whether a library contains a second one.
 //!
-//! The call is there in every build for a host, whatever its features, so that a
-//! library with this crate in it can be asked.
+//! Every build with `std` has the call, whatever its features, so a library that contains
+//! this crate can be asked.
 
 use core::ffi::c_void;
 
-/// An address that no other copy of this crate has. One byte that is written: the
-/// linker folds equal constants.
+/// A byte whose address differs in each copy of this crate. It is writable, because the
+/// linker merges equal constants.
 static IDENTITY: crate::sync::AtomicUsize = crate::sync::AtomicUsize::new(0);
 
-/// The address of that, as a constant.
+/// The address of that byte, as a constant.
 #[cfg(feature = "capi")]
 pub(crate) const ADDRESS: Address = Address((&raw const IDENTITY).cast());
 
-/// An address that is only compared.
+/// An address that is only compared, never followed.
 #[cfg(feature = "capi")]
 pub(crate) struct Address(pub(crate) *const c_void);
 

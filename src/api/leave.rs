@@ -1,12 +1,11 @@
-//! Leaving a call by `longjmp`: a clean-up, or whatever else a plug-in was called
-//! for, may jump to a place that was set before the call.
+//! Leaving a call by `longjmp`: a clean-up, or another function of a plug-in, may jump to a
+//! place that was set before the call.
 //!
-//! Such a jump drops the frames in between silently, so the rest of their work
-//! would be lost. glibc offers one way to hear of it: the handlers of
-//! `pthread_cleanup_push` in its older form, which `longjmp` calls for the frames
-//! that it leaves (as does `pthread_exit`, which does not come this far: see
-//! [`foreign`](super::foreign)). The handler does the rest there and then, on the
-//! stack of the frames that are left, and the jump goes on.
+//! Such a jump drops the frames in between silently, so the rest of their work would be
+//! lost. glibc offers one way to hear of it: the handlers of `pthread_cleanup_push` in its
+//! older form, which `longjmp` calls for the frames that it leaves (as does `pthread_exit`,
+//! which does not come this far: see [`foreign`](super::foreign)). The handler does the
+//! rest of the work on the stack of the frames that are left, and then the jump goes on.
 //!
 //! The handler may also refuse the jump, by going back to the frame of the call
 //! itself: for a plug-in that would jump over its host.
@@ -99,8 +98,9 @@ mod system {
         );
         fn _pthread_cleanup_pop(buffer: *mut Buffer, execute: c_int);
 
-        /// Calls the function with the context, and notes at `place` where the
-        /// call is; 0 where it returned, 1 where `expert_alloc_jump_back` was called.
+        /// Calls the function with the context, and notes the frame of the call at `place`.
+        /// Returns 0 if the function returned, and 1 if `expert_alloc_jump_back` was
+        /// called.
         fn expert_alloc_jumpable_call(
             function: unsafe extern "C" fn(*mut c_void),
             context: *mut c_void,
@@ -132,8 +132,8 @@ mod system {
         result
     }
 
-    /// Calls `f`. Where `f` is left by `longjmp`, calls `rest` before the jump is
-    /// done. Nothing in the frames between here and the jump is dropped then.
+    /// Calls `f`. If `f` is left by `longjmp`, calls `rest` before the jump is done. In
+    /// that case no value in the frames of `f` is dropped.
     pub(crate) fn or_rest<T>(rest: &dyn Fn(), f: impl FnOnce() -> T) -> T {
         /// # Safety
         ///
@@ -149,8 +149,9 @@ mod system {
         unsafe { with_routine(routine, argument, f) }
     }
 
-    /// Calls `f`, which does not unwind; `None` where `f` was left by `longjmp` to a
-    /// place outside: the jump is not done. Nothing in the frames of `f` is dropped then.
+    /// Calls `f`, which does not unwind. Returns `None` if `f` was left by `longjmp` to a
+    /// place outside; the jump is then not done. In that case no value in the frames of `f`
+    /// is dropped.
     pub(crate) fn contained<T: Copy>(f: impl FnOnce() -> T) -> Option<T> {
         struct Context<F, T> {
             f: Option<F>,
@@ -159,7 +160,7 @@ mod system {
 
         /// # Safety
         ///
-        /// - S1 `context` is the address of a `Context<F, T>` that nobody else uses.
+        /// - S1 `context` is the address of a `Context<F, T>` that no other code uses.
         unsafe extern "C" fn call<F: FnOnce() -> T, T>(context: *mut c_void) {
             // SAFETY: S1.
             let context = unsafe { &mut *context.cast::<Context<F, T>>() };
@@ -185,7 +186,7 @@ mod system {
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
 mod system {
-    /// Calls `f`, which must not be left by `longjmp` here.
+    /// Calls `f`, which must not be left by `longjmp` on this system.
     pub(crate) fn or_rest<T>(_rest: &dyn Fn(), f: impl FnOnce() -> T) -> T {
         f()
     }

@@ -1,14 +1,13 @@
 //! Lending: a plug-in whose own global allocator is this heap, under one key.
 //!
-//! The plug-in's statics, its threads and what its runtime keeps for each thread
-//! live as long as its library is loaded, so the key does too: it is not that of a
-//! run. No call comes this way to an expert that was not lent. The code that lends
-//! promises to end the expert after the library, so nothing has to be held in
-//! place.
+//! The plug-in's statics, its threads and its thread-local data live as long as its library
+//! is loaded, so the key does too: it is not the key of a run. Only an expert that was lent
+//! can be reached in this way. The code that lends promises to end the expert after the
+//! library, so nothing has to be held in place.
 //!
-//! Blocks are bound to the expert, as those of a handle are, as long as the quota
-//! grants them. Most Rust code aborts the process when it gets null, so beyond the
-//! quota the block is ambient, and overdraws the account.
+//! As long as the quota grants them, blocks are bound to the expert, like those of a
+//! handle. Most Rust code aborts the process when it gets null, so beyond the quota the
+//! block is ambient, and overdraws the account.
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::ptr::{self, NonNull};
@@ -50,8 +49,8 @@ impl Expert<ExpertAlloc> {
     ///
     /// # Safety
     ///
-    /// - S1 when this expert ends, no code of the plug-in runs any more, and nothing
-    ///   refers to what it allocated: its library is unloaded, and really gone.
+    /// - S1 when this expert ends, no code of the plug-in runs any more, and nothing refers
+    ///   to what it allocated: its library is really unloaded.
     pub unsafe fn lend(&self) -> ExpertKey {
         // It has not ended, so there is no error.
         let lent = to_plugin(self.key());
@@ -74,16 +73,16 @@ pub(crate) fn to_plugin(key: ExpertKey) -> Result<(), Error> {
 }
 
 /// A table in which a lent key's account is found in a few instructions. Each key has one
-/// place; if another key is there, the call takes the longer way.
+/// place; if another key is there, the call takes the slow path.
 static PLACES: [Place; 128] = [const { Place::new() }; 128];
 
-/// The account of places that no key has.
+/// The account of places without a key.
 static NOBODYS: Account = Account::new();
 
 /// Invariants
 ///
-/// - PLACE1 the account is one that exists, which is for ever.
-/// - PLACE2 while the expert of the key has not ended, the account is its.
+/// - PLACE1 the pointer is to an account, and accounts exist for ever.
+/// - PLACE2 the account is that of the key's expert, as long as this has not ended.
 struct Place {
     /// 0, [`TAKING`], or a key.
     key: AtomicUsize,
@@ -103,7 +102,7 @@ impl Place {
         if before == TAKING || lent(ExpertKey::from_raw(before)).is_some() {
             return;
         }
-        // One of two who take it at the same time goes without.
+        // If two threads take it at the same time, one of them gets no place.
         if self.key.compare_exchange(before, TAKING, Acquire, Relaxed).is_ok() {
             self.account.store(ptr::from_ref(account).cast_mut(), Relaxed);
             // Release: the account (the Acquire in `pass`).
@@ -111,7 +110,7 @@ impl Place {
         }
     }
 
-    /// The pass of a key that has its place; of another word that stands there none.
+    /// The pass of a key that has its place; no pass for any other word.
     #[inline(always)]
     fn pass(key: usize) -> Option<Pass> {
         let place = &PLACES[key % PLACES.len()];
@@ -127,22 +126,22 @@ impl Place {
     }
 }
 
-/// No key, and not 0: the place is being filled.
+/// A word that is no key and not 0: the place is being filled.
 const TAKING: usize = 1 << (usize::BITS - 1);
 
-/// A block for the key's plug-in, if one lies ready.
+/// A block for the key's plug-in, if one is ready.
 #[inline(always)]
 pub(crate) fn take_ready(key: usize, layout: Layout) -> Option<NonNull<u8>> {
     HEAP.engine().take_ready(Place::pass(key)?, layout)
 }
 
-/// A block for the key's plug-in, if one can be had at once.
+/// A block for the key's plug-in, if one is available at once.
 #[inline]
 pub(crate) fn allocate_at_once(key: usize, layout: Layout) -> Option<NonNull<u8>> {
     HEAP.engine().allocate_at_once(Place::pass(key)?, layout)
 }
 
-/// The slot of a key that was lent.
+/// The slot of a key, if the key was lent.
 fn lent<'a>(key: Option<ExpertKey>) -> Option<(ExpertKey, &'a SlotOf<ExpertAlloc>, Word)> {
     let key = key?;
     let slot = HEAP.registry().lookup(key.slot()?)?;
@@ -150,8 +149,7 @@ fn lent<'a>(key: Option<ExpertKey>) -> Option<(ExpertKey, &'a SlotOf<ExpertAlloc
     (word.is_of(key) && word.has(LENT)).then_some((key, slot, word))
 }
 
-/// A block for the key's plug-in; null where there is no memory, or the key is not
-/// a plug-in's.
+/// A block for the key's plug-in; null if there is no memory, or the key was not lent.
 pub(crate) fn allocate(key: Option<ExpertKey>, layout: Layout, zeroed: bool) -> *mut u8 {
     let Some((key, slot, word)) = lent(key) else { return ptr::null_mut() };
     let allocate = |kind, overdraft| {
@@ -168,7 +166,7 @@ pub(crate) fn allocate(key: Option<ExpertKey>, layout: Layout, zeroed: bool) -> 
     ptr::null_mut()
 }
 
-/// Resizes a block; null where there is no memory, and then it is untouched.
+/// Resizes a block; null if there is no memory, and the block is then untouched.
 ///
 /// # Safety
 ///
@@ -185,7 +183,7 @@ pub(crate) unsafe fn resize(
     if !resized.is_null() {
         return resized;
     }
-    // The quota refuses a bound block; an ambient one it does not.
+    // The quota refuses a bound block, but not an ambient one.
     let Ok(new) = Layout::from_size_align(new_size, layout.align()) else { return resized };
     let moved = allocate(key, new, false);
     if !moved.is_null() {

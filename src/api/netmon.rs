@@ -1,9 +1,8 @@
 //! Calls by key, for plug-ins that have nothing but their expert's key. The four
 //! Netmon calls, and the host's side of them.
 //!
-//! Key and pointer may come from a plug-in that is broken. A key is looked up
-//! and its expert held in place for the call; an address is looked up by the
-//! engine and never followed.
+//! Key and pointer may come from a faulty plug-in. A key is looked up and its expert held
+//! in place for the call; an address is looked up by the engine and never followed.
 //!
 //! | state of the expert | alloc, realloc | free | size, transfer from |
 //! |---|---|---|---|
@@ -44,12 +43,13 @@ fn check_live<H: Home>(visit: &Visit<'_, H>) -> Result<(), Error> {
     if visit.is_live() { Ok(()) } else { refusal_of::<H>(visit.slot()) }
 }
 
-/// The reason why one must stop.
+/// The reason why an expert must stop.
 #[cold]
 #[inline(never)]
 fn refusal_of<H: Home>(slot: Option<&SlotOf<H>>) -> Result<(), Error> {
     let state = slot.map_or(State::Live, |slot| State::of(slot.word(), slot.account()));
-    // No reason to stop ever goes away but an overdraft, which may be forgiven just now.
+    // Only an overdraft can go away as a reason to stop, because it may be forgiven at this
+    // moment.
     state.refusal().map_or(Ok(()), Err)
 }
 
@@ -61,14 +61,14 @@ fn visit_live<'a, H: Home + 'a>(home: H, key: Key) -> Result<Visit<'a, H>, Error
     Ok(visit)
 }
 
-/// Refuses, and counts that, one that must not get memory.
+/// Refuses an expert that must not get memory, and counts the refusal.
 #[inline(always)]
 fn check_open<H: Home>(visit: &Visit<'_, H>) -> Result<(), Error> {
     check_live(visit).inspect_err(|_| visit.who().account.count_refusal())
 }
 
-/// The result, but where the quota refused because the expert was told to stop
-/// during the call: then that is the reason.
+/// The result; but if the quota refused because the expert was told to stop during the
+/// call, that reason.
 #[inline(always)]
 fn or_told_to_stop<T, H: Home>(visit: &Visit<'_, H>, result: Result<T, Error>) -> Result<T, Error> {
     result.map_err(|why| reason_of::<H>(visit.slot(), why))
@@ -83,14 +83,14 @@ fn reason_of<H: Home>(slot: Option<&SlotOf<H>>, why: Error) -> Error {
     }
 }
 
-/// The key, and the slot that it is of if it is valid: nearly always.
+/// The key, and the slot of a valid key, as nearly all keys are.
 #[inline(always)]
 fn usual<'a, H: Home + 'a>(home: H, key: Key) -> Option<(ExpertKey, &'a SlotOf<H>)> {
     let key = key?;
     Some((key, home.registry().find(key.slot()?)?))
 }
 
-/// As [`alloc`], if all is as usual and a block is at hand; `None` says nothing.
+/// As [`alloc`], in the usual case that a block is at hand; after `None`, call [`alloc`].
 #[inline(always)]
 pub(crate) fn alloc_at_once<H: Home>(home: H, key: Key, size: usize) -> Option<NonNull<u8>>
 where
@@ -148,7 +148,7 @@ pub(crate) fn alloc<H: Home>(home: H, key: Key, size: usize) -> Result<NonNull<u
     })
 }
 
-/// As [`alloc`], with an alignment, and not zero-filled where that is not asked.
+/// As [`alloc`], with an alignment, and zero-filled only if that is asked for.
 pub(crate) fn alloc_aligned<H: Home>(
     home: H,
     key: Key,
@@ -163,8 +163,8 @@ pub(crate) fn alloc_aligned<H: Home>(
     })
 }
 
-/// Resizes a raw block of the key's, which keeps its alignment; null is
-/// answered by a new block.
+/// Resizes a raw block of the key's expert, which keeps its alignment; for null, allocates
+/// a new block.
 pub(crate) fn realloc<H: Home>(
     home: H,
     key: Key,
@@ -185,7 +185,7 @@ pub(crate) fn realloc<H: Home>(
     })
 }
 
-/// As [`free`], if all is as usual; false says nothing.
+/// As [`free`], in the usual case; if this returns false, call [`free`].
 #[inline(always)]
 pub(crate) fn free_at_once<H: Home>(home: H, key: Key, block: *mut u8) -> bool
 where
@@ -200,7 +200,8 @@ where
     }
 }
 
-/// Frees a raw block of the key's, and then tells an expert that must stop.
+/// Frees a raw block of the key's expert, and then returns an error if the expert must
+/// stop.
 pub(crate) fn free<H: Home>(home: H, key: Key, block: *mut u8) -> Result<(), Error> {
     let visit = visit(home, key)?;
     if block.is_null() {
@@ -221,7 +222,7 @@ fn free_aligned<H: Home>(home: H, key: ExpertKey, block: *mut u8) -> Result<(), 
     home.engine().raw_free(key, found.outer)
 }
 
-/// The bytes asked for of a raw block of the key's; 0 for anything else.
+/// The size that was asked for of a raw block of the key's expert; 0 for any other address.
 pub(crate) fn size<H: Home>(home: H, key: Key, block: *const u8) -> usize {
     visit(home, key).and_then(|visit| size_of(home, visit.key(), block)).unwrap_or(0)
 }
@@ -233,7 +234,7 @@ fn size_of<H: Home>(home: H, key: ExpertKey, block: *const u8) -> Result<usize, 
     }
 }
 
-/// The aligned block of the key's at `block`, which is none of the engine's.
+/// The aligned block of the key's expert at `block`, where the engine has no block.
 #[cold]
 fn aligned_of<H: Home>(
     home: H,
@@ -244,8 +245,8 @@ fn aligned_of<H: Home>(
     if found.owner == key { Ok(found) } else { Err(Error::AccessDenied) }
 }
 
-/// Gives a raw block to another key. The giver may have been told to stop, the taker
-/// may not.
+/// Gives a raw block to another key. The giver may have been told to stop, but not the
+/// taker.
 pub(crate) fn transfer<H: Home>(
     home: H,
     from: Key,
@@ -317,19 +318,19 @@ pub(crate) fn enter<H: Ambient>(home: H, key: Key) -> Result<H::Entered, Error> 
     Ok(home.enter(visit.who()))
 }
 
-/// Refuses a key whose expert must stop. Not counted: nothing was asked for.
+/// Refuses a key whose expert must stop. The refusal is not counted, because no memory was
+/// asked for.
 pub(crate) fn check<H: Home>(home: H, key: Key) -> Result<(), Error> {
     check_live(&visit(home, key)?)
 }
 
-/// Tells an expert to stop, for good. The host cannot be told.
+/// Tells an expert to stop, for good. The host cannot be told to stop.
 pub(crate) fn terminate<H: Home>(home: H, key: Key) -> Result<(), Error> {
     stop::terminate_visited(home, visit(home, key)?)
 }
 
-/// Ends an expert that was registered by key. One that an `Expert` value owns
-/// is not ended under it, one that a plug-in allocates for is not either, and the
-/// host never ends: [`Error::AccessDenied`].
+/// Ends an expert that was registered by key. [`Error::AccessDenied`] for an expert that an
+/// `Expert` value owns, for one that a plug-in allocates for, and for the host.
 pub(crate) fn reclaim<H: Ambient>(home: H, key: Key) -> Result<Reclaimed, Error> {
     // SAFETY: S1 does not concern what is adopted.
     unsafe { end(home, key, 0, Fate::Adopt) }
@@ -357,7 +358,7 @@ pub(crate) unsafe fn reclaim_lent<H: Ambient>(home: H, key: Key) -> Result<Recla
     unsafe { end(home, key, LENT, Fate::Reclaim) }
 }
 
-/// Ends an expert whose word has the flag `LENT`, or not, as `lent` has it.
+/// Ends an expert whose flag `LENT` equals `lent`.
 ///
 /// # Safety
 ///
@@ -365,7 +366,7 @@ pub(crate) unsafe fn reclaim_lent<H: Ambient>(home: H, key: Key) -> Result<Recla
 unsafe fn end<H: Ambient>(home: H, key: Key, lent: usize, fate: Fate) -> Result<Reclaimed, Error> {
     let valid = visit(home, key)?;
     let (key, slot) = (valid.key(), valid.slot().ok_or(Error::AccessDenied)?);
-    // The end waits for visitors, so it must not be one.
+    // The end waits for visitors, so it must not hold a visit itself.
     drop(valid);
     let word = slot.word();
     let is_mine = word.has(DETACHED) && word.has(LENT) == (lent != 0);
@@ -373,26 +374,27 @@ unsafe fn end<H: Ambient>(home: H, key: Key, lent: usize, fate: Fate) -> Result<
         return Err(Error::AccessDenied);
     }
     let closing = Closing::begin(home, key, slot, DETACHED)?;
-    // No guard, because a `longjmp` would skip its drop: so the end is written
+    // There is no guard, because a `longjmp` would skip its drop. So the end is written
     // twice.
     let entered = home.enter(home.engine().host());
     let end = || {
         // SAFETY: S1: a detached expert has no handles, and its raw blocks are raw
-        // pointers; calls for them come by key; what a plug-in has is ours (S1). S2
+        // pointers; calls for them come by key; memory of a plug-in is our duty (S1). S2
         // does not concern `Adopt`, and is our S1 otherwise.
         let reclaimed = unsafe { closing.complete(fate) };
         home.leave_all(entered);
         reclaimed
     };
     let rest = || {
-        // The call whose result this was never returns.
+        // The result is dropped, because the call never returns.
         let _ = end();
     };
     Ok(leave::or_rest(&rest, end))
 }
 
-/// Registers a clean-up. Not while the clean-ups run already; and not by the key of a
-/// plug-in's library, which ends when the plug-in's code is gone: [`Error::AccessDenied`].
+/// Registers a clean-up. [`Error::AccessDenied`] for the key of a plug-in's library, which
+/// ends when the plug-in's code is gone; [`Error::Terminated`] while the clean-ups already
+/// run.
 pub(crate) fn on_reclaim<H: Home>(
     home: H,
     key: Key,

@@ -12,7 +12,7 @@ use crate::expert::home::Home;
 use crate::sync::{AtomicBool, Ordering::Relaxed};
 
 static OBSERVER: Mutex<Option<Arc<dyn Observer>>> = Mutex::new(None);
-/// Whether there is one. A hint, so that nobody takes the lock for nothing.
+/// Whether there is an observer. It is a hint that saves taking the lock.
 static IS_OBSERVED: AtomicBool = AtomicBool::new(false);
 
 std::thread_local! {
@@ -26,9 +26,8 @@ fn lock() -> MutexGuard<'static, Option<Arc<dyn Observer>>> {
 }
 
 impl ExpertAlloc {
-    /// Tells `observer` what happens to experts from now on, until the result is
-    /// dropped, in whatever thread it happens. There is one at a time: a new
-    /// observer replaces the one before.
+    /// Tells `observer` about events of experts in all threads, until the result is
+    /// dropped. There is one at a time: a new observer replaces the one before.
     ///
     /// ```
     /// use expert_alloc::{Event, EventKind, ExpertAlloc};
@@ -88,13 +87,12 @@ impl fmt::Debug for Observation {
     }
 }
 
-/// Whether this thread must tell an observer.
+/// Whether there is an observer that this thread must tell.
 pub(crate) fn is_observed() -> bool {
     IS_OBSERVED.load(Relaxed) && !IS_CALLED.get()
 }
 
-/// Calls `f` with the observer, as the host; `None` where there is none, or it
-/// threw.
+/// Calls `f` with the observer, as the host; `None` if there is none, or if it panicked.
 fn with<T>(f: impl FnOnce(&dyn Observer) -> T) -> Option<T> {
     /// Lets the observer be called again, also after a panic.
     struct Called;
@@ -110,7 +108,7 @@ fn with<T>(f: impl FnOnce(&dyn Observer) -> T) -> Option<T> {
     let called = Called;
     let result = Home::as_host(ExpertAlloc::new(), || {
         let result = catch_unwind(AssertUnwindSafe(|| f(&*observer)));
-        // It may be the last one who has it.
+        // This may be the last reference.
         let dropped = catch_unwind(AssertUnwindSafe(|| drop(observer)));
         dropped.map_err(core::mem::forget).ok();
         result.map_err(core::mem::forget).ok()

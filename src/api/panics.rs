@@ -1,10 +1,9 @@
-//! Memory for a panic, from the panic to its catch.
+//! Memory for a panic, from its beginning until it is caught.
 //!
-//! A panic allocates: its message, what the hook prints, a backtrace with the
-//! symbols of the whole program (tens of megabytes, kept for ever), the payload,
-//! and whatever destructors need. A refusal would abort or hang the process: the
-//! code that reports the lack of memory waits for the lock of the backtrace that
-//! the same thread is printing. So:
+//! A panic allocates memory for its message, the hook's output, a backtrace with the
+//! symbols of the whole program (tens of megabytes, kept for ever), the payload, and
+//! destructors. A refusal would abort or hang the process: the code that reports the lack
+//! of memory waits for the lock of the backtrace that the same thread is printing. So:
 //!
 //! ```text
 //!  what                           whose                   at a full quota
@@ -38,10 +37,10 @@ use crate::sync::{AtomicBool, Ordering::Relaxed};
 type Hook = Box<dyn Fn(&PanicHookInfo<'_>) + Send + Sync>;
 
 impl ExpertAlloc {
-    /// Puts a panic hook around the one that is set now. From then on, memory of
-    /// hooks, backtraces and symbol caches is the host's, whatever the scope. The
-    /// heap does that by itself when the first expert is named; call it again after
-    /// setting a hook of your own. In a thread that is panicking it does nothing.
+    /// Puts a panic hook around the one that is set now. From then on, memory of hooks,
+    /// backtraces and symbol caches is the host's, whatever the scope. The heap calls this
+    /// itself when the first expert is named; call it again after you set a hook of your
+    /// own. In a thread that is panicking it does nothing.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -65,9 +64,8 @@ impl ExpertAlloc {
         if std::thread::panicking() {
             return;
         }
-        /// The first hook that was wrapped, nearly always the only one. It lies
-        /// outside of the heap, so that a program that counts its blocks does not
-        /// find it.
+        /// The first hook that was wrapped, nearly always the only one. It lies outside of
+        /// the heap, so the figures do not count it.
         static FIRST: OnceLock<Hook> = OnceLock::new();
 
         self.as_host(|| match FIRST.set(panic::take_hook()) {
@@ -89,7 +87,7 @@ impl ExpertAlloc {
     pub(crate) fn watch_panics_once(self) {
         static WATCHES: AtomicBool = AtomicBool::new(false);
 
-        // Relaxed: which of two threads does it does not matter.
+        // Relaxed: it does not matter which of two threads does this.
         if !WATCHES.load(Relaxed) && !std::thread::panicking() && !WATCHES.swap(true, Relaxed) {
             self.watch_panics();
             self.as_host(foreign::prepare);
@@ -97,10 +95,10 @@ impl ExpertAlloc {
     }
 }
 
-/// Bytes of a file's name that are kept: its last.
+/// How many bytes of a file's name are kept, from its end.
 const NAME: usize = 112;
 
-/// Where a panic began, without memory of its own.
+/// The place where a panic began, without memory of its own.
 #[derive(Clone, Copy)]
 pub(crate) struct Place {
     file: [u8; NAME],
@@ -110,7 +108,7 @@ pub(crate) struct Place {
 }
 
 std::thread_local! {
-    /// Where this thread's last panic began, until somebody asks.
+    /// The place where this thread's last panic began, until it is taken.
     static LAST: Cell<Option<Place>> = const { Cell::new(None) };
 }
 
@@ -125,16 +123,16 @@ fn note(location: Option<&Location<'_>>) {
     LAST.set(place);
 }
 
-/// Where this thread's last panic began; given once.
+/// Takes the place where this thread's last panic began.
 pub(crate) fn take_place() -> Option<Place> {
     LAST.take()
 }
 
 impl Place {
-    /// As the compiler writes it: file, line and column.
+    /// The place as the compiler writes it: file, line and column.
     pub(crate) fn text(&self) -> String {
         let mut text = String::from_utf8_lossy(&self.file[..self.length]).into_owned();
-        // A string takes all that is written.
+        // Writing to a string does not fail.
         let _ = write!(text, ":{}:{}", self.line, self.column);
         text
     }

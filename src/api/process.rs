@@ -66,7 +66,7 @@ unsafe impl Home for ExpertAlloc {
     }
 
     fn as_host<T>(self, f: impl FnOnce() -> T) -> T {
-        /// Goes back to the scope before, also when `f` panics.
+        /// Restores the earlier scope, also when `f` panics.
         struct Leave(heap::Entered);
 
         impl Drop for Leave {
@@ -97,7 +97,7 @@ unsafe impl Home for ExpertAlloc {
     }
 }
 
-// SAFETY: S1: is the heap's promise.
+// SAFETY: S1 is the heap's promise.
 unsafe impl Ambient for ExpertAlloc {
     type Entered = heap::Entered;
 

@@ -7,9 +7,9 @@ use crate::expert::home::Home;
 use crate::expert::stats::Stats;
 
 impl<H: Home> Expert<H> {
-    /// Sets the hard limit of what may be charged from now on, in bytes; 0 for
-    /// none. Where more is charged already, nothing is taken away: new requests
-    /// are refused until enough was freed.
+    /// Sets the hard limit of what may be charged from now on, in bytes; 0 for none. If
+    /// more is charged already, nothing is taken away, and new requests are refused until
+    /// enough was freed.
     ///
     /// ```
     /// use expert_alloc::{Error, ExpertAlloc};
@@ -28,7 +28,7 @@ impl<H: Home> Expert<H> {
         self.slot().account().set_quota(bytes);
     }
 
-    /// Sets the number of charged bytes beyond which reports say so; 0 for none.
+    /// Sets the soft quota: reports say so when more bytes are charged; 0 for none.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -66,8 +66,8 @@ impl<H: Home> Expert<H> {
     ///
     /// # Errors
     ///
-    /// [`Error::QuotaExceeded`] where that much is not free, or nothing would be
-    /// left: a quota of 0 would be none.
+    /// [`Error::QuotaExceeded`] if so much of the quota is not free, or if nothing would be
+    /// left, because a quota of 0 means none.
     pub fn give_room(&self, to: &Self, bytes: usize) -> Result<(), Error> {
         let (from, to) = (self.slot().account(), to.slot().account());
         from.give_room(to, bytes).map_err(|_| Error::QuotaExceeded)
@@ -96,11 +96,11 @@ impl<H: Home> Expert<H> {
         self.slot().account().forgive()
     }
 
-    /// The figures of the expert, all of its children, their children and so on,
-    /// added up. Charges, their peak and the quota are those of the expert itself,
-    /// whose charges include its children's.
+    /// The sum of the figures of the expert, its children, their children, and so on.
+    /// Charges, their peak and the quota are those of the expert itself, whose charges
+    /// include its children's.
     ///
-    /// It looks at every expert of the heap.
+    /// The call looks at every expert of the heap.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

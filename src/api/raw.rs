@@ -45,13 +45,13 @@ pub(crate) mod sealed {
 
     /// The part of a holder that the raw calls use.
     pub trait Holder<H: Home> {
-        /// Where its memory comes from.
+        /// The home that its memory comes from.
         fn home(&self) -> H;
 
         /// The engine's view of it.
         fn who(&self) -> Who<'_, OwnerOf<H>>;
 
-        /// Refuses where it may not get more memory.
+        /// Fails if it may not get more memory.
         ///
         /// # Errors
         ///
@@ -61,13 +61,13 @@ pub(crate) mod sealed {
         /// Notes that it has given a block to the owner of this key.
         fn note_transfer(&self, to: ExpertKey);
 
-        /// The result of `request` for that many bytes, at the last try. Where the
-        /// quota refused because the holder was told to stop during the call, that
-        /// is the reason.
+        /// The result of `request` for that many bytes, at the last try. If the quota
+        /// refused because the holder was told to stop during the call, the result is that
+        /// reason.
         ///
         /// # Errors
         ///
-        /// That of `request`, or as [`check_open`](Self::check_open).
+        /// The error of `request`, or as for [`check_open`](Self::check_open).
         fn or_asked<T>(
             &self,
             bytes: usize,
@@ -225,8 +225,8 @@ macro_rules! raw_calls {
                 realloc(self, block, size)
             }
 
-            /// Frees a raw block of this holder, also when the holder must stop. Null
-            /// is no block, and fine.
+            /// Frees a raw block of this holder, also when the holder must stop. Null is
+            /// allowed, and does nothing.
             ///
             /// ```
             /// use expert_alloc::{Error, ExpertAlloc};
@@ -243,14 +243,14 @@ macro_rules! raw_calls {
             ///
             /// # Errors
             ///
-            /// [`Error::InvalidPointer`] where no live raw block starts there,
-            /// [`Error::AccessDenied`] where it is another owner's.
+            /// [`Error::InvalidPointer`] if no live raw block starts there,
+            /// [`Error::AccessDenied`] if the block is another owner's.
             pub fn free(&self, block: *mut u8) -> Result<(), Error> {
                 free(self, block)
             }
 
-            /// The bytes asked for of a raw block of this holder; 0 for
-            /// anything else.
+            /// The size that was asked for of a raw block of this holder; 0 for any other
+            /// address.
             ///
             /// ```
             /// use expert_alloc::ExpertAlloc;
@@ -267,8 +267,8 @@ macro_rules! raw_calls {
                 size(self, block)
             }
 
-            /// Gives a raw block of this holder to another, with its charge.
-            /// The block may move: the result is where it is now.
+            /// Gives a raw block of this holder to another, with its charge. The block may
+            /// move; the result is its new address.
             ///
             /// ```
             /// use expert_alloc::ExpertAlloc;

@@ -17,13 +17,12 @@ use crate::expert::look;
 use crate::expert::visit::State;
 
 impl<H: Ambient> Expert<H> {
-    /// Calls `f` in a scope of this expert and catches what comes out of it: its
-    /// panic, and on Linux on x86-64 also an exception that is not Rust's, or
-    /// that of a library with a Rust runtime of its own. (Elsewhere these abort the
-    /// process, as Rust defines it.)
+    /// Calls `f` in a scope of this expert and catches its panic. On Linux on x86-64 it
+    /// also catches an exception that is not Rust's, or that of a library with a Rust
+    /// runtime of its own. (Elsewhere these abort the process, as Rust defines it.)
     ///
-    /// A panic may leave values half changed that `f` borrows mutably, as after a
-    /// thread that panicked.
+    /// A panic may leave values that `f` borrows mutably half changed, as when a thread
+    /// panics.
     ///
     /// ```
     /// use expert_alloc::{ExpertAlloc, FailureKind};
@@ -39,7 +38,7 @@ impl<H: Ambient> Expert<H> {
     ///
     /// # Errors
     ///
-    /// [`Failure`] with what the panic or the exception was.
+    /// [`Failure`], which describes the panic or the exception.
     pub fn run<T>(&self, f: impl FnOnce() -> T) -> Result<T, Failure> {
         let outcome = {
             let _scope = self.enter();
@@ -50,7 +49,7 @@ impl<H: Ambient> Expert<H> {
     }
 }
 
-/// Why a [`Failure`] came about.
+/// The reason for a [`Failure`].
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, FailureKind};
@@ -70,8 +69,8 @@ impl<H: Ambient> Expert<H> {
 pub enum FailureKind {
     /// It panicked.
     Panicked,
-    /// An exception of another language or runtime came out of it, or it asked for the
-    /// end of its thread, which goes on.
+    /// An exception of another language or runtime left it, or it asked for the end of its
+    /// thread, which goes on.
     ForeignException,
     /// It was granted more than its quota.
     OverQuota,
@@ -82,8 +81,8 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// Why a task of an expert in this state goes no further; `None` for a live
-    /// one.
+    /// The reason why a task of an expert in this state must stop; `None` for a live
+    /// expert.
     pub(crate) fn of(state: State) -> Option<Self> {
         match state {
             State::Live => None,
@@ -104,12 +103,12 @@ impl FailureKind {
     }
 }
 
-/// Why an expert's code did not return. See [`Expert::run`] and
+/// The reason why an expert's code did not return. See [`Expert::run`] and
 /// [`Expert::run_async`].
 ///
-/// It is the host's: it stays what it is when the expert has ended, also with
-/// [`reclaim_all`](Expert::reclaim_all). Only a payload that is not text stays
-/// where the panic put it, in the expert's ambient memory.
+/// It is in the host's memory, so it stays valid after the end of the expert, also with
+/// [`reclaim_all`](Expert::reclaim_all). Only a payload that is not text stays where the
+/// panic put it, in the expert's ambient memory.
 ///
 /// ```
 /// use expert_alloc::ExpertAlloc;
@@ -130,7 +129,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// That of a call. Its contents are allocated here, as the host.
+    /// The failure of a call. Its contents are allocated here, for the host.
     pub(crate) fn of(thrown: Thrown) -> Self {
         match thrown {
             Thrown::Panic(payload) => Self {
@@ -148,8 +147,7 @@ impl Failure {
         }
     }
 
-    /// The failure of an expert that must stop. Its contents were allocated as the
-    /// host.
+    /// The failure of an expert that must stop. Its contents were allocated for the host.
     pub(crate) fn stopped(kind: FailureKind, explained: Vec<Explained>) -> Self {
         Self { kind, payload: None, place: None, explained }
     }
@@ -169,8 +167,8 @@ impl Failure {
         self.kind
     }
 
-    /// The panic's message, where it is text, as it nearly always is; of a
-    /// foreign exception what is known of it, such as its C++ type.
+    /// The panic's message if it is text, as nearly always; for a foreign exception a
+    /// description, such as its C++ type.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -187,8 +185,8 @@ impl Failure {
         text(self.payload.as_deref()?)
     }
 
-    /// Where the panic began: file, line and column. `None` where no panic
-    /// did, or where it did not pass the hook (see
+    /// The place where the panic began: file, line and column. `None` if there was no
+    /// panic, or if it did not pass the hook (see
     /// [`watch_panics`](crate::ExpertAlloc::watch_panics)), as in
     /// [`resume_unwind`](std::panic::resume_unwind).
     ///
@@ -205,8 +203,8 @@ impl Failure {
         self.place.as_deref()
     }
 
-    /// Of an expert that was over its quota: how much of it was charged, and who held
-    /// most, when it was stopped. `None` where there was no memory to keep that in.
+    /// For an expert that was over its quota: its charge and the largest holders at the
+    /// moment when it was stopped. `None` if there was no memory for that.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -251,8 +249,8 @@ impl Failure {
     }
 }
 
-/// Anything may be the payload: its destructor may panic, and nobody expects
-/// that of a failure.
+/// The payload may be of any type, so its destructor may panic; dropping a failure must
+/// not.
 impl Drop for Failure {
     fn drop(&mut self) {
         let payload = self.payload.take();
@@ -268,7 +266,7 @@ fn text(payload: &(dyn Any + Send)) -> Option<&str> {
     text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
 }
 
-/// The payload, in memory of whoever is current now where it is text.
+/// The payload; if it is text, it is copied into memory of the current owner.
 fn copied(payload: Box<dyn Any + Send>) -> Box<dyn Any + Send> {
     match payload.downcast::<&'static str>() {
         Ok(text) => Box::new(*text),

@@ -1,8 +1,8 @@
 //! Scopes: until a scope ends, a thread's allocations through the global allocator
 //! belong to an expert.
 //!
-//! A block keeps its owner wherever it travels and whoever frees it; a scope has no
-//! effect on frees.
+//! A block keeps its owner, whichever thread uses or frees it; a scope has no effect on
+//! frees.
 
 use core::fmt;
 use core::future::Future;
@@ -19,10 +19,10 @@ use crate::expert::slot::OVERDRAFT;
 use crate::expert::visit::{self, State, Visit};
 use crate::key::ExpertKey;
 
-/// Until this is dropped, this thread's allocations through the global allocator are
-/// the expert's. Scopes nest: the innermost one that stands is current. One that is
-/// dropped out of order is struck out, and the inner ones go on; once all are dropped,
-/// the host is current, whatever the order was.
+/// Until this is dropped, this thread's allocations through the global allocator are the
+/// expert's. Scopes nest: the innermost one that stands is current. A scope that is dropped
+/// out of order is struck out, and the inner scopes go on. Once all are dropped, in
+/// whatever order, the host is current.
 ///
 /// It belongs to its thread:
 ///
@@ -48,12 +48,11 @@ pub struct Scope<'e, H: Ambient = DefaultHome> {
     _expert: PhantomData<&'e Expert<H>>,
 }
 
-/// A scope of an expert or of the host, until this is dropped. It keeps nobody
-/// alive.
+/// A scope of an expert or of the host, until this is dropped. It keeps no expert alive.
 pub(crate) struct Within<H: Ambient> {
     home: H,
     entered: H::Entered,
-    /// Of its thread: neither `Send` nor `Sync`.
+    /// A scope stays on its thread: it is neither `Send` nor `Sync`.
     _thread: PhantomData<*mut ()>,
 }
 
@@ -107,7 +106,7 @@ impl<H: Ambient> Expert<H> {
         Scope { _within: within, _expert: PhantomData }
     }
 
-    /// Polls `future` in a scope of this expert, on whatever thread that is.
+    /// Polls `future` in a scope of this expert, on whatever thread polls it.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -155,7 +154,7 @@ impl<H: Ambient> fmt::Debug for Scope<'_, H> {
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is polled"]
 pub struct InScope<E, F> {
-    /// Before `expert`, which it may refer to.
+    /// Stands before `expert`, which it may refer to, so it is dropped first.
     future: F,
     expert: E,
 }

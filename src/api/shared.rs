@@ -2,9 +2,9 @@
 //!
 //! Invariants
 //!
-//! - SHARED1 every clone, handle and future of an owned expert holds it; the expert
-//!   ends when the last of them is dropped, and not before. A reference that is
-//!   forgotten holds it for ever.
+//! - SHARED1 every clone, handle and future of a shared expert holds it; the expert ends
+//!   when the last of them is dropped, and not before. A reference that is forgotten holds
+//!   it for ever.
 
 use core::fmt;
 use core::future::Future;
@@ -25,14 +25,14 @@ use crate::expert::stats::Reclaimed;
 /// The report of an expert's end.
 type Told = Box<dyn FnOnce(Reclaimed) + Send>;
 
-/// The part that clones and handles of a shared expert refer to. In the host's
+/// The part that clones and handles of a shared expert refer to. It is in the host's
 /// memory.
 struct Shared<H: Home + 'static> {
     expert: Expert<H>,
     told: Mutex<Vec<Told>>,
 }
 
-/// The end of an owned expert, which nobody holds any more (SHARED1).
+/// The end of a shared expert, which nothing holds any more (SHARED1).
 fn end<H: Home>(expert: Expert<H>, told: Vec<Told>) -> Reclaimed {
     let home = expert.home();
     let reclaimed = expert.finish();
@@ -47,7 +47,7 @@ fn end<H: Home>(expert: Expert<H>, told: Vec<Told>) -> Reclaimed {
     reclaimed
 }
 
-/// One who holds an owned expert.
+/// A hold on a shared expert.
 struct Hold<H: Home + 'static>(ManuallyDrop<Arc<Shared<H>>>);
 
 impl<H: Home> Hold<H> {
@@ -57,7 +57,7 @@ impl<H: Home> Hold<H> {
         Self(ManuallyDrop::new(home.as_host(|| Arc::new(shared))))
     }
 
-    /// The end, where this was the last.
+    /// Ends the expert, if this was the last hold.
     fn give_up(shared: Arc<Shared<H>>) -> Option<Reclaimed> {
         let Shared { expert, told } = Arc::into_inner(shared)?;
         Some(end(expert, told.into_inner().unwrap_or_else(PoisonError::into_inner)))
@@ -168,9 +168,9 @@ impl<H: Home + 'static> SharedExpert<H> {
         self.terminate();
     }
 
-    /// Registers a closure that gets the report once the expert has ended. It is
-    /// called as the host, in the thread that drops the last reference. A panic of
-    /// it goes nowhere.
+    /// Registers a closure that gets the report once the expert has ended. It is called as
+    /// the host, in the thread that drops the last reference. A panic of the closure is
+    /// discarded.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -206,7 +206,7 @@ impl<H: Home + 'static> SharedExpert<H> {
     ///
     /// # Errors
     ///
-    /// The expert itself, if there are other references.
+    /// Returns the expert itself if there are other references.
     pub fn try_finish(self) -> Result<Reclaimed, Self> {
         // A count of one cannot change meanwhile: only a holder could raise it, and
         // there is no other.
@@ -221,8 +221,7 @@ impl<H: Home + 'static> SharedExpert<H> {
 }
 
 impl<H: Ambient + 'static> SharedExpert<H> {
-    /// As [`Expert::run_async`], and the future holds the expert: so that it can
-    /// be spawned.
+    /// As [`Expert::run_async`], but the future holds the expert, so it can be spawned.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -237,7 +236,7 @@ impl<H: Ambient + 'static> SharedExpert<H> {
         RunAsync::new(self.clone(), future)
     }
 
-    /// As [`Expert::in_scope`], and the future holds the expert.
+    /// As [`Expert::in_scope`], but the future holds the expert.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -298,14 +297,14 @@ impl<H: Home> fmt::Debug for SharedExpert<H> {
 pub struct SharedHandle<H: Home + 'static = DefaultHome>(Hold<H>);
 
 impl<H: Home> SharedHandle<H> {
-    /// The same for as long as this is borrowed.
+    /// A borrowed handle, for as long as this one is borrowed.
     #[cfg(any(feature = "allocator-api2", feature = "allocator-api2-04", expert_alloc_allocator))]
     #[inline(always)]
     pub(crate) fn handle(&self) -> crate::api::ExpertHandle<'_, H> {
         self.0.0.expert.allocator()
     }
 
-    /// The expert that this allocates for.
+    /// The expert that this handle allocates for.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

@@ -52,7 +52,7 @@ impl<H: Ambient> Expert<H> {
     ///
     /// # Errors
     ///
-    /// The future returns [`Failure`] if `future` was stopped or panicked.
+    /// The future resolves to a [`Failure`] if `future` was stopped or panicked.
     pub fn run_async<F: Future>(&self, future: F) -> RunAsync<&Self, F, H> {
         RunAsync::new(self, future)
     }
@@ -75,10 +75,10 @@ where
     E: Deref<Target = Expert<H>>,
     H: Ambient,
 {
-    /// `None` when it is over. Pinned with the whole. Before `expert`, which it
-    /// may refer to.
+    /// `None` when it is over. It is pinned with the whole. It stands before `expert`,
+    /// which it may refer to, so it is dropped first.
     future: Option<F>,
-    /// Where the waker is kept.
+    /// The place of the waker.
     place: Option<usize>,
     expert: E,
 }
@@ -92,12 +92,11 @@ where
         Self { future: Some(future), place: None, expert }
     }
 
-    /// Drops the future where it is, in a scope. A panic of its destructors goes
-    /// nowhere.
+    /// Drops the future in place, in a scope. A panic of its destructors is discarded.
     fn end(&mut self) {
         if self.future.is_some() {
             let _scope = self.expert.enter();
-            // Dropped in place: pinned to its end.
+            // The future is dropped in place, as pinning demands.
             if let Err(thrown) = foreign::call(|| self.future = None) {
                 self.expert.home().as_host(|| drop(Failure::of(thrown)));
             }
@@ -107,8 +106,8 @@ where
         }
     }
 
-    /// Why the task goes no further; `None` if it does. The host's observer is
-    /// told what has happened, and asked before it is stopped for its quota.
+    /// The reason why the task must stop; `None` if it may go on. The host's observer is
+    /// told about events, and asked before the task is stopped for its quota.
     fn why_stop(&self) -> Option<FailureKind> {
         let expert = &*self.expert;
         let account = expert.slot().account();
@@ -131,15 +130,15 @@ where
     /// The failure of a task whose expert must stop.
     fn stop(&mut self, kind: FailureKind) -> Failure {
         let is_over = kind == FailureKind::OverQuota;
-        // Before its memory goes.
+        // This is done before its memory is freed.
         let explained = is_over.then(|| {
             let explained = self.expert.explain(Error::Overdrawn);
             self.expert.home().as_host(|| kept(explained.owned()))
         });
         self.end();
         if is_over {
-            // The other tasks have not noticed yet: an allocation wakes no task.
-            // The fence is that of WAITING1.
+            // The other tasks do not know yet, because an allocation wakes no task. The
+            // fence is that of WAITING1.
             fence(SeqCst);
             stop::wake(self.expert.home(), self.expert.key(), self.expert.slot());
         }
@@ -147,8 +146,8 @@ where
     }
 }
 
-/// A list with this in it; an empty one where there is no memory, which a box would end
-/// the process for.
+/// A list with this value, or an empty list if there is no memory; a `Box` would end the
+/// process in that case.
 fn kept(explained: Explained) -> Vec<Explained> {
     let mut kept = Vec::new();
     if kept.try_reserve_exact(1).is_ok() {
@@ -170,7 +169,7 @@ where
         // follows from that of the fields.
         let this = unsafe { self.get_unchecked_mut() };
         let home = this.expert.home();
-        // First the waker, then the look (WAITING1).
+        // The waker is stored before the state is read (WAITING1).
         if let Some(hosted) = this.expert.slot().hosted() {
             home.as_host(|| hosted.tasks.keep(&mut this.place, context.waker()));
         }
@@ -178,7 +177,7 @@ where
             return Poll::Ready(Err(this.stop(kind)));
         }
         let Some(future) = &mut this.future else {
-            // Polled again after its end, which executors do not do.
+            // This future was polled again after its end, which executors do not do.
             return Poll::Ready(Err(this.stop(FailureKind::Terminated)));
         };
         // SAFETY: pinned with the whole.

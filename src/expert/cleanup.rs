@@ -1,8 +1,8 @@
-//! Clean-ups: closures that run when an expert ends, before its memory goes. They
-//! release everything that is not memory: files, sockets, registrations with others.
+//! Clean-ups: closures that run when an expert ends, before its memory is freed. They
+//! release everything that is not memory: files, sockets, registrations.
 //!
-//! A clean-up lies in a block of the host, so that it is not among the blocks that
-//! are reclaimed, and counts against no quota.
+//! A clean-up lies in a block of the host, so it is not among the blocks that are
+//! reclaimed, and counts against no quota.
 //!
 //! Invariants
 //!
@@ -42,7 +42,7 @@ impl Cleanups {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`] where the host has no memory to keep it in.
+    /// [`Error::OutOfMemory`] if the host has no memory for it.
     pub(crate) fn push<E, F>(&self, engine: E, closure: F) -> Result<(), Error>
     where
         E: Engine,
@@ -63,8 +63,8 @@ impl Cleanups {
         loop {
             // SAFETY: the node is not in the list yet, so it is this thread's alone.
             unsafe { (*node.as_ptr()).next = first };
-            // Release: publishes the node to `run`. Nodes are only ever taken
-            // all together, so an unchanged first one means an unchanged list.
+            // Release: publishes the node to `run`. Nodes are always taken all together, so
+            // an unchanged first node means an unchanged list.
             match self.0.compare_exchange_weak(first, node.as_ptr(), Release, Relaxed) {
                 Ok(_) => return,
                 Err(now) => first = now,
@@ -72,19 +72,20 @@ impl Cleanups {
         }
     }
 
-    /// Whether there is nothing to run.
+    /// Whether there is no clean-up.
     pub(crate) fn is_empty(&self) -> bool {
         // Relaxed: nothing is read behind the pointer here; `run_next` orders its own reads.
         self.0.load(Relaxed).is_null()
     }
 
-    /// Takes the clean-up that was registered last and runs it; whether it
-    /// returned. A panic ends that one only. `None` where none is left.
+    /// Takes the clean-up that was registered last, runs it, and returns whether it
+    /// returned. A panic ends that one only. `None` if none is left.
     ///
-    /// Nothing of it is kept while it runs: one that never comes back, because it
-    /// leaves by `longjmp`, has lost nothing, and the next call takes the next.
+    /// Nothing of the clean-up is kept while it runs. So nothing is lost if it never comes
+    /// back, because it leaves by `longjmp`, and the next call takes the next one.
     ///
-    /// For the one who ends the expert, when nobody adds any more.
+    /// Only the thread that ends the expert calls this, when no thread adds clean-ups any
+    /// more.
     pub(crate) fn run_next<E: Engine>(&self, engine: E) -> Option<bool> {
         // Acquire: pairs with the Release in `link`.
         let node = NonNull::new(self.0.load(Acquire))?;
@@ -99,8 +100,8 @@ impl Cleanups {
     }
 }
 
-/// Takes the closure out of a node, calls `free` for the node, then the closure,
-/// which is gone afterwards, even after a panic.
+/// Takes the closure out of a node, calls `free` for the node, then the closure. The
+/// closure is dropped afterwards, even after a panic.
 ///
 /// # Safety
 ///
@@ -115,7 +116,7 @@ unsafe fn call<F: FnOnce()>(node: NonNull<Node>, free: &dyn Fn()) {
     closure();
 }
 
-/// Calls `f`; whether it returned, instead of panicking.
+/// Calls `f`, and returns whether it returned instead of panicking.
 #[cfg(feature = "std")]
 fn returns(f: impl FnOnce()) -> bool {
     use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -1,6 +1,6 @@
-//! Events: what the host's observer is told of experts, and asked before a
-//! refusal. These are the words; `look.rs` says them, and `told.rs` remembers
-//! what was said.
+//! Events of experts, which the host's observer is told, and the question before a refusal.
+//! This file has the types; `look.rs` creates events, and `told.rs` remembers which were
+//! reported.
 
 use core::fmt;
 
@@ -60,27 +60,27 @@ pub struct Event<N = NameCopy> {
 pub enum EventKind<N = NameCopy> {
     /// It was registered.
     Registered,
-    /// More than its soft quota was charged: told once, and again after
+    /// More than its soft quota was charged. This is reported once, and again after
     /// [`set_soft_quota`](crate::Expert::set_soft_quota).
     SoftQuotaPassed {
-        /// Bytes charged at the look.
+        /// Bytes charged when this was noticed.
         charged_bytes: usize,
     },
-    /// Requests of it were refused since the last look.
+    /// Some of its requests were refused since the last event of this kind.
     Refused {
         /// How many.
         refusals: u32,
-        /// Who holds most of the quota that had the least room.
+        /// The largest holders of the quota that had the least room.
         largest: Largest<N>,
     },
     /// It was granted more than its quota, and must stop.
     Overdrawn {
-        /// Bytes charged at the look.
+        /// Bytes charged when this was noticed.
         charged_bytes: usize,
     },
     /// It was told to stop.
     Stopped,
-    /// It has ended, in whatever way: with this.
+    /// It has ended, with this report.
     Ended(Reclaimed),
 }
 
@@ -114,12 +114,12 @@ pub struct Refusal<N = NameCopy> {
     pub key: ExpertKey,
     /// Its name.
     pub name: N,
-    /// How many bytes it asked for; of a task that is overdrawn, how many it
-    /// holds beyond the quota.
+    /// How many bytes it asked for; for a task that is overdrawn, how many it holds beyond
+    /// the quota.
     pub bytes: usize,
     /// The expert whose quota had the least room: the expert itself, or one above.
     pub by: ExpertKey,
-    /// Who holds most of that quota.
+    /// The largest holders of that quota.
     pub largest: Largest<N>,
 }
 
@@ -172,9 +172,9 @@ pub enum Verdict {
 
 /// The interface of an observer, which is told of events and asked before refusals.
 ///
-/// A closure that takes an `&Event` is one, which refuses nothing and grants
-/// nothing. It is called as the host, with no lock held. Its panics go nowhere;
-/// while it runs, its own thread tells it nothing.
+/// A closure that takes an `&Event` is an observer that always lets requests be refused. It
+/// is called as the host, with no lock held. Its panics are discarded, and events in its
+/// own thread while it runs are not reported.
 ///
 /// ```
 /// use expert_alloc::{Event, ExpertAlloc, Observer};
@@ -212,10 +212,9 @@ pub trait Observer: Send + Sync {
     /// ```
     fn happened(&self, event: &Event);
 
-    /// A handle or raw call, or the next poll of a task that is overdrawn, is
-    /// about to be refused. Outside the allocator: this may free memory, raise
-    /// quotas, or tell another expert to stop. Asked a few times at most for one
-    /// request.
+    /// A handle or raw call, or the next poll of a task that is overdrawn, is about to be
+    /// refused. It is called outside of the allocator, so it may free memory, raise quotas,
+    /// or tell another expert to stop. It is asked at most a few times for one request.
     ///
     /// ```
     /// use expert_alloc::{Event, ExpertAlloc, Observer, Refusal, Verdict};

@@ -1,4 +1,4 @@
-//! Errors explained: which quota had no room, and who holds it.
+//! Explanations of errors: the quota that had no room, and its holders.
 
 use core::fmt;
 
@@ -10,13 +10,13 @@ use crate::expert::report;
 use crate::expert::shown::{Shown, Size};
 use crate::key::ExpertKey;
 
-/// An [`Error`] with those who hold what was asked for: from
+/// An [`Error`] with the largest holders of the memory: the result of
 /// [`explain`](crate::Expert::explain).
 ///
-/// It names the five largest holders where the error is one of too little memory:
-/// [`QuotaExceeded`](Error::QuotaExceeded) and [`Overdrawn`](Error::Overdrawn) those
-/// of the quota that has the least room, [`OutOfMemory`](Error::OutOfMemory) those of
-/// the heap. Other errors stand alone.
+/// It names the five largest holders if the error is about memory: for
+/// [`QuotaExceeded`](Error::QuotaExceeded) and [`Overdrawn`](Error::Overdrawn) those of the
+/// quota that has the least room, for [`OutOfMemory`](Error::OutOfMemory) those of the
+/// heap. Other errors have no holders.
 ///
 /// ```
 /// use expert_alloc::{Error, ExpertAlloc};
@@ -33,7 +33,7 @@ use crate::key::ExpertKey;
 #[derive(Clone, Copy, Debug)]
 pub struct Explained<N = Usual> {
     error: Error,
-    /// Whose quota it was, and how much that is; 0 for none.
+    /// The name of the quota's expert, and the quota in bytes; 0 for none.
     by: Option<(Holding<N>, usize)>,
     largest: Largest<N>,
 }
@@ -54,8 +54,8 @@ impl<N: Copy> Explained<N> {
         self.error
     }
 
-    /// Whose quota had the least room, with what was charged to it; `None` where no
-    /// quota has to do with the error.
+    /// The expert whose quota had the least room, with its charge; `None` if the error is
+    /// not about a quota.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -88,7 +88,7 @@ impl<N: Copy> Explained<N> {
 }
 
 impl<N: Copy + AsRef<str>> Explained<N> {
-    /// What stands behind the error: the quota, and who holds it.
+    /// The background of the error: the quota, and its holders.
     pub(crate) fn reasons(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some((by, quota)) = &self.by {
             write!(f, " ({}: {}", Shown(by.name.as_ref()), Size(by.charged_bytes))?;
@@ -100,7 +100,7 @@ impl<N: Copy + AsRef<str>> Explained<N> {
         held_by(&self.largest, f)
     }
 
-    /// The same, with names by value.
+    /// The same explanation, with names by value.
     #[cfg(feature = "std")]
     pub(crate) fn owned(&self) -> Explained {
         let by = self.by.as_ref().map(|(holding, quota)| (holding.owned(), *quota));
@@ -117,7 +117,7 @@ impl<N: Copy + AsRef<str>> fmt::Display for Explained<N> {
 
 impl<N: Copy + AsRef<str> + fmt::Debug> core::error::Error for Explained<N> {}
 
-/// What there is to say about an error of the expert of `key`.
+/// The explanation of an error of the expert of `key`.
 pub(crate) fn explain<H: Home>(home: H, key: ExpertKey, error: Error) -> Explained<H::Text> {
     let (by, largest) = match error {
         Error::QuotaExceeded | Error::Overdrawn => {

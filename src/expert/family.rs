@@ -1,8 +1,8 @@
 //! Families: an expert with its children, their children, and so on.
 //!
-//! There is no list of children: who is below whom is read from the links of
-//! the slots (SLOT4), so that to be a child costs nothing. A parent that has ended
-//! lingers in its slot, so the way up stays whole.
+//! There is no list of children. The links of the slots tell which expert is below which
+//! (SLOT4), so a child costs nothing extra. A parent that has ended lingers in its slot, so
+//! the way up stays whole.
 
 use crate::engine::HOST_KEY;
 use crate::expert::home::Home;
@@ -12,8 +12,8 @@ use crate::expert::stats::Stats;
 use crate::expert::visit::Visit;
 use crate::key::ExpertKey;
 
-/// Whether the slot `number` is below the slot `ancestor`: a child's, a
-/// grandchild's.
+/// Whether the slot `number` is below the slot `ancestor`: a child's, a grandchild's, and
+/// so on.
 fn is_below<H: Home>(home: H, number: usize, ancestor: usize) -> bool {
     let registry = home.registry();
     // Bounded: a slot that is released meanwhile links to another free one.
@@ -26,8 +26,8 @@ fn is_below<H: Home>(home: H, number: usize, ancestor: usize) -> bool {
     above == ancestor
 }
 
-/// Those below the expert of `key` that have not ended, in the order of their
-/// slots. Each stays until the next is asked for.
+/// The experts below that of `key` which have not ended, in the order of their slots. Each
+/// is held in place until the next one is asked for.
 pub(crate) fn descendants<'a, H: Home + 'a>(
     home: H,
     key: ExpertKey,
@@ -37,18 +37,19 @@ pub(crate) fn descendants<'a, H: Home + 'a>(
         .into_iter()
         .flat_map(move |ancestor| home.registry().numbers().map(move |number| (number, ancestor)));
     numbers.filter_map(move |(number, ancestor)| {
-        // A look before the visit: most are no relatives.
+        // This check comes before the visit, because most experts are no relatives.
         if !is_below(home, number, ancestor) {
             return None;
         }
         let visit = Visit::new(home, report::key_of(home, number)?).ok()?;
-        // Once more: now the slot, and those above it, stay as they are.
+        // The check is repeated, because only now the slot, and the slots above it, cannot
+        // change.
         is_below(home, number, ancestor).then_some(visit)
     })
 }
 
-/// The figures of the expert of `visit` and all below it, added up. Charges, their
-/// peak and the quota are those of the expert, in whose figures the others' are.
+/// The sum of the figures of the expert of `visit` and all below it. Charges, their peak
+/// and the quota are those of the expert, in whose figures the others' are.
 pub(crate) fn subtree<H: Home>(home: H, key: ExpertKey, own: Stats) -> Stats {
     let mut sum = own;
     descendants(home, key).for_each(|child| {
@@ -57,8 +58,8 @@ pub(crate) fn subtree<H: Home>(home: H, key: ExpertKey, own: Stats) -> Stats {
     sum
 }
 
-/// The expert whose quota has the least room: that of `key`, or one above it
-/// that has not ended.
+/// The expert whose quota has the least room: the expert of `key`, or one above it that has
+/// not ended.
 pub(crate) fn tightest<H: Home>(home: H, key: ExpertKey) -> ExpertKey {
     let (mut tightest, mut least) = (key, usize::MAX);
     for number in upwards(home, key) {
@@ -84,8 +85,7 @@ fn upwards<H: Home>(home: H, key: ExpertKey) -> impl Iterator<Item = usize> {
     core::iter::successors(first, above).take(*home.registry().numbers().end())
 }
 
-/// Who holds most of the quota of `key`: its children, or itself where it has
-/// none.
+/// The largest holders of the quota of `key`: its children, or itself if it has none.
 pub(crate) fn largest<H: Home>(home: H, key: ExpertKey) -> Largest<H::Text> {
     let mut largest = largest_children(home, key);
     if largest.iter().next().is_none() {
@@ -97,14 +97,15 @@ pub(crate) fn largest<H: Home>(home: H, key: ExpertKey) -> Largest<H::Text> {
 /// The children of `key` that hold most.
 pub(crate) fn largest_children<H: Home>(home: H, key: ExpertKey) -> Largest<H::Text> {
     let slot = key.slot().and_then(|number| home.registry().reachable(number));
-    // All slots are looked at for children: not for one that never had any.
+    // A search for children looks at all slots, so it is skipped for an expert that never
+    // had any.
     let is_parent = slot.is_some_and(|slot| slot.account().is_parent());
     let children = is_parent.then(|| descendants(home, key)).into_iter().flatten();
     let rows = children.filter_map(|child| report::row(home, child.key()).ok());
     of_rows(rows.filter(|row| row.parent == Some(key)))
 }
 
-/// Those that hold most of all memory: the host, and experts without a parent.
+/// The largest holders of all memory: the host, and experts without a parent.
 pub(crate) fn largest_of_all<H: Home>(home: H) -> Largest<H::Text> {
     of_rows(report::rows(home).filter(|row| row.parent.is_none()))
 }
@@ -115,7 +116,7 @@ fn of_rows<N: Copy>(rows: impl Iterator<Item = report::ExpertSnapshot<N>>) -> La
     largest
 }
 
-/// What a row says of who holds how much.
+/// The holder that a row describes.
 pub(crate) fn holding<N: Copy>(row: &report::ExpertSnapshot<N>) -> Holding<N> {
     Holding { key: row.key, name: row.name, charged_bytes: row.stats.charged_bytes }
 }

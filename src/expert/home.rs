@@ -44,13 +44,13 @@ pub type RegistryOf<H> = Registry<OwnerOf<H>, <H as Home>::Name>;
 ///
 /// # Safety
 ///
-/// - S1 [`registry`](Self::registry) always gives the same registry, used with
-///   this engine only, and in place for as long as any copy of `self` is.
+/// - S1 [`registry`](Self::registry) always returns the same registry, which is used with
+///   this engine only, and stays in place as long as any copy of `self` exists.
 /// - S2 [`is_same`](Self::is_same) is true only for two references to the same
 ///   engine and registry.
 /// - S3 [`pin`](Self::pin) keeps its promise.
 pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
-    /// Where the memory comes from.
+    /// The engine that provides the memory.
     #[doc(hidden)]
     type Engine: Engine;
 
@@ -58,7 +58,7 @@ pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
     /// elsewhere.
     type Text: Copy + AsRef<str> + Send + Sync + 'static;
 
-    /// How names are kept.
+    /// The way in which names are kept.
     #[doc(hidden)]
     type Name: Name<Copied = Self::Text>;
 
@@ -76,12 +76,12 @@ pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
     where
         Self: 'a;
 
-    /// Until the result is dropped, [`Engine::drain`] of `key` on another thread waits.
-    /// Reads of the expert's state after this call either see the change that `drain`
-    /// follows, or `drain` waits for them: a sequentially consistent fence on both
+    /// Pins `key`: until the result is dropped, [`Engine::drain`] of `key` on another
+    /// thread waits. Reads of the expert's state after this call either see the change that
+    /// `drain` follows, or `drain` waits for them: a sequentially consistent fence on both
     /// sides. Pins of different keys on one thread may overlap.
     ///
-    /// A home that is never used from two threads needs none of this.
+    /// A home that is never used from two threads needs no pins.
     #[doc(hidden)]
     fn pin(self, key: ExpertKey) -> Self::Pin;
 
@@ -92,7 +92,7 @@ pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
         f()
     }
 
-    /// Whether somebody is told what happens to experts, by this thread, now.
+    /// Whether there is an observer that this thread must tell now.
     #[cfg(feature = "std")]
     #[doc(hidden)]
     fn is_observed(self) -> bool {
@@ -141,7 +141,7 @@ pub unsafe trait Home: Copy + Send + Sync + sealed::Sealed {
 /// - S1 an ambient owner that ends while it is current is replaced by the
 ///   host: [`enter`](Self::enter) keeps no reference that outlives its expert.
 pub unsafe trait Ambient: Home {
-    /// A scope that was entered.
+    /// The type of a scope that was entered.
     #[doc(hidden)]
     type Entered: Copy;
 
@@ -149,17 +149,17 @@ pub unsafe trait Ambient: Home {
     #[doc(hidden)]
     fn enter(self, who: Who<'_, OwnerOf<Self>>) -> Self::Entered;
 
-    /// Leaves a scope, in whatever order. The innermost one that stands is current then,
-    /// or the host, where none stands or its owner has ended.
+    /// Leaves a scope, in whatever order. Then the innermost scope that stands is current,
+    /// or the host, if none stands or its owner has ended.
     #[doc(hidden)]
     fn leave(self, entered: Self::Entered);
 
-    /// Leaves a scope with all those that were entered in it and still stand.
+    /// Leaves a scope, with all scopes that were entered in it and still stand.
     #[cfg(feature = "capi")]
     #[doc(hidden)]
     fn leave_all(self, entered: Self::Entered);
 
-    /// The expert that owns what this thread allocates; `None` for the host.
+    /// The expert that owns this thread's allocations; `None` for the host.
     #[doc(hidden)]
     fn current(self) -> Option<ExpertKey>;
 }

@@ -1,5 +1,5 @@
-//! What a slot of a host has beside the name of its expert: hosts tell an observer
-//! and wake tasks, and small systems have neither.
+//! The part of a slot that only hosts have, beside the name: hosts tell an observer and
+//! wake tasks, which small systems do not.
 
 use core::sync::atomic::AtomicU32;
 
@@ -10,16 +10,16 @@ use crate::expert::told::Told;
 pub struct Hosted {
     pub(crate) tasks: Tasks,
     pub(crate) told: Told,
-    /// Blocks that were given to the host on purpose.
+    /// Blocks that were transferred to the host on purpose.
     pub(crate) handed_over: AtomicU32,
 }
 
 /// [`Hosted`], or nothing.
 pub trait Beside: Send + Sync {
-    /// That of a slot that was never taken.
+    /// The value for a slot that was never taken.
     const NEW: Self;
 
-    /// It, if there is one.
+    /// The part itself; small systems have none.
     fn hosted(&self) -> Option<&Hosted>;
 }
 

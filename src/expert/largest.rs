@@ -1,5 +1,5 @@
-//! Who holds most: the few to look at when a quota has no room. A list only;
-//! `family.rs` makes it.
+//! The largest holders, which matter when a quota has no room. This file has the list;
+//! `family.rs` fills it.
 
 use core::fmt;
 
@@ -8,11 +8,11 @@ use crate::expert::owned_name::NameCopy;
 use crate::expert::shown::{Shown, Size};
 use crate::key::ExpertKey;
 
-/// How the names of most programs' experts are kept: on hosts by value.
+/// The way in which names are kept on hosts: by value.
 #[cfg(feature = "std")]
 pub(crate) type Usual = NameCopy;
 
-/// How the names of most programs' experts are kept: on small systems in place.
+/// The way in which names are kept on small systems: in place.
 #[cfg(not(feature = "std"))]
 pub(crate) type Usual = &'static str;
 
@@ -43,23 +43,23 @@ pub struct Holding<N = Usual> {
 
 #[cfg(feature = "std")]
 impl<N: AsRef<str>> Holding<N> {
-    /// The same, with the name by value.
+    /// The same holder, with the name by value.
     pub(crate) fn owned(&self) -> Holding {
         let name = NameCopy::new(self.name.as_ref());
         Holding { key: self.key, name, charged_bytes: self.charged_bytes }
     }
 }
 
-/// As in `heavy (900.0 KiB)`. Control characters in a name are shown as question
-/// marks.
+/// Shows a holder as in `heavy (900.0 KiB)`. Control characters in a name are shown as
+/// question marks.
 impl<N: AsRef<str>> fmt::Display for Holding<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", Shown(self.name.as_ref()), Size(self.charged_bytes))
     }
 }
 
-/// The five who hold most, the largest first. Displayed in one line, as in
-/// `heavy (900.0 KiB), light (12.0 KiB)`.
+/// The five largest holders, the largest first. Displayed in one line, as in `heavy (900.0
+/// KiB), light (12.0 KiB)`.
 ///
 /// ```
 /// use expert_alloc::ExpertAlloc;
@@ -93,7 +93,7 @@ impl<N: Copy> Largest<N> {
         self.0.iter().flatten()
     }
 
-    /// Puts in one more, if it is among the largest.
+    /// Adds a holder, if it is among the largest.
     pub(crate) fn add(&mut self, holding: Holding<N>) {
         let is_smaller = |place: &Option<Holding<N>>| {
             place.is_none_or(|kept| kept.charged_bytes < holding.charged_bytes)
@@ -107,7 +107,7 @@ impl<N: Copy> Largest<N> {
 
 #[cfg(feature = "std")]
 impl<N: Copy + AsRef<str>> Largest<N> {
-    /// The same, with names by value.
+    /// The same list, with names by value.
     pub(crate) fn owned(&self) -> Largest {
         Largest(self.0.map(|place| place.map(|holding| holding.owned())))
     }
@@ -122,7 +122,7 @@ impl<N: Copy + AsRef<str>> fmt::Display for Largest<N> {
     }
 }
 
-/// The end of a sentence: who holds most, if anybody does.
+/// The end of a sentence that names the largest holders, if there are any.
 pub(crate) fn held_by<N: Copy + AsRef<str>>(
     largest: &Largest<N>,
     f: &mut fmt::Formatter<'_>,

@@ -1,4 +1,4 @@
-//! The life of an expert, a function for each step.
+//! The life of an expert, with a function for each step.
 //!
 //! ```text
 //!  register -> Live -> terminate -> Terminated -.
@@ -45,12 +45,12 @@ use crate::sync::delay;
 /// The expert to register.
 pub(crate) struct Request<'n, 'p, H: Home + 'p> {
     pub(crate) name: <H::Name as Name>::Given<'n>,
-    /// Bytes; 0 for none.
+    /// The quota in bytes; 0 for none.
     pub(crate) quota: usize,
-    /// Bytes; 0 for none.
+    /// The soft quota in bytes; 0 for none.
     pub(crate) soft_quota: usize,
     pub(crate) parent: Option<(ExpertKey, &'p SlotOf<H>)>,
-    /// Bytes of the parent's room that are set aside; 0 for none.
+    /// Bytes of the parent's quota that are set aside; 0 for none.
     #[cfg(feature = "std")]
     pub(crate) guarantee: usize,
     /// Flags of the slot's word.
@@ -97,12 +97,12 @@ pub(crate) fn register<'a, H: Home + 'a>(
     });
     #[cfg(feature = "std")]
     if let Some((number, _)) = parent.filter(|_| request.guarantee != 0) {
-        // The child holds it now, or there is none.
+        // The child holds the parent's slot now, or there is no parent.
         release(home, number);
     }
     let (number, slot) = taken?;
     let parent_number = parent.map_or(0, |(number, _)| number);
-    // A child gets no grant that its parent must be refused.
+    // A child gets no overdraft if its parent gets none.
     let refuses = above.is_some_and(|(_, parent)| !parent.word().has(OVERDRAFT));
     let flags = if refuses { request.flags & !OVERDRAFT } else { request.flags };
     let generation = slot.open(flags, parent_number, |slot| {
@@ -121,12 +121,12 @@ pub(crate) fn register<'a, H: Home + 'a>(
     Ok((key, slot))
 }
 
-/// Makes an account between a parent and a child to come that sets aside room of
-/// the parent's. It has one hold, the caller's.
+/// Makes an account between a parent and its next child, which sets aside room of the
+/// parent's quota. It has one hold, the caller's.
 ///
 /// # Errors
 ///
-/// As [`register`]; [`Error::QuotaExceeded`] where there is not so much room.
+/// As [`register`]; [`Error::QuotaExceeded`] if there is not so much room.
 #[cfg(feature = "std")]
 fn set_aside<'a, H: Home + 'a>(
     home: H,
@@ -154,8 +154,8 @@ fn set_aside<'a, H: Home + 'a>(
     Ok((number, slot))
 }
 
-/// Notes that a block of the expert's was given away; to the host, that is on
-/// purpose, and so it is told.
+/// Notes that a block of the expert was transferred. A transfer to the host counts as a
+/// result that was returned on purpose.
 pub(crate) fn transferred<H: Home>(slot: &SlotOf<H>, to: ExpertKey) {
     #[cfg(feature = "std")]
     if let Some(hosted) = slot.hosted().filter(|_| to == HOST_KEY) {
@@ -171,7 +171,7 @@ pub(crate) struct Closing<'a, H: Home + 'a> {
     key: ExpertKey,
     slot: &'a SlotOf<H>,
     reclaimed: Cell<Reclaimed>,
-    /// Its key is invalid, and its memory gone.
+    /// Its key is invalid, and its memory was taken back.
     is_over: Cell<bool>,
     #[cfg(feature = "std")]
     started: std::time::Instant,
@@ -180,7 +180,7 @@ pub(crate) struct Closing<'a, H: Home + 'a> {
     event: Option<Event<CopiedOf<H>>>,
 }
 
-/// Ends the expert of `key`: all of the steps.
+/// Ends the expert of `key`, with all steps.
 ///
 /// # Safety
 ///
@@ -192,8 +192,8 @@ pub(crate) struct Closing<'a, H: Home + 'a> {
 ///
 /// # Errors
 ///
-/// [`Error::InvalidKey`] where the expert has ended, or another thread ends
-/// it, or its word lacks the flag `required`.
+/// [`Error::InvalidKey`] if the expert has ended, or another thread ends it, or its word
+/// lacks the flag `required`.
 pub(crate) unsafe fn finish<'a, H: Home + 'a>(
     home: H,
     key: ExpertKey,
@@ -238,7 +238,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
             is_over: Cell::new(false),
             #[cfg(feature = "std")]
             started,
-            // The name is gone when the rest is known.
+            // The name is read now, because it is gone when the report is complete.
             #[cfg(feature = "std")]
             event: if home.is_observed() {
                 look::event(home, key, EventKind::Stopped)
@@ -250,11 +250,11 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         Ok(closing)
     }
 
-    /// All steps that are left. The caller has made the host current, so that no
-    /// quota makes a clean-up fail; the key can still free.
+    /// Does all remaining steps. The caller has made the host current, so no quota makes a
+    /// clean-up fail. The key can still free.
     ///
-    /// A clean-up may leave this call by `longjmp`. Then it is called once more,
-    /// and does the rest: nothing here has to be dropped.
+    /// A clean-up may leave this call by `longjmp`. Then it is called once more and does
+    /// the rest, so no value here may need to be dropped.
     ///
     /// # Safety
     ///
@@ -302,7 +302,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         }
     }
 
-    /// Takes the memory back, or hands it to the host.
+    /// Takes the memory back, or gives it to the host.
     ///
     /// # Safety
     ///
@@ -351,7 +351,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
     }
 }
 
-/// Gives up a hold of slot `number`, and of those above it that lingered for it.
+/// Gives up a hold on slot `number`, and on the slots above that lingered for it.
 fn release<H: Home>(home: H, mut number: usize) {
     let registry = home.registry();
     while number != 0 {
@@ -375,7 +375,7 @@ pub(crate) fn borrowed<'a, H: Home + 'a>(
     slot: &'a SlotOf<H>,
     key: ExpertKey,
 ) -> Who<'a, OwnerOf<H>> {
-    // A borrowed expert is asked for bound and raw blocks, where an overdraft
-    // makes no difference.
+    // A borrowed expert is only asked for bound and raw blocks, for which overdrafts do not
+    // exist.
     who::<H>(slot, key, false)
 }

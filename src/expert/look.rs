@@ -1,5 +1,5 @@
-//! Telling the observer. Never from inside an allocation, and with no lock held:
-//! what happens in there is noticed by a *look* at a safe point afterwards.
+//! Telling the observer. The observer is never called from inside an allocation, nor with a
+//! lock held. A *look* at a safe point afterwards notices the events of allocations.
 //!
 //! ```text
 //!  told at once     registered, told to stop, ended
@@ -26,7 +26,7 @@ pub(crate) fn event<H: Home>(
     Some(Event { key, name: row.name, parent: row.parent, kind })
 }
 
-/// Tells the observer, if there is one.
+/// Tells the observer an event, if there is an observer.
 pub(crate) fn tell<H: Home>(home: H, key: ExpertKey, kind: EventKind<CopiedOf<H>>) {
     if home.is_observed() {
         if let Some(event) = event(home, key, kind) {
@@ -35,7 +35,7 @@ pub(crate) fn tell<H: Home>(home: H, key: ExpertKey, kind: EventKind<CopiedOf<H>
     }
 }
 
-/// Tells the observer what has happened in allocations since the last look.
+/// Tells the observer the events in allocations since the last look.
 #[inline]
 pub(crate) fn look<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
     if home.is_observed() {
@@ -62,8 +62,7 @@ fn look_closely<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
     }
 }
 
-/// Asks the observer before a request for `bytes` is refused: whether to try
-/// once more.
+/// Asks the observer, before a request for `bytes` is refused, whether to try once more.
 #[cold]
 pub(crate) fn ask<H: Home>(home: H, key: ExpertKey, bytes: usize) -> bool {
     if !home.is_observed() {

@@ -1,6 +1,5 @@
-//! Experts: who they are, how long they live, what they may hold and what
-//! they held. Knows engines only by their trait, and no addresses but those
-//! of its own tables.
+//! Experts: their names and keys, their lives, their quotas and their figures. This layer
+//! knows engines only by their trait, and only the addresses of its own tables.
 //!
 //! ```text
 //!  life       register and finish: one function per step
@@ -22,8 +21,7 @@
 //!  tasks      whom to wake                     cleanup what to run before the end
 //! ```
 //!
-//! A file uses files of its own part or of those below, and none uses one that
-//! uses it.
+//! A file uses files of its own part or of those below, and never a file that uses it.
 
 pub(crate) mod cleanup;
 #[cfg(feature = "std")]

@@ -1,15 +1,15 @@
 //! Names of experts in reports. The key identifies; names do not have to be unique.
 //!
-//! A slot is recycled while others may be reading its name for a report, so a
-//! name is kept in atomic words and read like this: words, then the slot's
-//! generation again. Words of two different names are never looked at as text.
+//! A slot may be recycled while other threads read its name for a report. So a name is kept
+//! in atomic words, and a reader reads the words and then the slot's generation again.
+//! Words of two different names are never looked at as text.
 
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 #[cfg(feature = "std")]
 use crate::expert::hosted::Beside;
 
-/// How a home keeps the names of its experts.
+/// The way in which a home keeps the names of its experts.
 ///
 /// # Safety
 ///
@@ -30,20 +30,20 @@ pub unsafe trait Name: Send + Sync + 'static {
     /// The name of a slot that was never taken.
     const NEW: Self;
 
-    /// Writes the name. The slot's generation is even meanwhile.
+    /// Writes the name. Writes the name, while the slot's generation is even.
     fn set(&self, name: Self::Given<'_>);
 
     /// Loads the words, which may be changing.
     fn load(&self) -> Self::Words;
 
-    /// The text in words.
+    /// The text that words hold.
     ///
     /// # Safety
     ///
     /// - S1 all of `words` are of one name.
     unsafe fn read(words: Self::Words) -> Self::Copied;
 
-    /// The name in place.
+    /// The name, read in place.
     ///
     /// # Safety
     ///

@@ -1,4 +1,4 @@
-//! Names on hosts: copied, so that a caller need not keep them.
+//! Names on hosts are copied, so a caller need not keep them.
 
 use core::fmt;
 use core::ops::Deref;
@@ -14,7 +14,7 @@ pub(crate) const NAME_BYTES: usize = 63;
 
 const WORDS: usize = (NAME_BYTES + 1) / size_of::<usize>();
 
-/// An owned copy of a name of up to 63 bytes, the length in the last byte.
+/// An owned copy of a name of up to 63 bytes, with the length in the last byte.
 pub struct OwnedName([AtomicUsize; WORDS]);
 
 // SAFETY: S1: both read back the bytes and the length that `set` wrote.
@@ -58,7 +58,7 @@ unsafe impl Name for OwnedName {
     }
 }
 
-/// A name of at most 63 bytes, by value: reading a report needs no memory.
+/// A name of at most 63 bytes, by value, so reading a report needs no memory.
 ///
 /// ```
 /// use expert_alloc::ExpertAlloc;

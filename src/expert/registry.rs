@@ -1,16 +1,16 @@
-//! The registry: all slots by number, and which are free.
+//! The registry: all slots by number, and the free ones.
 //!
-//! Slots lie in segments, each twice as large as the one before (on 64-bit
-//! targets four times: fewer segments, to keep heaps small), so that a slot is
-//! found from its number by a bit scan and never moves. Taking a slot
-//! and giving it back are a compare-exchange each; looking one up is a load.
+//! Slots lie in segments, each twice as large as the one before (four times on 64-bit
+//! targets, where fewer segments keep heaps small). So a slot is found from its number by a
+//! bit scan, and never moves. Taking a slot takes one compare-exchange, giving it back
+//! another, and looking one up takes a load.
 //!
 //! ```text
 //!  segments  [0]-> slots 1..=4   [1]-> 5..=20   [2]-> 21..=84   ...
 //!  free      | changes (high half) | slot (low half) | -> link -> link -> 0
 //! ```
 //!
-//! Slot 0 is the host's and has no place here: the engine keeps its state.
+//! Slot 0 is the host's and is not here, because the engine keeps the host's state.
 //!
 //! Invariants
 //!
@@ -57,8 +57,8 @@ pub struct Registry<O, N: Name> {
     free: AtomicUsize,
 }
 
-/// [`slots_before`] each segment: a load, where a division would be. One more than there
-/// are, so that no number needs a check.
+/// [`slots_before`] of each segment, as a table that saves a division. It has one entry
+/// more than there are segments, so no number needs a check.
 const BEFORE: [usize; SEGMENTS + 1] = {
     let mut before = [0; SEGMENTS + 1];
     let mut segment = 0;
@@ -103,7 +103,7 @@ impl<O, N: Name> Registry<O, N> {
         1..=self.carved()
     }
 
-    /// Slot `slot`, where it was ever taken.
+    /// Slot `slot`, if it was ever taken.
     pub(crate) fn reachable(&self, slot: usize) -> Option<&Slot<O, N>> {
         let found = self.place(slot);
         // SLOT1: a generation other than 0 tells that the body is written. (A
@@ -118,8 +118,8 @@ impl<O, N: Name> Registry<O, N> {
         self.find(slot).filter(|found| found.word().generation() != 0)
     }
 
-    /// Slot `slot`, if its segment exists. Its word has to be looked at first: of a slot
-    /// that was never taken it is 0, and the body is not written.
+    /// Slot `slot`, if its segment exists. Its word must be checked first: it is 0 for a
+    /// slot that was never taken, whose body is not written.
     #[inline(always)]
     pub(crate) fn find(&self, slot: usize) -> Option<&Slot<O, N>> {
         if slot == 0 {
@@ -139,7 +139,8 @@ impl<O, N: Name> Registry<O, N> {
     ///
     /// # Errors
     ///
-    /// [`Error::TooManyExperts`], [`Error::OutOfMemory`] for its table.
+    /// [`Error::TooManyExperts`], or [`Error::OutOfMemory`] if there is no memory for its
+    /// table.
     pub(crate) fn take<E>(&self, engine: E) -> Result<(usize, &Slot<O, N>), Error>
     where
         E: Engine<Owner = O>,
@@ -210,8 +211,8 @@ impl<O, N: Name> Registry<O, N> {
     }
 
     /// Makes a missing segment. If several threads do so at the same time, all tables
-    /// except one are lost. With a lock, an interrupt handler could wait for the code
-    /// that it interrupted; and there are few segments.
+    /// except one are lost. There is no lock, because an interrupt handler could wait for
+    /// the code that it interrupted. The loss is small, because there are few segments.
     fn ensure_segment<E: Engine>(&self, engine: E, segment: usize) -> Result<(), Error> {
         let place = self.segments.get(segment).ok_or(Error::TooManyExperts)?;
         if !place.load(Acquire).is_null() {

@@ -30,7 +30,7 @@ pub struct ExpertSnapshot<N> {
     pub key: ExpertKey,
     /// Its name, as far as it was kept.
     pub name: N,
-    /// Whether it may allocate, and if not, why.
+    /// Whether it may allocate, and the reason if not.
     pub state: State,
     /// The key of its parent; if the parent has ended, of the nearest one above that
     /// has not.
@@ -59,7 +59,7 @@ impl<N> ExpertSnapshot<N> {
     }
 }
 
-/// A row of a home.
+/// The row of an expert of a home.
 pub(crate) type Row<H> = ExpertSnapshot<<H as Home>::Text>;
 
 /// The row of the expert of `key`, or of the host.
@@ -85,21 +85,20 @@ pub(crate) fn rows<H: Home>(home: H) -> impl Iterator<Item = Row<H>> {
     keys(home).filter_map(move |key| row(home, key).ok())
 }
 
-/// The keys of the host and of all experts, in the order of their slots. Nothing
-/// is held between one and the next.
+/// The keys of the host and of all experts, in the order of their slots. No expert is held
+/// in place between one key and the next.
 pub(crate) fn keys<H: Home>(home: H) -> impl Iterator<Item = ExpertKey> {
     let keys = home.registry().numbers().filter_map(move |number| key_of(home, number));
     core::iter::once(HOST_KEY).chain(keys)
 }
 
-/// The key of the expert in a slot, a parent's, or of the next one above that has
-/// not ended.
+/// The key of the expert in a slot; if it has ended, of the nearest one above that has not.
 fn living_parent<H: Home>(home: H, mut number: usize) -> Option<ExpertKey> {
     while number != 0 {
         let slot = home.registry().reachable(number)?;
         match key_of(home, number) {
             Some(key) => return Some(key),
-            // The slot is kept for its children, and its parent's slot for it.
+            // Children keep the slot in place, and the slot keeps that of its parent.
             None => number = slot.link(),
         }
     }

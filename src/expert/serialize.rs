@@ -8,15 +8,15 @@ use crate::expert::stats::{Reclaimed, Stats};
 use crate::expert::visit::State;
 use crate::key::ExpertKey;
 
-/// As text, `7.1`: a number would not survive in JSON, whose readers keep 53
-/// bits of it.
+/// Keys are text, such as `7.1`, because many readers of JSON keep only 53 bits of a
+/// number.
 impl Serialize for ExpertKey {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-/// As text, `parent stopped`.
+/// States are text, such as `parent stopped`.
 impl Serialize for State {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
@@ -46,7 +46,7 @@ impl Serialize for Stats {
     }
 }
 
-/// With `elapsed_ns` in nanoseconds, where there is a clock.
+/// The time is `elapsed_ns`, in nanoseconds, if there is a clock.
 impl Serialize for Reclaimed {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let clock = usize::from(cfg!(feature = "std"));

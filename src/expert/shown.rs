@@ -1,9 +1,9 @@
-//! How names and sizes are shown, without allocating.
+//! Shows names and sizes without allocating.
 
 use core::fmt::{self, Write};
 
-/// The characters of a name. It came from a plug-in: control characters, such as an
-/// end of line, are shown as question marks.
+/// The characters of a name. A name may come from a plug-in, so control characters, such as
+/// an end of line, are shown as question marks.
 pub(crate) fn printable(name: &str) -> impl Iterator<Item = char> + '_ {
     name.chars().map(|c| if c.is_control() { '?' } else { c })
 }
@@ -27,7 +27,7 @@ impl fmt::Display for Size {
             return write!(f, "{} B", self.0);
         }
         let exponent = (self.0.ilog2() / 10).min(UNITS.len() as u32);
-        // Cut, not rounded: only a full quota reads as full.
+        // The number is cut, not rounded, so only a full quota reads as full.
         let tenths = ((self.0 >> (10 * (exponent - 1))) as u128 * 10) >> 10;
         write!(f, "{}.{} {}", tenths / 10, tenths % 10, UNITS[exponent as usize - 1])
     }

@@ -21,8 +21,8 @@
 //! - SLOT3 `holds` is 1 for the expert itself, while it has not ended, plus one
 //!   for each child that has not been released. The thread that gives up the last
 //!   one releases the slot.
-//! - SLOT4 `link` is the parent's slot from when the slot is opened until it is
-//!   released, and the next free slot while this one is free; 0 is none.
+//! - SLOT4 from the opening of the slot to its release, `link` is the parent's slot; while
+//!   the slot is free, it is the next free slot; 0 is none.
 //! - SLOT5 the name is written only while the generation is even.
 //! - SLOT6 `CLOSING` is set once, by the thread that ends the expert.
 
@@ -40,7 +40,7 @@ use crate::sync::{AtomicHalf, AtomicUsize, Half, fence};
 
 /// The expert is being ended.
 pub(crate) const CLOSING: usize = 1;
-/// A thread has reached the expert by its key alone: the end must wait until such
+/// A thread has reached the expert by its key alone, so the end must wait until such
 /// visitors have left.
 pub(crate) const KEYED: usize = 2;
 /// No `Expert` value owns the slot: it may be ended by its key.
@@ -82,7 +82,7 @@ unsafe impl<O: Sync, N: Name> Sync for Slot<O, N> {}
 pub(crate) struct Word(usize);
 
 impl Word {
-    /// The host's, as if it had a slot.
+    /// The word of the host, as if it had a slot.
     pub(crate) const HOST: Self = Self(1 << Half::BITS);
 
     pub(crate) fn generation(self) -> usize {
@@ -158,8 +158,8 @@ impl<O, N: Name> Slot<O, N> {
         Word(self.word.load(Acquire))
     }
 
-    /// Readies a free slot for its next expert and makes its key valid.
-    /// `prepare` writes name and account.
+    /// Prepares a free slot for its next expert and makes its key valid. `prepare` writes
+    /// name and account.
     pub(crate) fn open(&self, flags: usize, parent: usize, prepare: impl FnOnce(&Self)) -> usize {
         let generation = self.word().generation() + 1;
         debug_assert!(generation % 2 == 1 && generation <= LAST_GENERATION, "SLOT2");
@@ -174,9 +174,8 @@ impl<O, N: Name> Slot<O, N> {
         generation
     }
 
-    /// Readies a free slot to be somebody's account without an expert of its own:
-    /// it lingers, as for a child, from the beginning. `prepare` writes the
-    /// account.
+    /// Prepares a free slot to serve as an account without an expert of its own. It lingers
+    /// from the beginning, as for a child. `prepare` writes the account.
     #[cfg(feature = "std")]
     pub(crate) fn linger(&self, parent: usize, prepare: impl FnOnce(&Self)) {
         debug_assert!(!self.word().is_taken(), "SLOT2");
@@ -190,16 +189,16 @@ impl<O, N: Name> Slot<O, N> {
         }
     }
 
-    /// Marks the expert of `key` as being ended; the flags before, or `None`
-    /// where it has ended or another thread ends it (SLOT6).
+    /// Marks the expert of `key` as being ended. Returns the flags before, or `None` if it
+    /// has ended or another thread ends it (SLOT6).
     pub(crate) fn begin_closing(&self, key: ExpertKey, required: usize) -> Option<Word> {
         self.set_flag(key, |word| {
             (!word.has(CLOSING) && (required == 0 || word.has(required))).then_some(CLOSING)
         })
     }
 
-    /// Notes that a thread reaches the expert by its key alone. The word
-    /// before, or `None` where the expert has ended.
+    /// Notes that a thread has reached the expert by its key alone. Returns the word
+    /// before, or `None` if the expert has ended.
     ///
     /// All changes to one word have an order, so the thread that ends the expert
     /// either sees this flag or is seen by the caller.
@@ -212,13 +211,13 @@ impl<O, N: Name> Slot<O, N> {
         self.set_flag(key, |_| Some(KEYED))
     }
 
-    /// The word, where this is the slot of `key`, a thread has come by that before, and the
-    /// expert is not being ended: nearly always. The body is written then (SLOT1).
+    /// The word, in the usual case: this is the slot of `key`, a thread has come by the key
+    /// before, and the expert is not being ended. The body is then written (SLOT1).
     #[cfg(feature = "capi")]
     #[inline(always)]
     pub(crate) fn usual_word(&self, key: ExpertKey) -> Option<Word> {
-        // SeqCst: as in `mark_keyed`. No word without a taker has a flag, so a generation
-        // that goes with one is odd.
+        // SeqCst: as in `mark_keyed`. A word has a flag only while the slot is taken, so
+        // its generation is then odd.
         let word = Word(self.word.load(SeqCst));
         let is_its = word.generation() == key.generation();
         (is_its && word.0 & (KEYED | CLOSING) == KEYED).then_some(word)
@@ -253,7 +252,7 @@ impl<O, N: Name> Slot<O, N> {
         self.word.fetch_update(SeqCst, SeqCst, set).ok().map(Word)
     }
 
-    /// Makes the key invalid; the flags before. A slot at its last generation
+    /// Makes the key invalid, and returns the flags before. A slot at its last generation
     /// reads as never taken, and is not taken again.
     pub(crate) fn shut(&self) -> Word {
         let generation = self.word().generation();
@@ -266,13 +265,13 @@ impl<O, N: Name> Slot<O, N> {
         self.word().0 & !FLAGS == 0
     }
 
-    /// Keeps the slot in place for one more child; `false` where the count of
-    /// children is at its limit.
+    /// Keeps the slot in place for one more child; `false` if the count of children is at
+    /// its limit.
     pub(crate) fn hold(&self) -> bool {
         self.holds.fetch_update(Relaxed, Relaxed, |holds| holds.checked_add(1)).is_ok()
     }
 
-    /// Gives up one hold; whether it was the last (SLOT3).
+    /// Gives up one hold, and returns whether it was the last (SLOT3).
     ///
     /// Release, and Acquire for the last one: the thread that releases the slot sees
     /// everything that the other holders did with it.

@@ -33,9 +33,9 @@ pub struct Stats {
     pub live_bytes: usize,
     /// Blocks handed out and not freed.
     pub live_blocks: usize,
-    /// The most that `charged_bytes` ever was: the quota that would have been enough.
+    /// The highest `charged_bytes` so far: a quota of that size would have been enough.
     pub peak_bytes: usize,
-    /// Bytes that count against the quota: blocks, whole pages, and everything else that
+    /// Bytes that count against the quota: blocks, whole pages, and all other memory that
     /// is set aside for the expert and its children.
     pub charged_bytes: usize,
     /// The hard limit of `charged_bytes`; 0 for none.
@@ -64,10 +64,9 @@ impl Stats {
         }
     }
 
-    /// Adds figure to figure, except for the quota. A parent's charge includes its
-    /// children's, so charges and peaks are added only for experts without a parent.
-    /// Peaks were not reached at the same time: their sum may be more memory than there
-    /// is.
+    /// Adds each figure, except for the quota. A parent's charge includes its children's,
+    /// so charges and peaks are added only for experts without a parent. Peaks were not
+    /// reached at the same time: their sum may be more memory than there is.
     pub(crate) fn add(&mut self, other: &Self, has_parent: bool) {
         self.live_bytes += other.live_bytes;
         self.live_blocks += other.live_blocks;
@@ -81,7 +80,7 @@ impl Stats {
     }
 }
 
-/// One line: what is live, charged, and how many calls it took.
+/// Shows live bytes, charged bytes and the numbers of calls in one line.
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { live_bytes, live_blocks, charged_bytes, peak_bytes, .. } = self;
@@ -117,21 +116,21 @@ pub struct Reclaimed {
     pub blocks: usize,
     /// Their bytes, as in [`Stats::live_bytes`].
     pub bytes: usize,
-    /// Live blocks of the global allocator. They stay valid and are the host's now.
-    /// Where the host copies what it wants to keep (`ExpertAlloc::hand_over`), these
-    /// are leaks.
+    /// Live blocks of the global allocator. They stay valid and are the host's now. If the
+    /// host copies the values that it keeps (`ExpertAlloc::hand_over`), these blocks are
+    /// leaks.
     pub adopted_blocks: usize,
     /// Their bytes.
     pub adopted_bytes: usize,
-    /// Raw blocks that the expert had transferred to the host in its life: what
-    /// it returned on purpose, unlike what was adopted. They are no part of the
-    /// figures above. 0 on systems without `std`, which do not count them.
+    /// Raw blocks that the expert transferred to the host during its life: it returned
+    /// these on purpose, unlike the adopted ones. They are no part of the figures above. 0
+    /// on systems without `std`, which do not count them.
     pub handed_over_blocks: usize,
     /// Clean-ups that were run.
     pub cleanups_run: usize,
     /// Clean-ups that panicked.
     pub cleanups_failed: usize,
-    /// From the beginning of the first clean-up until the slot was free again.
+    /// The time from the beginning of the first clean-up until the slot was free again.
     #[cfg(feature = "std")]
     pub elapsed: Duration,
 }

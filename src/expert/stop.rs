@@ -24,7 +24,7 @@ pub(crate) fn terminate<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
     stopped(home, key, slot, is_news);
 }
 
-/// As [`terminate`], for one who came by the key.
+/// As [`terminate`], for a caller that came by the key.
 ///
 /// # Errors
 ///
@@ -32,14 +32,15 @@ pub(crate) fn terminate<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
 pub(crate) fn terminate_visited<H: Home>(home: H, visit: Visit<'_, H>) -> Result<(), Error> {
     let slot = visit.slot().ok_or(Error::AccessDenied)?;
     let (key, is_news) = (visit.key(), slot.account().seal());
-    // The code below calls out, and must not keep anybody from ending the expert.
-    // If that happens, a stranger's tasks are woken, and see that nothing is new.
+    // The code below calls other code, so it must not keep another thread from ending the
+    // expert. If the expert ends meanwhile, tasks of another expert may be woken, which see
+    // that nothing has changed.
     drop(visit);
     stopped(home, key, slot, is_news);
     Ok(())
 }
 
-/// The steps after an expert was told to stop.
+/// Does the steps that follow when an expert was told to stop.
 fn stopped<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>, is_news: bool) {
     wake(home, key, slot);
     #[cfg(feature = "std")]
@@ -70,7 +71,7 @@ pub(crate) fn wake<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
     });
 }
 
-/// A small system has no tasks.
+/// Does nothing, because a small system has no tasks.
 #[cfg(not(feature = "std"))]
 pub(crate) fn wake<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
     let _ = (home, key, slot);

@@ -9,8 +9,8 @@ use crate::expert::shown::{Size, printable};
 use crate::expert::stats::Stats;
 use crate::expert::visit::State;
 
-/// A table with one row for the host, for each expert, and for the sum. Made
-/// when it is printed.
+/// A table with one row for the host, for each expert, and for the sum. It is made when it
+/// is printed.
 ///
 /// ```
 /// use expert_alloc::ExpertAlloc;
@@ -89,7 +89,7 @@ struct Text {
 impl Text {
     fn of(value: impl fmt::Display) -> Self {
         let mut text = Self { bytes: [0; 24], length: 0 };
-        // Fails only where the value is cut.
+        // Writing fails only if the value is cut.
         let _ = write!(text, "{value}");
         text
     }

@@ -6,8 +6,8 @@
 //!
 //! Invariants
 //!
-//! - WAITING1 a task that saw its expert live, after it had put its waker here, is
-//!   woken by whoever changes that afterwards.
+//! - WAITING1 if a task saw that its expert is live, after it had put its waker here, then
+//!   the thread that changes that state later wakes it.
 //! - WAITING2 `WAITING` is the number of places taken, over all experts.
 
 use std::boxed::Box;
@@ -17,7 +17,7 @@ use std::vec::Vec;
 
 use crate::sync::{AtomicUsize, Ordering::SeqCst, fence};
 
-/// How many wakers there are: mostly none, and nobody needs to be looked for.
+/// How many wakers there are; usually none, so there is nothing to look for.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// Whether there is a waker at all, of any expert.
@@ -25,10 +25,10 @@ pub(crate) fn anybody_waits() -> bool {
     WAITING.load(SeqCst) != 0
 }
 
-/// The wakers of one expert's tasks. Small: every slot has one.
+/// The wakers of one expert's tasks. It is small, because every slot has one.
 pub(crate) struct Tasks(Mutex<Option<Box<Wakers>>>);
 
-/// Places for wakers; a task knows the number of its own.
+/// Places for wakers; a task knows the number of its place.
 #[derive(Default)]
 struct Wakers {
     places: Vec<Option<Waker>>,
@@ -40,8 +40,8 @@ impl Tasks {
         Self(Mutex::new(None))
     }
 
-    /// Keeps the waker of a task, in the place that it has or is given here. A
-    /// look at the expert's state after this keeps WAITING1. As the host.
+    /// Keeps the waker of a task, in the place that it already has or gets now. The caller
+    /// then reads the expert's state, which keeps WAITING1. As the host.
     pub(crate) fn keep(&self, place: &mut Option<usize>, waker: &Waker) {
         let mut lock = self.lock();
         let wakers = lock.get_or_insert_default();
@@ -52,8 +52,8 @@ impl Tasks {
             drop(lock);
             drop(before);
         }
-        // WAITING1: either `wake` sees the waker, or the caller sees what was changed
-        // before that.
+        // WAITING1: either `wake` sees the waker, or the caller sees the change that came
+        // before `wake`.
         fence(SeqCst);
     }
 
@@ -65,13 +65,14 @@ impl Tasks {
         let before = wakers.places[number].take();
         wakers.free.push(number);
         WAITING.fetch_sub(1, SeqCst);
-        // The last one gives the memory back, too.
+        // The last waker also gives the memory back.
         let empty = lock.take_if(|wakers| wakers.free.len() == wakers.places.len());
         drop(lock);
         drop((before, empty));
     }
 
-    /// Forgets the tasks that were forgotten themselves: their expert has ended.
+    /// Forgets tasks that the program forgot with `mem::forget`, when their expert has
+    /// ended.
     pub(crate) fn clear(&self) {
         let Some(left) = self.lock().take() else { return };
         WAITING.fetch_sub(left.places.len() - left.free.len(), SeqCst);

@@ -1,18 +1,18 @@
-//! Told: what the host's observer was told of one expert, so that it is told each
-//! thing once. See `events.rs` for what there is to tell, and `look.rs` for when.
+//! The events of one expert that the host's observer was told, so it is told each event
+//! once. `events.rs` has the events, and `look.rs` tells them.
 //!
 //! Invariants
 //!
-//! - TOLD1 a slot's `told` says what the observer was told of its expert: each
+//! - TOLD1 a slot's `told` records which events of its expert the observer was told: each
 //!   overdraft and each passing of a soft quota once, each refusal in one count.
 
 use crate::sync::{AtomicU32, Ordering::Relaxed};
 
-/// Told: the soft quota was passed.
+/// The observer was told that the soft quota was passed.
 const SOFT: u32 = 1;
-/// Told: memory beyond the quota was granted.
+/// The observer was told that memory beyond the quota was granted.
 const OVERDRAWN: u32 = 2;
-/// Told: one refusal more.
+/// One refusal that the observer was told.
 const REFUSAL: u32 = 4;
 
 /// The events of one expert that the observer was told (TOLD1).
@@ -23,7 +23,7 @@ impl Told {
         Self(AtomicU32::new(0))
     }
 
-    /// For the slot's next expert.
+    /// Begins anew for the slot's next expert.
     pub(crate) fn reset(&self) {
         self.0.store(0, Relaxed);
     }
@@ -33,22 +33,22 @@ impl Told {
         self.0.fetch_and(!SOFT, Relaxed);
     }
 
-    /// Notes that the soft quota was passed; whether that is news.
+    /// Notes that the soft quota was passed, and returns whether that is new.
     pub(crate) fn soft_is_new(&self) -> bool {
         self.is_new(SOFT)
     }
 
-    /// Notes that memory beyond the quota was granted; whether that is news.
+    /// Notes that memory beyond the quota was granted, and returns whether that is new.
     pub(crate) fn overdraft_is_new(&self) -> bool {
         self.is_new(OVERDRAWN)
     }
 
-    /// Whether `flag` was not set before.
+    /// Sets `flag`, and returns whether it was not set before.
     fn is_new(&self, flag: u32) -> bool {
         self.0.load(Relaxed) & flag == 0 && self.0.fetch_or(flag, Relaxed) & flag == 0
     }
 
-    /// How many of the refusals up to now are news.
+    /// How many of the refusals up to now are new.
     pub(crate) fn new_refusals(&self, refusals: usize) -> u32 {
         // The count wraps, like that in the flags.
         let now = (refusals as u32).wrapping_mul(REFUSAL);

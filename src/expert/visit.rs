@@ -13,7 +13,7 @@ use crate::expert::slot::{CLOSING, OVERDRAFT, Word};
 use crate::key::ExpertKey;
 use crate::sync::delay;
 
-/// Whether an expert may allocate, and if not, why.
+/// Whether an expert may allocate, and the reason if not.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, State};
@@ -35,9 +35,9 @@ pub enum State {
     Terminated,
     /// It was granted more than its quota, and must stop for that reason.
     Overdrawn,
-    /// Its parent, or one above that, has ended or must stop, and so must it.
+    /// Its parent, or an expert above that, has ended or must stop, so it must stop, too.
     ParentStopped,
-    /// It is ending: its clean-ups run.
+    /// It is ending, and its clean-ups run.
     Closing,
 }
 
@@ -58,7 +58,7 @@ impl State {
         }
     }
 
-    /// Why an expert in this state is refused memory; `None` for a live one.
+    /// The reason why an expert in this state is refused memory; `None` for a live one.
     ///
     /// ```
     /// use expert_alloc::{Error, State};
@@ -139,7 +139,8 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
         Self { home, key: HOST_KEY, slot: None, word: Word::HOST, _pin: None }
     }
 
-    /// The slot of a key that is valid now: a stale one must not prolong a wait.
+    /// The slot of a key, if the key is valid now, because a stale key must not prolong a
+    /// wait.
     #[inline(always)]
     fn find(home: H, key: ExpertKey) -> Option<&'a SlotOf<H>> {
         let slot = home.registry().lookup(key.slot()?)?;
@@ -165,11 +166,12 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
         }
     }
 
-    /// Whether the state is [`State::Live`]: a load or two, for most.
+    /// Whether the state is [`State::Live`], which takes one or two loads for most experts.
     #[cfg(feature = "capi")]
     #[inline]
     pub(crate) fn is_live(&self) -> bool {
-        // The word as it was when the visit began: that is a moment of the call, too.
+        // This is the word as it was when the visit began, which is a moment of the call,
+        // too.
         !self.word.has(CLOSING) && self.slot.is_none_or(|slot| slot.account().is_open())
     }
 

@@ -17,8 +17,8 @@
 //! - BLOCK1 a `Block` is the address of a header in a region, as tiled by the
 //!   store (STORE1): header, payload and the header behind it are memory of the
 //!   heap, aligned to 8, as are all headers, and no region is ever taken away.
-//! - BLOCK2 whoever holds a `Block` holds the store's lock, so no one else reads
-//!   or writes headers, links and footers meanwhile.
+//! - BLOCK2 code that has a `Block` holds the store's lock, so no other code reads or
+//!   writes headers, links and footers meanwhile.
 //! - BLOCK3 the footer is initialised iff the block is free, the links iff it is
 //!   in a list.
 //!
@@ -39,7 +39,7 @@ const NEXT: usize = BACK + size_of::<Link>();
 const LABEL: usize = size_of::<Extent>();
 const FOOTER: usize = size_of::<u32>();
 
-/// A block of a region, live or free, or the mark at the region's end.
+/// A block of a region, live or free, or the end mark of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Block(NonNull<u8>);
@@ -80,7 +80,7 @@ impl Block {
         unsafe { Self::at(address.wrapping_sub(HEADER)) }
     }
 
-    /// Where the header is.
+    /// The address of the header.
     #[inline]
     pub fn address(self) -> usize {
         self.0.as_ptr().addr()
@@ -126,7 +126,7 @@ impl Block {
         unsafe { label.cast::<Label>().read() }
     }
 
-    /// The block that begins where this one ends.
+    /// The block that begins at the end of this one.
     #[inline]
     pub fn next(self) -> Self {
         self.skip(self.size())
@@ -140,8 +140,7 @@ impl Block {
         Self(unsafe { self.0.byte_add(bytes) })
     }
 
-    /// The free block that ends where this one begins, if there is one, and
-    /// its size.
+    /// The free block that ends at the start of this one, if there is one, and its size.
     #[inline]
     pub fn previous_free(self) -> Option<(Self, usize)> {
         if !self.extent().is_previous_free() {
@@ -169,9 +168,8 @@ impl Block {
         self.set_extent(Extent::live(0, Kind::Bound));
     }
 
-    /// Makes this the header of a free block of `size` bytes, with its footer.
-    /// The links are for the index to set, the mark of the next block for the
-    /// caller.
+    /// Makes this the header of a free block of `size` bytes, with its footer. The index
+    /// sets the links, and the caller sets the mark of the next block.
     #[inline]
     pub fn set_free(self, size: usize) {
         self.set_extent(Extent::free(size));
@@ -215,7 +213,7 @@ impl Block {
         unsafe { at.cast::<Label>().write(label) };
     }
 
-    /// The link of a block in a list to its predecessor: a block, or the list.
+    /// The link of a block in a list to the one before it: a block, or the list.
     #[inline(always)]
     pub fn back(self) -> Link {
         // SAFETY: BLOCK2 and BLOCK3; it is in a list.
@@ -264,8 +262,8 @@ impl Block {
         self.extent().kind() == Some(kind) && self.label(salt).tag() == tag
     }
 
-    /// Reads the header's first word once, from memory that may be a payload and may
-    /// change at the same time.
+    /// Reads the header's first word once; the memory may be a payload, and may change at
+    /// the same time.
     pub fn seen_extent(self) -> Extent {
         // SAFETY: BLOCK1 puts the word in the heap, aligned; every bit pattern is
         // an extent.

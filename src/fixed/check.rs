@@ -14,19 +14,19 @@ pub struct Checked {
     pub regions: usize,
     /// Blocks that owners hold, the engine's own tables left out.
     pub live_blocks: usize,
-    /// Their sizes with headers.
+    /// The bytes of those blocks, headers included.
     pub live_bytes: usize,
     /// Free blocks.
     pub free_blocks: usize,
-    /// Those of them that are too small for a list.
+    /// Free blocks that are too small for a list.
     pub crumbs: usize,
     /// Their sizes.
     pub free_bytes: usize,
-    /// The size of the largest.
+    /// The size of the largest free block.
     pub largest_free: usize,
 }
 
-/// An invariant that does not hold, by its number, and what is wrong.
+/// An invariant that does not hold, by its number, and the mistake.
 pub type Broken = &'static str;
 
 impl<R: RawMutex, D: Directory> FixedEngine<R, D> {

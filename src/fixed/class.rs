@@ -23,8 +23,7 @@ pub const WIDE: usize = GRANULE << 10;
 /// Log2 of the largest size in granules.
 const TOP: usize = (MAX_BLOCK / GRANULE).ilog2() as usize;
 
-/// Log2 of the number of classes that sizes from `2^log2` granules up to twice
-/// as many have.
+/// Log2 of the number of classes for sizes from `2^log2` granules up to twice as many.
 const fn cuts(log2: usize) -> usize {
     match log2 {
         0..=9 => 4,
@@ -33,8 +32,8 @@ const fn cuts(log2: usize) -> usize {
     }
 }
 
-/// For each power of two from `EXACT` granules on: by how much a size in granules is
-/// shifted, and the number that is then added, modulo 256, to make a class.
+/// For each power of two from `EXACT` granules on, the shift of a size in granules, and the
+/// number that is then added, modulo 256, to make a class.
 const STEPS: [(u8, u8); TOP + 1] = {
     let mut steps = [(0, 0); TOP + 1];
     let (mut log2, mut first) = (FIRST, EXACT);
@@ -52,7 +51,7 @@ pub const CLASSES: usize = Class::of(MAX_BLOCK).number() + 1;
 
 const _: () = assert!(CLASSES <= 256, "classes are computed in bytes");
 
-/// A range of sizes (CLASS1).
+/// A class: a range of sizes (CLASS1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Class(u32);
 
@@ -64,8 +63,8 @@ impl Class {
         Self(number((size / GRANULE) as u32))
     }
 
-    /// The number of the first class whose blocks all have `size` bytes, a
-    /// multiple of a granule; `None` where no block is that large.
+    /// The number of the first class whose blocks all have `size` bytes, a multiple of a
+    /// granule; `None` if no block is that large.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub const fn enough_for(size: usize) -> Option<usize> {
         if size > MAX_BLOCK {
@@ -97,11 +96,11 @@ impl Class {
     }
 }
 
-/// The number of the class of a block of so many granules, as many as HEAD1 allows.
+/// The number of the class of a block of that many granules, as many as HEAD1 allows.
 ///
 /// On 64-bit targets there is no branch here, because the sizes that are freed and left
-/// over make it unpredictable. The small processors of other targets pay less for a
-/// branch, and some of them much for counting zeros.
+/// over make it unpredictable. On the small processors of other targets a branch costs
+/// less, and counting zeros is slow on some of them.
 #[cfg_attr(target_pointer_width = "64", inline(always))]
 const fn number(granules: u32) -> u32 {
     if usize::BITS == 32 && granules < EXACT as u32 {

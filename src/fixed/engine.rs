@@ -1,4 +1,4 @@
-//! The heap as the expert layer wants it: [`Engine`] for a reference to one.
+//! The heap behind the trait of the expert layer: [`Engine`] for a reference to a heap.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -179,7 +179,7 @@ impl<R: RawMutex + Send + Sync, D: Directory> Engine for &FixedEngine<R, D> {
     }
 }
 
-/// Fills `new - old` bytes behind the first `old` with 0.
+/// Fills the `new - old` bytes behind the first `old` with 0.
 ///
 /// # Safety
 ///

@@ -14,12 +14,12 @@
 //! - HEAD1 a size is a multiple of [`GRANULE`] and counts the header. A live block
 //!   has at least [`MIN_BLOCK`] bytes, a free one at least a granule; only the
 //!   end mark of a region has size 0.
-//! - HEAD2 of a live block, `size - HEADER - slack` is the size asked for.
-//! - HEAD3 of a live block, `check` is the hash of its address, of its heap's
-//!   [`Salt`], and of all other bits but `p`, which the neighbour changes.
-//! - HEAD4 of a raw block the tag is stored veiled, by another hash of the input of
-//!   `check`. To forge the header of a raw block in the content of a block, one must
-//!   guess both: 27 bits.
+//! - HEAD2 the size asked for of a live block is `size - HEADER - slack`.
+//! - HEAD3 the `check` of a live block is the hash of its address, of its heap's [`Salt`],
+//!   and of all other bits except `p`, which the neighbour changes.
+//! - HEAD4 the tag of a raw block is stored veiled, by another hash of the input of
+//!   `check`. A header of a raw block that is forged in the content of a block must match
+//!   both, which are 27 bits.
 
 use crate::engine::Kind;
 
@@ -27,10 +27,10 @@ use crate::engine::Kind;
 pub const HEADER: usize = 8;
 
 /// Sizes and payload addresses are multiples of this, in bytes. On 64-bit targets it is
-/// four words, as in other heaps of this kind: the fewer sizes there are, the more often
-/// a free block fits a request exactly, with nothing to cut off and nothing to join
-/// later. (With 16 bytes random actions took 4 to 9 % longer, and a heap of blocks to
-/// 1,000 bytes was filled just as much.) On 32-bit targets memory is scarcer.
+/// four words, as in other heaps of this kind. The fewer sizes there are, the more often a
+/// free block fits a request exactly, so nothing must be cut off or joined later. (With 16
+/// bytes random actions took 4 to 9 % longer, and a heap of blocks to 1,000 bytes was
+/// filled just as much.) On 32-bit targets memory is scarcer.
 pub const GRANULE: usize = if usize::BITS > 32 { 32 } else { 8 };
 
 /// The smallest block that can be live, or free and in a list, in bytes: it has room
@@ -45,8 +45,8 @@ pub const CRUMBS: bool = GRANULE < MIN_BLOCK;
 /// 32-bit ones.
 pub const MAX_BLOCK: usize = i32::MAX as usize & !(GRANULE - 1);
 
-/// The most bytes of a raw block that were not asked for: by rounding up, in the smallest
-/// block where there are crumbs, and by a crumb that the block keeps.
+/// The most bytes of a raw block that were not asked for. They come from rounding up, from
+/// the smallest block if there are crumbs, and from a crumb that the block keeps.
 pub const MAX_SLACK: usize =
     GRANULE - 1 + if CRUMBS { (MIN_BLOCK - HEADER) + (MIN_BLOCK - GRANULE) } else { 0 };
 
@@ -59,15 +59,16 @@ const _: () = {
     assert!(TAG_BITS + SLACK_BITS + CHECK_BITS == 32);
 };
 
-/// The size of the block that a payload of `size` bytes takes; `None` where
-/// no block is that large.
+/// The size of the block that a payload of `size` bytes takes; `None` if no block is that
+/// large.
 #[inline]
 pub const fn block_size(size: usize) -> Option<usize> {
     if size > MAX_BLOCK - HEADER {
         return None;
     }
-    // In 32 bits, which hold every block size: shorter code on 64-bit targets.
-    // A size of 0 takes as much as one of 1, where that is another block.
+    // The size is computed in 32 bits, which hold every block size, for shorter code on
+    // 64-bit targets. A size of 0 takes as much as a size of 1, if those need different
+    // blocks.
     let most = (HEADER + GRANULE - 1) as u32 + (HEADER == GRANULE && size == 0) as u32;
     Some(((size as u32 + most) & !(GRANULE as u32 - 1)) as usize)
 }
@@ -77,8 +78,8 @@ const STATE: u32 = 0b110;
 const STATE_SHIFT: u32 = 1;
 const FLAGS: u32 = PREVIOUS_FREE | STATE;
 
-/// The first word: how long a block is, whether it is free, and whether the
-/// one before it is.
+/// The first word: the size of a block, whether it is free, and whether the block before it
+/// is free.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Extent(u32);
@@ -156,7 +157,7 @@ impl Tag {
     /// The engine itself: its tables.
     pub const ENGINE: Self = Self(u16::MAX);
 
-    /// The tag of the key in `slot`; `None` where there are no more tags.
+    /// The tag of the key in `slot`; `None` if there are no more tags.
     #[inline]
     pub const fn of_slot(slot: usize) -> Option<Self> {
         if slot < TAGS { Some(Self(slot as u16)) } else { None }
@@ -179,7 +180,7 @@ const TAG_SHIFT: u32 = SLACK_BITS + CHECK_BITS;
 const CHECK: u32 = (1 << CHECK_BITS) - 1;
 const SLACK: u32 = ((1 << SLACK_BITS) - 1) << CHECK_BITS;
 
-/// The second word of a live block: whose it is, and a check.
+/// The second word of a live block: its owner, and a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Label(u32);
@@ -195,7 +196,7 @@ impl Label {
         Self(checked).veiled(address, extent, salt)
     }
 
-    /// Takes the veil off a label that was stored, or puts it on (HEAD4).
+    /// Removes the veil of a label that was stored, or adds it (HEAD4).
     #[inline]
     pub const fn veiled(self, address: usize, extent: Extent, salt: Salt) -> Self {
         if !extent.is_raw() {
@@ -205,9 +206,8 @@ impl Label {
         Self(self.0 ^ word.wrapping_mul(GOLDEN) & (u32::MAX << TAG_SHIFT))
     }
 
-    /// Whether this, without its veil, is a label that [`new`](Self::new) made for
-    /// that address, extent and heap (HEAD3). Of words that are no label one in 2,048
-    /// passes.
+    /// Whether this unveiled label is one that [`new`](Self::new) made for that address,
+    /// extent and heap (HEAD3). One in 2,048 words that are no label passes.
     #[inline]
     pub const fn matches(self, address: usize, extent: Extent, salt: Salt) -> bool {
         self.0 & CHECK == check(self.0 & !CHECK, address, extent, salt)
@@ -239,17 +239,17 @@ const fn check(label: u32, address: usize, extent: Extent, salt: Salt) -> u32 {
 /// 2^32 divided by the golden ratio.
 const GOLDEN: u32 = 0x9E37_79B1;
 
-/// A number that goes into the checks of one heap's headers and into no other's: a
-/// heap may have its region in a block of another heap, or where one was before.
+/// A number that goes into the checks of one heap's headers only. It tells heaps apart,
+/// because a heap may have its region in a block of another heap, or at the place of an old
+/// heap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Salt(u32);
 
 impl Salt {
-    /// That of a heap without memory.
+    /// The salt of a heap without memory.
     pub const NONE: Self = Self(0);
 
-    /// That of the `count`-th heap of the program, whose memory begins at
-    /// `address`.
+    /// The salt of the `count`-th heap of the program, whose memory begins at `address`.
     pub const fn new(address: usize, count: usize) -> Self {
         let word = (address as u32 ^ (count as u32).rotate_left(16)).wrapping_mul(GOLDEN);
         Self(word ^ word >> 15)

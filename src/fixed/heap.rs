@@ -25,8 +25,8 @@ use crate::key::ExpertKey;
 use crate::sync::AtomicUsize;
 use crate::sync::Ordering::{Relaxed, Release, SeqCst};
 
-/// Whether code size matters more than speed. Where it does not, each way to find a
-/// block has code of its own.
+/// Whether code size matters more than speed. If not, each way to find a block has code of
+/// its own.
 const SMALL_CODE: bool = usize::BITS == 32;
 
 /// How many bytes are copied under the lock at most, when a block of the host moves.
@@ -41,8 +41,8 @@ pub struct FixedEngine<R, D> {
     store: Mutex<R, Store>,
     account: Account,
     owner: Owner,
-    /// The numbers of pins of two kinds, in the low bits and in those above, and which
-    /// kind new pins are, in the highest bit.
+    /// The numbers of pins of two kinds, in the low and in the middle bits, and the kind of
+    /// new pins in the highest bit.
     pins: AtomicUsize,
     pub(super) directory: D,
 }
@@ -76,11 +76,11 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         Pin { pins: &self.pins, one }
     }
 
-    /// Waits for all pins that exist now: they are few and short. Waits for each kind
-    /// until there was a moment without any. New pins are of the other kind meanwhile,
-    /// so that a thread that pins again and again does not prolong the wait.
+    /// Waits for all pins that exist now: they are few and short. For each kind, it waits
+    /// until there was a moment without pins. New pins are of the other kind meanwhile, so
+    /// that a thread that pins again and again does not prolong the wait.
     pub(super) fn wait_for_pins(&self) {
-        // The constants are not indexed by a variable: nothing here may panic.
+        // No variable indexes the constants, because nothing here may panic.
         self.pins.fetch_or(NEW_PINS, Relaxed);
         self.wait_for_pins_of(ONE_PIN[0]);
         self.pins.fetch_and(!NEW_PINS, Relaxed);
@@ -96,9 +96,9 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         }
     }
 
-    /// Gives the heap `len` bytes from `start`. Any number of regions may be
-    /// added, at any time, in any order. Returns how many bytes blocks can
-    /// use, headers included; 0 where the region is too small for one.
+    /// Gives the heap `len` bytes from `start`. Any number of regions may be added, at any
+    /// time, in any order. Returns how many bytes blocks can use, headers included; 0 if
+    /// the region is too small for one.
     ///
     /// # Safety
     ///
@@ -115,6 +115,16 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     #[inline]
     pub(super) fn lock(&self) -> MutexGuard<'_, R, Store> {
         self.store.lock()
+    }
+
+    /// The blocks, under the lock, and the block of this heap whose payload is at `payload`.
+    #[inline]
+    fn lock_with(&self, payload: NonNull<u8>) -> (MutexGuard<'_, R, Store>, Block) {
+        let store = self.lock();
+        // SAFETY: the callers pass the payload of a block of this heap, and `store` holds
+        // its lock.
+        let block = unsafe { Block::of_payload(payload.addr().get()) };
+        (store, block)
     }
 
     /// The host, as an owner.
@@ -143,7 +153,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     #[inline(never)]
     pub(super) fn obtain(&self, request: Request<'_>) -> Result<NonNull<u8>, Error> {
         let mut store = self.lock();
-        // The common case was tried before.
+        // The common case was already tried.
         let found = match Way::of(request.asked, request.align) {
             Way::Plain => None,
             way => store.allocate(way, request),
@@ -153,7 +163,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         self.counted(request, done)
     }
 
-    /// Allocates an ambient block for the host; null where there is no memory.
+    /// Allocates an ambient block for the host; null if there is no memory.
     #[inline]
     pub fn allocate_for_host(&self, asked: usize, align: usize) -> *mut u8 {
         match Way::of(asked, align) {
@@ -201,9 +211,9 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         Request { who: self.who(), kind: Kind::Ambient, asked, align }
     }
 
-    /// Resizes a live ambient block of the host, of `old` bytes at a multiple
-    /// of `align`, to `asked` bytes, neither of them 0; null, with nothing
-    /// changed, where there is no memory.
+    /// Resizes a live ambient block of the host from `old` bytes, at a multiple of `align`,
+    /// to `asked` bytes. Neither size is 0. Returns null, with nothing changed, if there is
+    /// no memory.
     #[inline(never)]
     pub fn resize_for_host(
         &self,
@@ -212,9 +222,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         align: usize,
         asked: usize,
     ) -> *mut u8 {
-        let mut store = self.lock();
-        // SAFETY: as in `free`.
-        let block = unsafe { Block::of_payload(from.addr().get()) };
+        let (mut store, block) = self.lock_with(from);
         let Some(room) = store.resize_for_host(self.who(), block, asked, align) else {
             return self.move_for_host(store, from, old.min(asked), align, asked);
         };
@@ -232,8 +240,8 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         room.payload().as_ptr()
     }
 
-    /// [`resize_for_host`](Self::resize_for_host) of a block that must move, where
-    /// finding room takes a search.
+    /// As [`resize_for_host`](Self::resize_for_host), for a block that must move and whose
+    /// new place takes a search.
     #[inline(never)]
     fn move_for_host(
         &self,
@@ -246,7 +254,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         let request = self.of_host(asked, align);
         let room = match Way::of(asked, align) {
             Way::Plain => None,
-            // Not from the end: a block that grew will grow again.
+            // The block is not cut from the end, because a block that grew will grow again.
             _ => store.allocate(Way::Close, request),
         };
         let room = room.or_else(|| store.allocate_slow(request).ok());
@@ -269,7 +277,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         to
     }
 
-    /// Moves a live block while the lock is held, for want of room for two.
+    /// Moves a live block while the lock is held, because there is no room for two blocks.
     #[inline(never)]
     fn relocate(
         &self,
@@ -277,9 +285,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         from: NonNull<u8>,
         kept: usize,
     ) -> Result<NonNull<u8>, Error> {
-        let mut store = self.lock();
-        // SAFETY: as in `free`.
-        let block = unsafe { Block::of_payload(from.addr().get()) };
+        let (mut store, block) = self.lock_with(from);
         let done = store.relocate(request, block, kept);
         self.counted(request, done)
     }
@@ -287,11 +293,8 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
     /// Frees a live block.
     #[inline(never)]
     pub fn free(&self, address: NonNull<u8>) {
-        let mut store = self.lock();
-        // SAFETY: the callers pass the payload of a block of this heap, and
-        // hold its lock.
-        let block = unsafe { Block::of_payload(address.addr().get()) };
-        // A block that is not live was freed before: leave it.
+        let (mut store, block) = self.lock_with(address);
+        // A block that is not live was freed before, so it is left alone.
         if !block.is_free() {
             store.free(self.who(), &self.directory, block);
         }
@@ -304,9 +307,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
         from: NonNull<u8>,
         kept: usize,
     ) -> Result<NonNull<u8>, Error> {
-        let mut store = self.lock();
-        // SAFETY: as in `free`.
-        let block = unsafe { Block::of_payload(from.addr().get()) };
+        let (mut store, block) = self.lock_with(from);
         let room = match store.resize_for(request, block) {
             Some(done) => done,
             None => match store.allocate_slow(request) {
@@ -336,13 +337,12 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
 
     /// Makes a bound block of `asked` bytes a raw one (LOCKED3).
     pub(super) fn publish(&self, payload: NonNull<u8>, asked: usize) {
-        let mut store = self.lock();
-        // SAFETY: as in `free`.
-        let block = unsafe { Block::of_payload(payload.addr().get()) };
+        let (mut store, block) = self.lock_with(payload);
         store.set_kind(block, Kind::Raw, asked);
     }
 
-    /// Makes a raw block a bound one (LOCKED3); its payload and the size asked for.
+    /// Makes a raw block a bound one (LOCKED3), and returns its payload and the size asked
+    /// for.
     pub(super) fn withdraw(
         &self,
         key: ExpertKey,
@@ -360,7 +360,7 @@ impl<R: RawMutex, D: Directory> FixedEngine<R, D> {
 /// [`pin`](FixedEngine::pin).
 pub struct Pin<'h> {
     pins: &'h AtomicUsize,
-    /// One of its kind.
+    /// The value of one pin of this kind.
     one: usize,
 }
 

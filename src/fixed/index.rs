@@ -1,7 +1,7 @@
 //! The free blocks by size: the index of a TLSF heap.
 //!
-//! Each [class](super::class) of sizes has a list, and a bit that says whether
-//! the list is empty; finding the next class that is not is a bit scan.
+//! Each [class](super::class) of sizes has a list, and a bit that says whether the list is
+//! empty. A bit scan finds the next list that is not empty.
 //!
 //! M. Masmano, I. Ripoll, A. Crespo, J. Real: TLSF, a new dynamic memory
 //! allocator for real-time systems. ECRTS 2004.
@@ -32,12 +32,12 @@ const WORDS: usize = CLASSES / BITS + 1;
 /// How many blocks are looked at before a request is refused.
 const LOOKS: usize = 16;
 
-/// Memory is plenty for blocks of a size while there is a free one so many times
-/// as large. With half as many, a heap is filled to 97.8 % instead of 98.5 %.
+/// Memory counts as plenty for blocks of a size while there is a free block that is this
+/// many times as large. With half as many, a heap is filled to 97.8 % instead of 98.5 %.
 const PLENTY: usize = 1 << 9;
 
 /// The largest alignment, in bytes, for which a block is cut from the end of a free one,
-/// together with the bytes behind it up to the next such address: two lists change, not
+/// together with the bytes behind it up to the next such address: so two lists change, not
 /// three. On 32-bit targets, where memory is scarcer, no block is cut like that.
 pub const KEPT: usize = if usize::BITS > 32 { 256 } else { GRANULE };
 
@@ -57,8 +57,8 @@ pub struct Found {
 }
 
 impl Found {
-    /// Cuts `size` bytes, which are at most `MAX_BLOCK`, out of a block, as near to
-    /// its start as `align` allows; `None` where they do not fit.
+    /// Cuts `size` bytes, which are at most `MAX_BLOCK`, out of a block, as near to its
+    /// start as `align` allows; `None` if they do not fit.
     #[inline(never)]
     fn cut(block: Block, class: Class, size: usize, align: usize) -> Option<Self> {
         let gap = block.gap(align);
@@ -129,18 +129,17 @@ impl Index {
         Some(Found { block, gap: 0, size: size + crumb, rest: rest - crumb, class })
     }
 
-    /// A free block that holds `size` bytes with a payload at a multiple of `align`,
-    /// for alignments up to [`KEPT`]: the first block of the first list whose blocks all
-    /// do. After `None`, [`find`](Self::find) may still find one.
+    /// A free block that holds `size` bytes with a payload at a multiple of `align`, for
+    /// alignments up to [`KEPT`]: the first block of the first list whose blocks all do. If
+    /// it returns `None`, [`find`](Self::find) may still find one.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn find_aligned(&self, size: usize, align: usize) -> Option<Found> {
         let class = self.class_from(enough_for(size, align)?)?;
         Found::cut_end(self.first(class), class, size, align)
     }
 
-    /// As [`find_aligned`](Self::find_aligned), whatever the alignment; for sizes from
-    /// [`WIDE`] on, the first block of the size's own class comes before all others, if
-    /// it is large enough.
+    /// As [`find_aligned`](Self::find_aligned), for any alignment. For sizes from [`WIDE`]
+    /// on, it prefers the first block of the size's own class, if that is large enough.
     #[inline(never)]
     pub fn find_close(&self, size: usize, align: usize) -> Option<Found> {
         if size >= WIDE {
@@ -156,8 +155,8 @@ impl Index {
         Found::cut(self.first(class), class, size, align)
     }
 
-    /// As [`find_close`](Self::find_close), and finally one of the first few blocks of
-    /// the size's class, some of which may be large enough, and of the classes above.
+    /// As [`find_close`](Self::find_close), but at last it also tries the first few blocks
+    /// of the size's class and of the classes above, some of which may be large enough.
     pub fn find(&mut self, size: usize, align: usize) -> Option<Found> {
         if let Some(found) = self.find_close(size, align) {
             return Some(found);
@@ -194,7 +193,7 @@ impl Index {
     fn first(&self, class: Class) -> Block {
         // SAFETY: CLASS1.
         let head = unsafe { self.heads.get_unchecked(class.number()) };
-        // SAFETY: INDEX1 to INDEX3; who has the index holds the store's lock.
+        // SAFETY: INDEX1 to INDEX3; the caller has the index, so it holds the store's lock.
         unsafe { Block::of_header(head.pointer(self.window)) }
     }
 
@@ -262,7 +261,7 @@ impl Index {
         unsafe { back_at(next.pointer(self.window)).write(back) };
     }
 
-    /// The first class from this number on whose list is not empty.
+    /// The first class with this number or a higher one whose list is not empty.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     fn class_from(&self, first: usize) -> Option<Class> {
         let mut word = first / BITS;
@@ -290,7 +289,8 @@ impl Index {
         if link == self.nil {
             return None;
         }
-        // SAFETY: INDEX1 and INDEX2; who has the index holds the store's lock.
+        // SAFETY: INDEX1 and INDEX2; the caller has the index, so it holds the store's
+        // lock.
         Some(unsafe { Block::of_header(link.pointer(self.window)) })
     }
 
@@ -321,7 +321,7 @@ use super::region::Regions;
 
 #[cfg(feature = "testing")]
 impl Index {
-    /// Walks all lists, testing INDEX1 to INDEX4; the number of blocks in them.
+    /// Walks all lists, tests INDEX1 to INDEX4, and returns the number of blocks in them.
     pub fn check(&self, regions: &Regions) -> Result<usize, &'static str> {
         let is_end =
             |end: Block| Link::to(end) == self.nil && Window::of(end.address()) == self.window;

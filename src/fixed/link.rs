@@ -28,8 +28,8 @@ impl Window {
         Self(if WIDE { address & !LOW } else { 0 })
     }
 
-    /// How many bytes there are from `address` to the end of its window;
-    /// on 32-bit targets no region reaches there.
+    /// How many bytes there are from `address` to the end of its window; on 32-bit targets
+    /// no region reaches the end.
     #[inline]
     pub const fn bytes_from(address: usize) -> usize {
         if WIDE { LOW - (address & LOW) + 1 } else { usize::MAX }
@@ -44,7 +44,7 @@ impl Window {
 pub struct Link(u32);
 
 impl Link {
-    /// To nothing, before there is an end mark.
+    /// A link to nothing, as long as there is no end mark.
     pub const NONE: Self = Self(0);
 
     /// To a block.
@@ -53,13 +53,13 @@ impl Link {
         Self::to_address(block.address())
     }
 
-    /// To the header at `address`.
+    /// A link to the header at `address`.
     #[inline(always)]
     pub const fn to_address(address: usize) -> Self {
         Self(address as u32)
     }
 
-    /// To the list with this number.
+    /// A link to the list with this number.
     #[inline(always)]
     pub const fn list(number: usize) -> Self {
         Self((number as u32) << 1 | 1)

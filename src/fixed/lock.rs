@@ -1,9 +1,10 @@
 //! The locks that a fixed heap comes with. Any other `lock_api::RawMutex` works, too:
 //! the heap holds it for a bounded time and calls no other code meanwhile.
 
-/// Spins until the lock is free: for threads on several cores.
+/// A lock that spins until it is free, for threads on several cores.
 ///
-/// Not for interrupt handlers: a handler that interrupts the holder waits for ever.
+/// It is not for interrupt handlers, because a handler that interrupts the holder would
+/// wait for ever.
 ///
 /// ```
 /// use expert_alloc::{ExpertHeap, fixed::SpinLock};
@@ -21,9 +22,9 @@ mod section {
 
     use critical_section::RestoreState;
 
-    /// A critical section while the lock is held: for firmware whose interrupt
-    /// handlers allocate. The program decides what a critical section is, by the
-    /// implementation of the `critical-section` crate that it links.
+    /// A lock that is a critical section, for firmware whose interrupt handlers allocate.
+    /// The program decides what a critical section is, by the implementation of the
+    /// `critical-section` crate that it links.
     ///
     /// ```
     /// use expert_alloc::{ExpertHeap, fixed::CriticalSectionLock};
@@ -31,7 +32,7 @@ mod section {
     /// static HEAP: ExpertHeap<CriticalSectionLock> = ExpertHeap::empty();
     /// ```
     pub struct CriticalSectionLock {
-        /// - SECTION1 this is read and written within a critical section only.
+        /// - SECTION1 the state is only read and written within a critical section.
         held: Cell<Option<RestoreState>>,
     }
 
@@ -43,7 +44,7 @@ mod section {
     unsafe impl lock_api::RawMutex for CriticalSectionLock {
         const INIT: Self = Self { held: Cell::new(None) };
 
-        /// A critical section ends where it began.
+        /// A critical section ends on the core where it began, so the guard is not `Send`.
         type GuardMarker = lock_api::GuardNoSend;
 
         #[inline]

@@ -1,6 +1,6 @@
-//! The fixed engine: a heap in memory that the program gives it, for systems
-//! without an operating system. [`ExpertHeap`](crate::ExpertHeap) is its face;
-//! here are the locks that it can have.
+//! The fixed engine: a heap in memory that the program gives it, for systems without an
+//! operating system. [`ExpertHeap`](crate::ExpertHeap) is its public type; this module has
+//! the locks that it can have.
 //!
 //! It is a TLSF heap (Masmano and others, 2004: two-level segregated fit) in which
 //! every block has its owner's tag in its header. It is not made for many cores:
@@ -22,14 +22,14 @@
 //!
 //! # Costs
 //!
-//! The compiler asserts these. Each block has a header of 8 bytes on every target, and
-//! takes with it a multiple of 32 bytes (on 32-bit targets a multiple of 8, from 16 on).
-//! A heap without memory takes at most 1 KiB, and the slot of an expert at most 64 bytes
-//! on 32-bit targets. Each region loses up to 86 bytes (30 on 32-bit targets). On 64-bit
-//! targets the first region in each 4 GiB of addresses, except those that the heap began
-//! in, gives up 800 bytes more. There, a new block of up to 32 KiB with an alignment of
-//! more than 32 and up to 256 may keep the bytes behind it up to the next such address,
-//! if memory and quota have room.
+//! The compiler asserts these. Each block has a header of 8 bytes on every target. Block
+//! and header together take a multiple of 32 bytes (on 32-bit targets a multiple of 8, and
+//! at least 16). A heap without memory takes at most 1 KiB, and the slot of an expert at
+//! most 64 bytes on 32-bit targets. Each region loses up to 86 bytes (30 on 32-bit
+//! targets). On 64-bit targets the first region in each 4 GiB of addresses, except those
+//! that the heap began in, gives up 800 bytes more. There, a new block of up to 32 KiB with
+//! an alignment of more than 32 and up to 256 may keep the bytes behind it up to the next
+//! such address, if memory and quota have room.
 //!
 //! # Bounds
 //!
@@ -42,15 +42,15 @@
 //!
 //! # Whose address is it
 //!
-//! The raw calls trust no pointer. They compare an address with the bounds of the
-//! regions, and only then read the words before it. Those words are a header if they
-//! have the check that goes with their address and this heap (a heap's region may lie in
-//! a block of another one), if their size stays within the region, and if there is a
-//! header behind them too. When a header stops being one, the heap overwrites it. So
-//! the calls recognise wild, interior and stale pointers in a bounded number of steps.
-//! Data that the heap did not write passes by chance only: once in a hundred million,
-//! even if it looks like a header of a raw block of the caller's. It is no defence
-//! against an attacker who computes the check.
+//! The raw calls trust no pointer. They compare an address with the bounds of the regions,
+//! and only then read the words before it. Those words are a header if they have the check
+//! that goes with their address and this heap (a heap's region may lie in a block of
+//! another one), if their size stays within the region, and if there is a header behind
+//! them too. When a header stops being one, the heap overwrites it. So the calls recognise
+//! wild, interior and stale pointers in a bounded number of steps. Data that the heap did
+//! not write passes by chance only: once in a hundred million tries, even if it looks like
+//! a header of a raw block of the caller. The check does not stop an attacker who computes
+//! it.
 //!
 //! # A table
 //!
@@ -72,10 +72,10 @@
 //! # Ok::<(), expert_alloc::Error>(())
 //! ```
 //!
-//! The guide's page on firmware (`docs/firmware.md`) has the same from `cargo new`
-//! on for a Cortex-M3 board. Targets without compare-and-swap (Cortex-M0) need the
-//! feature `critical-section`. An interrupt handler must not end an expert: ending
-//! waits for those who print a report.
+//! The guide's page on firmware (`docs/firmware.md`) shows a whole program for a Cortex-M3
+//! board, from `cargo new` on. Targets without compare-and-swap (Cortex-M0) need the
+//! feature `critical-section`. An interrupt handler must not end an expert, because the end
+//! waits for code that prints a report.
 
 mod block;
 #[cfg(feature = "testing")]

@@ -1,12 +1,11 @@
 //! The engine's part of an owner, and the way from a block's tag to it.
 //!
-//! A tag is the slot of the owner's key. The expert layer knows which owner has which
-//! slot and tells the engine through a [`Directory`], so that little memory does not
-//! have to hold the table of owners twice.
+//! A tag is the slot of the owner's key. The expert layer knows which owner has which slot,
+//! and tells the engine through a [`Directory`]. So the scarce memory does not hold the
+//! table of owners twice.
 //!
-//! - OWNER1 an owner's counts are changed under the engine's lock only; they are
-//!   atomic so that they can be, without being exclusive, `Relaxed` because the
-//!   lock orders them.
+//! - OWNER1 an owner's counts are changed under the engine's lock only; they are atomic so
+//!   that shared references can change them, and `Relaxed` because the lock orders them.
 //! - OWNER2 `allocations - frees` is the number of the owner's live blocks, and
 //!   `bytes` the sum of their sizes, headers included.
 
@@ -20,8 +19,8 @@ use crate::sync::{AtomicUsize, Ordering::Relaxed};
 ///
 /// # Safety
 ///
-/// - S1 a slot that [`find`](Self::find) has found once is found, with the
-///   same account and owner, for as long as blocks with its tag exist.
+/// - S1 once [`find`](Self::find) has found a slot, it finds the slot with the same account
+///   and owner as long as blocks with its tag exist.
 pub unsafe trait Directory: Send + Sync {
     /// The owner with this slot, which is not the host's; `None` for a slot that was
     /// never taken.

@@ -1,4 +1,4 @@
-//! Regions: the memory that the heap was given, each tiled with blocks.
+//! Regions: pieces of memory that the heap was given, each tiled with blocks.
 //!
 //! ```text
 //!   ptr                                                       ptr + len
@@ -34,7 +34,7 @@ const NODE: usize = size_of::<Node>();
 #[cfg(feature = "testing")]
 pub const LOST: usize = NODE + HEADER + 2 * (GRANULE - 1);
 
-/// Node, end mark, and the smallest block between them.
+/// The smallest region: node, end mark, and the smallest block between them.
 const SMALLEST: usize = NODE + MIN_BLOCK + HEADER;
 
 const _: () = {
@@ -88,14 +88,14 @@ impl Regions {
         Self { newest: None }
     }
 
-    /// Whether there are none.
+    /// Whether there are no regions.
     pub fn is_empty(&self) -> bool {
         self.newest.is_none()
     }
 
-    /// How many bytes of a region to leave out in front, and how many are left: those
-    /// at addresses that can be reckoned with. Address 0 is that of no pointer, and
-    /// behind the last address there is none for what comes next.
+    /// How many bytes at the start of a region are left out, and how many usable bytes
+    /// remain. No pointer has address 0, and the end of a region must have an address, too,
+    /// so the last byte of the address space is left out.
     pub const fn reckonable(start: usize, len: usize) -> (usize, usize) {
         let skipped = if start == 0 && len > 0 { 1 } else { 0 };
         let most = usize::MAX - (start + skipped);
@@ -104,7 +104,7 @@ impl Regions {
     }
 
     /// The layout of a region in `len` bytes from `start`, with at most as many bytes for
-    /// blocks as one block can have; `None` where there is no room for a block.
+    /// blocks as one block can have; `None` if there is no room for a block.
     pub fn measure(start: usize, len: usize) -> Option<Place> {
         let node = round_up(start)?;
         let room = len.checked_sub(node.checked_sub(start)?)?;
@@ -115,10 +115,9 @@ impl Regions {
         Some(Place { node, size: if size > MAX_BLOCK { MAX_BLOCK } else { size } })
     }
 
-    /// Lays out as much of the given memory as one block can hold as a region
-    /// with one free block, which is not yet in any index. Returns it with
-    /// its size and with how many bytes were used up; `None` where `len` is
-    /// too small.
+    /// Lays out as much of the given memory as one block can hold as a region with one free
+    /// block, which is not yet in any index. Returns it with its size and with how many
+    /// bytes were used up; `None` if `len` is too small.
     ///
     /// # Safety
     ///
@@ -140,8 +139,8 @@ impl Regions {
         Some((first, size, end.address() + HEADER - start))
     }
 
-    /// The region that `address` is in, between its first header and its end
-    /// mark. The time grows with the number of regions only.
+    /// The region that `address` is in, between its first header and its end mark. The time
+    /// grows only with the number of regions.
     #[inline]
     pub fn around(&self, address: usize) -> Option<Span> {
         self.iter().find(|span| (span.first.address()..span.end.address()).contains(&address))
@@ -182,7 +181,7 @@ mod tests {
                 continue;
             };
             assert!(end > start, "{len}: a region that ends behind the last address");
-            // As much as elsewhere, less one block.
+            // The region has as much as elsewhere, less one block.
             let elsewhere = laid_out(usual + start % usual, len).unwrap().0;
             assert!(size <= elsewhere && size + GRANULE >= elsewhere, "{len}: {size}");
         }

@@ -1,7 +1,7 @@
 //! Requests: blocks and owners together, under the engine's lock. Every change
 //! of a block is charged, or refunded, in the same step.
 //!
-//! - CHARGE1 the accounts of a heap, and all owners' counts, change here only.
+//! - CHARGE1 the accounts of a heap, and all owners' counts, change only here.
 //! - CHARGE2 a block's charge is its size with its header; a request that is
 //!   refused has changed nothing but the count of refusals.
 
@@ -15,7 +15,7 @@ use crate::engine::{HOST_KEY, Kind, Taken, Who};
 use crate::error::Error;
 use crate::key::ExpertKey;
 
-/// A request for memory: for whom, and of which heap.
+/// A request for memory, with its owner and its kind.
 #[derive(Clone, Copy)]
 pub struct Request<'a> {
     /// The account that is charged.
@@ -28,19 +28,19 @@ pub struct Request<'a> {
     pub align: usize,
 }
 
-/// How the block for a request is found.
+/// The way in which the block for a request is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// The common way: [`Index::find_fast`].
     Plain,
-    /// With a multiple of more than [`GRANULE`]: [`Index::find_aligned`].
+    /// For an alignment of more than [`GRANULE`]: [`Index::find_aligned`].
     Aligned,
     /// All others: [`Index::find_close`].
     Close,
 }
 
 impl Way {
-    /// That of a request for `asked` bytes at a multiple of `align`.
+    /// The way for a request of `asked` bytes at a multiple of `align`.
     #[inline(always)]
     pub fn of(asked: usize, align: usize) -> Self {
         if asked > WIDE - HEADER || align > KEPT {
@@ -60,18 +60,18 @@ fn tag(who: Who<'_, Owner>) -> Option<Tag> {
 }
 
 impl Store {
-    /// The mark of a block of this store's.
+    /// The mark of a block of this store.
     #[inline(always)]
     pub fn mark(&self, tag: Tag, kind: Kind) -> Mark {
         Mark { tag, kind, salt: self.salt }
     }
 
-    /// The mark of a block that stays its owner's.
+    /// The mark of a block that keeps its owner.
     fn mark_of(&self, block: Block, kind: Kind) -> Mark {
         self.mark(block.label(self.salt).tag(), kind)
     }
 
-    /// Allocates a block in the common case: nothing to search, nothing to refuse.
+    /// Allocates a block in the common case: nothing to search, nothing to refuse. Returns
     /// `None`, with nothing changed, in all other cases.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     #[cfg_attr(target_pointer_width = "32", inline(never))]
@@ -110,7 +110,7 @@ impl Store {
         Ok(self.take(&found, self.mark(tag, kind)))
     }
 
-    /// Frees a live block, whoever it belongs to.
+    /// Frees a live block of any owner.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn free(&mut self, host: Who<'_, Owner>, others: &impl Directory, block: Block) {
         let size = block.size();
@@ -125,9 +125,9 @@ impl Store {
         self.release(block, size);
     }
 
-    /// Makes room for `asked` bytes of a live block of the host in the common case:
-    /// where it stands, or elsewhere, and then the caller moves the content. `None`,
-    /// with nothing changed, in all other cases.
+    /// Makes room for `asked` bytes of a live block of the host in the common case. The
+    /// room is where the block stands, or elsewhere, and then the caller moves the content.
+    /// Returns `None`, with nothing changed, in all other cases.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn resize_for_host(
         &mut self,
@@ -162,9 +162,9 @@ impl Store {
         Some(block)
     }
 
-    /// Makes room for a live block to be resized: where it stands, or, if it shrinks,
-    /// in a [hole](Self::allocate_hole), and then the caller moves the content. `None`,
-    /// with the block untouched, if neither is possible.
+    /// Makes room for a live block that is resized. The room is where the block stands, or,
+    /// if it shrinks, in a [hole](Self::allocate_hole), and then the caller moves the
+    /// content. Returns `None`, with the block untouched, if neither is possible.
     #[inline(never)]
     pub fn resize_for(
         &mut self,
@@ -254,7 +254,7 @@ impl Store {
         self.slide(block, size, kept, mark).ok_or(Error::OutOfMemory)
     }
 
-    /// The live raw block of `key` at `address`, whatever is passed.
+    /// The live raw block of `key` at `address`; any address may be passed.
     pub fn raw(
         &self,
         others: &impl Directory,
@@ -360,8 +360,8 @@ fn without_headers(taken: Taken) -> Taken {
     Taken { bytes: taken.bytes.wrapping_sub(taken.blocks.wrapping_mul(HEADER)), ..taken }
 }
 
-/// Why there is no free block for a request that would charge `bytes`. If both quota
-/// and memory are exhausted, the answer is the quota, which the expert can act on.
+/// The reason why there is no free block for a request that would charge `bytes`. If both
+/// quota and memory are exhausted, the answer is the quota, which the expert can act on.
 fn why_not(request: Request<'_>, bytes: usize) -> Error {
     if has_room(request, bytes) { Error::OutOfMemory } else { Error::QuotaExceeded }
 }

@@ -38,7 +38,7 @@ pub struct Mark {
 pub struct Store {
     pub(super) free: Windows,
     pub(super) regions: Regions,
-    /// Set with the first region.
+    /// It is set with the first region.
     pub(super) salt: Salt,
 }
 
@@ -52,9 +52,9 @@ impl Store {
         Self { free: Windows::new(), regions: Regions::new(), salt: Salt::NONE }
     }
 
-    /// Gives the store `len` bytes from `start`; the bytes that blocks can
-    /// use of them. Memory that crosses the border of two windows, or is more
-    /// than a block can hold, makes several regions.
+    /// Gives the store `len` bytes from `start`, and returns how many of them blocks can
+    /// use. Memory that crosses the border of two windows, or is more than a block can
+    /// hold, makes several regions.
     ///
     /// # Safety
     ///
@@ -77,9 +77,8 @@ impl Store {
         usable
     }
 
-    /// Adds as much as one block can hold of a piece of memory in one window:
-    /// the bytes that blocks can use, and those used up; `None` where the piece
-    /// is too small.
+    /// Adds as much of a piece of memory in one window as one block can hold. Returns the
+    /// bytes that blocks can use, and the bytes used up; `None` if the piece is too small.
     ///
     /// # Safety
     ///
@@ -106,7 +105,7 @@ impl Store {
         take(self.free.of(found.block), found, mark)
     }
 
-    /// Frees a live block of `size` bytes, merging it with its neighbours.
+    /// Frees a live block of `size` bytes, and merges it with free neighbours.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn release(&mut self, block: Block, size: usize) {
         if self.free.are_first(block) {
@@ -116,8 +115,7 @@ impl Store {
         }
     }
 
-    /// The size that a live block has when everything it can take of the
-    /// block behind it is added.
+    /// The size that a live block can grow to by taking free bytes behind it.
     #[inline]
     pub fn reach(&self, block: Block) -> usize {
         let size = block.size();
@@ -125,9 +123,8 @@ impl Store {
         size + if next.is_free() { next.size() } else { 0 }
     }
 
-    /// Resizes a live block where it stands to `size` bytes, which
-    /// [`fitted`] gave for all that it can [`reach`](Self::reach), and which
-    /// are not its own size.
+    /// Resizes a live block where it stands to `size` bytes. [`fitted`] gave this size for
+    /// all that the block can [`reach`](Self::reach), and it is not the block's own size.
     #[cfg_attr(target_pointer_width = "64", inline(always))]
     pub fn resize(&mut self, block: Block, size: usize, mark: Mark) {
         if self.free.are_first(block) {
@@ -137,14 +134,14 @@ impl Store {
         }
     }
 
-    /// [`resize`](Self::resize), wherever the block is.
+    /// As [`resize`](Self::resize), for a block of any index.
     #[inline(never)]
     pub fn resize_slow(&mut self, block: Block, size: usize, mark: Mark) {
         resize(self.free.of(block), block, size, mark);
     }
 
-    /// The free block before a live one, and how many bytes a block can have that
-    /// moves there.
+    /// The free block before a live one, and the most bytes that the live block can have if
+    /// it moves there.
     pub fn reach_back(&self, block: Block) -> Option<(Block, usize)> {
         let (previous, size) = block.previous_free()?;
         Some((previous, size + self.reach(block)))
@@ -180,18 +177,18 @@ impl Store {
         size
     }
 
-    /// [`release`](Self::release), wherever the block is, of one block or of a
-    /// run of blocks, the first of which is at `block` and the rest of which
-    /// are erased. The free block that it becomes a part of.
+    /// As [`release`](Self::release), for a block of any index, or for a run of blocks that
+    /// begins at `block` and whose other headers are erased. Returns the free block that it
+    /// becomes a part of.
     #[inline(never)]
     pub fn release_slow(&mut self, block: Block, size: usize) -> Block {
         release(self.free.of(block), block, size)
     }
 }
 
-/// About how many heaps had memory before. Two heaps may get the same number at the same
-/// time, but they have different memory. A load and a store, because every target has
-/// these.
+/// About how many heaps got memory before. Two heaps may get the same number at the same
+/// time, but they have different memory. It is changed by a load and a store, because every
+/// target has these.
 fn count_heap() -> usize {
     static HEAPS: AtomicUsize = AtomicUsize::new(0);
     let count = HEAPS.load(Relaxed).wrapping_add(1);
@@ -199,7 +196,7 @@ fn count_heap() -> usize {
     count
 }
 
-/// [`Store::release`], to an index that is known.
+/// As [`Store::release`], for a known index.
 #[cfg_attr(target_pointer_width = "64", inline(always))]
 fn release(index: &mut Index, mut block: Block, mut size: usize) -> Block {
     let next = block.skip(size);
@@ -221,7 +218,7 @@ fn release(index: &mut Index, mut block: Block, mut size: usize) -> Block {
     block
 }
 
-/// [`Store::resize`], in an index that is known.
+/// As [`Store::resize`], for a known index.
 #[cfg_attr(target_pointer_width = "64", inline(always))]
 fn resize(index: &mut Index, block: Block, size: usize, mark: Mark) {
     let extent = block.extent();
@@ -239,7 +236,7 @@ fn resize(index: &mut Index, block: Block, size: usize, mark: Mark) {
     set_live(block, size, extent.is_previous_free(), mark);
 }
 
-/// [`Store::take`], from an index that is known.
+/// As [`Store::take`], for a known index.
 #[cfg_attr(target_pointer_width = "64", inline(always))]
 pub fn take(index: &mut Index, found: &Found, mark: Mark) -> Block {
     let &Found { block, gap, size, rest, .. } = found;

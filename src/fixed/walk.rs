@@ -35,8 +35,8 @@ impl Store {
         (fits && !after.is_previous_free()).then_some(block)
     }
 
-    /// The live block whose payload `address` points to or into, for any address. Walks
-    /// the region up to there, from header to header, so that it never takes a block's
+    /// The live block whose payload `address` points to or into, for any address. It walks
+    /// the region up to the address, from header to header, so it never takes a block's
     /// content for a header.
     pub fn around(&self, address: usize) -> Option<Block> {
         let span = self.regions.around(address)?;
@@ -47,8 +47,8 @@ impl Store {
         (!block.is_free() && block.address() + HEADER <= address).then_some(block)
     }
 
-    /// Frees every block of `kind` that carries `tag`; adds the sizes of the
-    /// blocks, headers included, to what it returns.
+    /// Frees every block of `kind` that carries `tag`, and returns their number and the sum
+    /// of their sizes, headers included.
     pub fn reclaim(&mut self, tag: Tag, kind: Kind) -> Taken {
         let mut taken = Taken::default();
         for span in self.regions.iter() {
@@ -63,8 +63,8 @@ impl Store {
         taken
     }
 
-    /// Frees the run of blocks from `first` on, at most up to the end mark `end`, that
-    /// are of this owner and kind, with the free ones between them, as one.
+    /// Frees the run of blocks of this owner and kind from `first` on, together with free
+    /// blocks between them, as one block. The run ends at the latest at the end mark `end`.
     fn release_all(
         &mut self,
         first: Block,

@@ -1,5 +1,5 @@
-//! The indexes of a heap, one for each window that it has regions in: nearly
-//! always one.
+//! The indexes of a heap, one for each window with regions; nearly always there is only
+//! one.
 //!
 //! - WINDOW1 no two indexes have the same window, and each region's window has one.
 //! - WINDOW2 all indexes except the first lie in memory that a region gave up for them,
@@ -14,7 +14,7 @@ use super::link::{Link, WIDE, Window};
 /// How many bytes a region gives up for an index, as documented.
 const _: () = assert!(size_of::<Index>() + align_of::<Index>() <= 800);
 
-/// All free blocks of a heap.
+/// All free blocks of a heap, by window.
 pub struct Windows {
     /// The index of the window that was served first.
     pub first: Index,
@@ -66,8 +66,7 @@ impl Windows {
         found
     }
 
-    /// How many bytes from `start` on an index takes, where one has to be made for
-    /// a region there.
+    /// How many bytes an index at `start` takes, if a region there needs a new one.
     pub fn cost(&self, start: usize) -> usize {
         let window = Window::of(start);
         let is_served = [window, Window::NONE].contains(&self.first.window());
@@ -77,8 +76,8 @@ impl Windows {
         start.wrapping_neg() % align_of::<Index>() + size_of::<Index>()
     }
 
-    /// Makes sure that there is an index for the window in which `start` is,
-    /// in the first bytes from there if need be.
+    /// Ensures that there is an index for the window of `start`; a new one takes the first
+    /// bytes from there.
     ///
     /// # Safety
     ///
@@ -108,7 +107,7 @@ use super::region::Regions;
 
 #[cfg(feature = "testing")]
 impl Windows {
-    /// Walks all lists of all windows; the number of blocks in them.
+    /// Walks all lists of all windows, and returns the number of blocks in them.
     pub fn check(&self, regions: &Regions) -> Result<usize, &'static str> {
         let mut count = self.first.check(regions)?;
         let mut more = self.first.more;

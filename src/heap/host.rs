@@ -53,14 +53,15 @@ impl HostOwner {
 
     #[inline]
     fn number(&self, kind: Kind) -> Option<Number> {
-        // Acquire: the number's entry (the Release in `number_or_open`).
+        // Acquire: the entry of the number (the Release in `number_or_open`).
         Number::from_raw(self.numbers[kind as usize].load(Ordering::Acquire))
     }
 
-    /// Takes the number away: the owner ends.
+    /// Takes the number, because the owner ends.
     fn take(&self, kind: Kind) -> Option<Number> {
         let number = self.number(kind)?;
-        // Nobody opens another one: the owner is closed, or lent to the caller alone.
+        // No thread opens another number, because the owner is closed, or only the caller
+        // uses it.
         self.numbers[kind as usize].store(0, Ordering::Relaxed);
         Some(number)
     }
@@ -83,7 +84,7 @@ fn open_number(who: Who<'_, HostOwner>, kind: Kind) -> Result<Number, Error> {
     let (number, entry) = opened.ok_or(Error::OutOfMemory)?;
     let place = &who.owner.numbers[kind as usize];
     let raw = number.into_raw();
-    // Release: the entry; Acquire: that of another thread's.
+    // Release: the entry; Acquire: the entry that another thread has opened.
     match place.compare_exchange(0, raw, Ordering::AcqRel, Ordering::Acquire) {
         Ok(_) => Ok(number),
         Err(other) => {
@@ -93,10 +94,10 @@ fn open_number(who: Who<'_, HostOwner>, kind: Kind) -> Result<Number, Error> {
     }
 }
 
-/// A scope that a thread is in: its place on the thread's stack (see `scopes`).
+/// A scope that a thread is in, as its place on the thread's stack (see `scopes`).
 #[derive(Clone, Copy)]
 pub struct Entered {
-    /// Which of all threads; 0 where there was no memory to note the scope.
+    /// The number of the thread; 0 if there was no memory to note the scope.
     life: u64,
     place: usize,
 }
@@ -105,8 +106,8 @@ impl Entered {
     const NOT: Self = Self { life: 0, place: 0 };
 }
 
-/// Makes `who` the owner of what this thread allocates through the global
-/// allocator. Where there is no memory for a scope, the owner stays as it was.
+/// Makes `who` the owner of this thread's allocations through the global allocator. If
+/// there is no memory for a scope, the owner stays as it was.
 #[inline]
 pub fn enter(who: Who<'_, HostOwner>) -> Entered {
     let Some(thread) = arrival::this() else { return Entered::NOT };
@@ -125,7 +126,7 @@ pub fn enter(who: Who<'_, HostOwner>) -> Entered {
     Entered { life: thread.life(), place }
 }
 
-/// Leaves a scope. The innermost one that stands is current then.
+/// Leaves a scope. Leaves a scope; then the innermost scope that stands is current.
 #[inline]
 pub fn leave(entered: Entered) {
     let Some(thread) = thread::known().filter(|thread| thread.life() == entered.life) else {
@@ -143,8 +144,8 @@ pub fn leave(entered: Entered) {
     }
 }
 
-/// As [`leave`], with all scopes that were entered in it and still stand: those that a
-/// jump has skipped, and those that are left in another order.
+/// As [`leave`], but also leaves all scopes that were entered in it and still stand,
+/// because a jump has skipped them or they are left in another order.
 #[cfg(feature = "capi")]
 pub fn leave_all(entered: Entered) {
     let Some(thread) = thread::known().filter(|thread| thread.life() == entered.life) else {
@@ -155,7 +156,7 @@ pub fn leave_all(entered: Entered) {
     }
 }
 
-/// The key of the owner of the scope that this thread is in; the host's in none.
+/// The key of the owner of the scope that this thread is in; the host's outside of scopes.
 pub fn current_key() -> ExpertKey {
     let number = thread::known().and_then(|thread| thread.scopes().current());
     // The scope's line holds the number.
@@ -347,7 +348,7 @@ impl AtOnce for HostEngine {
     }
 }
 
-/// The most frequent of the slow paths, apart, so that it stays short.
+/// The most frequent slow path, which is a function of its own so that it stays short.
 #[cold]
 #[inline(never)]
 fn reuse(seat: &'static Cache, place: BinPlace) -> Option<NonNull<u8>> {
@@ -363,7 +364,7 @@ fn raw_allocate_slow(who: Who<'_, HostOwner>, size: usize) -> Result<NonNull<u8>
     raw::allocate(number_or_open(who, Kind::Raw)?, who.key, size)
 }
 
-/// For an owner at a desk. Apart, as above.
+/// The path for an owner at a desk. Apart, as above.
 #[inline(never)]
 fn hand_out_at_once(seat: &'static Cache, place: BinPlace) -> Option<NonNull<u8>> {
     common::hand_out_at_once(seat, place)

@@ -1,23 +1,23 @@
 //! The host engine: chunks > spans > blocks, thread caches, remote frees.
 //!
-//! Rooms, from the bottom up. Each uses only those above it in this list, which
-//! `tests/layers.rs` checks; the documentation of each says what lies where.
+//! Rooms, from the bottom up. Each room uses only those above it in this list, which
+//! `tests/layers.rs` checks. The documentation of each room lists its files.
 //!
 //! 1. `base`: sizes, classes, owner numbers as words, memory for records.
-//! 2. `presence`: who a thread is to others: token, lock, pins.
+//! 2. `presence`: a thread as others see it: token, lock, pins.
 //! 3. `pages`: chunks from the page source, runs of slices out of them, purging.
-//! 4. `spans`: headers, where each block of a span is, tags, remote frees.
-//! 5. `owners`: heaps, numbers, lines; what they are charged.
-//! 6. `caches`: the spans that a thread allocates from for one heap, and what happens when
-//!    a bin is empty.
+//! 4. `spans`: headers, the lists of a span's blocks, tags, remote frees.
+//! 5. `owners`: heaps, numbers, lines, charges.
+//! 6. `caches`: the spans that a thread allocates from for one heap, and the refill of
+//!    empty bins.
 //! 7. `threads`: a thread's caches, desks and scopes.
-//! 8. `lives`: how threads begin and owners end, sweeps, `fork`.
+//! 8. `lives`: beginnings of threads and ends of owners, sweeps, `fork`.
 //! 9. `calls`: allocate, free, resize, look up.
 //!
-//! On top are `host`, the engine as the expert layer sees it, and `check`, the walker.
-//! To read on: `base/geometry` (the sizes), `spans/span` (the tag), `caches/cache` and
+//! On top are `host`, the engine as the expert layer sees it, and `check`, the walker. To
+//! read on: `base/geometry` (the sizes), `spans/span` (the tag), `caches/cache` and
 //! `calls/ambient` (the fast path), `caches/refill` and `calls/free` (its cold halves),
-//! `calls/pressure` (quotas), then `lives/handover` (how an expert's memory comes back).
+//! `calls/pressure` (quotas), then `lives/handover` (the end of an expert's memory).
 
 mod base;
 mod caches;
@@ -56,13 +56,14 @@ pub use crate::source::system_limit;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeapStats {
-    /// Bytes of address space had from the page source.
+    /// Bytes of address space from the page source.
     pub mapped_bytes: usize,
     /// Chunks mapped now.
     pub chunks: usize,
     /// Slices of 64 KiB given back to the system so far, their addresses kept.
     pub purged_slices: usize,
-    /// Frees refused so far: of blocks that were free already, or no blocks.
+    /// Frees refused so far, of blocks that were free already or of addresses that are no
+    /// blocks.
     pub refused_frees: usize,
 }
 
@@ -76,16 +77,16 @@ pub fn stats() -> HeapStats {
     }
 }
 
-/// Gives back what nobody wanted since the last call, of all threads: for a thread that
-/// calls this again and again.
+/// Gives back memory of all threads that was not used since the last call. One thread calls
+/// this again and again.
 pub fn purge_unused() {
     lives::sweep::sweep();
     threads::thread::giving_back::end_all_of_others();
     pages::purging::purge_unused();
 }
 
-/// Gives free physical memory back to the system at once: what is empty in
-/// this thread's caches, and every free slice. Time in what is given back.
+/// Gives free physical memory back to the system at once: empty spans of this thread's
+/// caches, and every free slice. The time grows with the memory that is given back.
 pub fn purge() {
     threads::thread::tending::tend();
     lives::sweep::sweep();

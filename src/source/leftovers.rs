@@ -1,14 +1,14 @@
 //! Mappings that the system has not taken back yet.
 //!
-//! To cut a part out of a mapping the system needs a mapping more, and at its limit
-//! it refuses. In that case this module notes what its neighbours map on the way to
-//! an aligned mapping, and gives it back when the shortage is over. It was never
-//! used, so it costs addresses and no memory.
+//! The system needs one more mapping to cut a part out of a mapping, and refuses at its
+//! limit. In that case this module notes parts that were mapped on the way to an aligned
+//! mapping, and gives them back when the shortage is over. These parts were never used, so
+//! they take addresses and no memory.
 //!
 //! Invariant:
 //!
 //! - LEFTOVER1 a place is reserved before anything is mapped that may have to go back, so
-//!   there is one for it.
+//!   every leftover has a place.
 
 use core::ptr::{self, NonNull};
 
@@ -31,7 +31,7 @@ const RESERVED: *mut u8 = ptr::without_provenance_mut(1);
 static ALL: [Place; PLACES] =
     [const { Place { start: AtomicPtr::new(EMPTY), bytes: AtomicUsize::new(0) } }; PLACES];
 
-/// How many mappings wait here. A hint: orders nothing.
+/// How many mappings wait here. It is a hint and orders nothing.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// A place for one mapping (LEFTOVER1).
@@ -44,7 +44,7 @@ impl Reserved {
         ALL.iter().find(reserve).map(Self)
     }
 
-    /// Gives a mapping, or a part of one, back to the system; later, if it has to be.
+    /// Gives a mapping, or a part of one, back to the system, now or later.
     ///
     /// # Safety
     ///
@@ -68,7 +68,7 @@ impl Drop for Reserved {
 }
 
 impl Place {
-    /// Reserves a place that is `now`, if it is so. Returns what was there.
+    /// Reserves a place if its state is `now`. Returns the state before.
     fn take(&self, now: *mut u8) -> Option<*mut u8> {
         // Acquire: the length (the Release in `keep`).
         self.start.compare_exchange(now, RESERVED, Ordering::Acquire, Relaxed).ok()
@@ -101,7 +101,7 @@ impl Place {
     }
 }
 
-/// Gives back what waits, as far as the system takes it.
+/// Gives back the waiting mappings, as far as the system takes them.
 pub fn retry() {
     if WAITING.load(Relaxed) != 0 {
         ALL.iter().for_each(Place::retry);

@@ -1,11 +1,10 @@
-//! How much memory the process may have: what its control groups, its resource limits
-//! and the machine allow.
+//! How much memory the process may have, by its control groups, its resource limits and the
+//! machine.
 //!
-//! A control group's limit holds for all groups below it, so the files of each group
-//! from the process's up to the root are asked. Where a container shows its own group
-//! as the root, the groups that `/proc/self/cgroup` names may not be there; the files
-//! of the root then have the container's limit. A limit that cannot be read counts as
-//! none.
+//! A control group's limit holds for all groups below it, so the files of each group, from
+//! the process's own up to the root, are read. Where a container shows its own group as the
+//! root, the groups that `/proc/self/cgroup` names may not be there; the files of the root
+//! then have the container's limit. A limit that cannot be read counts as none.
 
 /// Bytes of memory that this process may have: the smallest limit that was found.
 pub fn system_limit() -> usize {
@@ -21,13 +20,13 @@ mod groups {
     /// The longest file that is read, and the longest path, in bytes.
     const LONGEST: usize = 4096;
 
-    /// Where version 2 of the groups is mounted: alone, or beside version 1.
+    /// The paths at which version 2 of the groups is mounted: alone, or beside version 1.
     const UNIFIED: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
-    /// Where version 1 has its memory controller.
+    /// The path of version 1's memory controller.
     const MEMORY: &str = "/sys/fs/cgroup/memory";
 
-    /// The limit of the process's groups, of both versions; `root` is where the system's
-    /// root directory is. Allocates nothing, so that no expert is charged for it.
+    /// The limit of the process's groups, of both versions; `root` is the path of the
+    /// system's root directory. It allocates nothing, so no expert is charged for it.
     pub fn limit(root: &str) -> usize {
         let (mut text, mut place) = ([0; LONGEST], [0; LONGEST]);
         let list =
@@ -71,12 +70,12 @@ mod groups {
         ups.filter(|group| !group.contains("..")).filter_map(of).min().unwrap_or(usize::MAX)
     }
 
-    /// The number in a file; `None` where there is none, as in one that says `max`.
+    /// The number in a file; `None` if there is none, as in a file that says `max`.
     fn number(path: &[&str]) -> Option<usize> {
         let (mut text, mut place) = ([0; 64], [0; LONGEST]);
         let text = read(join(&mut place, path)?, &mut text)?;
         let bytes: u64 = text.trim().parse().ok()?;
-        // More than the addresses can hold is no limit.
+        // A limit beyond the address space is no limit.
         usize::try_from(bytes).ok()
     }
 
@@ -89,7 +88,7 @@ mod groups {
         core::str::from_utf8(&place[..end]).ok()
     }
 
-    /// The whole lines of what a file begins with, as far as they fit.
+    /// The first lines of a file, as many whole ones as fit.
     fn read<'t>(path: &str, text: &'t mut [u8]) -> Option<&'t str> {
         let mut file = File::open(path).ok()?;
         let mut end = 0;
@@ -111,7 +110,7 @@ mod groups {
         use std::path::PathBuf;
         use std::string::{String, ToString};
 
-        /// A root directory of one's own.
+        /// A root directory of this test's own.
         struct Root(PathBuf);
 
         impl Root {
@@ -215,7 +214,7 @@ mod groups {
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 mod groups {
-    /// There are no control groups.
+    /// Always no limit, because this system has no control groups.
     pub fn limit(_: &str) -> usize {
         usize::MAX
     }

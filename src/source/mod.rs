@@ -1,8 +1,8 @@
-//! Page sources: where whole pages come from and go back to.
+//! Page sources, which provide whole pages and take them back.
 //!
-//! A page source maps, purges and unmaps; it knows nothing of blocks and
-//! nothing of owners. Every call is counted, and each may fail: tests can make it
-//! (see [`testing`]). A call that fails changes nothing.
+//! A page source maps, purges and unmaps; it knows nothing of blocks and nothing of owners.
+//! Every call is counted, and each may fail; tests can make them fail (see [`testing`]). A
+//! call that fails changes nothing.
 
 mod leftovers;
 mod limit;
@@ -24,7 +24,7 @@ pub use leftovers::retry as give_back_leftovers;
 pub use limit::system_limit;
 pub use system::{address_limit, coarse_millis};
 
-/// Bytes mapped now. A statistic: orders nothing.
+/// Bytes mapped now. It is a statistic and orders nothing.
 static MAPPED_BYTES: AtomicUsize = AtomicUsize::new(0);
 
 /// Bytes of address space mapped now.
@@ -32,9 +32,9 @@ pub fn mapped_bytes() -> usize {
     MAPPED_BYTES.load(Relaxed)
 }
 
-/// Maps `bytes` (a multiple of the page size) of zero-filled memory, aligned
-/// to `align` (a power of two). Physical memory comes with the first touch.
-/// `None` where the system has no more, or a test wants it so.
+/// Maps `bytes` (a multiple of the page size) of zero-filled memory, aligned to `align` (a
+/// power of two). The first touch of a page brings physical memory. `None` if the system
+/// has no more, or if a test makes the call fail.
 pub fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
     give_back_leftovers();
     #[cfg(feature = "testing")]
@@ -47,10 +47,10 @@ pub fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
     Some(start)
 }
 
-/// Maps `front` bytes at a multiple of `align`, and `back` bytes so many bytes behind
-/// their start as `offset` says, at least `front`; all multiples of 64 KiB. The
-/// addresses between them are not mapped, or not by this call. `None` as for [`map`],
-/// and where the addresses behind cannot be had.
+/// Maps `front` bytes at a multiple of `align`, and `back` bytes that begin `offset` bytes
+/// behind the start of the first. `offset` is at least `front`, and all are multiples of 64
+/// KiB. This call does not map the addresses between them. `None` as for [`map`], and if
+/// the addresses behind are not available.
 pub fn map_pair(front: usize, offset: usize, back: usize, align: usize) -> Option<NonNull<u8>> {
     give_back_leftovers();
     #[cfg(feature = "testing")]
@@ -63,8 +63,8 @@ pub fn map_pair(front: usize, offset: usize, back: usize, align: usize) -> Optio
     Some(start)
 }
 
-/// Gives back what [`map_pair`] has mapped. Returns whether the system has taken it, as
-/// [`unmap`] does.
+/// Gives back the memory that [`map_pair`] has mapped. Returns whether the system has taken
+/// it, as [`unmap`] does.
 ///
 /// # Safety
 ///
@@ -85,9 +85,9 @@ pub unsafe fn unmap_pair(start: NonNull<u8>, front: usize, offset: usize, back: 
     true
 }
 
-/// As [`map`], with addresses reserved behind it: `reserved` bytes in all, a
-/// multiple of the page size. Reserved addresses take no memory, and the system
-/// counts none for them. `None` also where addresses are short.
+/// As [`map`], with addresses reserved behind it: `reserved` bytes in all, a multiple of
+/// the page size. Reserved addresses take no memory, and the system counts none for them.
+/// `None` also if addresses are short.
 pub fn map_with_room(bytes: usize, reserved: usize, align: usize) -> Option<NonNull<u8>> {
     if address_limit() != usize::MAX {
         return None;
@@ -103,8 +103,8 @@ pub fn map_with_room(bytes: usize, reserved: usize, align: usize) -> Option<NonN
     Some(start)
 }
 
-/// Makes a mapping that has `bytes` so many more bytes long, zero-filled ones, out
-/// of the addresses reserved behind it. Returns whether the system has the memory.
+/// Makes a mapping of `bytes` longer by `more` zero-filled bytes, out of the addresses
+/// reserved behind it. Returns whether the system has the memory.
 ///
 /// # Safety
 ///
@@ -125,9 +125,9 @@ pub unsafe fn extend(start: NonNull<u8>, bytes: usize, more: usize) -> bool {
     done
 }
 
-/// Gives a mapping back, with what is reserved behind it. Returns whether the system
-/// has taken it: one that is at its limit of mappings may have no room to cut this one
-/// out of its neighbours. Then the mapping is as it was, and still the caller's.
+/// Gives a mapping back, with the addresses reserved behind it. Returns whether the system
+/// has taken it. A process at its limit of mappings may be unable to cut this one out of
+/// its neighbours. Then the mapping is as it was, and still the caller's.
 ///
 /// # Safety
 ///
@@ -140,7 +140,7 @@ pub unsafe fn unmap(start: NonNull<u8>, bytes: usize, reserved: usize) -> bool {
     let done = unsafe { take_back(start, reserved) };
     if done {
         MAPPED_BYTES.fetch_sub(bytes, Relaxed);
-        // A mapping that there was no room for may have room now.
+        // A mapping that the system could not unmap before may go now.
         give_back_leftovers();
     }
     done
@@ -162,8 +162,8 @@ pub unsafe fn purge(start: NonNull<u8>, bytes: usize) -> bool {
     unsafe { system::purge(start, bytes) }
 }
 
-/// As [`purge`], where the system's pages may be larger than `PAGE`: it gives back what
-/// it can. The content is unknown then: of each page, as it was, or zero.
+/// As [`purge`], for systems whose pages may be larger than `PAGE`; it gives back as much
+/// as it can. The content is unknown afterwards: each page is as it was, or zero.
 ///
 /// # Safety
 ///
@@ -174,11 +174,11 @@ pub unsafe fn purge_pages(start: NonNull<u8>, bytes: usize) {
     unsafe { purge(start, bytes) };
 }
 
-/// Has the system unmap a mapping, or a part of one. Returns whether it did.
+/// Asks the system to unmap a mapping, or a part of one. Returns whether the system did so.
 ///
 /// # Safety
 ///
-/// - S1 nothing refers to the memory any more, and nobody else will unmap it.
+/// - S1 nothing refers to the memory any more, and no other code will unmap it.
 unsafe fn take_back(start: NonNull<u8>, bytes: usize) -> bool {
     #[cfg(feature = "testing")]
     if testing::must_fail(testing::Call::Unmap) {
@@ -188,7 +188,7 @@ unsafe fn take_back(start: NonNull<u8>, bytes: usize) -> bool {
     unsafe { system::unmap(start, bytes) }
 }
 
-/// Has the system make reserved addresses usable. Returns whether it has the memory.
+/// Asks the system to make reserved addresses usable. Returns whether it has the memory.
 ///
 /// # Safety
 ///

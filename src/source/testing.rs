@@ -10,20 +10,20 @@ pub use super::leftovers::waiting as leftovers;
 pub enum Call {
     /// A mapping.
     Map,
-    /// An end of one, or of a part.
+    /// Unmapping of a mapping, or of a part.
     Unmap,
-    /// To have the physical pages.
+    /// Purging, which gives back physical pages.
     Purge,
-    /// More of a reservation to be made usable.
+    /// Committing, which makes more of a reservation usable.
     Protect,
 }
 
 impl Call {
-    /// All of them, in the order of their numbers.
+    /// All calls, in the order of their numbers.
     pub const ALL: [Self; 4] = [Self::Map, Self::Unmap, Self::Purge, Self::Protect];
 }
 
-/// How many more of each succeed; `usize::MAX` for no limit.
+/// How many more calls of each kind succeed; `usize::MAX` for no limit.
 static GRANTS: [AtomicUsize; Call::ALL.len()] =
     [const { AtomicUsize::new(usize::MAX) }; Call::ALL.len()];
 static FAILURES: [AtomicUsize; Call::ALL.len()] = [const { AtomicUsize::new(0) }; Call::ALL.len()];
@@ -63,7 +63,7 @@ pub fn failed(call: Call) -> usize {
     FAILURES[call as usize].load(Relaxed)
 }
 
-/// Whether this call has to fail; counts it.
+/// Counts this call, and returns whether it must fail.
 pub(super) fn must_fail(call: Call) -> bool {
     let take = |grants: usize| match grants {
         usize::MAX => Some(usize::MAX),
@@ -76,7 +76,7 @@ pub(super) fn must_fail(call: Call) -> bool {
     failed
 }
 
-/// Whether a mapping of `bytes` has to fail; counts it.
+/// Counts a mapping of `bytes`, and returns whether it must fail.
 pub(super) fn must_fail_to_map(bytes: usize) -> bool {
     let is_long = bytes > LONGEST.load(Relaxed);
     if is_long {

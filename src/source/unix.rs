@@ -11,12 +11,12 @@ const READ_AND_WRITE: libc::c_int = libc::PROT_READ | libc::PROT_WRITE;
 /// The mapping that `mmap` gives for `bytes`: at `address`, if that is not null and
 /// nothing is there; otherwise wherever the system likes.
 fn map_near(address: usize, bytes: usize, access: libc::c_int) -> Option<NonNull<u8>> {
-    // Not `MAP_NORESERVE`: the system must refuse a size beyond all memory now, not
-    // end the process when it is used.
+    // There is no `MAP_NORESERVE`, because the system must refuse a size beyond all memory
+    // now, and not end the process when it is used.
     let flags = libc::MAP_PRIVATE | libc::MAP_ANON;
     let wish = ptr::without_provenance_mut(address);
-    // SAFETY: an anonymous mapping of which the address is a wish only touches nothing
-    // that exists.
+    // SAFETY: an anonymous mapping whose address is only a hint touches nothing that
+    // exists.
     let start = unsafe { libc::mmap(wish, bytes, access, flags, -1, 0) };
     if start == libc::MAP_FAILED { None } else { NonNull::new(start.cast()) }
 }
@@ -45,8 +45,8 @@ pub(super) unsafe fn open(start: NonNull<u8>, bytes: usize) -> bool {
     unsafe { libc::mprotect(start.as_ptr().cast(), bytes, READ_AND_WRITE) == 0 }
 }
 
-/// The limit of a resource, in bytes; `usize::MAX` for none. (The type of a
-/// resource's name is another in each C library.)
+/// The limit of a resource, in bytes; `usize::MAX` for none. (Each C library has another
+/// type for the name of a resource.)
 macro_rules! soft_limit {
     ($resource:ident) => {{
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -59,8 +59,7 @@ macro_rules! soft_limit {
     }};
 }
 
-/// How many bytes of addresses the process may have; `usize::MAX` where nothing
-/// limits them but their number.
+/// How many bytes of addresses the process may have; `usize::MAX` if there is no limit.
 pub fn address_limit() -> usize {
     let most = if usize::BITS == 32 { 1 << 31 } else { usize::MAX };
     soft_limit!(RLIMIT_AS).min(most)
@@ -71,7 +70,7 @@ pub(super) fn resource_limit() -> usize {
     soft_limit!(RLIMIT_AS).min(soft_limit!(RLIMIT_DATA))
 }
 
-/// The machine's memory in bytes; `usize::MAX` where that is not known.
+/// The machine's memory in bytes; `usize::MAX` if it is not known.
 pub(super) fn physical() -> usize {
     // SAFETY: no preconditions.
     let pages = unsafe { libc::sysconf(libc::_SC_PHYS_PAGES) };
@@ -96,14 +95,14 @@ fn map_aligned(bytes: usize, align: usize, access: libc::c_int) -> Option<NonNul
         .find_map(|wish| map_exactly(wish, bytes, access));
     found
         .or_else(|| map_with_margin(bytes, align, access))
-        // Where addresses are few there are none for a margin, but there is room further down.
+        // If addresses are few, there is no room for a margin, but there is room further down.
         .or_else(|| {
             below(start.addr().get(), align).find_map(|wish| map_exactly(wish, bytes, access))
         })
 }
 
-/// Multiples of `align` near `start`, where the system had room: it lies at the end of
-/// what is mapped, mostly below it.
+/// Multiples of `align` near `start`, where the system had room. The free addresses near
+/// `start` are mostly below it.
 fn wishes(start: usize, align: usize) -> [usize; 4] {
     let below = start & !(align - 1);
     [
@@ -114,7 +113,7 @@ fn wishes(start: usize, align: usize) -> [usize; 4] {
     ]
 }
 
-/// The multiples of `align` below `start`, as far as they are tried.
+/// The multiples of `align` below `start` that are tried.
 fn below(start: usize, align: usize) -> impl Iterator<Item = usize> {
     const TRIES: usize = 16;
     let first = start & !(align - 1);
@@ -141,11 +140,11 @@ pub(super) fn map_pair(
     back: usize,
     align: usize,
 ) -> Option<NonNull<u8>> {
-    /// Where the last one lies. A hint: orders nothing.
+    /// The address of the last pair. It is a hint and orders nothing.
     static LAST: AtomicUsize = AtomicUsize::new(0);
 
     let place = Reserved::new()?;
-    // Shows where the system has room.
+    // This mapping shows where the system has room.
     let probe = map_near(0, front, READ_AND_WRITE)?;
     // SAFETY: the mapping just made, whole and unused.
     unsafe { place.give_back(probe, front) };
@@ -167,7 +166,7 @@ pub(super) fn map_pair(
     Some(start)
 }
 
-/// Maps so much that an aligned part lies inside, and gives the rest back.
+/// Maps so many bytes that an aligned part lies inside, and gives the rest back.
 fn map_with_margin(bytes: usize, align: usize, access: libc::c_int) -> Option<NonNull<u8>> {
     let (front, back) = (Reserved::new()?, Reserved::new()?);
     let whole = bytes.checked_add(align)?;
@@ -223,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_trimmed_is_given_back_later() {
-        // One more than a page, so that something is left in front or behind.
+        // The alignment is more than a page, so a part is left in front or behind.
         let align = 4 * MIB;
         fail_calls_after(Call::Unmap, 0);
         let start = map_with_margin(MIB, align, READ_AND_WRITE).unwrap();

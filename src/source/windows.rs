@@ -1,8 +1,8 @@
 //! Pages by `VirtualAlloc`.
 //!
-//! Windows reserves addresses and commits memory in two steps and cannot give
-//! back a part of a reservation, so an aligned mapping is found by reserving
-//! too much, letting it go, and asking for the aligned address inside.
+//! Windows reserves addresses and commits memory in two steps, and cannot give back a part
+//! of a reservation. So an aligned mapping is found by reserving too much, releasing it,
+//! and asking for the aligned address inside.
 
 use core::ptr::{self, NonNull};
 
@@ -46,18 +46,17 @@ pub(super) unsafe fn open(start: NonNull<u8>, bytes: usize) -> bool {
     reserve(start.as_ptr(), bytes, MEM_COMMIT).is_some()
 }
 
-/// How many bytes of addresses the process may have; `usize::MAX` where nothing
-/// limits them but their number.
+/// How many bytes of addresses the process may have; `usize::MAX` if there is no limit.
 pub fn address_limit() -> usize {
     if usize::BITS == 32 { 1 << 31 } else { usize::MAX }
 }
 
-/// There are no resource limits.
+/// Always no limit, because this system has no resource limits.
 pub(super) fn resource_limit() -> usize {
     usize::MAX
 }
 
-/// The machine's memory in bytes; `usize::MAX` where that is not known.
+/// The machine's memory in bytes; `usize::MAX` if it is not known.
 pub(super) fn physical() -> usize {
     // SAFETY: zero is a value of every field.
     let mut memory: MEMORYSTATUSEX = unsafe { core::mem::zeroed() };
@@ -70,7 +69,7 @@ pub(super) fn physical() -> usize {
     }
 }
 
-/// Nothing limits the addresses of a process here, so there is no need for it.
+/// Not needed here, because nothing limits the addresses of a process.
 pub(super) fn map_pair(_: usize, _: usize, _: usize, _: usize) -> Option<NonNull<u8>> {
     None
 }

@@ -1,5 +1,5 @@
-/* A host that closes the library while a thread lives that has used it: the thread
- * ends after that, and calls what must still be there. */
+/* A host that closes the library while a thread lives that has used it: the thread ends
+ * after that, and calls code of the library, which must still be there. */
 #include <dlfcn.h>
 #include <pthread.h>
 #include <stdio.h>

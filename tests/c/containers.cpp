@@ -7,15 +7,8 @@
 #include <utility>
 #include <vector>
 
+#include "check.h"
 #include "expert_alloc.hpp"
-
-#define CHECK(condition)                                                               \
-    do {                                                                               \
-        if (!(condition)) {                                                            \
-            std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);       \
-            std::exit(1);                                                              \
-        }                                                                              \
-    } while (0)
 
 struct alignas(128) Wide {
     int number;

@@ -7,15 +7,8 @@
 #include <string.h>
 #include <unwind.h>
 
+#include "check.h"
 #include "expert_alloc.h"
-
-#define CHECK(condition)                                                        \
-    do {                                                                        \
-        if (!(condition)) {                                                     \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);     \
-            exit(1);                                                            \
-        }                                                                       \
-    } while (0)
 
 enum { UNWRITTEN = 0x5EED, THREADS = 8, ROUNDS = 3000 };
 
@@ -27,7 +20,7 @@ static HEXPERTKEY register_key(const char *name, SIZE_T quota)
     return key;
 }
 
-/* An alloc that is to succeed: zero-filled and aligned. */
+/* An alloc that must succeed, zero-filled and aligned. */
 static unsigned char *alloc(HEXPERTKEY key, SIZE_T size)
 {
     DWORD error = UNWRITTEN;
@@ -241,7 +234,7 @@ static void unloading_is_not_reclaim(const char *path)
     CHECK(ExpertReclaimKey(key, &report) == NMERR_SUCCESS && report.blocks == 20);
 }
 
-/* One of eight: allocates, checks that nobody else writes into its blocks,
+/* One of eight threads: allocates, checks that no other thread writes into its blocks,
  * frees some, and leaves ten. */
 static void *works(void *key)
 {
@@ -294,7 +287,7 @@ static void threads(int keys)
     }
 }
 
-/* Uses keys that the main thread ends under it. */
+/* Uses keys that the main thread ends at the same time. */
 static void *uses(void *keys)
 {
     for (int round = 0; round < ROUNDS; round++) {

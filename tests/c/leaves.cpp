@@ -1,6 +1,6 @@
-// Ways out of a function that a call was given, and what becomes of the call:
-// it finishes its work, then the exception is counted, the thread ends, or the
-// jump is done. Nothing is lost.
+// Ways out of a function that a call was given, and the end of the call: it finishes
+// its work, then the exception is counted, the thread ends, or the jump is done.
+// Nothing is lost.
 #include <csetjmp>
 #include <cstdio>
 #include <cstdlib>
@@ -9,15 +9,8 @@
 #include <stdexcept>
 #include <unistd.h>
 
+#include "check.h"
 #include "expert_plugin.h"
-
-#define CHECK(condition)                                                               \
-    do {                                                                               \
-        if (!(condition)) {                                                            \
-            std::fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);       \
-            std::exit(1);                                                              \
-        }                                                                              \
-    } while (0)
 
 static std::jmp_buf place;
 static int ran, destroyed;
@@ -66,7 +59,7 @@ static std::size_t host_blocks()
     return held.live_blocks;
 }
 
-// All of it came back, and nothing of it is left.
+// All of its memory came back, and nothing of it is left.
 static void check_gone(HEXPERTKEY key, std::size_t before)
 {
     EXPERTMEMORYSTATS held;
@@ -92,7 +85,7 @@ static void a_jump_is_done_after_all_the_rest(bool once_more)
 {
     volatile std::size_t before = host_blocks();
     volatile HEXPERTKEY key = make(jumps);
-    // A second that jumps: the rest is done by what the first jump called.
+    // If a second clean-up jumps, the handler of the first jump does the rest.
     if (once_more)
         CHECK(ExpertOnReclaim(key, jumps, nullptr) == NMERR_SUCCESS);
     if (setjmp(place) == 0) {
@@ -178,7 +171,7 @@ static void *exits_in_a_call(void *key)
     return nullptr;
 }
 
-// A plug-in that is called cannot jump over its host.
+// A plug-in that the host calls cannot jump over the host.
 static void a_call_is_left_in_one_way_only()
 {
     volatile std::size_t before = host_blocks();
@@ -199,7 +192,7 @@ static void a_call_is_left_in_one_way_only()
     }
     CHECK(ran == 100 && destroyed == 100);
     ran = 0;
-    // What is inside is done first.
+    // The inner work is done first.
     CHECK(ExpertCall(key, reclaims_and_jumps, jumping) == NMERR_INTERNAL_EXCEPTION);
     CHECK(ran == 2 && ExpertTerminateKey(jumping) == NMERR_INVALID_EXPERT_HANDLE);
     pthread_t thread;

@@ -1,5 +1,5 @@
-//! A Rust plug-in with a standard library of its own, whose clean-ups panic: caught
-//! and counted, destructors run, and its own panics work as before.
+//! A Rust plug-in with a standard library of its own, whose clean-ups panic. The panics are
+//! caught and counted, destructors run, and the plug-in's own panics work as before.
 
 use std::ffi::{c_char, c_void};
 use std::ptr::null_mut;

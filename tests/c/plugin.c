@@ -16,7 +16,7 @@ LPVOID run(HEXPERTKEY key, int blocks)
     return last;
 }
 
-/* The bug: what the run before left in the static is long reclaimed. */
+/* The bug: the block that the last run left in the static was reclaimed. */
 DWORD run_again(HEXPERTKEY key)
 {
     return ExpertFreeMemory(key, last);

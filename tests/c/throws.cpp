@@ -1,5 +1,5 @@
-// Clean-ups that throw, as C++ does: caught and counted, destructors run, and
-// the host's own exceptions work as before.
+// Clean-ups that throw. The exceptions are caught and counted, destructors run, and the
+// host's own exceptions work as before.
 #include <cstdio>
 #include <exception>
 #include <stdexcept>

@@ -4,15 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "expert_alloc.h"
-
-#define CHECK(condition)                                                        \
-    do {                                                                        \
-        if (!(condition)) {                                                     \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);     \
-            exit(1);                                                            \
-        }                                                                       \
-    } while (0)
 
 enum { UNWRITTEN = 0x5EED };
 
@@ -162,7 +155,7 @@ static void note(HEXPERTKEY key, LPVOID context)
     for (int i = 0; i < 3; i++)
         if (seen->wanted[i] == key)
             seen->met[i]++;
-    /* What a callback does is its own affair. */
+    /* A callback may make any call. */
     if (key != EXPERT_HOST_KEY && key == seen->wanted[2])
         ExpertReclaimKey(key, NULL);
 }

@@ -1,5 +1,5 @@
-//! What tests of the C face share: the shared object, and compilers for what
-//! uses it.
+//! Shared code of the tests of the C calls: the shared object, and compilers for the
+//! programs that use it.
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
@@ -9,7 +9,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::{env, fs};
 
-/// Runs a command that is to succeed, and gives what it said.
+/// Runs a command that must succeed, and returns its output.
 pub fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -25,7 +25,7 @@ pub fn work_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("c-contract")
 }
 
-/// The C compiler, told to be strict.
+/// The C compiler, with strict warnings.
 pub fn cc() -> Command {
     let mut cc = Command::new(env::var_os("CC").unwrap_or_else(|| "cc".into()));
     cc.args(env::var("CFLAGS").unwrap_or_default().split_whitespace());
@@ -34,7 +34,7 @@ pub fn cc() -> Command {
     cc
 }
 
-/// Builds the shared object, once, and gives the folder that it is in.
+/// Builds the shared object, once, and returns its folder.
 pub fn shared_object() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
@@ -58,33 +58,32 @@ pub fn shared_object() -> &'static Path {
     })
 }
 
-/// The target, where it is not the machine itself (`.ci/targets`).
+/// The target, if it is not the machine itself (`.ci/targets`).
 pub fn target() -> Option<String> {
     env::var("CROSS_TARGET").ok()
 }
 
-/// Runs a program that was built here: by what runs the target's programs.
+/// Runs a program that was built here, with the runner of the target's programs.
 pub fn program(path: &Path) -> Command {
     let runner = env::var("CROSS_RUNNER").unwrap_or_default();
     let mut words = runner.split_whitespace().map(OsStr::new).chain([path.as_os_str()]);
     let mut command = Command::new(words.next().unwrap_or_default());
     command.args(words);
-    // Cargo's would come before the path that was linked, and may hold an older
-    // build.
+    // Cargo's path would come before the linked one, and may hold an older build.
     command.env_remove("LD_LIBRARY_PATH");
     command
 }
 
-/// Links what the command compiles with the shared object.
+/// Links the command's output with the shared object.
 pub fn link(compiler: &mut Command) {
     let libraries = shared_object();
     compiler.arg("-L").arg(libraries).arg("-lexpert_alloc");
     compiler.arg(format!("-Wl,-rpath,{}", libraries.display()));
 }
 
-/// The C++ compiler, told to be strict, if there is one.
+/// The C++ compiler, with strict warnings, if there is one.
 pub fn cpp(standard: &str) -> Option<Command> {
-    // A cross compiler for C is not one for C++, and headers of another target's are not
+    // A cross compiler for C may not compile C++, and another target's headers are not
     // always where the compiler looks.
     if target().is_some() && env::var_os("CXX").is_none() {
         return None;

@@ -1,24 +1,24 @@
-//! The part that all test programs share: the heap under test is the global allocator.
+//! Shared code of all test programs. The heap under test is the global allocator.
 
 use expert_alloc::ExpertAlloc;
 
 #[global_allocator]
 pub static ALLOC: ExpertAlloc = ExpertAlloc::new();
 
-/// Whether an emulator runs this (`.ci/targets`), or a sanitizer (`.ci/sanitizers`):
-/// it is slow, its memory is counted as the program's, and its own threads do not
-/// survive a `fork`.
+/// Whether this runs in an emulator (`.ci/targets`) or under a sanitizer
+/// (`.ci/sanitizers`). These are slow, their memory counts as the program's, and their own
+/// threads do not survive a `fork`.
 #[allow(dead_code, reason = "not all test programs ask")]
 pub fn emulated() -> bool {
     ["CROSS_RUNNER", "SANITIZER"].iter().any(|name| std::env::var_os(name).is_some())
 }
 
-/// Runs tests one after another on the main thread: the walker needs the
-/// process to itself, and the standard harness has a thread of its own.
-/// Arguments are parts of names, as in `cargo test NAME`.
+/// Runs tests one after another on the main thread, because the walker needs the process to
+/// itself, and the standard harness has a thread of its own. Arguments are parts of names,
+/// as in `cargo test NAME`.
 #[allow(dead_code, reason = "not all test programs have a main of their own")]
 pub fn run_alone(tests: &[(&str, fn())]) {
-    // A test whose thread has panicked leaves others waiting for it.
+    // If a thread of a test has panicked, others might wait for it for ever.
     let print = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         print(panic);
@@ -27,7 +27,7 @@ pub fn run_alone(tests: &[(&str, fn())]) {
     run_tests(tests);
 }
 
-/// As [`run_alone`], for tests that have set up what happens at a panic.
+/// As [`run_alone`], for tests that have set a panic hook.
 #[allow(dead_code, reason = "not all test programs have a main of their own")]
 pub fn run_tests(tests: &[(&str, fn())]) {
     let wanted: Vec<String> =

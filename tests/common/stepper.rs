@@ -1,8 +1,8 @@
 //! Counts the instructions of a piece of code, exactly, without valgrind:
 //! the processor's trap flag raises a signal after each one.
 //!
-//! About a microsecond per instruction, so for short pieces. A repeated
-//! string instruction counts once per repetition.
+//! An instruction takes about a microsecond, so use it for short pieces. A repeated string
+//! instruction counts once per repetition.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -14,7 +14,7 @@ extern "C" fn on_step(_signal: libc::c_int) {
 
 /// Counts single steps of the thread that made it.
 pub struct Stepper {
-    /// What a count of nothing comes to.
+    /// The count of an empty piece of code.
     empty: u64,
 }
 
@@ -35,7 +35,7 @@ impl Stepper {
         stepper
     }
 
-    /// Runs `work`, and tells how many instructions it took.
+    /// Runs `work`, and returns how many instructions it took.
     #[inline(never)]
     pub fn count<T>(&self, work: impl FnOnce() -> T) -> (T, u64) {
         STEPS.store(0, Relaxed);

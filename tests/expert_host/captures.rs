@@ -1,5 +1,4 @@
-//! Captures for the tests: written through pcap-file, which is another library
-//! than the one that the example reads with.
+//! Captures for the tests, written by pcap-file; the example reads with another library.
 
 use std::borrow::Cow;
 use std::fs;
@@ -68,7 +67,7 @@ pub fn segment(
     frame
 }
 
-/// A file that goes when the test does.
+/// A file that is deleted at the end of the test.
 pub struct TempFile(PathBuf);
 
 impl TempFile {
@@ -88,12 +87,12 @@ impl TempFile {
 
 impl Drop for TempFile {
     fn drop(&mut self) {
-        // Nothing depends on it.
+        // Nothing depends on the result.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// A pcap file with a header of one's choice.
+/// A pcap file with the given header.
 pub fn pcap_with(header: PcapHeader, frames: &[Captured]) -> Vec<u8> {
     let mut writer = PcapWriter::with_header(Vec::new(), header).expect("a header");
     for frame in frames {
@@ -116,7 +115,7 @@ pub fn pcap(frames: &[Captured]) -> Vec<u8> {
     pcap_with(header, frames)
 }
 
-/// A pcapng file with an interface per link type; a frame says which is its.
+/// A pcapng file with an interface per link type; each frame names its interface.
 pub fn pcapng_with(
     endianness: Endianness,
     interfaces: &[DataLink],
@@ -181,7 +180,8 @@ fn read_pcapng(bytes: &[u8]) -> Vec<Captured> {
         match block.expect("a sound block") {
             Block::InterfaceDescription(interface) => {
                 assert_eq!(interface.linktype, DataLink::ETHERNET);
-                // pcap-file takes ticks for nanoseconds; the default is micro.
+                // pcap-file treats ticks as nanoseconds, but the default unit is the
+                // microsecond.
                 let nano = InterfaceDescriptionOption::IfTsResol(9);
                 tick = if interface.options.contains(&nano) { 1 } else { 1_000 };
             }

@@ -8,7 +8,7 @@ use crate::program::{self, expert};
 const CLIENT: (u8, u16) = (1, 50_000);
 const SERVER: (u8, u16) = (200, 80);
 
-/// The report on these frames, one every microsecond.
+/// The report on these frames, which come one every microsecond.
 fn analyse(frames: Vec<Vec<u8>>) -> Value {
     let timed = |(index, bytes)| Captured::whole(1_000 * index as u64, bytes);
     let frames: Vec<Captured> = frames.into_iter().enumerate().map(timed).collect();
@@ -64,7 +64,7 @@ fn ends_and_ports_that_are_used_again() {
             segment(CLIENT, SERVER, first + 1, Some(first + 6), "", b"question"),
             segment(SERVER, CLIENT, first + 6, Some(first + 9), "", b"answer"),
         ]);
-        // The same SYN again begins nothing.
+        // A repeated SYN begins no new connection.
         frames.push(segment(CLIENT, SERVER, first, None, "S", b""));
     }
     let report = analyse(frames);
@@ -77,7 +77,8 @@ fn ends_and_ports_that_are_used_again() {
     figures(&report, "average-server-response-time", &[("responses", 2), ("mean_ns", 1_000)]);
 }
 
-/// Nobody acknowledges the missing bytes, so the expert waits for them, but not for ever.
+/// No segment acknowledges the missing bytes, so the expert waits for them, but not for
+/// ever.
 #[test]
 fn a_gap_that_is_never_filled() {
     let send = |index: u32| segment(CLIENT, SERVER, index * 10, Some(1), "", b"ten bytes.");
@@ -146,7 +147,7 @@ fn datagrams_from_fragments() {
             fragment(1, 0, true, &whole[..16]),
             fragment(1, 16, true, &whole[16..32]),
             fragment(1, 32, false, &whole[32..]),
-            // The other way round, one twice, overlapping.
+            // The fragments come in reverse order, one of them twice, and overlap.
             fragment(2, 24, false, &whole[24..]),
             fragment(2, 8, true, &whole[8..32]),
             fragment(2, 8, true, &whole[8..32]),
@@ -154,7 +155,7 @@ fn datagrams_from_fragments() {
             // One missing.
             fragment(3, 0, true, &whole[..16]),
             fragment(3, 32, false, &whole[32..]),
-            // Longer than a datagram can be.
+            // The fragment reaches beyond the longest datagram.
             fragment(4, 65_528, false, &whole),
         ]);
         let expected = [
@@ -170,7 +171,8 @@ fn datagrams_from_fragments() {
     }
 }
 
-/// Who answers first and who has the lower port says nothing where a SYN does.
+/// A SYN decides which end is the server, whichever end answers first or has the lower
+/// port.
 #[test]
 fn a_server_with_the_higher_port() {
     let (client, server) = ((1, 20), (2, 40_000));
@@ -194,8 +196,8 @@ fn a_server_with_the_higher_port() {
     assert_eq!((&times["server"], &times["mean_ns"]), (&"10.0.0.1:20".into(), &1_000.into()));
 }
 
-/// Frames on their way to a card that cuts them up itself: their IP headers
-/// have no length yet, and the frame's end is the payload's.
+/// Frames that a network card will segment: their IP headers have no length yet, so the
+/// payload ends at the frame's end.
 #[test]
 fn lengths_left_to_the_network_card() {
     let mut frame = segment(CLIENT, SERVER, 100, Some(1), "", &[9; 1_000]);
@@ -212,7 +214,7 @@ fn lengths_left_to_the_network_card() {
     }
 }
 
-/// Bytes that were not captured are zero, also where the memory was used before.
+/// Bytes that were not captured are zero, even in memory that was used before.
 #[test]
 fn payload_that_was_not_captured() {
     let request = segment(CLIENT, SERVER, 100, Some(1), "", b"requested!");

@@ -10,8 +10,8 @@ use crate::program::{self, EXPERTS, expert, experts};
 const FAULTS: [(&str, &str); 3] =
     [("--fail", "failed"), ("--overrun", "over-quota"), ("--terminate", "terminated")];
 
-/// Runs `arguments` with every fault of every expert, and compares with a run
-/// in which all goes well.
+/// Runs `arguments` with every fault of every expert, and compares with a run without
+/// faults.
 fn every_fault(arguments: &[&str]) {
     let sound = program::json(arguments);
     for (option, outcome) in FAULTS {
@@ -26,7 +26,8 @@ fn every_fault(arguments: &[&str]) {
     }
 }
 
-/// `name` ended with `outcome` and without a result; all others as in `sound`.
+/// Checks that `name` ended with `outcome` and without a result, and that all others are as
+/// in `sound`.
 fn check(report: &Value, sound: &Value, name: &str, outcome: &str) {
     for other in EXPERTS {
         let (found, before) = (expert(report, other), expert(sound, other));
@@ -43,7 +44,7 @@ fn check(report: &Value, sound: &Value, name: &str, outcome: &str) {
     let quota = found["quota"].as_u64().expect("a quota");
     let peak = found["peak_bytes"].as_u64().expect("a peak");
     if outcome == "over-quota" {
-        // A piece is 256 KiB: the refused one did not fit.
+        // A piece is 256 KiB, so the refused piece did not fit.
         assert!(peak + (512 << 10) > quota, "it really took what it could get: {found}");
         let live = found["live_bytes"].as_u64();
         assert!(live > Some(quota / 2), "and kept it: {found}");
@@ -70,7 +71,7 @@ fn on_a_single_frame() {
     every_fault(&["--frames", "1", "--quota", "4"]);
 }
 
-/// Runs where a folder of captures is at hand.
+/// Runs only if there is a folder of captures.
 #[test]
 fn on_real_captures() {
     for path in captures::real() {
@@ -84,15 +85,15 @@ fn a_failed_expert_leaves_what_it_had_half_way() {
         let sound = program::json(&["--frames", "5000"]);
         let failed = program::json(&["--frames", "10000", "--fail", name]);
         let live = |report: &Value| expert(report, name)["live_bytes"].as_u64();
-        // At the end of half the frames all messages are complete; half-way of
-        // all of them some are under way.
+        // At the end of a capture of half the frames all messages are complete; half-way
+        // through the whole capture, some are unfinished.
         assert!(live(&failed) >= live(&sound), "{name}");
         assert!(live(&failed) > Some(0), "{name}");
     }
 }
 
-/// Every batch of frames costs an expert at least one allocation, so that it
-/// can notice that it must stop.
+/// Every batch of frames takes at least one allocation of an expert, so it can notice that
+/// it must stop.
 #[test]
 fn who_goes_wrong_does_so_half_way() {
     let sound = program::json(&["--quota", "4", "--frames", "60000"]);
@@ -134,8 +135,7 @@ fn three_faults_in_one_run() {
     }
 }
 
-/// Protocol Coalesce needs more than a megabyte for this, and nobody asked it
-/// to misbehave.
+/// Protocol Coalesce needs more than a megabyte for this, without any fault.
 #[test]
 fn a_quota_too_small_stops_only_whom_it_concerns() {
     let report = program::json(&["--top", "0", "--quota", "1"]);

@@ -1,5 +1,5 @@
-//! Captures that are wrong, and command lines that are: a clear message and an
-//! exit code, never a panic.
+//! Wrong captures and wrong command lines lead to a clear message and an exit code, never
+//! to a panic.
 
 use std::process::{Output, Stdio};
 
@@ -15,7 +15,7 @@ fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The run fails before it begins, with a message that says `what`.
+/// Checks that the run fails before it begins, with a message that says `what`.
 fn refused(argument: &str, what: &str) {
     for arguments in [vec![argument], vec!["--json", argument]] {
         let output = program::run(&arguments);
@@ -27,7 +27,7 @@ fn refused(argument: &str, what: &str) {
     }
 }
 
-/// The run reports `frames` frames, then fails with a message that says `what`.
+/// Checks that the run reports `frames` frames, then fails with a message that says `what`.
 fn cut_short(bytes: &[u8], frames: u64, what: &str) {
     let file = TempFile::new(bytes);
     let output = program::run(&["--json", file.path()]);
@@ -107,7 +107,7 @@ fn records_of_impossible_length() {
     let record = bytes.len() - frames[9].bytes.len() - 16;
     bytes[record + 8..record + 12].copy_from_slice(&0x7fff_ffff_u32.to_le_bytes());
     cut_short(&bytes, 9, "truncated: the record at byte");
-    // With more behind it than any record is long.
+    // More bytes follow than the longest record has.
     bytes.resize(bytes.len() + (70 << 20), 0);
     cut_short(&bytes, 9, "damaged: an impossibly long record at byte");
 }
@@ -167,7 +167,7 @@ fn an_empty_capture() {
 #[cfg_attr(target_endian = "big", ignore = "pcap-parser 0.17 reads no pcapng there")]
 fn byte_orders_and_clocks() {
     let mut frames = captures::made_up(500);
-    // Microseconds are all that one of the formats has.
+    // One of the formats has only microseconds.
     frames.iter_mut().for_each(|frame| frame.time -= frame.time % 1_000);
     let expected = TempFile::new(&captures::pcap(&frames));
     let expected = program::json(&[expected.path()]);
@@ -218,7 +218,7 @@ fn frames_cut_by_the_snap_length() {
     assert_ne!(coalesced(&report)["digest"], coalesced(&whole)["digest"]);
 }
 
-/// Captures with bytes changed at random: whatever comes of it, no panic.
+/// Captures with randomly changed bytes never cause a panic.
 #[test]
 fn damaged_captures_never_panic() {
     let frames = captures::made_up(120);
@@ -239,8 +239,8 @@ fn damaged_captures_never_panic() {
     }
 }
 
-/// Sound records around frames of random bytes, and around sound frames with
-/// some of their bytes changed: all of them count.
+/// Valid records around frames of random bytes, and around frames with some changed bytes,
+/// all count as frames.
 #[test]
 fn damaged_frames_are_counted() {
     let mut traffic = Traffic::new();

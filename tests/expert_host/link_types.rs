@@ -103,7 +103,7 @@ fn what_is_behind_the_link_header_is_the_same() {
         assert_eq!(protocols(&report, link), protocols(&expected, "ethernet"), "{link_type}");
         for name in ["protocol-coalesce", "tcp-retransmit", "average-server-response-time"] {
             let (found, expected) = (expert(&report, name), expert(&expected, name));
-            // pcap without nanoseconds rounds times; both did.
+            // pcap without nanoseconds rounds times, and both sides did so.
             assert_eq!(found["result"], expected["result"], "{link_type}: {name}");
         }
     }

@@ -1,6 +1,5 @@
-//! The main job, `examples/expert_host`, run as a program: its results against
-//! the same figures computed another way, experts that go wrong, and captures
-//! that are wrong themselves.
+//! Runs the main job, `examples/expert_host`, as a program: its results are compared with
+//! the same figures computed in another way, and experts and captures are made to fail.
 
 mod captures;
 #[path = "../common/mod.rs"]

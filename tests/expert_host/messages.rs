@@ -1,12 +1,12 @@
-//! Protocol Coalesce, computed another way: every segment of a connection is
-//! kept, and after each one the whole pile is searched for what comes next.
+//! Protocol Coalesce, computed another way: every segment of a connection is kept, and
+//! after each one all of them are searched for the next bytes.
 
 use std::collections::BTreeMap;
 
 use crate::packet::{FIN, Packet, RST};
 use crate::streams::{self, Dialogue, Event};
 
-/// The outcome of a capture's messages and datagrams.
+/// The result for a capture's messages and datagrams.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Coalesced {
     pub fragments: u64,
@@ -22,7 +22,7 @@ pub struct Coalesced {
     pub digest: u64,
 }
 
-/// A message that grows beyond this is taken for complete.
+/// A message that grows beyond this counts as complete.
 const MAX_MESSAGE: usize = 1 << 20;
 
 pub fn coalesce(packets: &[Packet]) -> Coalesced {
@@ -69,7 +69,8 @@ fn datagrams(packets: &[Packet], sum: &mut Coalesced) {
     sum.incomplete_datagrams += open.len() as u64;
 }
 
-/// One direction: the bytes that came, those that were taken, the message under way.
+/// One direction: the bytes that came, the bytes that were taken, and the unfinished
+/// message.
 #[derive(Default)]
 struct Side<'a> {
     pile: Vec<&'a Event<'a>>,
@@ -83,7 +84,7 @@ fn len(event: &Event<'_>) -> i64 {
 }
 
 impl Side<'_> {
-    /// Takes all that can be taken; `true` if there was anything.
+    /// Takes all bytes that can be taken, and returns whether there were any.
     fn take(&mut self, sum: &mut Coalesced) -> bool {
         let mut any = false;
         while let Some(next) = self.next {
@@ -138,7 +139,7 @@ fn messages(dialogue: &Dialogue<'_>, sum: &mut Coalesced) {
             let mut next = next;
             let mut any = false;
             while next < acknowledged {
-                // Up to the next segment that came, everything is lost.
+                // Everything up to the next segment that came is lost.
                 let came = sides[to].pile.iter().map(|event| event.position).min();
                 let reach = came.map_or(acknowledged, |came| came.min(acknowledged));
                 sum.lost_bytes += (reach - next) as u64;
@@ -154,7 +155,7 @@ fn messages(dialogue: &Dialogue<'_>, sum: &mut Coalesced) {
         if event.tcp.flags & FIN != 0 {
             sides[from].fin = Some(event.position + len(event));
         }
-        // Of two that begin at the same place, the shorter brings nothing.
+        // If two segments begin at the same place, the shorter one has no new bytes.
         let covered = sides[from]
             .pile
             .iter()

@@ -1,5 +1,5 @@
-//! The results that the experts must find, computed in the most straightforward way:
-//! sorted maps of plain counts, and a flag for every single byte of a stream.
+//! The results that the experts must find, computed in the simplest way: sorted maps of
+//! plain counts, and a flag for every byte of a stream.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ pub fn protocols(packets: &[Packet]) -> BTreeMap<String, (u64, u64)> {
     counts
 }
 
-/// Property Distribution of whatever `property` returns, in the report's order.
+/// Property Distribution of the results of `property`, in the report's order.
 pub fn property(packets: &[Packet], property: impl Fn(&Packet) -> Option<u64>) -> Value {
     let mut counts: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
     for packet in packets {

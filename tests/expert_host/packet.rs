@@ -1,5 +1,5 @@
-//! Headers read by offset, straight from the RFCs: the other way to take a
-//! frame apart. Ethernet only; IPv6 without extension headers.
+//! Headers read by offset, straight from the RFCs: a second way to parse a frame. It knows
+//! only Ethernet, and IPv6 without extension headers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -39,7 +39,7 @@ pub const RST: u8 = 4;
 pub const ACK: u8 = 16;
 
 impl Packet {
-    /// Whether this is a whole TCP segment in good order.
+    /// Whether this is a whole, valid TCP segment.
     pub fn segment(&self) -> Option<Tcp> {
         self.tcp.filter(|_| !self.malformed && self.fragment.is_none())
     }
@@ -53,7 +53,7 @@ fn u32_at(bytes: &[u8], offset: usize) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.get(offset..offset + 4)?.try_into().ok()?))
 }
 
-/// Takes a wholly captured frame apart.
+/// Parses a wholly captured frame.
 pub fn parse(frame: &Captured) -> Packet {
     assert_eq!(frame.wire_len as usize, frame.bytes.len(), "the oracle wants whole frames");
     let mut packet =
@@ -114,10 +114,10 @@ fn ipv4(bytes: &[u8], packet: &mut Packet) -> Option<()> {
         packet.fragment = Some((u16_at(bytes, 4)?.into(), offset, fragment & 0x2000 != 0));
     }
     match usize::from(u16_at(bytes, 2)?) {
-        // Left to the network card.
+        // The checksum is left to the network card.
         0 => transport(&bytes[header..], packet),
         total if total < header || total > bytes.len() => {
-            // The bytes that are there still name its protocols.
+            // The captured bytes still name its protocols.
             let _ = transport(&bytes[header..], packet);
             None
         }
@@ -201,7 +201,7 @@ fn transport(bytes: &[u8], packet: &mut Packet) -> Option<()> {
     Some(())
 }
 
-/// The protocol of the ports, lower one first: IANA's registry, and custom.
+/// The protocol of the ports, the lower one first, by IANA's registry and by custom.
 fn application(packet: &Packet) -> Option<&'static str> {
     let (one, other) = packet.ports?;
     let known = |port: u16| {

@@ -17,8 +17,8 @@ pub const EXPERTS: [&str; 6] = [
     "average-server-response-time",
 ];
 
-/// The example's executable. `cargo test` builds examples along with the tests;
-/// where only some targets were asked for, it is built here if need be.
+/// The example's executable. The path of the example. `cargo test` builds examples along
+/// with the tests; if only some targets were asked for, it is built here.
 fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -54,8 +54,8 @@ fn is_up_to_date(path: &Path) -> bool {
     true
 }
 
-/// The example, to be run by what runs the programs of the target, if that is
-/// another machine (`.ci/targets`).
+/// The command of the example, with the target's runner if the target is another machine
+/// (`.ci/targets`).
 pub fn command() -> Command {
     let runner = std::env::var("CROSS_RUNNER").unwrap_or_default();
     let mut words = runner.split_whitespace();
@@ -65,8 +65,8 @@ pub fn command() -> Command {
     command
 }
 
-/// Runs the example with these arguments. Whatever they are, it never panics
-/// itself, and an expert that panics is announced in one line.
+/// Runs the example with these arguments. It must never panic itself, and must announce the
+/// panic of an expert in one line.
 pub fn run(arguments: &[&str]) -> Output {
     let output = command().args(arguments).output().expect("the example runs");
     let errors = String::from_utf8_lossy(&output.stderr);

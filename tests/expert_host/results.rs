@@ -1,5 +1,5 @@
-//! Results against the oracle, on made-up traffic, on a small capture whose
-//! figures are known by hand, and on real captures where there are some.
+//! Compares results with the oracle, on made-up traffic, on a small capture whose figures
+//! are known by hand, and on real captures if there are some.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use crate::oracle;
 use crate::packet::{self, Packet};
 use crate::program::{self, EXPERTS, expert};
 
-/// All results of a report against the oracle's.
+/// Compares all results of a report with the oracle's.
 fn check(report: &Value, frames: &[Captured]) {
     check_headers(report, frames);
     let packets: Vec<Packet> = frames.iter().map(packet::parse).collect();
@@ -18,7 +18,7 @@ fn check(report: &Value, frames: &[Captured]) {
     check_messages(result(report, "protocol-coalesce"), &packets);
 }
 
-/// Those results that go by each frame's headers alone.
+/// Compares the results that depend on each frame's headers alone.
 pub fn check_headers(report: &Value, frames: &[Captured]) {
     let packets: Vec<Packet> = frames.iter().map(packet::parse).collect();
     let malformed = packets.iter().filter(|packet| packet.malformed).count();
@@ -187,9 +187,9 @@ fn every_property_agrees_with_the_oracle() {
     }
 }
 
-/// A request of 3 bytes; an answer of 6 whose second segment comes first, whose
-/// first is sent twice; a keep-alive; a request of 2 whose answer of 4 the
-/// capture has lost, except for the acknowledgment.
+/// The capture has four parts: a request of 3 bytes; an answer of 6 bytes, whose second
+/// segment comes first and whose first is sent twice; a keep-alive; and a request of 2
+/// bytes, of whose answer of 4 bytes only the acknowledgment was captured.
 #[test]
 fn a_small_connection_gives_the_figures_known_by_hand() {
     let (client, server) = ((1, 50_000), (200, 80));
@@ -243,7 +243,7 @@ fn a_small_connection_gives_the_figures_known_by_hand() {
     );
 }
 
-/// Runs where a folder of captures is at hand.
+/// Runs only if there is a folder of captures.
 #[test]
 fn real_captures_agree_with_the_oracle() {
     for path in captures::real() {

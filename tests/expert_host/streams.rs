@@ -14,7 +14,7 @@ pub struct Event<'a> {
     pub side: usize,
     pub tcp: Tcp,
     pub packet: &'a Packet,
-    /// Where its payload begins in its direction's stream.
+    /// The position of its payload in its direction's stream.
     pub position: i64,
     /// The acknowledged position in the other direction's bytes, if that has sent.
     pub acknowledged: Option<i64>,
@@ -43,8 +43,8 @@ impl Dialogue<'_> {
     }
 }
 
-/// All connections: those between the same ends are told apart by a SYN
-/// without ACK that another one before did not have.
+/// All connections. Connections between the same ends are told apart by a new SYN without
+/// ACK.
 pub fn dialogues(packets: &[Packet]) -> Vec<Dialogue<'_>> {
     let mut by_ends: BTreeMap<[End; 2], Vec<(usize, Tcp, &Packet)>> = BTreeMap::new();
     for packet in packets {
@@ -77,8 +77,8 @@ pub fn dialogues(packets: &[Packet]) -> Vec<Dialogue<'_>> {
     all
 }
 
-/// Sequence numbers become positions: distances from the direction's first,
-/// each reckoned from the one before.
+/// Turns sequence numbers into positions: distances from the direction's first number, each
+/// computed from the one before.
 fn events<'a>(segments: Vec<(usize, Tcp, &'a Packet)>) -> Vec<Event<'a>> {
     let mut last: [Option<(u32, i64)>; 2] = [None; 2];
     let reckon =

@@ -1,4 +1,4 @@
-//! Experts that come, share the heap, and end.
+//! Tests of experts that begin, share the heap, and end.
 
 use super::*;
 
@@ -68,7 +68,7 @@ fn threads_share_a_heap_and_an_expert() {
     assert_eq!(heap.check().unwrap().live_blocks, 0);
 }
 
-/// Threads that go on to use keys are not waited for again and again.
+/// The end of an expert does not wait again and again for threads that go on using keys.
 #[test]
 fn an_expert_ends_while_its_key_is_asked_for() {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

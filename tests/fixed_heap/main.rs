@@ -1,5 +1,5 @@
-//! Experts in a fixed heap, through the public face: the contract of the
-//! Netmon calls, and what else can be asked of a heap.
+//! Tests of experts in a fixed heap, through the public interface: the contract of the
+//! Netmon calls, and all other calls of a heap.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -28,7 +28,7 @@ fn add_region(heap: &ExpertHeap, size: usize) -> std::ops::Range<usize> {
     let range = memory.as_ptr_range();
     // SAFETY: leaked memory is nobody else's.
     let usable = unsafe { heap.add_region(memory.as_mut_ptr().cast(), size) };
-    // On 64-bit targets, for each 4 GiB of addresses but the first: an index.
+    // On 64-bit targets, each 4 GiB of addresses except the first needs an index.
     let index = if usize::BITS == 64 { 800 } else { 0 };
     assert!(usable + LOST + index >= size);
     range.start.addr()..range.end.addr()
@@ -95,7 +95,7 @@ fn a_request_beyond_all_memory_is_refused_alike_by_alloc_and_realloc() {
     assert_eq!(expert.size(block), 100);
 }
 
-/// On 32-bit targets a hole of 40 bytes is 8 too large, which is no block.
+/// On 32-bit targets a hole of 40 bytes is 8 bytes too large, and 8 bytes are no block.
 #[test]
 fn a_quota_grants_what_fits_though_a_crumb_is_left() {
     let heap = heap(8 << 10);
@@ -130,7 +130,8 @@ fn a_quota_counts_headers_and_lets_a_realloc_at_the_limit_through() {
     assert!((1024 - 32 + 1..=1024).contains(&expert.stats().charged_bytes));
     assert_eq!(expert.stats().refusals, 1);
     assert_eq!(expert.alloc(1 << 30), Err(Error::QuotaExceeded));
-    // At the limit: in place, smaller, and moved with the difference charged.
+    // At the quota, a block can be resized in place, shrink, or move if only the difference
+    // is charged.
     assert_eq!(expert.realloc(blocks[0].as_ptr(), 20), Ok(blocks[0]));
     for block in blocks.drain(1..) {
         expert.free(block.as_ptr()).unwrap();

@@ -1,4 +1,4 @@
-//! Pointers that are no live raw blocks of the heap.
+//! Tests of pointers that are no live raw blocks of the heap.
 
 use super::*;
 
@@ -12,7 +12,8 @@ fn pointers_that_are_no_blocks_are_errors() {
     assert_eq!(other.free(block), Err(Error::AccessDenied));
     assert_eq!(other.realloc(block, 8), Err(Error::AccessDenied));
     assert_eq!((other.size(block), one.size(block)), (0, 200));
-    // Interior, unaligned, wild; a copy of a header does not make a block.
+    // The pointers are interior, unaligned and wild; a copy of a header does not make a
+    // block.
     let (header, inside) = (block.wrapping_sub(8), block.wrapping_add(56));
     // SAFETY: both ranges are in the block, or its header, and do not overlap.
     unsafe { header.copy_to_nonoverlapping(inside, 8) };
@@ -29,7 +30,7 @@ fn pointers_that_are_no_blocks_are_errors() {
     assert_eq!(one.free(block), Ok(()));
     assert_eq!(one.free(block), Err(Error::InvalidPointer));
     assert_eq!(one.realloc(block, 8), Err(Error::InvalidPointer));
-    // Of an expert that has ended, and of one whose key is stale.
+    // The pointers are of an expert that has ended, and of one whose key is stale.
     let stale = (one.key(), one.alloc(16).unwrap().as_ptr());
     let _ = one.finish();
     assert_eq!(other.free(stale.1), Err(Error::InvalidPointer));
@@ -42,8 +43,8 @@ fn pointers_that_are_no_blocks_are_errors() {
     heap.check().unwrap();
 }
 
-/// A header that passes its own check, because it was one before, is still none
-/// where no block ends: in free memory, and inside another block.
+/// Words that pass the check of a header, because they were one before, are no header where
+/// no block ends: in free memory, and inside another block.
 #[test]
 fn an_old_header_put_back_is_no_block() {
     let heap = heap(8 << 10);
@@ -55,7 +56,7 @@ fn an_old_header_put_back_is_no_block() {
     for freed in [first, block] {
         expert.free(freed).unwrap();
     }
-    // Over both, and to where the second ended.
+    // The new block covers both, and ends where the second ended.
     let both = expert.alloc(88 + block.addr() - first.addr()).unwrap().as_ptr();
     assert_eq!(both, first);
     // SAFETY: inside the block.
@@ -71,14 +72,15 @@ fn an_old_header_put_back_is_no_block() {
         heap.check().unwrap();
     };
     refused(None);
-    // Over the third too: now it leads to the middle of a block.
+    // The new block covers the third, too, so the old header leads to the middle of a
+    // block.
     expert.free(last).unwrap();
     let all = expert.alloc(88 + last.addr() - first.addr()).unwrap().as_ptr();
     assert_eq!(all, first);
     // SAFETY: inside the block.
     unsafe { header.write(copy) };
     refused(Some(expert.key()));
-    // And to words that look like the header of a free block, but are none.
+    // Now it leads to words that look like the header of a free block, but are none.
     // SAFETY: inside the block.
     unsafe { last.wrapping_sub(8).cast::<u32>().write(64) };
     refused(Some(expert.key()));

@@ -1,4 +1,4 @@
-//! Regions: anywhere in memory, across windows, at their edges.
+//! Tests of regions anywhere in memory, across windows and at their edges.
 
 use super::*;
 
@@ -101,11 +101,11 @@ fn a_realloc_grows_in_place_and_backwards_where_there_is_no_other_way() {
     assert_eq!(heap.check().unwrap().free_blocks, 1);
 }
 
-/// Half of the mapped bytes, on each side of a border of two windows.
+/// Half of the mapped bytes; as many lie on each side of a border of two windows.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 const HALF: usize = 64 << 10;
 
-/// Memory of this test alone, half of it before a border of two windows.
+/// Memory that only this test uses, half of it before a border of two windows.
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 fn map_across_a_border() -> *mut u8 {
     let map = |n: usize| {
@@ -142,7 +142,8 @@ fn an_end_mark_is_nobodys_block() {
     let expert = heap.expert("one").register().unwrap();
     assert_eq!(expert.key().to_string(), "1.1", "slot 1");
     let handle = expert.allocator();
-    // A run of its blocks, one that is the host's, and a run up to the end.
+    // The region has a run of the expert's blocks, one block of the host, and a run up to
+    // the end.
     let mut blocks = 1;
     handle.allocate(layout(72, 8)).unwrap();
     // SAFETY: the layout is not of size 0.
@@ -182,8 +183,8 @@ fn memory_that_is_too_little_for_a_block_claims_no_window() {
     assert!(bytes.iter().all(|&byte| byte == 0));
 }
 
-/// Memory on both sides of an address that is a multiple of 4 GiB, and a heap
-/// that had a region elsewhere before: three indexes.
+/// A heap with a region elsewhere gets memory on both sides of an address that is a
+/// multiple of 4 GiB, so it has three indexes.
 #[test]
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]

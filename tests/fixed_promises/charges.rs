@@ -19,12 +19,12 @@ fn the_host_is_charged_what_it_holds() {
     let block = take(heap, 100);
     let first = stats();
     assert!(first.peak_bytes >= 108);
-    // In place, to more and to less.
+    // The block grows and shrinks in place.
     assert_eq!(resize(heap, block, 100, 5_000), block);
     assert!(stats().charged_bytes >= 5_008 && stats().peak_bytes >= 5_008);
     assert_eq!(resize(heap, block, 5_000, 3_000), block);
     assert!(stats().charged_bytes < 3_100);
-    // Out of the way of a wall, and into a hole.
+    // The block moves away from a wall, and into a hole.
     let wall = take(heap, 8);
     let moved = resize(heap, block, 3_000, 9_000);
     assert_ne!(moved, block);
@@ -42,8 +42,8 @@ fn the_host_is_charged_what_it_holds() {
     assert!(stats().peak_bytes >= 9_000);
 }
 
-/// Around the size that is copied under the lock, and around that from which on
-/// room is found in another way.
+/// Tests sizes around the most that is copied under the lock, and around the size from
+/// which on room is found in another way.
 #[test]
 fn what_moves_keeps_its_content_and_leaves_nothing() {
     for size in [1_000, 16_383, 16_384, 16_385, 20_000, 32_000, 50_000] {
@@ -67,7 +67,8 @@ fn what_moves_keeps_its_content_and_leaves_nothing() {
     }
 }
 
-/// A quota with room for the difference only, without the bytes that would be kept behind.
+/// The quota has room for the difference only, without the bytes that would be kept behind
+/// the block.
 #[test]
 fn a_block_that_moves_to_be_aligned_needs_quota_for_no_more_than_its_size() {
     for round in 0..4 {
@@ -90,7 +91,7 @@ fn a_block_that_moves_to_be_aligned_needs_quota_for_no_more_than_its_size() {
     }
 }
 
-/// There is a hole, but no quota for both for a moment.
+/// There is a hole, but the quota has no room for both blocks at the same time.
 #[test]
 fn what_shrinks_moves_into_a_hole_within_the_quota_only() {
     let heap = heap(64 << 10);
@@ -105,7 +106,7 @@ fn what_shrinks_moves_into_a_hole_within_the_quota_only() {
     // With room for both it moves.
     assert_eq!(expert.realloc(large.as_ptr(), 2_040), Ok(large));
     let small = expert.realloc(large.as_ptr(), 900).unwrap();
-    // Aligned to 16, which a granule is not on 32-bit targets.
+    // The alignment is 16, which is more than a granule on 32-bit targets.
     assert!((hole.addr()..hole.addr() + 16).contains(&small.addr().get()));
     heap.check().unwrap();
 }

@@ -1,5 +1,4 @@
-//! What is done while the lock is held, and what is not (LOCKED2, LOCKED3): with a lock that has
-//! hooks.
+//! Tests which work is done under the lock (LOCKED2, LOCKED3), by a lock that has hooks.
 
 use std::alloc::GlobalAlloc;
 use std::cell::RefCell;
@@ -60,7 +59,7 @@ fn hooked(size: usize) -> &'static ExpertHeap<Hooked> {
     heap
 }
 
-/// `act` with a hook.
+/// Calls `act` with a hook.
 fn with_hook<T>(hook: impl FnMut(bool) + 'static, act: impl FnOnce() -> T) -> T {
     HOOK.with(|place| *place.borrow_mut() = Some(Box::new(hook)));
     let done = act();
@@ -69,8 +68,8 @@ fn with_hook<T>(hook: impl FnMut(bool) + 'static, act: impl FnOnce() -> T) -> T 
 }
 
 /// Changes the content of the old block once the lock is let go for the first time, and
-/// again before it is taken for the second time. What is copied in between, without the
-/// lock, has the first change only.
+/// again before it is taken for the second time. A copy that is made in between, without
+/// the lock, has the first change only.
 fn copied_unlocked(block: *mut u8, size: usize, act: impl FnOnce() -> *mut u8) {
     write(block, size, 1);
     let mut events = 0;
@@ -99,7 +98,7 @@ fn what_is_large_is_not_copied_under_the_lock() {
         copied_unlocked(block, old, || unsafe { heap.realloc(block, had, new) });
         heap.check().unwrap();
     }
-    // Where only a search finds room.
+    // Only a search finds room for this block.
     let heap = hooked(256 << 10);
     let block = (take(heap, 20_000), take(heap, 8)).0;
     let hole = (take(heap, 30_000), take(heap, 8)).0;
@@ -126,7 +125,7 @@ fn a_raw_block_is_none_while_it_is_moved_or_filled() {
     let expert: &'static _ = Box::leak(Box::new(heap.expert("racing").register().unwrap()));
     let block = expert.alloc(500).unwrap().as_ptr();
     expert.alloc(200).unwrap();
-    // Once the lock was let go for the first time the old one is none.
+    // After the lock is released for the first time, the old block is no raw block.
     let mut unlocked = 0;
     let moved = with_hook(
         move |taking| {
@@ -138,7 +137,7 @@ fn a_raw_block_is_none_while_it_is_moved_or_filled() {
         || expert.realloc(block, 5_000).unwrap().as_ptr(),
     );
     assert_ne!(moved, block);
-    // Where the next one will be, there is none until it is filled.
+    // At the place of the next block, there is no raw block until it is filled.
     write(moved, 5_000, 7);
     expert.free(moved).unwrap();
     let again = with_hook(
@@ -167,7 +166,7 @@ fn what_is_small_is_moved_without_taking_the_lock_again() {
     let block = (take(heap, 16_384), take(heap, 8)).0;
     let (count, moved) = locks(|| resize(heap, block, 16_384, 20_000));
     assert!(moved != block && count == 1, "{count}");
-    // Larger than the hole.
+    // The block is larger than the hole.
     take(heap, 17_000);
     let (count, again) = locks(|| resize(heap, moved, 20_000, 30_000));
     assert!(again != moved && count == 2, "{count}");

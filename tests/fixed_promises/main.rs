@@ -1,6 +1,5 @@
-//! What the documents say of `ExpertHeap` and the shadow model does not see: that knows
-//! neither where a block has to be, nor what is done under the lock, nor the host's own
-//! calls.
+//! Tests promises of the documents about `ExpertHeap` that the shadow model does not check:
+//! the places of blocks, work under the lock, and the host's own calls.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -34,7 +33,7 @@ fn layout(size: usize, align: usize) -> Layout {
     Layout::from_size_align(size, align).unwrap()
 }
 
-/// A block of the host's, aligned to 8.
+/// A block of the host, aligned to 8.
 fn take<R: RawMutex + Send + Sync>(heap: &ExpertHeap<R>, size: usize) -> *mut u8 {
     // SAFETY: the tests pass no size of 0.
     unsafe { heap.alloc(layout(size, 8)) }
@@ -64,7 +63,7 @@ fn fill<R: RawMutex + Send + Sync>(heap: &ExpertHeap<R>) {
     }
 }
 
-/// The charge is the size of all blocks, headers included.
+/// Checks that the charge is the size of all blocks, headers included.
 fn assert_charged(stats: Stats) {
     assert_eq!(stats.charged_bytes, stats.live_bytes + 8 * stats.live_blocks, "{stats:?}");
     assert!(stats.peak_bytes >= stats.charged_bytes, "{stats:?}");

@@ -1,4 +1,4 @@
-//! Where blocks are found, and where they stay.
+//! Tests where blocks are placed, and which of them stay.
 
 use std::alloc::GlobalAlloc;
 
@@ -24,7 +24,8 @@ fn an_aligned_block_keeps_what_is_behind_it_up_to_256_bytes() {
         if align <= 256 {
             assert_eq!(second.addr() + align, first.addr(), "from the end, {align}");
         }
-        // Of an expert that had more once; at its peak it is cut as exactly as can be.
+        // The expert once had more memory; at its peak the block is cut as exactly as
+        // possible.
         let expert = heap.expert("aligned").register().unwrap();
         let handle = expert.allocator();
         let more = expert.alloc(10_000).unwrap();
@@ -37,7 +38,7 @@ fn an_aligned_block_keeps_what_is_behind_it_up_to_256_bytes() {
     }
 }
 
-/// Not from the end, as when it was new.
+/// A block that grows is not cut from the end, as a new one is.
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn an_aligned_block_that_grows_gets_room_behind_it() {
@@ -52,7 +53,7 @@ fn an_aligned_block_that_grows_gets_room_behind_it() {
     heap.check().unwrap();
 }
 
-/// Sizes of which 4 share a list: the hole is one that only a search finds.
+/// With sizes of which 4 share a list, only a search finds the hole.
 #[test]
 fn the_only_hole_is_found_behind_smaller_ones_of_its_list() {
     for smaller in [0, 1, 15] {
@@ -96,8 +97,8 @@ fn a_hole_that_is_aligned_by_chance_is_found_behind_one_that_is_not() {
     heap.check().unwrap();
 }
 
-/// A refusal takes a number of steps that does not depend on how many blocks there
-/// are that nearly do.
+/// The number of steps of a refusal does not depend on the number of blocks that are nearly
+/// large enough.
 #[test]
 fn a_refusal_takes_as_long_among_many_holes_as_among_few() {
     let time = |holes: usize| {
@@ -154,7 +155,7 @@ fn what_shrinks_to_more_than_a_half_stays_where_it_is() {
     heap.check().unwrap();
 }
 
-/// There is plenty of memory, so it does not move.
+/// Memory is plenty, so the block does not move.
 #[test]
 fn a_block_that_shrinks_gives_back_all_but_a_step() {
     let heap = heap(1 << 20);
@@ -205,8 +206,7 @@ fn an_experts_block_that_grows_stays_where_it_can() {
     heap.check().unwrap();
 }
 
-/// Of all calls that are said to take a number of steps that does not depend on the
-/// number of blocks.
+/// Counts the steps of all calls whose time must not depend on the number of blocks.
 #[test]
 fn what_is_bounded_takes_as_long_among_many_blocks_as_among_few() {
     fn time(blocks: usize) -> [std::time::Duration; 6] {

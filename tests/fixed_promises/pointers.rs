@@ -1,11 +1,11 @@
-//! Pointers that are not those of live blocks.
+//! Tests of pointers to no live block.
 
 use allocator_api2::alloc::Allocator;
 use expert_alloc::{Error, Expert, ExpertHeap};
 
 use crate::{give, heap, layout, take};
 
-/// A header that became the middle of a block, over which nothing was written.
+/// A header that became the middle of a block and was not overwritten.
 #[test]
 fn stale_pointers_into_new_blocks_are_found_out() {
     let heap = heap(8 << 10);
@@ -22,7 +22,7 @@ fn stale_pointers_into_new_blocks_are_found_out() {
     heap.check().unwrap();
     // SAFETY: a live block with its layout.
     unsafe { expert.allocator().deallocate(block, both) };
-    // The same by the end of an expert whose slot another expert takes then.
+    // The same happens at the end of an expert whose slot another expert then takes.
     let wall = heap.expert("wall").register().unwrap();
     let [first, second] = [(); 2].map(|()| expert.alloc(88).unwrap());
     wall.alloc(88).unwrap();
@@ -34,18 +34,18 @@ fn stale_pointers_into_new_blocks_are_found_out() {
     heap.check().unwrap();
 }
 
-/// A header that is in the middle of a live block now.
+/// A live block with an old header in its middle.
 pub struct OldHeader {
-    /// The payload that was behind it.
+    /// The old payload behind that header.
     pub block: *mut u8,
     pub header: *mut [u32; 2],
     /// The header before.
     pub copy: [u32; 2],
-    /// The payload of the block that came next, in the same block now.
+    /// The old payload of the next block, which is also in the live block now.
     pub last: *mut u8,
 }
 
-/// Makes one: three blocks side by side become one.
+/// Makes such a block: three blocks side by side become one.
 pub fn old_header(expert: &Expert<&ExpertHeap>) -> OldHeader {
     let [first, block, last, _wall] = [(); 4].map(|()| expert.alloc(88).unwrap().as_ptr());
     let header = block.wrapping_sub(8).cast::<[u32; 2]>();
@@ -59,8 +59,8 @@ pub fn old_header(expert: &Expert<&ExpertHeap>) -> OldHeader {
     OldHeader { block, header, copy, last }
 }
 
-/// The words before it are a header that once was one; what that leads to looks like
-/// a free block, but nothing ends there, or only half of it says so.
+/// The words before the pointer are an old header. It leads to words that look like a free
+/// block, but no block ends there, or only half of the words fit.
 #[test]
 #[expect(clippy::multiple_unsafe_ops_per_block, reason = "one reason for all of them")]
 fn an_old_header_that_leads_to_no_free_block_is_none() {

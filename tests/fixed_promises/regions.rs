@@ -1,4 +1,4 @@
-//! Memory of any kind and size.
+//! Tests of memory of any kind and size.
 
 use std::mem::MaybeUninit;
 
@@ -48,8 +48,8 @@ fn the_smallest_region_has_a_block() {
     assert_eq!(least, smallest);
 }
 
-/// Small boards have memory at address 0. Where this program may map it, it is used;
-/// elsewhere it is refused by the system, not by the heap.
+/// Small boards have memory at address 0. If this program may map such memory, the heap
+/// uses it; otherwise the system refuses it, not the heap.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_region_may_begin_at_address_0() {

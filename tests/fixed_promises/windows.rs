@@ -1,4 +1,5 @@
-//! Memory at chosen addresses: around the borders of 4 GiB, and with nothing behind it.
+//! Tests of memory at chosen addresses: around the borders of 4 GiB, and with nothing
+//! behind it.
 
 use expert_alloc::{Error, ExpertHeap};
 
@@ -6,10 +7,11 @@ use crate::pointers::{OldHeader, old_header};
 use crate::regions::LOST;
 use crate::{fill, give, heap, resize, take};
 
-/// Half of the mapped bytes, on each side of a border of two windows.
+/// Half of the mapped bytes; as many lie on each side of a border of two windows.
 const HALF: usize = 64 << 10;
 
-/// `len` bytes of this test alone, from `before` bytes before a border of two windows.
+/// `len` bytes that only this test uses, from `before` bytes before a border of two
+/// windows.
 fn map(before: usize, len: usize) -> *mut u8 {
     let map = |n: usize| {
         let at = std::ptr::without_provenance_mut((n << 32) - before);
@@ -46,7 +48,7 @@ fn only_the_first_region_in_a_window_gives_up_bytes_for_an_index() {
     assert!(most[0] <= 800 + LOST && most[1] <= LOST, "{most:?}");
 }
 
-/// More than a block can have: two regions, of which nothing more is lost.
+/// Memory for more than one block becomes two regions, and no more bytes are lost.
 #[test]
 fn a_region_may_be_larger_than_a_block() {
     let heap: ExpertHeap = ExpertHeap::empty();
@@ -60,7 +62,7 @@ fn a_region_may_be_larger_than_a_block() {
     assert_eq!(heap.check().unwrap().regions, 2);
 }
 
-/// Blocks of a window that the heap did not begin in: their lists are elsewhere.
+/// Blocks of a second window have their lists in another index.
 #[test]
 fn experts_live_in_other_windows_too() {
     let heap = heap(1 << 10);
@@ -74,7 +76,7 @@ fn experts_live_in_other_windows_too() {
     heap.check().unwrap();
     expert.free(two).unwrap();
     heap.check().unwrap();
-    // Shrinks and grows where it stands.
+    // The block shrinks and grows where it stands.
     assert_eq!(expert.realloc(three, 50).unwrap().as_ptr(), three);
     heap.check().unwrap();
     assert_eq!(expert.realloc(three, 200).unwrap().as_ptr(), three);
@@ -85,7 +87,7 @@ fn experts_live_in_other_windows_too() {
     give(heap, one, 3 * 200);
     give(heap, wall, 8);
     assert_eq!(heap.check().unwrap().free_blocks, free);
-    // Over the hole before it.
+    // The block grows into the hole before it.
     let [before, block, behind, wall] = [2_000, 100, 2_000, 8].map(|size| take(heap, size));
     fill(heap);
     give(heap, before, 2_000);
@@ -97,7 +99,7 @@ fn experts_live_in_other_windows_too() {
     heap.check().unwrap();
 }
 
-/// A header that once was one leads far out of the region, where there is no memory.
+/// An old header leads far out of the region, where there is no memory.
 #[test]
 fn an_old_header_that_leads_out_of_the_region_is_not_followed() {
     let heap: ExpertHeap = ExpertHeap::empty();

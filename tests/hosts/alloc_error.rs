@@ -1,4 +1,4 @@
-//! With a nightly compiler: what has no room panics, and is caught.
+//! With a nightly compiler, a request without room panics, and the panic is caught.
 
 use expert_alloc::{FailureKind, State};
 

@@ -1,4 +1,4 @@
-//! Who is current, and how that travels.
+//! Tests of the current expert, and of passing it on to tasks and threads.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -113,7 +113,7 @@ fn a_closure_is_inherited_by_threads() {
     assert_eq!(owner(&block[..]), host());
 }
 
-/// Tasks are polled by one thread while another ends their expert.
+/// One thread polls tasks while another ends their expert.
 #[test]
 fn experts_end_while_their_tasks_run() {
     for round in 0..200_u64 {

@@ -1,5 +1,6 @@
-//! What the observer is told and asked. There is one in the process, so these
-//! tests take turns, and look at experts of their own names only.
+//! Tests of the observer: its events, and its answers before refusals. There is one
+//! observer in the process, so these tests take turns, and each looks only at experts with
+//! names of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,7 +20,7 @@ pub(super) fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What was said of experts whose names begin in this way.
+/// The events of experts whose names begin with `prefix`.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -104,7 +105,7 @@ fn every_way_to_end_is_told() {
     assert_eq!(log.lines(), ["told-end child ended 0", "told-end parent ended 0"]);
 }
 
-/// What happens inside of allocations is told by a task at its next poll, by a
+/// Events inside of allocations are reported by a task at its next poll, and by a
 /// collection when it is refused.
 #[test]
 fn nothing_is_told_from_inside_an_allocation() {
@@ -134,7 +135,8 @@ fn an_observer_that_panics_or_asks_for_more_hurts_nobody() {
     let observation = ALLOC.observe(move |event: &Event| {
         if event.name.as_str() == "told-badly" {
             *count.lock().unwrap() += 1;
-            // An expert in here is told to nobody, and does not end in a loop.
+            // Events of an expert that is used inside of the observer are not reported, so
+            // there is no loop.
             drop(ALLOC.expert("told-badly").register());
             panic!("the observer fails");
         }
@@ -144,7 +146,8 @@ fn an_observer_that_panics_or_asks_for_more_hurts_nobody() {
     }));
     assert!(outcome.is_ok());
     assert_eq!(*told.lock().unwrap(), 2);
-    // The next takes its place, and the first one's end is not the next one's.
+    // The next observer takes its place, and the end of the first one does not remove the
+    // next.
     let second = Log::default();
     let lines = Arc::clone(&second.0);
     let kept = ALLOC.observe(move |event: &Event| lines.lock().unwrap().push(describe(event)));
@@ -155,7 +158,7 @@ fn an_observer_that_panics_or_asks_for_more_hurts_nobody() {
     assert_eq!(Arc::strong_count(&second.0), 1, "nothing is kept of it");
 }
 
-/// Raises quotas when it is asked, or only notes that.
+/// An observer that raises quotas when it is asked, or only notes the question.
 struct Arbiter(Arc<Asked>);
 
 struct Asked {
@@ -213,7 +216,7 @@ fn a_refusal_is_asked_about_first_and_may_be_granted() {
     assert_eq!(task.unwrap(), 8 << 20, "granted at the next poll");
     assert_eq!(expert.state(), State::Live);
     assert!(arbiter.asked.lock().unwrap().len() >= 5);
-    // What is asked for without end is refused at last.
+    // A request that is asked for without end is refused at last.
     let asked = arbiter.asked.lock().unwrap().len();
     assert_eq!(expert.alloc(1 << 42), Err(Error::QuotaExceeded));
     assert_eq!(arbiter.asked.lock().unwrap().len(), asked + 8);
@@ -234,7 +237,7 @@ fn a_refusal_names_who_holds_most() {
     below.alloc(650_000).unwrap();
     assert_eq!(children[1].alloc(1 << 20), Err(Error::QuotaExceeded));
     let asked = arbiter.asked.lock().unwrap().pop().unwrap();
-    // The first has what its own child holds; the others in their order.
+    // The first has the memory of its own child, and the others follow in order.
     let largest = [7, 0, 6, 5, 4].map(|number: usize| children[number].key());
     assert_eq!((asked.0, &asked.1[..]), (1 << 20, &largest[..]));
     let listed: Vec<_> = tenant.largest_children().iter().map(|holding| holding.key).collect();

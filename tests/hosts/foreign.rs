@@ -1,4 +1,4 @@
-//! Exceptions of other languages and runtimes, out of shared libraries that were
+//! Tests of exceptions of other languages and runtimes, from shared libraries that are
 //! loaded at run time.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64"))]
@@ -47,7 +47,7 @@ fn target(name: &str) -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()))
 }
 
-/// The plug-in in C++; `None` where there is no compiler.
+/// The plug-in in C++; `None` if there is no compiler.
 fn cpp(name: &str) -> Option<PathBuf> {
     let compiler = env::var_os("CXX").unwrap_or_else(|| "c++".into());
     Command::new(&compiler).arg("--version").output().ok()?;
@@ -131,7 +131,7 @@ fn a_panic_of_another_runtime_is_an_outcome() {
     assert!(expert.run(|| panic!("its own")).unwrap_err().message().is_some());
 }
 
-/// In a thread of its own, which goes on, because its host did not ask for its end.
+/// Runs on a thread of its own, which goes on, because its host did not ask for its end.
 #[test]
 fn the_end_of_a_thread_stays_in_the_run() {
     unsafe extern "C-unwind" {

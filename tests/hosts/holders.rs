@@ -1,5 +1,5 @@
-//! Every refusal names the five who hold most: in the text that a host logs, and as
-//! keys to act on.
+//! Tests that every refusal names the five largest holders, in the text that a host logs
+//! and as keys.
 
 use std::sync::{Arc, Mutex};
 
@@ -7,7 +7,7 @@ use expert_alloc::{Error, Event, Expert, ExpertHeap, FailureKind, Observer, Refu
 
 use super::{ALLOC, block_on, events, expert, host};
 
-/// A tenant whose quota eight children have used up; the eighth holds most.
+/// A tenant whose quota is used up by eight children, of which the eighth holds most.
 struct Tenant {
     tenant: Expert,
     children: Vec<Expert>,
@@ -27,7 +27,7 @@ impl Tenant {
         Self { tenant, children }
     }
 
-    /// What a text says of the largest ones.
+    /// The part of a text that names the largest holders.
     fn five(name: &str) -> String {
         let sizes = ["896.0", "768.0", "640.0", "512.0", "384.0"];
         let shown = sizes.iter().zip((3..8).rev());
@@ -51,11 +51,11 @@ fn an_error_explained_names_the_five_largest() {
     let by_key = ALLOC.explain(victim.key(), Error::QuotaExceeded);
     assert_eq!(by_key.to_string(), refused.to_string());
     assert!(victim.largest_holders().iter().map(|holding| holding.key).eq(keys));
-    // A collection is refused without a reason; the host asks.
+    // A refused collection has no reason, so the host asks for it.
     let mut list = allocator_api2::vec::Vec::<u8, _>::new_in(victim.allocator());
     assert!(list.try_reserve(1 << 20).is_err());
     assert!(victim.explain(Error::QuotaExceeded).to_string().ends_with(&tail));
-    // It is an error that a host can hand on, and needs none of the experts then.
+    // It is an error that a host can pass on, and that does not need the experts any more.
     let boxed: Box<dyn std::error::Error + Send + Sync> = Box::new(refused);
     drop(list);
     drop((children, tenant));
@@ -107,7 +107,7 @@ fn other_errors_name_whom_they_are_about_or_nobody() {
     assert!(stale.by().is_none(), "{stale}");
 }
 
-/// Also when the memory is gone and the experts have ended.
+/// The text stays valid when the memory is gone and the experts have ended.
 #[test]
 fn a_failure_names_who_held_most_when_the_task_was_stopped() {
     let Tenant { tenant, mut children } = Tenant::new("stopped");
@@ -134,7 +134,8 @@ fn a_failure_names_who_held_most_when_the_task_was_stopped() {
     assert_eq!(failure.to_string(), "stopped: told to stop");
 }
 
-/// Writes all down that it is told and asked about experts whose names begin so.
+/// An observer that notes all events and questions about experts whose names begin with its
+/// prefix.
 struct Log(Arc<Mutex<Vec<String>>>);
 
 impl Observer for Log {

@@ -1,4 +1,5 @@
-//! Keys of libraries: what a plug-in's allocator uses as long as its library is loaded.
+//! Tests of keys of libraries, which a plug-in's allocator uses as long as its library is
+//! loaded.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -12,7 +13,7 @@ use super::{ALLOC, expert};
 const ACCESS_DENIED: u32 = 74;
 const INVALID_HANDLE: u32 = 130;
 
-/// A clean-up that lies in a library: once that is gone, there is nothing to call.
+/// A clean-up in the code of a library, which cannot be called once the library is gone.
 unsafe extern "C-unwind" fn in_the_library(_: *mut c_void) {
     unreachable!("the library is gone");
 }
@@ -40,8 +41,8 @@ fn no_clean_up_outlives_its_library() {
     assert_eq!(unsafe { ExpertReclaimPlugin(key, ptr::null_mut()) }, 0);
 }
 
-/// The table finds a library's key by its place, of which there are 128: words that are
-/// no key, and keys that share a place, find their own or nothing.
+/// The table has 128 places for keys of libraries. Words that are no key find nothing, and
+/// keys that share a place find their own account or nothing.
 #[test]
 fn a_table_serves_no_other_key() {
     // SAFETY: the host's table stays for ever.
@@ -51,7 +52,7 @@ fn a_table_serves_no_other_key() {
     for key in words.map(ptr::without_provenance_mut) {
         assert!(take(key).is_null(), "{key:?} is no key");
     }
-    // More than there are places.
+    // There are more keys than places.
     let loaded: Vec<_> = (0..300).map(|_| expert("loaded")).collect();
     // SAFETY: there is no library, and all end below.
     let keys: Vec<_> = loaded.iter().map(|it| capi::handle(unsafe { it.lend() })).collect();
@@ -63,7 +64,8 @@ fn a_table_serves_no_other_key() {
             unsafe { (table.release)(block, 64, 8) };
         }
     }
-    // Not lent, though a handle of it was served last in this thread.
+    // This key was not lent, although a handle of its expert was served last in this
+    // thread.
     let run = expert("run");
     let boxed = allocator_api2::boxed::Box::new_in([0_u64; 8], run.allocator());
     assert_eq!(ALLOC.owner_of(&*boxed), Some(run.key()));

@@ -1,9 +1,11 @@
 #![cfg_attr(expert_alloc_allocator_gate, feature(alloc_error_hook))]
-//! What real hosts do with experts: tasks and threads that stay with theirs,
-//! quotas that change, panics, owned experts, families, events.
+//! Tests of what real hosts do with experts: tasks and threads that stay with their expert,
+//! quotas that change, panics, shared experts, families, events.
 
 #[cfg(expert_alloc_allocator_gate)]
 mod alloc_error;
+#[path = "../common/experts.rs"]
+mod common;
 mod current;
 mod events;
 mod foreign;
@@ -20,22 +22,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 
-use expert_alloc::{Expert, ExpertAlloc, ExpertKey};
-
-#[global_allocator]
-static ALLOC: ExpertAlloc = ExpertAlloc::new();
-
-fn expert(name: &str) -> Expert {
-    ALLOC.expert(name).register().unwrap()
-}
-
-fn owner<T: ?Sized>(value: &T) -> Option<ExpertKey> {
-    ALLOC.owner_of(value)
-}
-
-fn host() -> Option<ExpertKey> {
-    Some(ALLOC.host().key())
-}
+use common::{ALLOC, expert, host, owner};
 
 struct Unpark(Thread);
 

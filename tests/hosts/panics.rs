@@ -1,5 +1,5 @@
-//! What panics allocate, and who pays for it. Each in a process of its own: the
-//! backtrace's symbols are loaded once in a process.
+//! Tests of the memory for panics, and of the owner that is charged for it. Each test has a
+//! process of its own, because a process loads the backtrace's symbols once.
 
 use std::hint::black_box;
 use std::io::Read;
@@ -13,8 +13,8 @@ use super::{ALLOC, expert, host, owner};
 
 const CHILD: &str = "HOSTS_CHILD";
 
-/// Whether this is the process that was started for the test `name` alone. The
-/// other starts it, with backtraces, and waits at most this long.
+/// Whether this is the process that was started for the test `name` alone. If not, starts
+/// that process with backtraces, and waits for it for a limited time.
 fn is_child(name: &str) -> bool {
     if std::env::var_os(CHILD).is_some() {
         return true;
@@ -70,7 +70,7 @@ fn an_expert_that_refuses_overdraft_panics_and_goes_on() {
     for message in ["short", &"long ".repeat(100_000)] {
         let expert = ALLOC.expert("panics").quota(64 << 10).refuse_overdraft().register().unwrap();
         let failure = expert.run(|| {
-            // Nothing is left, also of the blocks that were carved.
+            // No block is left.
             let mut held = Vec::with_capacity(1);
             while let Ok(()) = held.try_reserve_exact(held.capacity() + 1) {}
             let mut full: [Vec<u64>; 64] = std::array::from_fn(|_| Vec::new());
@@ -85,8 +85,8 @@ fn an_expert_that_refuses_overdraft_panics_and_goes_on() {
     }
 }
 
-/// A hook that somebody set behind this crate's back allocates in the scope: that
-/// is granted.
+/// A hook that was set without telling this crate allocates in the scope, and is granted
+/// memory.
 #[test]
 fn a_hook_set_later_is_not_refused() {
     if !is_child("panics::a_hook_set_later_is_not_refused") {
@@ -102,7 +102,7 @@ fn a_hook_set_later_is_not_refused() {
     let failure = expert.run(|| black_box(&[0_u32; 0][..])[1]);
     assert_eq!(failure.map_err(|failure| failure.kind()), Err(FailureKind::Panicked));
     assert_eq!(expert.state(), State::Overdrawn);
-    // Told of the hook, the crate makes the host pay.
+    // Once the crate knows of the hook, the host is charged.
     ALLOC.watch_panics();
     let expert = ALLOC.expert("panics").quota(256 << 10).refuse_overdraft().register().unwrap();
     assert!(expert.run(|| panic!("once more")).is_err());

@@ -1,4 +1,4 @@
-//! Quotas that change while they are used, and what refuses then.
+//! Tests of quotas that change while they are used.
 
 use expert_alloc::{Error, ExpertHeap, State};
 
@@ -21,7 +21,8 @@ fn a_quota_may_be_raised_and_lowered() {
     assert_eq!(expert.stats().quota, 0);
 }
 
-/// Collections, too: a handle's fast path does not ask the account.
+/// Lowering a quota refuses collections, too, although a handle's fast path does not ask
+/// the account.
 #[test]
 fn handles_keep_to_a_quota_that_was_lowered() {
     let expert = expert("lowered");
@@ -93,7 +94,7 @@ fn a_subtree_is_summed_in_one_call() {
     assert_eq!((sum.quota, sum.charged_bytes), (10 << 20, root.stats().charged_bytes));
     assert_eq!(one.subtree().live_blocks, 10);
     assert_eq!(below.subtree(), below.stats());
-    // One that ends before its children leaves them in the family.
+    // An expert that ends before its children leaves them in the family.
     drop(one);
     assert_eq!(root.subtree().live_blocks, 13);
     drop((two, below));

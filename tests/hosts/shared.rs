@@ -1,4 +1,4 @@
-//! Owned experts: they end with the last who holds them, and not before.
+//! Tests that shared experts end with their last reference, and not before.
 
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -178,8 +178,7 @@ fn scopes_and_calls_are_those_of_the_expert() {
     assert_eq!((owner(&made[..]), owner(&block[..])), (host(), host()), "adopted");
 }
 
-/// The count of those who hold it is the host's, also where it was made or
-/// dropped in a scope.
+/// The reference count is in the host's memory, even if it was made or dropped in a scope.
 #[test]
 fn what_holds_it_together_is_the_hosts() {
     let outer = expert("outer");

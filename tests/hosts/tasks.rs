@@ -1,4 +1,5 @@
-//! Futures of experts: stopped at the next poll, woken where that would not come.
+//! Tests of futures of experts: they are stopped at the next poll, and woken if no poll
+//! would come.
 
 use std::future::{pending, poll_fn};
 use std::pin::pin;
@@ -72,7 +73,7 @@ fn terminate_wakes_a_task_that_waits() {
                 }))
             });
             wait.recv().unwrap();
-            // Not before it waits.
+            // The task is not woken before it waits.
             thread::sleep(Duration::from_millis(20));
             let told = Instant::now();
             ALLOC.terminate(stopped.key()).unwrap();
@@ -110,7 +111,7 @@ impl Wake for Counts {
     }
 }
 
-/// An overdraft is noticed by nobody: whoever stops for it tells the others.
+/// An overdraft wakes no task; the task that stops because of it wakes the others.
 #[test]
 fn one_task_over_the_quota_wakes_the_others() {
     let expert = ALLOC.expert("two tasks").quota(1 << 20).register().unwrap();
@@ -145,7 +146,7 @@ fn a_task_is_woken_by_its_last_waker() {
     assert_eq!(wakers.map(|counts| counts.0.load(SeqCst)), [0, 1]);
 }
 
-/// Says, when it is dropped, whose scope that is.
+/// Notes the current expert when it is dropped.
 struct DroppedIn(mpsc::Sender<Option<expert_alloc::ExpertKey>>);
 
 impl Drop for DroppedIn {
@@ -205,7 +206,7 @@ fn a_panic_in_a_poll_or_a_destructor_is_an_outcome() {
     assert_eq!(failure.kind(), FailureKind::Terminated);
 }
 
-/// Whoever is told to stop at any moment stops: no wake-up is lost.
+/// A task that is told to stop at any moment stops, so no wake-up is lost.
 #[test]
 fn no_wake_is_lost() {
     for round in 0..500_u64 {

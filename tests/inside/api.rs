@@ -1,5 +1,5 @@
-//! The life of experts and their faces, on an engine that is slow and knows
-//! whose each block is.
+//! Tests of the life of experts, and of all ways to allocate, on a slow engine that knows
+//! the owner of each block.
 
 use core::alloc::Layout;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};

@@ -28,7 +28,7 @@ struct Block {
     account: NonNull<Account>,
     kind: Kind,
     layout: Layout,
-    /// The layout for freeing it: smaller after a shrink in place.
+    /// The layout for freeing the block; it is smaller after a shrink in place.
     given: Layout,
 }
 
@@ -66,12 +66,12 @@ impl MockHome {
         })))
     }
 
-    /// How often somebody waited for visitors.
+    /// How often a thread waited for visitors.
     pub(crate) fn drained(self) -> usize {
         self.state().drained
     }
 
-    /// Blocks live in all, the host's too.
+    /// The number of live blocks, including the host's.
     pub(crate) fn live_blocks(self) -> usize {
         self.state().blocks.len()
     }
@@ -121,7 +121,7 @@ impl MockHome {
     }
 }
 
-/// The system's allocator takes no empty layouts.
+/// A layout that is not empty, because the system's allocator takes no empty layouts.
 fn one(layout: Layout) -> Layout {
     Layout::from_size_align(layout.size().max(1), layout.align()).unwrap()
 }
@@ -291,7 +291,7 @@ impl Engine for MockHome {
     }
 }
 
-/// Holds a key until dropped.
+/// A pin, which holds a key until it is dropped.
 pub(crate) struct MockPin(MockHome, ExpertKey);
 
 impl Drop for MockPin {

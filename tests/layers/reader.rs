@@ -93,9 +93,8 @@ fn end_of_raw_string(chars: &[char], start: usize) -> usize {
     place + hashes
 }
 
-/// The paths that begin with `crate`, `super` or `self`, groups written out,
-/// from the crate's root on, and the lines they are on. `module` is where the
-/// source lies.
+/// The paths that begin with `crate`, `super` or `self`, as paths from the crate's root,
+/// with their lines; groups are written out. `module` is where the source lies.
 pub fn paths(source: &str, module: &[String]) -> Vec<(Vec<String>, usize)> {
     let tokens = tokens(source);
     let word = |place: usize| tokens.get(place).map_or("", |token| token.0.as_str());
@@ -130,8 +129,8 @@ pub fn paths(source: &str, module: &[String]) -> Vec<(Vec<String>, usize)> {
     found
 }
 
-/// Reads one path, or a tree of paths, that begins at `place`, in the module
-/// `here`. Returns the place behind it.
+/// Reads one path, or a tree of paths, that begins at `place`, in the module `here`.
+/// Returns the place behind the path.
 pub fn read_path(
     tokens: &[Token],
     mut place: usize,

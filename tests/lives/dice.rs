@@ -20,8 +20,8 @@ impl Dice {
         self.below(1 << magnitude) + 1
     }
 
-    /// Now and then one that has a mapping or a large part of a chunk to itself, and
-    /// is not to be written to.
+    /// Sometimes a size that gets a mapping or a large part of a chunk to itself; such
+    /// blocks are not written to.
     pub fn large_size(&mut self) -> usize {
         if self.one_in(12) { self.below(40 << 20) + 1 } else { self.size() }
     }

@@ -1,5 +1,5 @@
-//! A life: what happens to an expert, and how it ends. Nothing here is unwrapped that
-//! may fail for want of memory, and everything is that may not.
+//! A life: what happens to an expert, and how it ends. Results that may fail for want of
+//! memory are not unwrapped here, and all others are.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,14 +15,14 @@ use super::dice::Dice;
 use super::page_source::Trouble;
 use super::parachute::{self, ALLOC, fallible};
 
-/// What outlives the experts: blocks with their content.
+/// Blocks that outlive the experts, with their content.
 pub type Kept = Vec<Vec<u8>>;
 
 /// Requests that were refused because the page source failed.
 pub static WITHOUT_PAGES: AtomicUsize = AtomicUsize::new(0);
 
-/// A block in the current scope, full of its size; `None` where a request that may
-/// fail failed.
+/// A block in the current scope, filled with its size; `None` if a request that may fail
+/// failed.
 fn block(dice: &mut Dice) -> Option<Vec<u8>> {
     let (size, may_fail) = (dice.size(), dice.one_in(2));
     let mut block = Vec::new();
@@ -38,14 +38,13 @@ pub fn is_whole(block: &[u8]) -> bool {
     block.iter().all(|&byte| byte == block.len() as u8)
 }
 
-/// Whether the block is of the expert of `key`, or the parachute's.
+/// Whether the block belongs to the expert of `key`, or is the parachute's.
 fn check_owner(block: &[u8], key: ExpertKey) {
     let owner = ALLOC.owner_of(block.as_ptr());
     assert!(owner == Some(key) || owner.is_none() && parachute::live() > 0, "{owner:?} of {key}");
 }
 
-/// A result whose error may be that there was no memory, or that the quota or the host
-/// has said no.
+/// A result whose error may be a lack of memory, or a refusal by the quota or the host.
 fn refused<T>(result: Result<T, Error>) -> Option<T> {
     match result {
         Ok(value) => return Some(value),
@@ -56,7 +55,7 @@ fn refused<T>(result: Result<T, Error>) -> Option<T> {
     None
 }
 
-/// What a life did that the figures do not show.
+/// Facts of a life that the figures do not show.
 #[derive(Default)]
 struct Given {
     /// Raw blocks that were transferred to the host.
@@ -166,7 +165,7 @@ fn polled(expert: &Expert, dice: &mut Dice) -> Kept {
     Kept::new()
 }
 
-/// Whether a report adds up with the figures from just before.
+/// Checks a report against the figures from just before.
 fn check(before: &Stats, reclaimed: &Reclaimed, given: &Given) {
     let adopted = reclaimed.adopted_blocks;
     assert_eq!(reclaimed.blocks, given.leaked, "{before} {reclaimed}");
@@ -176,7 +175,7 @@ fn check(before: &Stats, reclaimed: &Reclaimed, given: &Given) {
         reclaimed.bytes + reclaimed.adopted_bytes,
         "{before} {reclaimed}"
     );
-    // Frees are of blocks that the expert freed, and of those that it transferred.
+    // Blocks that the expert freed count as frees, and so do those that it transferred.
     assert!(before.frees >= given.transferred as u64, "{before} {}", given.transferred);
     let gone = before.frees + (reclaimed.blocks + adopted) as u64;
     assert_eq!(before.allocations, gone, "{before} {reclaimed} {}", given.transferred);
@@ -232,7 +231,7 @@ pub fn live(parent: Option<&Expert>, dice: &mut Dice, kept: &mut Kept) {
     check(&before, &reclaimed, &given);
 }
 
-/// The end of a life that is owned by several.
+/// The end of a life that several references share.
 fn live_owned(expert: Expert, dice: &mut Dice, given: &Given, kept: &mut Kept) {
     let expert = expert.into_shared();
     let (send, receive) = mpsc::channel();

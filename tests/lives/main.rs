@@ -1,10 +1,12 @@
-//! Random lives: nested, charged, terminated, revoked, failed by a panic, the quota, a
-//! clean-up or the page source, inherited into tasks and threads, ended from whatever
-//! thread. Every report adds up, nothing leaks, and a bystander notices nothing.
+//! Random lives of experts. They are nested, charged, terminated and revoked, fail by a
+//! panic, the quota, a clean-up or the page source, are inherited into tasks and threads,
+//! and end on any thread. Every report adds up, nothing leaks, and another expert is not
+//! affected.
 //!
-//! `EXPERT_ALLOC_LIVES` says how many: 10,000 by default. In a round of them one kind of
-//! call to the system fails now and then, in another all kinds. It has the process to
-//! itself: page sources fail for all threads, and the walker needs quiet.
+//! `EXPERT_ALLOC_LIVES` says how many: 10,000 by default. In one round of lives, one kind
+//! of call to the system fails now and then; in another round, all kinds fail. The test has
+//! the process to itself, because page sources fail for all threads, and the walker needs
+//! quiet.
 
 mod dice;
 mod life;
@@ -45,7 +47,7 @@ fn walk() -> Checked {
     unsafe { testing::check() }.unwrap()
 }
 
-/// So many lives, in several threads. Two of them have a tenant as parent.
+/// Runs `lives` lives, in several threads. Two of them have a tenant as parent.
 fn round(seed: u64, lives: usize) {
     let tenants: Vec<Expert> = (0..2).map(|_| expert("tenant")).collect();
     let done = AtomicUsize::new(0);
@@ -75,7 +77,7 @@ fn round(seed: u64, lives: usize) {
     }
 }
 
-/// Whether all that a round had is back.
+/// Checks that all memory of a round is back.
 fn check_nothing_is_left(blocks: usize) {
     ALLOC.purge();
     let seen = walk();
@@ -95,7 +97,7 @@ fn random_lives_add_up(lives: usize) {
         let _scope = bystander.enter();
         (1..500).map(|size| vec![size as u8; size]).collect()
     };
-    // What a process has once, such as the records of its threads, is there from the
+    // Memory that a process has once, such as the records of its threads, is there from the
     // first round on.
     round(u64::MAX, 100);
     ALLOC.purge();
@@ -119,7 +121,7 @@ fn random_lives_add_up(lives: usize) {
 }
 
 fn main() {
-    // What lives go wrong with is not to be read; anything else ends the process.
+    // Expected panics of lives print nothing; any other panic ends the process.
     let print = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
         let text = panic.payload().downcast_ref::<&str>();

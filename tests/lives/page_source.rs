@@ -9,29 +9,29 @@ use super::parachute::{ALLOC, fallible};
 
 const MIB: usize = 1 << 20;
 
-/// What fails in a round, by number.
+/// The kind of failure of a round, by number.
 static KIND: AtomicUsize = AtomicUsize::new(0);
 
 /// How many kinds of trouble there are.
 pub const KINDS: usize = 6;
 
-/// What fails from now on. `KINDS`: anything, as the dice say.
+/// The kind of failure from now on. `KINDS` stands for any kind, chosen by the dice.
 pub fn set_kind(kind: usize) {
     KIND.store(kind, Relaxed);
 }
 
-/// What a life brought about: as long as it is kept, the heap has little memory left
-/// besides, or none.
+/// The trouble that a life caused: as long as it is kept, the heap has little or no memory
+/// left.
 #[derive(Default)]
 pub struct Trouble {
-    /// The host's, never written to.
+    /// Blocks of the host, which are never written to.
     ballast: Vec<Vec<u8>>,
     is_on: bool,
 }
 
 impl Trouble {
-    /// Makes some calls to the system fail, after a few more that succeed, until
-    /// somebody heals it.
+    /// Makes some calls to the system fail, after a few more that succeed, until [`heal`]
+    /// is called.
     pub fn begin(&mut self, dice: &mut Dice) {
         self.is_on = true;
         let grants = dice.below(4);
@@ -52,7 +52,7 @@ impl Trouble {
         }
     }
 
-    /// Takes all memory that there is without asking the system, or nearly all.
+    /// Takes nearly all memory that is available without asking the system.
     fn starve(&mut self, dice: &mut Dice) {
         testing::fail_calls_after(Call::Map, 0);
         testing::fail_calls_after(Call::Protect, 0);
@@ -69,12 +69,12 @@ impl Trouble {
                 }
             }
         });
-        // Some of it, so that what fails is not always the next request.
+        // Some of it is freed again, so that the next request does not always fail.
         let left = ballast.len().saturating_sub(dice.below(4));
         ballast.truncate(left);
     }
 
-    /// Heals the page source: for other threads, too.
+    /// Heals the page source, for other threads, too.
     pub fn end(&mut self) {
         if self.is_on {
             testing::heal();

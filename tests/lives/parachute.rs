@@ -1,7 +1,7 @@
-//! The global allocator of this program: the heap under test, and a parachute for
-//! where its page source fails. The standard library ends the process when a `Vec`
-//! gets no memory, so such a request, which cannot be answered with an error, is
-//! answered by the system's allocator. What the parachute gave is nobody's to the heap.
+//! The global allocator of this program: the heap under test, with a parachute for failures
+//! of its page source. The standard library ends the process when a `Vec` gets no memory,
+//! so such a request, which cannot be answered with an error, is answered by the system's
+//! allocator. The heap does not know blocks of the parachute.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -19,7 +19,7 @@ thread_local! {
 
 /// Blocks of the system's allocator that are in use.
 static LIVE: AtomicUsize = AtomicUsize::new(0);
-/// How many there were.
+/// How many there were so far.
 static OPENED: AtomicUsize = AtomicUsize::new(0);
 
 /// How often the parachute was needed.
@@ -27,12 +27,12 @@ pub fn opened() -> usize {
     OPENED.load(Relaxed)
 }
 
-/// Blocks that the parachute gave and that are in use.
+/// Blocks of the parachute that are in use.
 pub fn live() -> usize {
     LIVE.load(Relaxed)
 }
 
-/// Calls `f`, whose requests fail where the heap has no memory. It does not panic.
+/// Calls `f`, whose requests fail if the heap has no memory. The closure does not panic.
 pub fn fallible<T>(f: impl FnOnce() -> T) -> T {
     let before = MAY_FAIL.replace(true);
     let value = f();
@@ -43,7 +43,7 @@ pub fn fallible<T>(f: impl FnOnce() -> T) -> T {
 pub struct WithParachute;
 
 impl WithParachute {
-    /// What the heap answered, or the parachute's block.
+    /// The heap's answer, or the parachute's block.
     fn answer(given: *mut u8, layout: Layout) -> *mut u8 {
         if !given.is_null() || MAY_FAIL.get() {
             return given;

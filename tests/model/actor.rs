@@ -17,9 +17,9 @@ use super::world::{ALLOC, Seated, World};
 
 /// Pointers that were good once, kept by each thread.
 pub const STALE: usize = 64;
-/// Scopes that last, at most, on one thread.
+/// The most lasting scopes on one thread.
 const SCOPES: usize = 8;
-/// Scopes that were forgotten, at most, on one thread: they last.
+/// The most forgotten scopes on one thread; these last, too.
 const FORGOTTEN: usize = 8;
 
 /// The intended owner of a thread's allocations.
@@ -43,8 +43,8 @@ pub struct Actor<'w> {
     pub ops: usize,
 }
 
-/// What of an actor stays on its thread: the scopes that stand, the innermost last. Of
-/// one that was forgotten nothing is left but that it stands.
+/// The part of an actor that stays on its thread: the scopes that stand, the innermost
+/// last. For a forgotten scope, only the fact that it stands is kept.
 pub struct Scopes(Vec<(Option<Scope<'static>>, Current)>);
 
 impl Scopes {
@@ -52,7 +52,7 @@ impl Scopes {
         Self(Vec::with_capacity(SCOPES + FORGOTTEN))
     }
 
-    /// Who is meant to own what the thread allocates.
+    /// The intended owner of the thread's allocations.
     fn current(&self, world: &World) -> Current {
         match self.0.last() {
             None => Current::Host,
@@ -125,7 +125,7 @@ impl<'w> Actor<'w> {
             Op::Stats { seat } => self.stats(seat),
             Op::FailPages { way, grants } if self.world.config.failures => match way {
                 0 | 1 => testing::fail_after(grants),
-                // With something to give back.
+                // There is memory to give back.
                 2 | 3 => {
                     testing::fail_calls_after([Call::Unmap, Call::Purge][way - 2], grants);
                     ALLOC.purge();
@@ -152,7 +152,7 @@ impl<'w> Actor<'w> {
         }
     }
 
-    /// Keeps the block's expert from ending. `Err` where the block is gone.
+    /// Keeps the block's expert from ending. `Err` if the block is gone.
     pub fn hold(&self, block: &Block) -> Result<Held<'w>, ()> {
         let (seat, ambient) = (block.seat, block.face == Face::Ambient);
         if seat == self.world.config.seats || ambient && !self.world.is_guarded(seat) {
@@ -166,8 +166,8 @@ impl<'w> Actor<'w> {
         if is_left { Ok(Some(place)) } else { Err(()) }
     }
 
-    /// Checks a fresh block and takes it into the shadow. `key` is whom it
-    /// must belong to.
+    /// Checks a fresh block and adds it to the shadow. `key` is the owner that it must
+    /// have.
     pub fn keep(&mut self, block: Block, zeroed: bool) {
         assert_eq!(block.start.addr().get() % block.layout.align(), 0, "misaligned {block:?}");
         if zeroed {
@@ -178,7 +178,7 @@ impl<'w> Actor<'w> {
         self.blocks.push(block);
     }
 
-    /// Checks whom the heap says the block belongs to. Its expert is held.
+    /// Checks the owner that the heap reports for the block. The caller holds its expert.
     fn check_owner(&self, block: &Block, offset: usize) {
         let host = ALLOC.host().key();
         let was_over =
@@ -193,7 +193,7 @@ impl<'w> Actor<'w> {
         let is_certain = block.face != Face::Ambient
             || self.world.config.exact
             || self.world.is_guarded(block.seat);
-        // Its expert may just be handing it to the host.
+        // Its expert may be handing it to the host at this moment.
         assert!(owner == block.key || !is_certain && owner == host, "{owner} owns {block:?}");
     }
 
@@ -235,8 +235,7 @@ impl<'w> Actor<'w> {
             return assert!(may, "null for {layout:?} of {:?}", seated.expert);
         };
         if failed {
-            // It may have been impossible to enter the scope.
-            // SAFETY: just allocated.
+            // The scope may not have been entered. SAFETY: just allocated.
             return unsafe { ALLOC.dealloc(start.as_ptr(), layout) };
         }
         self.world.seats[seat].ambient.fetch_add(1, SeqCst);
@@ -304,7 +303,7 @@ impl<'w> Actor<'w> {
         self.keep(self.block(start.cast(), layout, Face::Bound, seat, incarnation, key), zeroed);
     }
 
-    /// A request of an expert was refused: there must be a reason.
+    /// Checks that there was a reason to refuse a request of an expert.
     pub fn check_refusal(&self, seated: &Seated, size: usize, failures: usize) {
         let may = testing::failures() != failures
             || !seated.is_unlimited
@@ -348,7 +347,7 @@ impl<'w> Actor<'w> {
                     (false, _) => unsafe { allocator.shrink(block.start, old, new) },
                 };
                 let Ok(moved) = moved else {
-                    // Beyond a slice blocks are found in another way, so they move.
+                    // Blocks aligned beyond a slice are found in another way, so they move.
                     let may_move = (new.align() > 1 << 16) != (old.align() > 1 << 16);
                     let must = !grows && new.align() <= old.align() && !may_move;
                     assert!(!must, "shrinking {block:?} failed");
@@ -361,7 +360,7 @@ impl<'w> Actor<'w> {
         drop(held);
     }
 
-    /// A block was resized and perhaps moved; from `zero_from` on it is new.
+    /// Notes that a block was resized and perhaps moved; from `zero_from` on it is new.
     pub fn moved(&mut self, at: usize, start: NonNull<u8>, new: Layout, zero_from: Option<usize>) {
         let old = self.blocks[at];
         old.check_moved(start, new.size().min(old.layout.size()));
@@ -428,8 +427,8 @@ impl<'w> Actor<'w> {
         let Some(seated) = place.as_ref() else { return };
         let failures = testing::failures();
         let scope = seated.expert.enter();
-        // SAFETY: a scope refers to nothing of its expert: it may be forgotten,
-        // and then the expert may end. This one is remembered for longer.
+        // SAFETY: a scope refers to nothing of its expert: it may be forgotten, and then
+        // the expert may end. The model remembers this scope longer than its expert.
         let scope = unsafe { core::mem::transmute::<Scope<'_>, Scope<'static>>(scope) };
         let Seated { incarnation, ref expert, .. } = *seated;
         let current = match testing::failures() == failures {
@@ -441,7 +440,7 @@ impl<'w> Actor<'w> {
 
     fn leave(&mut self, which: usize, forget: bool, scopes: &mut Scopes) {
         let Some(which) = which.checked_rem(scopes.held()) else { return };
-        // Not only the last one: scopes may end out of order.
+        // Any scope may end, not only the last one, because scopes may end out of order.
         let held = scopes.0.iter().enumerate().filter(|(_, (scope, _))| scope.is_some());
         let at = held.map(|(at, _)| at).nth(which).unwrap();
         if forget && scopes.0.len() - scopes.held() < FORGOTTEN {
@@ -454,7 +453,7 @@ impl<'w> Actor<'w> {
         self.with_seat(seat, |seated| {
             let stats = seated.expert.stats();
             let is_within = stats.quota == 0 || stats.charged_bytes <= stats.quota;
-            // An overdraft goes up to the parents, but is the child's alone.
+            // An overdraft is charged to the parents, too, but only marks the child.
             let is_parent = self.world.seats[seat].is_parent.load(SeqCst);
             assert!(is_within || is_parent || seated.expert.state() != State::Live, "{stats}");
             if self.world.config.exact {

@@ -1,5 +1,5 @@
-//! The C calls with keys that are numbers, and their codes: for callers whose keys
-//! and pointers may be any word.
+//! The C calls with keys as numbers, and their codes, for callers whose keys and pointers
+//! may be any word.
 
 #![allow(non_snake_case, reason = "the names of the header")]
 

@@ -1,4 +1,4 @@
-//! Where choices come from: a seed, or the bytes of a fuzzer.
+//! Sources of choices: a seed, or the bytes of a fuzzer.
 
 use core::alloc::Layout;
 
@@ -6,7 +6,7 @@ use core::alloc::Layout;
 pub enum Dice<'a> {
     /// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
     Seed(u64),
-    /// Until they are spent.
+    /// Bytes of a fuzzer, until they are spent.
     Bytes(&'a [u8]),
 }
 
@@ -47,7 +47,7 @@ impl Dice<'_> {
     /// A size in bytes: mostly small, sometimes beyond `largest` by far, never 0.
     pub fn size(&mut self, largest: usize) -> usize {
         let limit = match self.below(1000) {
-            // Many of a size: spans that are full.
+            // Many blocks have the same size, so spans become full.
             0..=149 => return 40,
             150..=219 => return 1000,
             220..=549 => 256,
@@ -62,7 +62,7 @@ impl Dice<'_> {
         1 + self.below(limit.min(largest))
     }
 
-    /// A layout for such a size.
+    /// A layout for a size like that of [`size`](Self::size).
     pub fn layout(&mut self, largest: usize) -> Layout {
         let size = self.size(largest);
         let shift = match self.below(1000) {

@@ -1,14 +1,13 @@
-//! The shadow model: one [`Op`](op::Op), one interpreter, one shadow that
-//! knows every block's owner, content and size. Shared by the stress runs and
-//! the fuzz targets.
+//! The shadow model: one [`Op`](op::Op), one interpreter, one shadow that knows every
+//! block's owner, content and size. The shadow tests and the fuzz targets share it.
 //!
-//! Two ways to run the same operations:
+//! The same operations run in two ways:
 //!
-//! - *exact*: one thread at a time has the baton, so that every figure can be
-//!   foretold and the walker can run after each operation;
-//! - *free*: all threads at once, so that the races happen; what a race makes
-//!   uncertain is checked for being one of the possible answers, and the
-//!   walker runs when all threads rest.
+//! - *exact*: one thread at a time has the baton, so every figure can be predicted, and the
+//!   walker can run after each operation;
+//! - *free*: all threads at once, so that the races happen; if a race makes an answer
+//!   uncertain, it must be one of the possible answers, and the walker runs when all
+//!   threads rest.
 //!
 //! The model's own tables have their full size from the start and never grow:
 //! they live in the heap under test, which is made to fail.

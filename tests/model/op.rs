@@ -1,4 +1,4 @@
-//! Operations over all faces.
+//! Operations of all ways to allocate.
 
 use core::alloc::Layout;
 
@@ -8,41 +8,41 @@ use super::dice::Dice;
 /// knows, `seat` among the experts.
 #[derive(Clone, Copy, Debug)]
 pub enum Op {
-    /// The global allocator, in a scope of an expert around this call.
+    /// Allocates by the global allocator, in a scope of an expert around this call.
     AllocInScope { seat: usize, layout: Layout, zeroed: bool },
-    /// The global allocator, in whatever scope the thread is.
+    /// Allocates by the global allocator, in whatever scope the thread is.
     AllocAmbient { layout: Layout, zeroed: bool },
     /// A handle.
     AllocBound { seat: usize, layout: Layout, zeroed: bool },
-    /// A handle, many of a size: spans that are full.
+    /// Allocates many blocks of a size by a handle, so spans become full.
     Burst { seat: usize, size: usize, count: usize },
-    /// A raw call of an expert, or of the host.
+    /// Allocates by a raw call of an expert, or of the host.
     AllocRaw { seat: usize, size: usize },
-    /// By the face that the block came from.
+    /// Resizes a block in the way that it was allocated.
     Realloc { which: usize, layout: Layout, zeroed: bool },
-    /// By the face that the block came from.
+    /// Frees a block in the way that it was allocated.
     Free { which: usize },
-    /// The same; of a raw block, once more.
+    /// Frees a block, and a raw block a second time.
     FreeTwice { which: usize },
-    /// The raw calls of another expert, with this one's block.
+    /// Makes the raw calls of another expert with this one's block.
     WrongOwner { which: usize, seat: usize },
-    /// The raw calls with a pointer that was good once.
+    /// Makes the raw calls with a stale pointer.
     Stale { which: usize, seat: usize },
-    /// The raw calls with a pointer that never was.
+    /// Makes the raw calls with a pointer that never was a block.
     Wild { which: usize, kind: usize, offset: usize, seat: usize },
-    /// A raw block changes hands.
+    /// Transfers a raw block.
     Transfer { which: usize, seat: usize },
-    /// Asks for the owner.
+    /// Asks for the owner of a block.
     Look { which: usize, offset: usize },
-    /// Leaves a block to whichever thread takes it.
+    /// Leaves a block to any thread that takes it.
     Give { which: usize },
-    /// Takes a block that some thread has left.
+    /// Takes a block that another thread has left.
     Take,
     /// Begins a scope that lasts.
     Enter { seat: usize },
     /// Ends one of the scopes that last, or forgets it.
     Leave { which: usize, forget: bool },
-    /// Registers an expert where there is none.
+    /// Registers an expert on an empty seat.
     Register { seat: usize, quota: usize, parent: usize, refuse: bool },
     /// Ends an expert.
     Finish { seat: usize, all: bool },
@@ -50,9 +50,9 @@ pub enum Op {
     Terminate { seat: usize },
     /// Compares figures.
     Stats { seat: usize },
-    /// Makes the page source fail, in one of some ways, after so many calls.
+    /// Makes the page source fail in one of several ways, after a number of calls.
     FailPages { way: usize, grants: usize },
-    /// Makes it work again.
+    /// Makes the page source work again.
     Heal,
     /// Gives free memory back.
     Purge,
@@ -75,7 +75,7 @@ impl Op {
                 Self::AllocBound { seat, layout: dice.layout(largest), zeroed: dice.once_in(4) }
             }
             320..=409 => Self::AllocRaw {
-                // One beyond the seats is the host.
+                // A seat number beyond the last seat stands for the host.
                 seat: dice.below(seats + 1),
                 size: if dice.once_in(50) { 0 } else { dice.size(largest) },
             },

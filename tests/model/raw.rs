@@ -1,4 +1,4 @@
-//! The interpreter's part for the raw calls, friendly and hostile.
+//! The interpreter's part for the raw calls, valid and hostile.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -104,12 +104,12 @@ impl Actor<'_> {
         if self.world.config.exact {
             assert_eq!(free(owner), (0, Err(Error::InvalidPointer)), "second free of {block:?}");
         } else {
-            // Somebody else may have the memory by now.
+            // Another owner may have the memory by now.
             self.must_refuse(&self.world.hostile, start, None);
         }
     }
 
-    /// No raw call of `expert` has anything to do with `address`.
+    /// Checks that no raw call of `expert` accepts `address`.
     fn must_refuse(&self, expert: &Expert, address: *mut u8, with: Option<Error>) {
         let freed = expert.free(address).expect_err("freed what was not there");
         let resized = expert.realloc(address, 100);
@@ -156,7 +156,7 @@ impl Actor<'_> {
         }
     }
 
-    /// Also forgets the blocks that went with their expert.
+    /// Also forgets the blocks that were taken back with their expert.
     fn is_live_raw(&self, address: usize) -> bool {
         self.world.raw.lock().unwrap().contains(&address)
     }
@@ -179,7 +179,7 @@ impl Actor<'_> {
             _ => near & !0xFFFF,
         };
         let pointer = address as *mut u8;
-        // Anything at all, without being read.
+        // The address may be anything, and is not read.
         let _ = ALLOC.owner_of(pointer);
         if self.world.config.exact && !self.is_live_raw(address) {
             self.must_refuse(&self.world.hostile, pointer, Some(Error::InvalidPointer));

@@ -10,7 +10,7 @@ use super::dice::Dice;
 use super::shadow::Face;
 use super::world::{ALLOC, Config, World};
 
-/// The longest that a chunk is with more than one block, in bytes.
+/// The length of the longest chunk with more than one block, in bytes.
 const CHUNK: usize = 32 << 20;
 
 /// Walks the heap. No other thread is in it.
@@ -61,7 +61,8 @@ pub fn run(config: Config, seed: u64, ops: usize, round: usize) {
     assert_eq!(after.blocks, before.blocks, "blocks in use, before and after");
     assert!(after.heaps <= 3, "the common one, and ambient and raw of the host: {after:?}");
     assert!(after.chunks <= before.chunks.max(1), "{after:?} {before:?}");
-    // What could not be given back at the time was kept, and has gone by now.
+    // Memory that could not be given back at the time was kept, and has been given back by
+    // now.
     assert_eq!((after.kept_chunks, testing::leftovers()), (0, 0));
     let in_chunks = testing::mapped_bytes() - testing::table_bytes();
     assert!(in_chunks <= after.chunks * CHUNK, "{in_chunks} bytes mapped: {after:?}");
@@ -77,7 +78,7 @@ fn join(threads: Vec<ScopedJoinHandle<'_, ()>>) {
     }
 }
 
-/// All threads at once.
+/// Runs all threads at once.
 fn free_round(world: &World, actors: &mut [Actor<'_>], seed: u64, round: usize) {
     std::thread::scope(|scope| {
         let mut threads = Vec::new();
@@ -95,13 +96,13 @@ fn free_round(world: &World, actors: &mut [Actor<'_>], seed: u64, round: usize) 
     });
 }
 
-/// Whose turn it is, and how many turns are left.
+/// The thread whose turn it is, and how many turns are left.
 struct Baton {
     turn: Mutex<(usize, usize)>,
     passed: Condvar,
 }
 
-/// One thread at a time, in an order that the dice decide.
+/// Runs one thread at a time, in an order that the dice decide.
 fn exact_round(world: &World, actors: &mut [Actor<'_>], seed: u64, round: usize) {
     let threads = actors.len();
     let dice = Mutex::new(Dice::Seed(seed));
@@ -123,7 +124,8 @@ fn exact_round(world: &World, actors: &mut [Actor<'_>], seed: u64, round: usize)
                         break;
                     }
                     let mut dice = dice.lock().unwrap();
-                    // Several in a row, or most caches would stay empty.
+                    // Several operations run in a row, because otherwise most caches would
+                    // stay empty.
                     for _ in 0..1 + dice.below(32) {
                         turn.1 = turn.1.saturating_sub(1);
                         one_step(world, actor, &mut dice, &mut scopes);
@@ -141,7 +143,7 @@ fn exact_round(world: &World, actors: &mut [Actor<'_>], seed: u64, round: usize)
     });
 }
 
-/// One operation, and then the walker.
+/// Runs one operation, and then the walker.
 pub fn one_step(world: &World, actor: &mut Actor<'_>, dice: &mut Dice<'_>, scopes: &mut Scopes) {
     let op = roll(dice, world);
     actor.step(op, scopes);
@@ -152,8 +154,8 @@ pub fn one_step(world: &World, actor: &mut Actor<'_>, dice: &mut Dice<'_>, scope
     prune(world);
 }
 
-/// Forgets raw addresses that went with their experts: exact runs only, where
-/// no expert ends without the model seeing it.
+/// Forgets raw addresses of experts that have ended. Only exact runs call this, because
+/// there the model sees each end.
 fn prune(world: &World) {
     let mut raw = world.raw.lock().unwrap();
     if world.seats.iter().any(|seat| seat.own.load(std::sync::atomic::Ordering::SeqCst) == 0) {
@@ -161,7 +163,7 @@ fn prune(world: &World) {
     }
 }
 
-/// Ends all experts and frees all that is left.
+/// Ends all experts and frees all remaining blocks.
 pub fn end(world: &World, actors: &mut [Actor<'_>]) {
     for seat in 0..world.config.seats {
         world.finish(seat, seat % 2 == 0);

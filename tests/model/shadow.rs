@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use expert_alloc::ExpertKey;
 
-/// The face that a block came from.
+/// The way in which a block was allocated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Face {
     Ambient,
@@ -21,7 +21,7 @@ pub struct Block {
     pub face: Face,
     /// The seat of its expert; the number of seats for the host.
     pub seat: usize,
-    /// Which of the experts of that seat.
+    /// The number of its expert among those of the seat.
     pub incarnation: usize,
     pub key: ExpertKey,
     pub seed: u64,
@@ -52,7 +52,7 @@ impl Block {
         unsafe { self.start.as_ptr().add(offset) }
     }
 
-    /// Writes the pattern. The block is live and the caller's.
+    /// Writes the pattern. Fills the block, which is live and the caller's.
     pub fn fill(&self) {
         for offset in places(self.layout.size()) {
             // SAFETY: inside the block.
@@ -77,12 +77,12 @@ impl Block {
         }
     }
 
-    /// Checks the whole pattern.
+    /// Checks the whole pattern of a block.
     pub fn check(&self) {
         self.check_upto(self.layout.size());
     }
 
-    /// Checks that the bytes from `from` on are 0; of many, some.
+    /// Checks that the bytes from `from` on are 0, or a sample of them if they are many.
     pub fn check_zero(&self, from: usize) {
         let size = self.layout.size();
         let step = if size - from > 256 << 10 { 509 } else { 1 };

@@ -10,16 +10,16 @@ use super::shadow::Block;
 
 pub const ALLOC: ExpertAlloc = ExpertAlloc::new();
 
-/// How a run is set up.
+/// The settings of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
     pub seats: usize,
     pub threads: usize,
-    /// One thread at a time, the walker after each operation.
+    /// Whether one thread runs at a time, with the walker after each operation.
     pub exact: bool,
     /// How many blocks a thread holds at most.
     pub blocks: usize,
-    /// About the largest size asked for, in bytes.
+    /// About the largest size of requests, in bytes.
     pub largest: usize,
     /// Whether the page source is made to fail.
     pub failures: bool,
@@ -29,20 +29,20 @@ pub struct Config {
 pub struct Seated {
     pub expert: Expert,
     pub incarnation: usize,
-    /// Nothing but the system limits it.
+    /// Whether only the system limits it.
     pub is_unlimited: bool,
     pub refuses: bool,
 }
 
 /// A place for one expert after another.
 ///
-/// Bound and raw blocks are touched under the read lock; the expert is ended
-/// under the write lock. Ambient blocks need no lock, except on guarded seats,
-/// where `reclaim_all` may end them.
+/// Bound and raw blocks are touched under the read lock, and the expert is ended under the
+/// write lock. Ambient blocks need no lock, except on guarded seats, where `reclaim_all`
+/// may end them.
 pub struct Seat {
     pub expert: RwLock<Option<Seated>>,
-    /// Whether each expert of the seat that has ended took its ambient blocks
-    /// with it. Changed under the write lock.
+    /// For each ended expert of the seat, whether its ambient blocks were taken back, too.
+    /// It is changed under the write lock.
     pub fates: RwLock<Vec<bool>>,
     /// Whether the expert that is here, or one before, has had children.
     pub is_parent: AtomicBool,
@@ -86,7 +86,7 @@ impl World {
         }
     }
 
-    /// The seats whose experts may take their ambient blocks with them.
+    /// The seats whose experts may end with their ambient blocks taken back.
     pub fn is_guarded(&self, seat: usize) -> bool {
         seat >= self.config.seats * 3 / 4
     }
@@ -95,12 +95,12 @@ impl World {
         self.seats[seat].ended.load(SeqCst) > incarnation
     }
 
-    /// Whether an ambient block of a guarded seat went with its expert.
+    /// Whether an ambient block of a guarded seat was taken back with its expert.
     pub fn was_reclaimed(&self, seat: usize, incarnation: usize) -> bool {
         self.seats[seat].fates.read().unwrap().get(incarnation).copied().unwrap_or(false)
     }
 
-    /// Seats an expert, if the seat is free and not in use.
+    /// Registers an expert on a seat, if the seat is free and not in use.
     pub fn register(&self, seat: usize, quota: usize, parent: usize, refuse: bool) {
         let Ok(mut place) = self.seats[seat].expert.try_write() else { return };
         if place.is_some() || self.seats[seat].ended.load(SeqCst) == INCARNATIONS {

@@ -1,4 +1,5 @@
-//! Each error code of the calls: when it comes, and what it leaves unchanged.
+//! Tests of each error code of the calls: when it is returned, and what it leaves
+//! unchanged.
 
 use super::*;
 
@@ -16,7 +17,7 @@ fn nmerr_out_of_memory_from_the_quota_the_system_and_an_overflow() {
     let key = register("greedy", 1 << 20);
     assert_eq!(alloc(key, 2 << 20), Err(OUT_OF_MEMORY));
     let unlimited = register("boundless", 0);
-    // Of 4 GiB of addresses, half may well be to be had.
+    // On 32-bit targets, half of the addresses may be available.
     let (half, huge) = match usize::BITS {
         64 => (isize::MAX as usize, usize::MAX >> 14),
         _ => (usize::MAX, usize::MAX - 4096),
@@ -100,7 +101,7 @@ fn nmerr_invalid_parameter_for_what_is_no_live_block() {
     reclaim(key);
 }
 
-/// The address of code, which is no block.
+/// An address of code is no block.
 const ALLOC_ADDRESS: fn(HEXPERTKEY, usize) -> Result<Pointer, u32> = alloc;
 
 #[test]
@@ -111,7 +112,7 @@ fn nmerr_invalid_parameter_for_a_block_of_a_reclaimed_key() {
     for &block in &blocks {
         assert_eq!(free(next, block), INVALID_PARAMETER);
         assert_eq!(free(old, block), INVALID_EXPERT_HANDLE);
-        // Another test may have been given this address since; `old` owns it no more.
+        // Another test may have got this address since; `old` does not own it any more.
         assert_ne!(ExpertOwnerOf(block), old);
     }
     reclaim(next);
@@ -144,7 +145,8 @@ fn nmerr_invalid_expert_handle_for_null_forged_and_ended_keys() {
     let word = live.addr();
     let half = usize::BITS / 2;
     let mut forged = vec![null_mut(), ended];
-    // The next slot's key may be that of another test's expert; this slot is nobody's.
+    // The key of the next slot may be that of another test's expert; this slot has no
+    // expert.
     let beyond = word | 1 << (half - 1);
     forged.extend([1, 2, 1 << half, beyond, word + (1 << half), word + (2 << half)].map(key_at));
     forged.extend([word & !(usize::MAX << half), word ^ usize::MAX, usize::MAX].map(key_at));

@@ -1,4 +1,4 @@
-//! Clean-ups, quotas and keys: mistakes that are known from elsewhere.
+//! Tests of clean-ups, quotas and keys, for mistakes that are known from other libraries.
 
 use super::*;
 
@@ -58,7 +58,7 @@ fn a_realloc_that_fits_in_place_succeeds_at_the_limit() {
     let blocks = fill(key, 100);
     assert_eq!(alloc(key, 100), Err(OUT_OF_MEMORY));
     for &block in &blocks {
-        // One byte more fits where the class has room for it; less always does.
+        // One byte more fits if the class has room for it; a smaller size always fits.
         assert_eq!(realloc(key, block, 101), Ok(block));
         assert_eq!(realloc(key, block, 100), Ok(block));
         realloc(key, block, 60).unwrap();
@@ -136,7 +136,7 @@ fn reclaim_takes_neither_its_own_bookkeeping_nor_what_is_others() {
         for size in SIZES {
             bytes(alloc(goes, size).unwrap(), size).fill(0x99);
         }
-        // Kept by the host, not in the memory that goes.
+        // The context is in the host's memory, not in the memory that is taken back.
         on_reclaim(goes, counts, (&raw const ran).cast_mut().cast());
         let (code, report) = reclaim(goes);
         assert_eq!((code, report.blocks), (SUCCESS, SIZES.len()));

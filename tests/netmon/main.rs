@@ -1,5 +1,5 @@
-//! The contract of the Netmon calls, row by row, and what is known to go wrong
-//! elsewhere. Called as C calls them; `c_contract` does the same from C.
+//! Tests of the contract of the Netmon calls, row by row, and of mistakes known from other
+//! libraries. The tests call them as C does; `c_contract` does the same from C.
 
 mod codes;
 mod limits;
@@ -58,7 +58,7 @@ fn transfer(from: HEXPERTKEY, block: Pointer, to: HEXPERTKEY) -> Result<Pointer,
     checked(unsafe { ExpertTransferMemory(from, block, to, &mut error) }, error)
 }
 
-/// `pError` is written on success and on failure, and says which it was.
+/// `pError` is written on success and on failure.
 fn checked(block: Pointer, error: u32) -> Result<Pointer, u32> {
     assert_ne!(error, UNWRITTEN, "pError is always written");
     assert_eq!(block.is_null(), error != SUCCESS, "null exactly on failure");

@@ -1,4 +1,4 @@
-//! Where Microsoft's documentation is silent, and the header defines the behaviour.
+//! Tests of behaviour that the header defines, because Microsoft's documentation is silent.
 
 use super::*;
 
@@ -58,7 +58,7 @@ fn the_grown_tail_of_a_realloc_is_zero_and_the_rest_is_kept() {
         for to in [from / 2, from + 1, from + 15, from * 2, from * 7] {
             let block = alloc(key, from).unwrap();
             bytes(block, from).fill(0xAB);
-            // Down first, so that the tail has been written to before.
+            // The block shrinks first, so the tail was written to before.
             let less = realloc(key, block, from / 3).unwrap();
             let block = realloc(key, less, to).unwrap();
             let kept = (from / 3).min(to);
@@ -248,7 +248,7 @@ fn what_configure_returns_outlives_its_key() {
         if !config.is_null() {
             config = transfer(host_key(), config, key).unwrap();
         }
-        // As Configure does: it enlarges the block of last time.
+        // This does the same as Configure, which enlarges the block of last time.
         config = realloc(key, config, 100 * (run + 1)).unwrap();
         assert!(bytes(config, 100 * run).iter().all(|&byte| byte == run as u8), "kept");
         bytes(config, 100 * (run + 1)).fill(run as u8 + 1);

@@ -1,4 +1,4 @@
-//! Keys that are reclaimed under the threads that use them.
+//! Tests of keys that are reclaimed while threads use them.
 
 use super::*;
 

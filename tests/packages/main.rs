@@ -1,5 +1,5 @@
-//! Packages as a user has them, made, built and run by Cargo: the README's, and
-//! programs for several compilers.
+//! Tests of users' packages, which Cargo builds and runs: that of the README, and programs
+//! for several compilers.
 
 mod package;
 mod readme;

@@ -1,5 +1,5 @@
-//! Packages that tests make, build and run: programs as a user of the crate has
-//! them, with features and compilers of their own.
+//! Packages that tests make, build and run, like those of users, with features and
+//! compilers of their own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Where this crate is.
+/// The folder of this crate.
 pub fn library() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -25,8 +25,8 @@ pub struct Run {
 }
 
 impl Package {
-    /// Makes `name`, with the lines that follow `[package]` in its manifest, and the
-    /// source of its program.
+    /// Makes the package `name`, with the given lines after `[package]` in its manifest,
+    /// and the given source of its program.
     pub fn new(name: &str, manifest: &str, program: &str) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages").join(name);
         fs::create_dir_all(folder.join("src")).unwrap();
@@ -37,7 +37,7 @@ impl Package {
         );
         fs::write(folder.join("Cargo.toml"), package).unwrap();
         fs::write(folder.join("src/main.rs"), program).unwrap();
-        // The versions that are here already.
+        // The lock file keeps the versions that are already here.
         let _ = fs::copy(library().join("Cargo.lock"), folder.join("Cargo.lock"));
         Self { folder }
     }
@@ -48,8 +48,8 @@ impl Package {
         self.folder.join(name)
     }
 
-    /// Builds and runs the program; panics with the compiler's errors where that
-    /// fails. `arguments` are Cargo's.
+    /// Builds and runs the program; panics with the compiler's errors if that fails.
+    /// `arguments` are Cargo's.
     pub fn run(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Run {
         let mut cargo = Command::new(env!("CARGO"));
         // The flags of the tests' own build are not for this package.
@@ -67,7 +67,8 @@ impl Package {
     }
 }
 
-/// Cargo prints a line of JSON for each step, and then comes the program.
+/// Splits the output: Cargo prints a line of JSON for each step, and then comes the
+/// program's output.
 fn read(stdout: &str) -> Run {
     let is_step = |line: &str| line.starts_with("{\"reason\":");
     let steps = stdout.lines().filter(|line| is_step(line));

@@ -1,5 +1,5 @@
-//! The README, as a newcomer follows it: its dependencies and its program make a
-//! package, and the output is the one that it shows.
+//! Follows the README as a newcomer does: its dependencies and its program make a package,
+//! whose output must be the one that it shows.
 
 use crate::package::{Package, library};
 
@@ -9,7 +9,7 @@ fn block<'t>(readme: &'t str, language: &str) -> &'t str {
     rest.split_once("\n```").expect("its end").0
 }
 
-/// The lines without the part that differs from run to run: the time, which comes last.
+/// The lines without the time at their end, which differs from run to run.
 fn without_time(text: &str) -> Vec<&str> {
     let cut = |line: &'_ str| -> usize {
         let is_time = line.ends_with("µs") || line.ends_with("ms") || line.ends_with("ns");

@@ -1,15 +1,14 @@
-//! The standard `Allocator`, on compilers that have it: behind its feature, as
-//! nightly compilers do, and stable, which the compiler at hand plays with the
-//! feature switched on from outside. Each builds and runs the program in
-//! `standard_program.rs`.
+//! The standard `Allocator`, on compilers that have it: behind its feature, as in nightly
+//! compilers, and stable, which is simulated by switching the feature on from outside. Each
+//! builds and runs the program in `standard_program.rs`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use crate::package::{Package, Run};
 
-/// A compiler that has `Allocator` without a feature. It allows nothing unstable
-/// in the other crates, so they are as they are with a stable compiler.
+/// A compiler that has `Allocator` without a feature. It allows nothing unstable in the
+/// other crates, so they are compiled as by a stable compiler.
 const STABLE_ALLOCATOR: &str = "#!/bin/sh
 unset RUSTC_BOOTSTRAP
 case \" $* \" in
@@ -29,7 +28,7 @@ allocator-api2 = { version = \"0.2.21\", default-features = false }
 expert-alloc = { version = \"0.1\", default-features = false, features = [\"allocator-api2\"] }
 ";
 
-/// How a compiler has the trait.
+/// The way in which a compiler has the trait.
 #[derive(Clone, Copy)]
 enum Allocator {
     Stable,
@@ -68,8 +67,8 @@ fn where_the_trait_is_behind_its_feature() {
     assert_eq!(run("gated", Allocator::Gated, "host").cfgs, [TRAIT, GATE]);
 }
 
-/// Another crate of the build has made allocator-api2 re-export the standard
-/// trait: to implement both would be to implement one twice.
+/// Another crate of the build has made allocator-api2 re-export the standard trait, so
+/// implementing both traits would implement one trait twice.
 #[test]
 fn where_allocator_api2_is_the_standard_library() {
     assert_eq!(run("stable_re_export", Allocator::Stable, "re-export").cfgs, [TRAIT]);

@@ -1,4 +1,4 @@
-//! Collections of the standard library over handles: a program of its own, which
+//! A program with collections of the standard library over handles, which
 //! standard_allocator.rs builds with several compilers.
 
 #![cfg_attr(feature = "gate", feature(allocator_api))]
@@ -33,7 +33,7 @@ fn with_expert(f: impl FnOnce(&Expert, &dyn Fn(*const u8) -> Option<ExpertKey>))
     assert_eq!(expert.stats().live_blocks, 0);
 }
 
-/// Generic, so that the handle is an `Allocator` whatever the home is.
+/// It is generic, so the handle must be an `Allocator` for any home.
 fn standard_collections<H: Home>(
     expert: &Expert<H>,
     owner_of: &dyn Fn(*const u8) -> Option<ExpertKey>,
@@ -50,7 +50,7 @@ fn standard_collections<H: Home>(
     assert!(expert.stats().refusals > 0);
 }
 
-/// An allocation by a crate that knows allocator-api2 only.
+/// An allocation by code that knows only allocator-api2.
 fn through_allocator_api2(allocator: impl allocator_api2::alloc::Allocator) -> NonNull<u8> {
     let layout = std::alloc::Layout::new::<[u64; 8]>();
     let block = allocator.allocate_zeroed(layout).unwrap().cast();

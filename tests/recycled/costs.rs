@@ -1,5 +1,5 @@
-//! What may not cost more than it does once: a refusal, the end of a thread, and
-//! memory that had an owner before.
+//! Tests of costs that must not grow: of a refusal, of the end of a thread, and of memory
+//! that had an owner before.
 
 use expert_alloc::Expert;
 
@@ -16,7 +16,7 @@ fn refusal(experts: &[Expert]) -> Option<u64> {
     }
     let stepper = crate::stepper::Stepper::new();
     let refused = || experts[0].alloc(3000).is_err();
-    // The first looks through what the thread has, once.
+    // The first refusal looks through the thread's caches once.
     assert!((0..10).all(|_| refused()));
     let (was_refused, instructions) = stepper.count(refused);
     assert!(was_refused);
@@ -29,8 +29,8 @@ fn refusal(experts: &[Expert]) -> Option<u64> {
     None
 }
 
-/// Ten times as many siblings, all of them in this thread's caches, at the quota of
-/// their parent.
+/// A refusal at a parent's quota must not cost more with ten times as many siblings, all in
+/// this thread's caches.
 pub fn refusal_among_siblings() {
     let count = |siblings: usize| {
         let parent = ALLOC.expert("parent").quota(siblings * 4096).register().unwrap();
@@ -47,7 +47,7 @@ pub fn refusal_among_siblings() {
     }
 }
 
-/// Ten times as many parents above one another: who charges asks each, once.
+/// A refusal with ten times as many parents asks each parent once.
 pub fn refusal_below_parents() {
     let count = |depth: usize| {
         let mut chain = vec![ALLOC.expert("top").quota(64 << 10).register().unwrap()];
@@ -55,8 +55,7 @@ pub fn refusal_below_parents() {
             let next = ALLOC.expert("below").parent(chain.last().unwrap()).register().unwrap();
             chain.push(next);
         }
-        // Every one of them has memory of this thread's, and so the quota above has
-        // no room.
+        // Each of them has memory in this thread, so the quota above has no room.
         for expert in &chain {
             expert.alloc(1).ok();
         }
@@ -75,8 +74,8 @@ pub fn refusal_below_parents() {
     }
 }
 
-/// A destructor of a key that allocates each time it is called, which is in every
-/// round that the system has: after the heap's own was called for the last time.
+/// The destructor of a key allocates each time it is called. The system calls it in every
+/// round, even after the heap's own destructor was called for the last time.
 #[cfg(unix)]
 pub fn key_destructor() {
     use std::sync::OnceLock;
@@ -139,8 +138,8 @@ fn resident() -> usize {
     pages.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-/// Small experts, after a large one that has touched everything: what they hold is
-/// about what they are charged.
+/// Small experts come after a large one that has touched all memory, and hold about as much
+/// as they are charged.
 #[cfg(target_os = "linux")]
 pub fn recycled_slices() {
     if emulated() {
@@ -154,7 +153,7 @@ pub fn recycled_slices() {
         // SAFETY: a live block of 1,000 bytes.
         unsafe { block.as_ptr().write_bytes(1, 1000) };
     }
-    // The addresses stay, with their pages.
+    // The addresses stay mapped, with their pages.
     let _ = large.finish();
     let experts: Vec<Expert> =
         (0..EXPERTS).map(|_| ALLOC.expert("small").register().unwrap()).collect();

@@ -1,5 +1,5 @@
-//! Figures that are read in the middle of a change: counts that belong together are
-//! read together.
+//! Tests of figures that are read in the middle of a change: counts that belong together
+//! are read together.
 
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
@@ -11,7 +11,7 @@ use crate::common::ALLOC;
 use crate::dice::Dice;
 use crate::turn;
 
-/// The host's, while another thread frees three quarters of what each allocates.
+/// Reads the host's figures while threads free three quarters of each other's blocks.
 pub fn host() {
     let turn = turn("host's figures");
     let is_over = &AtomicBool::new(false);
@@ -42,7 +42,7 @@ pub fn host() {
         let actor = turn.actor("reader of the host's figures", 0);
         while actor.goes_on() {
             let live = ALLOC.stats().live_blocks;
-            // Two threads with 400 blocks each, and what the program has besides.
+            // Two threads have 400 blocks each, and the program has other blocks.
             assert!((1..10_000).contains(&live), "{live} blocks are said to be live");
         }
         is_over.store(true, Relaxed);
@@ -51,7 +51,8 @@ pub fn host() {
 
 type Block<'e> = HandleBox<[u8; 200], ExpertHandle<'e>>;
 
-/// An expert's, of which three threads have at least 100 blocks each and at most 300.
+/// Reads the figures of an expert while each of three threads has between 100 and 300 of
+/// its blocks.
 pub fn expert() {
     const THREADS: usize = 3;
     const POOL: usize = 20;
@@ -87,13 +88,13 @@ pub fn expert() {
         }
         ready.wait();
         let actor = turn.actor("reader of an expert's figures", 0);
-        // One more each, on the way out of the pool.
+        // Each thread may have one block more, on its way out of the pool.
         let bounds = THREADS * 100..=THREADS * 301 + POOL;
         let mut before = expert.stats();
         while actor.goes_on() {
             let stats = expert.stats();
             let after = expert.stats();
-            // What was allocated during the call may be counted, and what was freed not.
+            // Allocations during the call may be counted although frees are not.
             let meanwhile = (after.allocations - before.allocations) as usize;
             let bounds = *bounds.start()..=bounds.end() + meanwhile;
             assert!(bounds.contains(&stats.live_blocks), "not in {bounds:?}: {stats}");

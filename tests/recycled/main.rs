@@ -1,5 +1,5 @@
-//! What is recycled is never mistaken for what it was: a test for each way in which
-//! a record, a span or a word was looked at, became another's, and was trusted.
+//! Recycled records, spans and words must not be mistaken for what they were. Each test has
+//! one case in which one of them was read, recycled, and then trusted.
 //!
 //! Races run for `RECYCLED_SECONDS` each, 3 unless told otherwise; with the feature
 //! `testing-delays` in windows that are wider.
@@ -35,7 +35,8 @@ fn turn(name: &'static str) -> Turn {
 }
 
 fn main() {
-    // A panic with a lock of the heap held would have the others wait for ever.
+    // If a thread panicked while it holds a lock of the heap, the others would wait for
+    // ever.
     if !std::env::args().any(|arg| arg == "--list") {
         run::watch(1);
     }

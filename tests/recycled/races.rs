@@ -1,5 +1,5 @@
-//! An expert ends, and what it had becomes the next one's, between a look at a block
-//! and what the look is for.
+//! An expert ends, and the next one gets its records, between the read of a block and the
+//! act that follows.
 
 use std::ptr::{null_mut, without_provenance_mut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
@@ -17,8 +17,8 @@ use crate::common::ALLOC;
 use crate::run::wait_until;
 use crate::turn;
 
-/// Resizing asks what kind of block it has, after the block has been adopted and
-/// the record of its heap become a raw heap.
+/// A thread resizes a block. Before it reads the block's kind, the host adopts the block,
+/// and the record of its heap becomes that of a raw heap.
 pub fn resize() {
     let turn = turn("resize");
     let place: &Mutex<Option<Arc<Expert>>> = &Mutex::new(None);
@@ -113,8 +113,8 @@ pub fn free_or_end() {
     });
 }
 
-/// A free of a raw block that is over looks at the mark after the address has become
-/// a vector's, which holds what a mark would be.
+/// A late free of a raw block reads the mark after a vector got the address, and the vector
+/// holds the same word as a mark.
 pub fn stale_free() {
     const SIZE: usize = 100_000;
     let turn = turn("stale free");
@@ -132,7 +132,7 @@ pub fn stale_free() {
         }
         let mut actor = turn.actor("holder", 0);
         let began = Instant::now();
-        // Until an address has come again, however busy the machine.
+        // The race runs until an address was used again, however busy the machine is.
         while actor.goes_on() || same == 0 && began.elapsed() < Duration::from_secs(60) {
             let block = raw.alloc(SIZE).unwrap().as_ptr();
             known.store(block.addr(), Relaxed);
@@ -141,7 +141,8 @@ pub fn stale_free() {
             let mut vector = HandleVec::<usize, _>::with_capacity_in(SIZE / 8, handles.allocator());
             let address = vector.as_ptr().addr();
             same += usize::from(address + 16 == block.addr());
-            // As a raw block's second word was, when it had the mark.
+            // The second word of a raw block had this value, when raw blocks had a mark
+            // there.
             let mark = !address.wrapping_add(0x2545_F491) ^ raw.key().into_raw();
             vector.extend_from_slice(&[0, mark, 0x41]);
             (0..50).for_each(|_| std::hint::spin_loop());

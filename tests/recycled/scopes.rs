@@ -1,4 +1,4 @@
-//! What is current after scopes that end late, or out of order.
+//! Tests of the current owner after scopes that end late, or out of order.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::*};
@@ -9,7 +9,7 @@ use expert_alloc::{ExpertKey, testing};
 use crate::common::ALLOC;
 use crate::run::wait_until;
 
-/// Whose a new block is.
+/// The owner of a new block.
 #[track_caller]
 fn expect_hosts(why: &str) {
     let block = Box::new([0x41u8; 100]);
@@ -17,9 +17,9 @@ fn expect_hosts(why: &str) {
     assert_eq!(owner, Some(ALLOC.host().key()), "{why}: another's memory is allocated from");
 }
 
-/// A scope remembers what was current when it began: the cache of an expert that has
-/// ended by now. The cache's record has become one for another expert, and of another
-/// kind, whose id is the same if ids differ by two bits for the kinds.
+/// A scope remembers the cache that was current when it began, and the expert of that cache
+/// has ended by now. The cache's record now serves another expert and another kind, whose
+/// id would be the same if ids had two bits for the kind.
 pub fn late() {
     for kind in 1..4usize {
         let outer = ALLOC.expert("outer").register().unwrap();
@@ -62,9 +62,9 @@ pub fn order() {
     }
 }
 
-/// No scope of it is left on any thread, so the contract of `reclaim_all` is kept:
-/// the thread that had scopes out of order allocates elsewhere. It does nothing else
-/// before, which might have it look around.
+/// No thread has a scope of the expert any more, as `reclaim_all` demands, so the thread
+/// that left scopes out of order must allocate for another owner. That thread makes no
+/// other call before, because such a call might make it tend.
 pub fn reclaim_all() {
     let first = Arc::new(ALLOC.expert("first").register().unwrap());
     let second = ALLOC.expert("second").register().unwrap();

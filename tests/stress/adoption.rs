@@ -1,5 +1,5 @@
-//! An expert ends while threads in forgotten scopes of it allocate, free and
-//! resize: the host adopts at least what they had all along, and loses none of it.
+//! An expert ends while threads in forgotten scopes of it allocate, free and resize: the
+//! host adopts at least the blocks that they had all the time, and loses none of them.
 
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, Barrier, mpsc};
@@ -10,7 +10,7 @@ use crate::common::ALLOC;
 use crate::run::{Actor, Turn};
 use crate::values::Value;
 
-/// What each thread keeps throughout: one block each.
+/// How many values each thread keeps all the time, each in one block.
 const KEPT: usize = 400;
 
 type Results = mpsc::Sender<Vec<Vec<u8>>>;

@@ -1,5 +1,5 @@
-//! What goes on beside a scene: somebody purges, polls the figures, or lets experts
-//! come and go, so that records and memory change hands.
+//! Threads beside a scene purge, poll the figures, or let experts come and go, so that
+//! records and memory change hands.
 
 use std::thread::Scope;
 
@@ -11,7 +11,7 @@ use crate::values::Value;
 /// More blocks than any scene has, by far.
 const TOO_MANY: usize = 50_000_000;
 
-/// Starts none to three of them.
+/// Starts up to three of these threads.
 pub fn start<'s, 't: 's>(turn: &'t Turn, threads: &'s Scope<'s, '_>, dice: &mut Dice<'_>) {
     for beside in [purge, poll, come_and_go] {
         if dice.once_in(4) {
@@ -52,7 +52,7 @@ fn poll(turn: &Turn) {
     }
 }
 
-/// Asks whose the addresses around a block are, which come and go.
+/// Asks for the owners of addresses around a block, which come and go.
 fn ask_for_owners(actor: &mut Actor<'_>) {
     let value = Value::new(&mut actor.dice);
     for _ in 0..100 {

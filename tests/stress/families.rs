@@ -11,7 +11,7 @@ use crate::dice::Dice;
 use crate::run::{Actor, Turn};
 use crate::values::Value;
 
-/// Bytes that all of a family may have.
+/// The quota of a family, in bytes.
 const QUOTA: usize = 4 << 20;
 
 type Seats = [RwLock<Option<Arc<Expert>>>; 8];
@@ -58,7 +58,7 @@ fn raise(seats: &Seats, number: usize, mut actor: Actor<'_>) {
     }
 }
 
-/// Ends a parent, and all whose seat is in `mine`, in any order.
+/// Ends a parent, and all experts whose seats are in `mine`, in any order.
 fn end(parent: Expert, mine: &[RwLock<Option<Arc<Expert>>>], dice: &mut Dice<'_>) {
     let mut parent = Some(parent);
     let first = dice.below(mine.len());
@@ -70,12 +70,12 @@ fn end(parent: Expert, mine: &[RwLock<Option<Arc<Expert>>>], dice: &mut Dice<'_>
         if let (Some(child), None) = (&child, &parent) {
             assert!(matches!(child.state(), State::ParentStopped), "{:?}", child.state());
         }
-        // The last of those who have a share of it ends it.
+        // Dropping the last share ends it.
         drop(child);
     }
 }
 
-/// Allocates for whoever has a seat.
+/// Allocates for the experts on the seats.
 fn work(seats: &Seats, mut actor: Actor<'_>) {
     while actor.goes_on() {
         let seat = &seats[actor.dice.below(seats.len())];

@@ -1,5 +1,5 @@
-//! Figures are polled while threads allocate, and free their own blocks and each
-//! other's: they are as at some moment of the call, and never a sum of halves.
+//! Figures are polled while threads allocate, and free their own blocks and each other's:
+//! they are those of some moment of the call, and never a mix of two moments.
 
 use std::collections::VecDeque;
 use std::sync::Mutex;
@@ -12,7 +12,7 @@ use crate::common::ALLOC;
 use crate::run::{Actor, Turn, wait_until};
 use crate::values::Value;
 
-/// What each thread has at least, once it has begun and where the quota allows, and
+/// How many blocks each thread has at least, once it has begun and if the quota allows, and
 /// at most.
 const LEAST: usize = 100;
 const MOST: usize = 300;
@@ -35,18 +35,18 @@ pub fn play(turn: &Turn) {
             let actor = turn.actor("worker whose blocks are counted", number);
             threads.spawn(move || work(expert, pool, (ready, least), is_over, actor));
         }
-        // The host's, as well: nothing foretells those.
+        // The host's figures are polled, too, but cannot be predicted.
         let actor = turn.actor("pair of threads of the host", 0);
         threads.spawn(move || hand_over(is_over, actor));
         wait_until(|| ready.load(Acquire) == workers);
-        // One more each, on the way from the pool.
+        // Each thread may have one block more, on its way from the pool.
         let bounds = least.load(Relaxed)..=workers * (MOST + 1) + POOL;
         let actor = turn.actor("reader of figures", 0);
         let mut before = expert.stats();
         while actor.goes_on() {
             let stats = expert.stats();
             let after = expert.stats();
-            // What was allocated during the call may be counted, and what was freed not.
+            // Allocations during the call may be counted although frees are not.
             let meanwhile = (after.allocations - before.allocations) as usize;
             let bounds = *bounds.start()..=bounds.end() + meanwhile;
             let live = stats.live_blocks;
@@ -61,7 +61,7 @@ pub fn play(turn: &Turn) {
     assert_eq!(expert.stats().live_blocks, 0);
 }
 
-/// A block with a length that tells its content; `None` where the quota refuses.
+/// A block whose length tells its content; `None` if the quota refuses.
 fn block<'e>(handle: ExpertHandle<'e>, length: usize) -> Option<Block<'e>> {
     let mut bytes = allocator_api2::vec::Vec::new_in(handle);
     bytes.try_reserve_exact(length).ok()?;
@@ -108,7 +108,7 @@ fn work<'e>(
     held.into_iter().for_each(free);
 }
 
-/// Another thread frees three quarters of what this one allocates.
+/// Another thread frees three quarters of this thread's blocks.
 fn hand_over(is_over: &AtomicBool, mut actor: Actor<'_>) {
     let (send, receive) = std::sync::mpsc::sync_channel::<Vec<Vec<u8>>>(1);
     let (done, wait) = std::sync::mpsc::sync_channel::<()>(1);

@@ -1,11 +1,11 @@
-//! Safe code alone, as much of it at once as the machine runs: threads that
-//! allocate, resize and free, keep scopes, drop them late and out of order, call
-//! with stale pointers and poll figures, while others register and end experts.
-//! Nothing that they do may change a value, whatever the heap thinks of it.
+//! Runs only safe code, on as many threads as the machine can run. Threads allocate, resize
+//! and free, keep scopes, drop them late and out of order, call with stale pointers and
+//! poll figures, while others register and end experts. No call may change a value of
+//! another thread.
 //!
-//! The run is cut into turns of one to three seconds. Each has a scene, with
-//! threads that get into each other's way at one kind of place, and now and then
-//! others beside it that purge, poll, and let experts come and go.
+//! The run is cut into turns of one to three seconds. Each turn has a scene, in which
+//! threads race at one kind of place. Sometimes other threads beside it purge, poll, and
+//! let experts come and go.
 //!
 //! ```sh
 //! cargo test --release --test stress                        # 20 seconds
@@ -14,8 +14,8 @@
 //! STRESS_DELAYS=8 cargo test --release --features testing-delays --test stress
 //! ```
 //!
-//! With `testing-delays` one in `STRESS_DELAYS` looks at shared state waits before
-//! it acts (8 unless told otherwise; 0: none).
+//! With `testing-delays`, one in `STRESS_DELAYS` threads waits between reading shared state
+//! and acting on it (8 by default; 0 for none).
 //!
 //! A value that changed, a panic, and a thread without progress for half a minute
 //! end the process, with a message and a status that is not 0. The same seed gives
@@ -45,7 +45,7 @@ use common::ALLOC;
 use dice::Dice;
 use run::Turn;
 
-/// What the threads of a turn do.
+/// A scene: the work of a turn's threads.
 type Scene = fn(&Turn);
 
 const SCENES: [(&str, Scene); 7] = [
@@ -64,7 +64,7 @@ fn number(name: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|error| panic!("{name}={text}: {error}")))
 }
 
-/// The scenes that the environment asks for: all, unless it names some.
+/// The scenes that the environment names, or all.
 fn wanted() -> Vec<(&'static str, Scene)> {
     let names = std::env::var("STRESS_SCENES").unwrap_or_default();
     let is_wanted = |name: &str| names.is_empty() || names.split(',').any(|wanted| wanted == name);
@@ -93,7 +93,7 @@ fn main() {
     let mut dice = Dice::Seed(seed);
     let began = Instant::now();
     let mut turns = 0;
-    // Every scene once, then any.
+    // Every scene runs once, and then random ones follow.
     while turns < scenes.len() || began.elapsed() < seconds {
         let (name, scene) = match scenes.get(turns) {
             Some(&scene) => scene,

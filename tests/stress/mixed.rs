@@ -1,4 +1,4 @@
-//! Everything at once: experts in a few seats, whose threads come and go.
+//! All operations at once, with experts in a few seats, whose threads come and go.
 
 use std::sync::{Arc, Mutex};
 
@@ -18,7 +18,7 @@ struct World {
     addresses: Mutex<[usize; 32]>,
 }
 
-/// Values that wait for whoever takes them.
+/// Values that wait for any thread to take them.
 const POOL: usize = 200;
 
 pub fn play(turn: &Turn) {
@@ -48,8 +48,7 @@ pub fn play(turn: &Turn) {
     world.values.into_inner().unwrap().iter().for_each(Value::check);
 }
 
-/// Works for so many rounds, for the last hundred of them in a scope that is never
-/// left.
+/// Works for `rounds` rounds, the last hundred of them in a scope that is never left.
 fn work(world: &World, mut actor: Actor<'_>, mut rounds: usize) {
     let mut mine: Vec<Value> = Vec::with_capacity(64);
     while actor.goes_on() && rounds > 0 {
@@ -66,7 +65,7 @@ fn work(world: &World, mut actor: Actor<'_>, mut rounds: usize) {
         if rounds == 100 {
             std::mem::forget(expert.enter());
         }
-        // The last share ends it.
+        // Dropping the last share ends the expert.
         drop(expert);
     }
     mine.iter().for_each(Value::check);
@@ -90,7 +89,7 @@ fn with_a_handle(expert: &Expert, actor: &mut Actor<'_>) {
     let mut map = HashMap::new_in(expert.allocator());
     let length = 1 + actor.dice.below(500);
     let boxed = HandleBox::try_new_in([actor.dice.next(); 20], expert.allocator());
-    // Refused where the quota has no room, or the expert is to stop.
+    // The request is refused if the quota has no room, or if the expert must stop.
     let (Ok(boxed), Ok(())) = (boxed, map.try_reserve(length)) else { return };
     let length = length as u64;
     map.extend((0..length).map(|key| (key, !key)));
@@ -104,7 +103,7 @@ fn with_a_handle(expert: &Expert, actor: &mut Actor<'_>) {
     }
 }
 
-/// Raw calls, with what is known; all may be stale, and some succeed.
+/// Makes raw calls with known addresses, all of which may be stale; some succeed.
 fn by_pointer(world: &World, expert: &Expert, actor: &mut Actor<'_>) {
     let place = actor.dice.below(32);
     let known = world.addresses.lock().unwrap()[place];
@@ -122,12 +121,12 @@ fn by_pointer(world: &World, expert: &Expert, actor: &mut Actor<'_>) {
     if let Ok(block) = answer {
         let before = &mut world.addresses.lock().unwrap()[place];
         let before = std::mem::replace(before, block.addr().get());
-        // Nobody would know it any more.
+        // No thread would know the block any more.
         let _ = ALLOC.host().free(std::ptr::without_provenance_mut(before));
     }
 }
 
-/// Another expert gets a seat; whoever has the last share of the old one ends it.
+/// Gives a seat to another expert; dropping the last share of the old expert ends it.
 fn replace(world: &World, actor: &mut Actor<'_>) {
     let quota = if actor.dice.once_in(4) { 1 << 20 } else { 0 };
     let new = Arc::new(ALLOC.expert("seated").quota(quota).register().unwrap());
@@ -151,7 +150,7 @@ fn pass_on(world: &World, mine: &mut Vec<Value>, actor: &mut Actor<'_>) {
     }
 }
 
-/// Resizes and frees what this thread has.
+/// Resizes and frees values of this thread.
 fn tend(mine: &mut Vec<Value>, actor: &mut Actor<'_>) {
     for value in mine.iter_mut() {
         match actor.dice.below(4) {

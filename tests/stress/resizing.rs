@@ -1,5 +1,5 @@
-//! A thread resizes its own values, which it or another made in a scope of an expert,
-//! while another ends that expert, and the next experts use what the first has left.
+//! A thread resizes values that were made in a scope of an expert, while another thread
+//! ends that expert, and the next experts use its records.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::{Arc, Mutex};
@@ -16,7 +16,7 @@ struct Meeting {
     expert: Mutex<Option<Arc<Expert>>>,
     /// Values that the other thread has made.
     made: Mutex<Vec<Value>>,
-    /// The round that has begun, that the values are there in, and that is over.
+    /// The rounds that have begun, whose values are there, and that are over.
     begun: AtomicUsize,
     ready: AtomicUsize,
     over: AtomicUsize,
@@ -63,7 +63,7 @@ fn resize(meeting: &Meeting, mut actor: Actor<'_>) {
                 value.check();
             }
         }
-        // The expert has ended, and whoever came after it never had them.
+        // The expert has ended, and its successors never had these blocks.
         let host = Some(ALLOC.host().key());
         let shown = values.iter().filter(|value| !value.address().is_null());
         shown.for_each(|value| assert_eq!(ALLOC.owner_of(value.address()), host));
@@ -74,7 +74,7 @@ fn resize(meeting: &Meeting, mut actor: Actor<'_>) {
     }
 }
 
-/// One vector of ten words, mostly: so that it is resized all the time.
+/// Values of a round, usually one vector of ten words, so it is resized all the time.
 fn make(actor: &mut Actor<'_>) -> Vec<Value> {
     match actor.dice.below(4) {
         0 => (0..1 + actor.dice.below(4)).map(|_| Value::new(&mut actor.dice)).collect(),
@@ -105,7 +105,7 @@ fn end(meeting: &Meeting, mut actor: Actor<'_>) {
     meeting.is_last.store(true, Release);
 }
 
-/// The next experts, which get the first one's records.
+/// Makes the next experts, which get the first one's records.
 fn follow(actor: &mut Actor<'_>) {
     for _ in 0..1 + actor.dice.below(2) {
         let next = ALLOC.expert("next").register().unwrap();

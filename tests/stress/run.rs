@@ -1,4 +1,4 @@
-//! Turns, the threads in them, and who notices when one of them is stuck.
+//! Turns, their threads, and a watch that notices when one of them is stuck.
 
 use std::fmt;
 use std::fs::File;
@@ -15,8 +15,8 @@ const PLACES: usize = 64;
 /// After how many seconds without progress a thread is stuck.
 const PATIENCE: u64 = 30;
 
-/// What one thread at work has done, and as what. A thread that works writes
-/// without a lock; who watches reads.
+/// The progress of one thread at work, and its role. The thread writes it without a lock,
+/// and the watch reads it.
 struct Place {
     taken: AtomicBool,
     steps: AtomicU64,
@@ -27,7 +27,7 @@ static PLACES_TAKEN: [Place; PLACES] = [const {
     Place { taken: AtomicBool::new(false), steps: AtomicU64::new(0), role: AtomicUsize::new(0) }
 }; PLACES];
 
-/// The names of all roles so far; fixed room, so that who watches needs no heap.
+/// The names of all roles so far, in fixed room, so the watch needs no heap.
 static ROLES: Mutex<([&str; 64], usize)> = Mutex::new(([""; 64], 0));
 
 fn role_number(name: &'static str) -> usize {
@@ -59,7 +59,8 @@ impl Turn {
         Dice::Seed(self.seed)
     }
 
-    /// The calling thread at work, as `role`; threads of one role differ in `number`.
+    /// Registers the calling thread at work, as `role`; threads of one role differ in
+    /// `number`.
     pub fn actor(&self, role: &'static str, number: usize) -> Actor<'_> {
         self.actors.fetch_add(1, Relaxed);
         let is_mine = |place: &&Place| !place.taken.swap(true, Relaxed);
@@ -87,7 +88,7 @@ pub struct Actor<'t> {
 }
 
 impl Actor<'_> {
-    /// Whether the turn lasts. To be asked before each round.
+    /// Whether the turn lasts. Threads ask this before each round.
     pub fn goes_on(&self) -> bool {
         self.step();
         self.turn.rounds.fetch_add(1, Relaxed);
@@ -111,13 +112,13 @@ impl Drop for Actor<'_> {
     }
 }
 
-/// Waits until something is so that another thread sees to.
+/// Waits until a condition holds that another thread brings about.
 pub fn wait_until(is_so: impl Fn() -> bool) {
     for turn in 0u32.. {
         if is_so() {
             return;
         }
-        // The other needs a core as well.
+        // The other thread needs a core, too.
         if turn % 64 == 63 {
             std::thread::yield_now();
         }
@@ -125,8 +126,8 @@ pub fn wait_until(is_so: impl Fn() -> bool) {
     }
 }
 
-/// A copy of standard error, written to without a lock or the heap: both may be
-/// what a thread is stuck in.
+/// A copy of standard error, which is written to without a lock or the heap, because a
+/// thread may be stuck in either.
 fn messages() -> File {
     #[cfg(unix)]
     let owned = std::os::fd::AsFd::as_fd(&std::io::stderr()).try_clone_to_owned().unwrap();
@@ -136,11 +137,12 @@ fn messages() -> File {
     File::from(owned)
 }
 
-/// Ends the process with a message where a thread panics, or is stuck.
+/// Ends the process with a message if a thread panics or is stuck.
 pub fn watch(seed: u64) {
     let panics = messages();
     let hook = move |panic: &std::panic::PanicHookInfo<'_>| {
-        // The place first: the message may want the heap, whose lock the thread may hold.
+        // The place is printed first, because the message may need the heap, whose lock the
+        // thread may hold.
         let mut out = &panics;
         let _ = match panic.location() {
             Some(place) => writeln!(out, "stress: seed {seed}: panic at {place}"),

@@ -1,5 +1,5 @@
-//! Scopes that end in any order, late, or never, while their experts end on other
-//! threads and the next ones use what those had.
+//! Scopes that end in any order, late, or never, while their experts end on other threads
+//! and the next experts use their records.
 
 use std::sync::{Arc, Mutex, mpsc};
 
@@ -11,7 +11,7 @@ use crate::dice::Dice;
 use crate::run::{Actor, Turn};
 use crate::values::Value;
 
-/// Experts that several threads have; whoever drops the last share ends it.
+/// Experts that several threads share; dropping the last share ends an expert.
 type Shared = [Mutex<Arc<Expert>>; 3];
 
 fn register() -> Arc<Expert> {
@@ -42,8 +42,8 @@ fn enter_and_leave(shared: &Shared, mut actor: Actor<'_>) {
     }
 }
 
-/// A share of an expert, which may be the last one soon: a shared one's, now and
-/// then a new one in its place, or one of this thread's alone.
+/// A share of an expert, which may soon be the last. Usually it is of a shared expert,
+/// sometimes of a new one in its place, or of one that only this thread has.
 fn share(shared: &Shared, dice: &mut Dice<'_>) -> Arc<Expert> {
     let place = &shared[dice.below(shared.len())];
     match dice.below(4) {
@@ -53,7 +53,7 @@ fn share(shared: &Shared, dice: &mut Dice<'_>) -> Arc<Expert> {
     }
 }
 
-/// Whose a new block is.
+/// The owner of a new block.
 #[track_caller]
 fn expect_current(key: ExpertKey, why: &str) {
     let block = Box::new([0x41u8; 40]);
@@ -61,7 +61,7 @@ fn expect_current(key: ExpertKey, why: &str) {
     assert_eq!(owner, Some(key), "{why}, and a block is allocated for another");
 }
 
-/// Scopes as most programs have them.
+/// Enters and leaves scopes as most programs do.
 fn nest(shared: &Shared, dice: &mut Dice<'_>, depth: usize, outer: ExpertKey) {
     let expert = share(shared, dice);
     let key = expert.key();
@@ -79,7 +79,7 @@ fn nest(shared: &Shared, dice: &mut Dice<'_>, depth: usize, outer: ExpertKey) {
     value.check();
 }
 
-/// Three scopes, which end in any order, their experts with them.
+/// Enters three scopes, which end in any order, and their experts with them.
 fn leave_in_any_order(shared: &Shared, dice: &mut Dice<'_>) {
     let mut kept = Vec::with_capacity(3);
     let mut values = Vec::with_capacity(16);
@@ -90,7 +90,7 @@ fn leave_in_any_order(shared: &Shared, dice: &mut Dice<'_>) {
     values.push(Value::new(dice));
     let inner = third.enter();
     values.push(Value::new(dice));
-    // Their owner is not foretold here: only that they keep their content.
+    // Their owner cannot be predicted here; the test only checks their content.
     macro_rules! leave {
         ($($scope:ident of $expert:ident),*) => {{
             $(
@@ -119,7 +119,7 @@ fn leave_in_any_order(shared: &Shared, dice: &mut Dice<'_>) {
     values.iter().for_each(Value::check);
 }
 
-/// New experts of each kind, which may get the records of one that has ended.
+/// Makes experts of each kind, which may get the records of one that has ended.
 fn use_what_is_left(dice: &mut Dice<'_>) {
     let expert = ALLOC.expert("next").register().unwrap();
     let faces = dice.next();
@@ -137,7 +137,7 @@ fn use_what_is_left(dice: &mut Dice<'_>) {
     let _ = expert.finish();
 }
 
-/// A thread ends in a scope that it has forgotten; what it made stays.
+/// A thread ends in a scope that it has forgotten, and its values stay valid.
 fn die_in_a_scope(shared: &Shared, actor: &mut Actor<'_>, turn: &Turn) {
     let (send, receive) = mpsc::channel();
     std::thread::scope(|threads| {

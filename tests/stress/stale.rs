@@ -1,5 +1,5 @@
-//! Raw calls with pointers that may be stale: what they meet there by now is a
-//! collection's, over a handle, or another expert's. They are safe functions.
+//! Makes raw calls with pointers that may be stale: by now a collection over a handle, or
+//! another expert, may own the address. They are safe functions.
 
 use std::ptr::without_provenance_mut;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
@@ -11,7 +11,7 @@ use crate::common::ALLOC;
 use crate::dice::Dice;
 use crate::run::{Actor, Turn};
 
-/// Addresses that were raw blocks' at some time.
+/// Addresses that were raw blocks at some time.
 type Known = [AtomicUsize];
 
 pub fn play(turn: &Turn) {
@@ -37,14 +37,13 @@ pub fn play(turn: &Turn) {
                 false => call(known, raw, handles, is_over, actor),
             });
         }
-        // Beside each other, two threads would rarely be given the same address.
+        // If two threads allocated side by side, they would rarely get the same address.
         hold(known, raw, handles, size, turn.actor("holder of vectors", 0));
         is_over.store(true, Relaxed);
     });
 }
 
-/// Frees whatever is known, and does nothing else: most of the time is spent in the
-/// call.
+/// Frees known addresses and does nothing else, so most of the time is spent in the call.
 fn free(known: &Known, raw: &Expert, is_over: &AtomicBool, mut actor: Actor<'_>) {
     while !is_over.load(Relaxed) {
         actor.step();
@@ -55,7 +54,7 @@ fn free(known: &Known, raw: &Expert, is_over: &AtomicBool, mut actor: Actor<'_>)
     }
 }
 
-/// Calls for `raw` with whatever is known.
+/// Makes the calls of `raw` with known addresses.
 fn call(known: &Known, raw: &Expert, other: &Expert, is_over: &AtomicBool, mut actor: Actor<'_>) {
     while !is_over.load(Relaxed) {
         actor.step();
@@ -107,8 +106,8 @@ fn hold(known: &Known, raw: &Expert, handles: &Expert, size: usize, mut actor: A
     }
 }
 
-/// What a program may write, knowing the heap: words that mean something to it,
-/// such as the mark that versions before 0.2 put in front of a live raw block.
+/// Words that a program might write to deceive the heap, such as the mark that an earlier
+/// design put in front of a live raw block.
 fn words(address: usize, owner: &Expert, dice: &mut Dice<'_>) -> [u64; 3] {
     let mark = !address.wrapping_add(0x2545_F491) ^ owner.key().into_raw();
     match dice.below(4) {

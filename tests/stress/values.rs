@@ -1,5 +1,5 @@
-//! Values of ordinary types, whose content follows from a seed: whoever holds one
-//! sees at any time whether somebody else wrote into it.
+//! Values of ordinary types, whose content follows from a seed, so their holder sees at any
+//! time whether another thread wrote into them.
 
 use std::collections::HashMap;
 
@@ -96,7 +96,7 @@ impl Value {
         }
     }
 
-    /// Resizes it, to a random size and a random room for more.
+    /// Resizes the value to a random size and a random capacity.
     pub fn resize(&mut self, dice: &mut Dice<'_>) {
         if !matches!(self, Self::Map(..)) || dice.once_in(4) {
             let length = length(dice).min(if matches!(self, Self::Map(..)) { 500 } else { 30_000 });
@@ -136,7 +136,7 @@ impl Value {
         }
     }
 
-    /// The first thing in it that is not as it was written.
+    /// The first part of the value that is not as it was written.
     pub fn damage(&self) -> Option<String> {
         let found = match self {
             Self::Bytes(seed, bytes) => differing(bytes, |place| byte(*seed, place)),
@@ -154,7 +154,7 @@ impl Value {
         found.map(|what| format!("{} of {} elements: {what}", self.kind(), self.len()))
     }
 
-    /// Ends the run where the content is not as it was written.
+    /// Ends the run if the content is not as it was written.
     #[track_caller]
     pub fn check(&self) {
         if let Some(damage) = self.damage() {
@@ -172,7 +172,7 @@ impl Value {
         }
     }
 
-    /// Where its memory is; null where it has none that it shows.
+    /// The address of its memory; null if it shows none.
     pub fn address(&self) -> *const u8 {
         match self {
             Self::Bytes(_, bytes) => bytes.as_ptr(),

@@ -1,6 +1,6 @@
-//! The tour of every target without an operating system: a heap in `memory`,
-//! an expert that leaks, one that overruns its quota, one that frees what is not
-//! its own; then the shadow model in the same memory. `None` where all is well.
+//! The tests of every target without an operating system: a heap in `memory`, an expert
+//! that leaks, one that overruns its quota, and one that frees a block of another; then the
+//! shadow model in the same memory. It returns `None` if all is well.
 
 use core::mem::MaybeUninit;
 

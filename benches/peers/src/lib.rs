@@ -1,7 +1,6 @@
-//! One allocator per feature, made the global one of the program that links
-//! this library, and what all programs of the benchmarks share: the
-//! allocator's name, how it is told to give free memory back to the system,
-//! what a run measures, and random numbers.
+//! One allocator per feature, which becomes the global allocator of the program that links
+//! this library. All programs of the benchmarks share the rest: the allocator's name, a
+//! call that gives free memory back to the system, measuring, and random numbers.
 //!
 //! Exactly one feature is on: a process has one global allocator.
 
@@ -110,7 +109,7 @@ mod peer {
     #[global_allocator]
     static ALLOC: snmalloc_rs::SnMalloc = snmalloc_rs::SnMalloc;
 
-    /// Nothing: the crate offers no call for it.
+    /// Does nothing, because the crate offers no call for it.
     pub fn purge() {}
 }
 

@@ -1,15 +1,14 @@
-//! What a run measures: time per operation, peak memory, and what is still
-//! held after everything was freed and purged.
+//! Measures a run: time per operation, peak memory, and the memory still held after
+//! everything was freed and purged.
 //!
-//! Work is measured in processor time, which stands still while another
-//! process has the core: that of the thread, or of all threads together. Only
-//! what is about waiting is measured by the clock on the wall.
+//! Work is measured in processor time, of the thread or of all threads together; this clock
+//! stands still while another process has the core. Elapsed time is used only for rows that
+//! are about waiting.
 //!
-//! Memory is all anonymous resident memory of the process, from
-//! `/proc/self/status`: the program's text does not count, but what the
-//! allocator took when it started does, and so do some 150 KiB of stack and
-//! static data that are the same for all. It is read into a buffer on the
-//! stack, so that looking does not allocate.
+//! Memory is all anonymous resident memory of the process, from `/proc/self/status`. The
+//! program's text does not count. The memory that the allocator took when it started
+//! counts, and so do about 150 KiB of stack and static data, which are the same for all
+//! allocators. It is read into a buffer on the stack, so that looking does not allocate.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -64,8 +63,8 @@ impl Run {
         result
     }
 
-    /// Measures `work` of several threads, in the processor time of all of
-    /// them together; what the clock on the wall said is noted beside it.
+    /// Measures `work` of several threads, in the processor time of all of them together;
+    /// the elapsed time is noted beside it.
     pub fn time_threads<T>(&mut self, operations: usize, work: impl FnOnce() -> T) -> T {
         let wall = Instant::now();
         let start = process_time();
@@ -75,7 +74,7 @@ impl Run {
         result
     }
 
-    /// Measures `work` by the clock on the wall.
+    /// Measures the elapsed time of `work`.
     pub fn time_wall<T>(&mut self, operations: usize, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let result = work();
@@ -83,13 +82,13 @@ impl Run {
         result
     }
 
-    /// Adds what was measured otherwise.
+    /// Adds a measurement of the caller's.
     pub fn record(&mut self, operations: usize, elapsed: Duration) {
         self.elapsed += elapsed;
         self.operations += operations as u64;
     }
 
-    /// Forgets what was measured so far.
+    /// Discards all measurements so far.
     pub fn forget(&mut self) {
         self.elapsed = Duration::ZERO;
         self.operations = 0;
@@ -133,7 +132,7 @@ fn clock(which: libc::clockid_t) -> Duration {
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
-/// What a run measured.
+/// The result of a run.
 pub struct Report {
     run: Run,
     peak_bytes: usize,
@@ -170,7 +169,7 @@ impl Report {
 pub struct Resident {
     /// Anonymous memory now.
     pub anonymous: usize,
-    /// The highest resident size so far, less the pages of files now.
+    /// The highest resident size so far, minus the pages of files that are resident now.
     pub peak: usize,
 }
 
@@ -182,8 +181,8 @@ impl Resident {
         })
     }
 
-    /// Anonymous memory now, to the page: the kernel walks all page tables for
-    /// it, where its counters lag behind by some hundred KiB.
+    /// Anonymous memory now, exact to the page. The kernel walks all page tables for this;
+    /// its counters lag behind by a few hundred KiB.
     pub fn exact() -> usize {
         with_fields("/proc/self/smaps_rollup", |field| field("Anonymous:"))
     }

@@ -1,6 +1,6 @@
-//! What tracking-allocator needs to attribute memory: a tracker that counts
-//! the live bytes of each group. It does the least that answers the question
-//! "who owns how much": one relaxed addition per allocation and per free.
+//! A tracker that counts the live bytes of each group: tracking-allocator needs one to
+//! attribute memory. It does the least that answers the question "who owns how much": one
+//! relaxed addition per allocation and per free.
 
 pub use tracking_allocator;
 
@@ -54,11 +54,11 @@ pub struct Groups {
 }
 
 impl Groups {
-    /// Registers `count` groups; none is current.
+    /// Registers `count` groups, none of which is current.
     ///
     /// # Panics
     ///
-    /// When the ids are used up.
+    /// Panics when the ids are used up.
     #[must_use]
     pub fn register(count: usize) -> Self {
         let tokens = (0..count)

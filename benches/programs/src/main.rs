@@ -1,5 +1,5 @@
-//! Programs that nobody here wrote, each driven through a day's work of its
-//! kind, on the allocator that this was built with.
+//! Programs of other authors, each with a typical load, on the allocator that this binary
+//! was built with.
 //!
 //!     bench-programs PROGRAM [NAME=NUMBER...]
 

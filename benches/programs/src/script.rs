@@ -1,5 +1,5 @@
-//! A script engine: boa runs JavaScript that makes objects, strings, closures
-//! and maps. A unit of work is one script in a context of its own.
+//! A script engine: boa runs JavaScript that creates objects, strings, closures and maps. A
+//! unit of work is one script in a context of its own.
 
 use bench_peers::measure::Run;
 use boa_engine::{Context, Source};

@@ -53,7 +53,7 @@ fn text(number: usize) -> String {
     (0..60).map(|_| word(&mut random) + " ").collect()
 }
 
-/// Some words often, many seldom.
+/// A text in which some words are frequent and many are rare.
 fn word(random: &mut Random) -> String {
     let limit = 1 + random.below(2_000);
     format!("w{}", random.below(limit))

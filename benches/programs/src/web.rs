@@ -37,7 +37,7 @@ pub fn run(run: &mut Run) {
     }
 }
 
-/// Answers with a small page made of what was asked.
+/// Answers with a small page that repeats the request.
 fn serve(server: &Server) {
     while let Ok(mut request) = server.recv() {
         let mut body = String::new();

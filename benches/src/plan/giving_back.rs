@@ -1,4 +1,4 @@
-//! The rows about memory that was freed: what a process holds on to, over time.
+//! The rows about freed memory: how much of it a process keeps, over time.
 
 use super::Plan;
 use super::small_owners::counted;
@@ -6,17 +6,17 @@ use crate::groups::{Group, How, Job, Row};
 use crate::peers::OURS;
 use crate::workers::Worker;
 
-/// Threads of a burst, and what they do when everything is freed.
+/// Numbers of threads of a burst, and whether they end or sleep when everything is freed.
 pub const BURSTS: [(usize, &str); 5] =
     [(1, "end"), (4, "end"), (8, "end"), (4, "sleep"), (8, "sleep")];
 
-/// Percent of a server's blocks that other threads than their own free.
+/// Percentages of a server's blocks that other threads free.
 pub const FOREIGN: [usize; 3] = [0, 1, 25];
 
 /// Numbers of owners while the process forks.
 pub const FORKING: [usize; 3] = [10, 10_000, 100_000];
 
-/// When memory is looked at after the work: what rows call it, and the figure.
+/// The moments at which memory is read after the work: the name in rows, and the figure.
 const LOOKS: [(&str, &str); 4] = [
     ("0 s", "at_0_s"),
     ("2 s", "at_2_s"),
@@ -40,7 +40,7 @@ pub fn fork(owners: usize, what: &str) -> String {
     format!("fork, {owners} experts {what}")
 }
 
-/// The rows whose course over time is drawn: the row, and what the plot says.
+/// The rows whose course over time is drawn, each with the title of its plot.
 pub fn drawn() -> [(&'static str, String, &'static str); 2] {
     [
         (
@@ -108,7 +108,7 @@ impl Plan<'_> {
         rows
     }
 
-    /// All global allocators; the figure is one that the runs note.
+    /// All global allocators, with a figure that the runs note.
     fn globals(&self, words: &[&str], figure: &'static str) -> Vec<Job> {
         let global = self.peers.iter().filter(|peer| peer.is_global());
         let job = |peer: &crate::peers::Peer| Job {
@@ -118,7 +118,7 @@ impl Plan<'_> {
         global.map(job).collect()
     }
 
-    /// A row for each look.
+    /// A row for each moment at which memory is read.
     fn looked_at(&self, words: &[&str], name: impl Fn(&str) -> String) -> Row {
         let [(first, figure), others @ ..] = LOOKS;
         let row = Row::new(Group::GivingBack, &name(first), UNIT, self.globals(words, figure));
@@ -126,12 +126,12 @@ impl Plan<'_> {
         others.fold(row, |row, &(when, figure)| row.and(&name(when), UNIT, figure))
     }
 
-    /// How long after the work memory is looked at.
+    /// The time between the work and the moment at which memory is read.
     fn seconds(&self) -> &'static str {
         if self.quick { "seconds=2" } else { "seconds=5" }
     }
 
-    /// Ours alone: the others have no experts.
+    /// Our own column alone, because the others have no experts.
     fn forks(&self) -> Vec<Row> {
         let unit = "microseconds";
         let row = |owners: usize| {

@@ -1,5 +1,5 @@
-//! The rows with many small owners: turns, requests, lives, queries, and what
-//! memory an owner costs.
+//! The rows with many small owners: turns, requests, lives, queries, and the memory of an
+//! owner.
 
 use super::Plan;
 use crate::groups::{Group, How, Job, Row};
@@ -18,11 +18,11 @@ pub const TURNS: [(usize, usize); 8] = [
     (10_000, 10),
 ];
 
-/// Those that the bars need.
+/// The ones that the targets need.
 const FEW_TURNS: [(usize, usize); 4] = [(1, 100), (10, 100), (1_000, 100), (10_000, 10)];
 
-/// Workloads in turns, and how many operations a run does: all owners have had
-/// their turns before.
+/// Workloads in turns, with the operations of a run; all owners have had their turns
+/// before.
 const IN_TURNS: [(&str, &str); 6] = [
     ("pair", "operations=4000000"),
     ("LIFO batch", "operations=3000000"),
@@ -32,8 +32,8 @@ const IN_TURNS: [(&str, &str); 6] = [
     ("maps of strings", "rounds=6"),
 ];
 
-/// Workloads whose turns are as long as what they do in them, their arguments,
-/// the fewest rounds, and the turns in each.
+/// Workloads whose turns have no fixed length, with their arguments, the fewest rounds, and
+/// the turns in each.
 const IN_STEPS: [(&str, &[&str], usize, usize); 2] =
     [("JSON", &["records=4"], 8_000, 2), ("regex compile", &[], 400, 6)];
 
@@ -46,10 +46,10 @@ pub const ON_THREADS: [usize; 2] = [1, 4];
 /// Rows that a query scans.
 pub const QUERIED: [usize; 2] = [40, 400];
 
-/// The work of ours without owners.
+/// The same work on our allocator, without owners.
 pub const WITHOUT: &str = "ours, no experts";
 
-/// glibc, which has none.
+/// glibc, which has no owners.
 const GLIBC_WITHOUT: &str = "glibc, no owners";
 
 /// The name of a row in turns.
@@ -123,7 +123,7 @@ impl Plan<'_> {
         present.map(|(peer, column)| Job::timed(column, Worker::on(peer.feature), words)).collect()
     }
 
-    /// The same, and ours without owners.
+    /// The same columns, and our own without owners.
     fn owning_or_not(&self, words: &[&str]) -> Vec<Job> {
         let mut jobs = self.owning(words);
         if self.has(OURS) {
@@ -141,7 +141,7 @@ impl Plan<'_> {
             let name = in_steps("request", owners);
             let row = Row::new(Group::SmallOwners, &name, TIME, self.owning(&words));
             let row = row.in_set("request");
-            // With few owners the table of the process's own is most of it.
+            // With few owners, tables of the process itself are most of the memory.
             if owners < 1_000 {
                 return row;
             }

@@ -10,8 +10,8 @@ use crate::peers::OURS;
 use crate::plan::giving_back;
 use crate::results::{Measured, Results};
 
-/// Draws the rows whose course is kept, where they were measured. The last
-/// point of a line is after a purge by the main thread.
+/// Draws the rows whose course over time was measured. The last point of a line is after a
+/// purge by the main thread.
 pub fn draw(results: &Results, directory: &Path) -> Result<(), String> {
     for (name, row, title) in giving_back::drawn() {
         let Some(row) = results.group(Group::GivingBack).find(|found| found.row == row) else {
@@ -23,8 +23,7 @@ pub fn draw(results: &Results, directory: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// The course of one run of each allocator: of the one in the middle, as the
-/// row's figure orders them.
+/// The course over time of one run of each allocator, the one with the median figure.
 fn courses(row: &Measured) -> Vec<(&str, &[(f64, f64)])> {
     let course = |cell: &'_ crate::results::Cell| {
         let mut samples: Vec<usize> = (0..cell.samples.len()).collect();

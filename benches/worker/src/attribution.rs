@@ -1,7 +1,7 @@
-//! The one-thread rows once more, with owners: after every turn of a hundred
-//! allocations (or of `turn`) the next of 1 to 10,000 owners becomes current.
-//! `experts=0` is the same work without any. With `warm=1` the work is done
-//! once before it is measured, so that every owner has had its turns.
+//! The one-thread rows once more, with owners: after every turn of a hundred allocations
+//! (or of `turn`) the next of 1 to 10,000 owners becomes current. `experts=0` does the same
+//! work without owners. With `warm=1` the work is done once before it is measured, so that
+//! every owner has had its turns.
 
 use crate::Row;
 use crate::memory::{Global, Memory};
@@ -119,8 +119,8 @@ mod expert {
         }
     }
 
-    /// The handle of the current expert. As a collection has its own, without
-    /// a search and known not to be null: what is timed is the allocator.
+    /// The handle of the current expert. The handle is at hand, as in a collection, so only
+    /// the allocator is timed.
     struct Handles {
         handles: Vec<ExpertHandle<'static>>,
         number: usize,
@@ -220,7 +220,7 @@ mod expert {
         }
     }
 
-    /// The calls by key, as C makes them: zero-filled, and everything checked.
+    /// The calls by key, as C code makes them; they zero blocks and check all arguments.
     struct Keyed(Keys);
 
     impl Keyed {
@@ -252,7 +252,7 @@ mod expert {
     }
 }
 
-/// The rows through the global allocator, whose turns `Scopes` makes.
+/// The rows through the global allocator, with turns made by `Scopes`.
 #[cfg(not(feature = "expert"))]
 pub const ROWS: &[Row] = &[
     work!(Scopes, "pair", single::pair),
@@ -278,7 +278,7 @@ mod groups {
     use super::*;
     use crate::memory::Block;
 
-    /// The global allocator, in the current group.
+    /// The global allocator, in the current group of tracking-allocator.
     pub struct Scopes(Groups);
 
     impl Scopes {
@@ -308,7 +308,7 @@ mod groups {
     }
 }
 
-/// An allocator that knows no owners: the same work without any.
+/// An allocator without owners, which does the same work.
 #[cfg(not(any(feature = "expert", feature = "tracking", feature = "tracking-mimalloc")))]
 struct Scopes;
 

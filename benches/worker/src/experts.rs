@@ -1,4 +1,4 @@
-//! What an expert costs, and quotas.
+//! The cost of experts and of quotas.
 
 use std::alloc::Layout;
 use std::ptr::NonNull;
@@ -51,14 +51,14 @@ fn one_expert(run: &mut Run) {
     });
 }
 
-/// With `experts` alive, each with `blocks` blocks: what each step of another
-/// expert's life costs, and what the living cost in memory.
+/// The time of each step of an expert's life while `experts` others are alive, each with
+/// `blocks` blocks, and the memory of those.
 fn alive(run: &mut Run) {
     const PROBES: usize = 1_000;
     let count = run.arguments.get("experts", 1_000);
     let blocks = run.arguments.get("blocks", 10);
     let mut experts = Vec::with_capacity(count + PROBES);
-    // The first expert brings tables that all share.
+    // The first expert creates tables that all share.
     experts.push(register());
     let before = Resident::now().anonymous;
     experts.extend((1..count).map(|_| register()));
@@ -72,7 +72,7 @@ fn alive(run: &mut Run) {
     run.note("idle_bytes", idle as f64 / (count.max(2) - 1) as f64);
     run.note("used_bytes", used as f64 / count as f64);
 
-    // Probes before the one that counts warm the caches up, in every case.
+    // Probes before the measured one always warm the caches up.
     for timed in [false, false, true] {
         let mut probes = Vec::with_capacity(PROBES);
         let steps = [
@@ -95,8 +95,8 @@ fn alive(run: &mut Run) {
             run.note("finish_ns", finish);
         }
     }
-    // The oldest first, then the rest from the youngest: an order that suits a
-    // list in one direction does not suit it in both.
+    // The oldest first, then the rest from the youngest: an order that suits a list in one
+    // direction does not suit it in both directions.
     let young = experts.split_off(count.min(PROBES));
     let oldest = experts.len();
     let mut ending = experts.into_iter();
@@ -111,9 +111,8 @@ fn step(count: usize, mut work: impl FnMut(usize)) -> f64 {
     (thread_time() - start).as_nanos() as f64 / count as f64
 }
 
-/// Churn in 20,000 slots of one expert, blocks to 1 KiB; with `quota=1` under
-/// a quota of which 99 % are charged when it starts. A refused block leaves
-/// its slot empty.
+/// Churn in 20,000 slots of one expert, blocks to 1 KiB; with `quota=1` under a quota of
+/// which 99 % are charged when it starts. If a request is refused, its slot stays empty.
 fn quota_churn(run: &mut Run) {
     const SLOTS: usize = 20_000;
     let operations = run.arguments.get("operations", 2_000_000);
@@ -142,7 +141,7 @@ fn quota_churn(run: &mut Run) {
                 // SAFETY: the slot's block is live, and of this size.
                 unsafe { handle.deallocate(address, layout(held[slot].into())) };
             }
-            // A block as large as another slot's, so that the sum stays.
+            // The new block is as large as another slot's, so the sum stays the same.
             let size = sizes.get(slot + random.below(16) * SLOTS);
             match try_take(&expert, layout(size)) {
                 Some(block) => slots[slot] = block.as_ptr(),
@@ -158,8 +157,8 @@ fn quota_churn(run: &mut Run) {
     let _ = expert.finish();
 }
 
-/// Blocks of the skewed mix until a quota of `quota` bytes refuses: how much
-/// of it is live then, at first and after churn.
+/// Allocates blocks of the skewed mix until a quota of `quota` bytes refuses one. Measures
+/// which share of the quota is live then, at first and after churn.
 fn refusal(run: &mut Run) {
     let quota = run.arguments.get("quota", 1 << 20);
     let sizes = Sizes::skewed();
@@ -181,7 +180,8 @@ fn refusal(run: &mut Run) {
     let share = |bytes: usize| bytes as f64 / quota as f64;
     run.note("live", share(expert.stats().live_bytes));
     run.note("live_asked", share(asked));
-    // Every turn ends with a refusal, and a refusal looks everywhere first.
+    // Every turn ends with a refusal, and before a refusal the heap looks everywhere for
+    // free memory.
     for _ in 0..(blocks.len() * 4).min(20_000) {
         let victim = random.below(blocks.len());
         let (block, old) = blocks.swap_remove(victim);

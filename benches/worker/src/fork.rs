@@ -1,5 +1,5 @@
-//! What `fork` costs the parent: before there is any owner, with many owners
-//! alive, and after they have ended.
+//! The time of `fork` in the parent: before there is any owner, with many owners alive, and
+//! after they have ended.
 
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ fn fork_row<O: Owners>(run: &mut Run) {
     run.note("ended_us", fork());
 }
 
-/// Microseconds that the parent spends in `fork`: the median of seven.
+/// Microseconds that the parent spends in `fork`, the median of seven.
 fn fork() -> f64 {
     const TIMES: usize = 7;
     let mut times = [(); TIMES].map(|()| {

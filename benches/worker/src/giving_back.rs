@@ -1,5 +1,5 @@
-//! What a process holds after it has freed: resident memory over time, without
-//! any call that asks for it, and at last after a purge by the main thread.
+//! Resident memory over time after a process has freed its memory: first without any call
+//! that gives memory back, at last after a purge by the main thread.
 //!
 //! Figures are MiB above what the process held when the work began.
 
@@ -23,8 +23,8 @@ pub const ROWS: &[Row] = &[
 
 const MIB: f64 = (1 << 20) as f64;
 
-/// Resident memory over time. Its table is made, and written to, before the
-/// first look, so that looking takes no memory.
+/// Resident memory over time. Its table is allocated and written to before the first
+/// reading, so reading takes no memory.
 struct Watch {
     start: Instant,
     before: usize,
@@ -38,7 +38,7 @@ impl Watch {
         Self { start: Instant::now(), before: Resident::exact(), curve }
     }
 
-    /// Begins the curve anew; what was held before stays what it was.
+    /// Begins the curve anew; the memory held before is kept.
     fn restart(&mut self) {
         self.curve.clear();
         self.start = Instant::now();
@@ -53,7 +53,7 @@ impl Watch {
         held / MIB
     }
 
-    /// Looks ten times a second while the process sleeps.
+    /// Reads memory ten times a second while the process sleeps.
     fn sleep(&mut self, time: Duration) -> f64 {
         let end = Instant::now() + time;
         loop {
@@ -66,8 +66,8 @@ impl Watch {
         }
     }
 
-    /// Notes what is held now, after two and (unless `seconds` is less) after
-    /// five seconds, and after a purge by this thread.
+    /// Notes the memory held now, after two seconds, after five seconds (unless `seconds`
+    /// is less), and after a purge by this thread.
     fn note_the_end(&mut self, run: &mut Run) {
         run.note("at_0_s", self.look());
         run.note("at_2_s", self.sleep(Duration::from_secs(2)));
@@ -90,8 +90,8 @@ fn fill(bytes: usize, seed: usize, sizes: &Sizes) -> Vec<Block> {
     blocks
 }
 
-/// `threads` threads allocate `mib` in all, free all of it, and end, or with
-/// `asleep=1` sleep.
+/// `threads` threads allocate `mib` in all, free all of it, and end. With `asleep=1` they
+/// sleep instead of ending.
 fn burst(run: &mut Run) {
     let threads = run.arguments.get("threads", 4);
     let bytes = run.arguments.get("mib", 300) << 20;
@@ -129,13 +129,13 @@ fn burst(run: &mut Run) {
     run.record_curve(watch.curve);
 }
 
-/// Rounds of the bursty server, and the names of what is held after each.
+/// Rounds of the bursty server, with the names of the memory held after each.
 const AFTER: [&str; 10] = [
     "after_1", "after_2", "after_3", "after_4", "after_5", "after_6", "after_7", "after_8",
     "after_9", "after_10",
 ];
 
-/// What a thread does with a block when its round ends.
+/// The fate of a block when its round ends.
 enum End {
     Free,
     /// Another thread frees it.
@@ -145,7 +145,8 @@ enum End {
 }
 
 impl End {
-    /// One block of twenty stays; of the rest `foreign` percent go to others.
+    /// The fate of block `index`: one of twenty stays, and `foreign` percent of the others
+    /// go to other threads.
     fn of(index: usize, foreign: usize) -> Self {
         match index {
             _ if index % 20 == 7 => Self::Keep,
@@ -159,10 +160,10 @@ impl End {
 /// The sizes of a round: blocks from half of this to half as much again.
 const ROUND_SIZES: [usize; 10] = [64, 1024, 96, 384, 3072, 48, 768, 192, 1536, 256];
 
-/// A server of `threads` threads in ten rounds, each of `low` to twice and a
-/// half as many MiB in blocks of other sizes; `foreign` percent of the blocks
-/// are freed by other threads, a twentieth stays for another round. After each
-/// round the server is idle for `pause` milliseconds.
+/// A server with `threads` threads runs ten rounds. Each round allocates `low` to two and a
+/// half times `low` MiB, in blocks of other sizes. Other threads free `foreign` percent of
+/// the blocks, and a twentieth stays for another round. After each round the server is idle
+/// for `pause` milliseconds.
 fn bursty_server(run: &mut Run) {
     let threads = run.arguments.get("threads", 8);
     let low = run.arguments.get("low", 200);
@@ -171,7 +172,8 @@ fn bursty_server(run: &mut Run) {
     let gate = Barrier::new(threads + 1);
     let post: Vec<Mutex<Slots>> = (0..threads).map(|_| Mutex::new(Slots(Vec::new()))).collect();
     let (gate, post) = (&gate, &post);
-    // Rounds of all sizes in no order: 7 has no divisor in common with 10.
+    // The rounds have all sizes in a mixed order, because 7 has no divisor in common with
+    // 10.
     let mib = move |round: usize| low + low * 3 / 2 * (round * 7 % AFTER.len()) / (AFTER.len() - 1);
     let serve = move |number: usize| {
         let mut kept = Vec::new();

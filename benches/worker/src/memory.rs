@@ -1,6 +1,6 @@
-//! Where a workload gets its blocks from, and what it does after each turn of
-//! a hundred allocations. The same code is compiled once for each: the global allocator
-//! alone, the global allocator with a switch of owner, explicit handles.
+//! The source of a workload's blocks, with the step that follows each turn of a hundred
+//! allocations. The same code is compiled once for each: the global allocator alone, the
+//! global allocator with a switch of owner, explicit handles.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::hint::black_box;
@@ -17,17 +17,17 @@ pub trait Memory {
     /// - S1 `block` came from this memory's [`take`](Self::take) and is live.
     unsafe fn give(&mut self, block: Block);
 
-    /// What is done after every turn: a hundred allocations, or `turn`.
+    /// The step after every turn of a hundred allocations, or of `turn`.
     fn switch(&mut self);
 }
 
-/// A live block. 16 bytes, so that a table of them costs the cache the same
-/// for every allocator.
+/// A live block. It has 16 bytes, so a table of blocks takes the same room in the
+/// processor's caches for every allocator.
 #[derive(Clone, Copy)]
 pub struct Block {
     pub address: *mut u8,
     size: u32,
-    /// Whose it is: for handles, the index of the handle.
+    /// The owner: for handles, the index of the handle.
     pub owner: u32,
 }
 
@@ -38,8 +38,7 @@ impl Block {
     /// No block: the address is null.
     pub const NONE: Self = Self { address: std::ptr::null_mut(), size: 0, owner: 0 };
 
-    /// Takes note of a block that was just handed out, and writes to it at
-    /// both ends.
+    /// Notes a block that was just handed out, and writes to it at both ends.
     ///
     /// # Safety
     ///
@@ -86,7 +85,7 @@ pub fn layout(size: usize) -> Layout {
     Layout::from_size_align(size, ALIGN).expect("sizes are small")
 }
 
-/// The global allocator, nothing switched.
+/// The global allocator, without a switch of owner.
 pub struct Global;
 
 impl Memory for Global {

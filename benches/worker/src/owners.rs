@@ -48,7 +48,7 @@ impl Owners for NoOwners {
     fn finish(self) {}
 }
 
-/// What is freed block by block.
+/// Blocks that are freed one by one.
 pub struct Listed([Block; BLOCKS]);
 
 impl Life for Listed {

@@ -12,7 +12,7 @@ use bench_peers::random::Random;
 /// Rows that an operator handles in its turn.
 const BATCH: usize = 10;
 
-/// What the operators of one query hold.
+/// The data that the operators of one query hold.
 #[derive(Default)]
 struct Data {
     scanned: Vec<String>,
@@ -52,15 +52,15 @@ impl<O: Owners> Query<O> {
         Self { owners, data }
     }
 
-    /// Drops what the operators hold, then their owners.
+    /// Drops the operators' data, then their owners.
     fn end(self) {
         drop(self.data);
         self.owners.finish();
     }
 }
 
-/// `queries` queries over `rows` rows each. An operation is a query, from
-/// beginning to end; noted is what the process holds per query while all live.
+/// `queries` queries over `rows` rows each. An operation is a query, from beginning to end.
+/// The memory of the process per query, while all live, is noted.
 pub fn queries<O: Owners>(run: &mut Run) {
     let count = run.arguments.get("queries", 5_000);
     let rows = run.arguments.get("rows", 40);

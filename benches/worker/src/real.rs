@@ -1,5 +1,5 @@
-//! One thread, what programs do with memory: vectors and strings that grow,
-//! maps of strings, JSON, regular expressions.
+//! Typical work of programs on one thread: vectors and strings that grow, maps of strings,
+//! JSON, regular expressions.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasherDefault, DefaultHasher};
@@ -51,7 +51,7 @@ type Map = HashMap<String, String, BuildHasherDefault<DefaultHasher>>;
 pub fn maps(run: &mut Run, memory: &mut impl Memory) {
     const ENTRIES: usize = 10_000;
     let turn = run.arguments.get("turn", TURN);
-    // An insertion of both allocates about four blocks, a later change about two.
+    // An insertion into both allocates about four blocks, and a later change about two.
     let (inserting, changing) = ((turn / 4).max(1), (turn / 2).max(1));
     let rounds = run.arguments.get("rounds", 8);
     // Per entry: two insertions, one replacement, one removal.

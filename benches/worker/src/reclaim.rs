@@ -1,7 +1,7 @@
-//! Free-all: take back everything of one owner. Timed is only the call that
-//! does it, by the clock on the wall, because it can be shorter than a look at
-//! the thread's own clock; of many repeats the median counts, so that one in
-//! which another process had the core does not. An operation is one block.
+//! Free-all: take back everything of one owner. Only the call itself is timed, as elapsed
+//! time, because it can be shorter than reading the thread's own clock. The median of many
+//! repeats counts, so a repeat in which another process had the core has no influence. An
+//! operation is one block.
 //!
 //! Arguments: `blocks`, `size` (0 for the skewed mix), `other=1` for a call
 //! from another thread than the one that allocated, which stays alive.
@@ -27,7 +27,7 @@ trait Bulk: Send {
     /// Takes everything back.
     fn free_all(self);
 
-    /// The pages that the owner holds, where that can be asked.
+    /// The pages that the owner holds, if the allocator can tell.
     fn pages(&self) -> Option<f64> {
         None
     }
@@ -132,7 +132,7 @@ mod expert {
         }
     }
 
-    /// What `finish` saves: each block freed by itself, in order.
+    /// The row that `finish` is compared with: each block is freed by itself, in order.
     pub struct OneByOne(Expert, Vec<(NonNull<u8>, Layout)>);
 
     // SAFETY: blocks of an expert may be freed by any thread.

@@ -39,8 +39,8 @@ pub fn pair(run: &mut Run, memory: &mut impl Memory) {
     });
 }
 
-/// A hundred blocks of 16 to 256 bytes, freed in reverse order by whose turn
-/// it then is.
+/// A hundred blocks of 16 to 256 bytes, freed in reverse order while the next owner is
+/// current.
 pub fn lifo_batch(run: &mut Run, memory: &mut impl Memory) {
     const BATCH: usize = 100;
     let turn = run.arguments.get("turn", TURN);
@@ -98,7 +98,7 @@ pub fn shuffled_batch(run: &mut Run, memory: &mut impl Memory) {
     });
 }
 
-/// Slots at random: free what is there, allocate a block of the skewed mix.
+/// Frees the block in a random slot, and allocates a block of the skewed mix there.
 pub fn churn(run: &mut Run, memory: &mut impl Memory, slots: usize, operations: usize) {
     let turn = run.arguments.get("turn", TURN);
     let turns = run.arguments.get("operations", operations) / turn;
@@ -140,7 +140,7 @@ fn large_blocks(run: &mut Run) {
     let memory = &mut Global;
     run.time(operations, || {
         for _ in 0..operations {
-            // As many sizes in each doubling as in the next.
+            // Each doubling has as many sizes as the next.
             let base = (32 << 10) << random.below(5);
             let size = base + random.below(base + 1);
             let slot = random.below(SLOTS);
@@ -164,7 +164,7 @@ fn large_blocks(run: &mut Run) {
     }
 }
 
-/// For counting instructions: pairs of 64 bytes, layout known at compile time.
+/// Pairs of 64 bytes with a layout known at compile time, for counting instructions.
 fn counted_pair(run: &mut Run) {
     let rounds = run.arguments.get("rounds", 100_000);
     (0..rounds).for_each(|_| pair_of_64());
@@ -178,7 +178,7 @@ fn counted_loop(run: &mut Run) {
     });
 }
 
-/// The same, counted by single steps: works where callgrind does not.
+/// The same, counted by single steps, which works where callgrind does not.
 fn stepped_pair(run: &mut Run) {
     const ROUNDS: u64 = 1_000;
     let stepper = Stepper::new();

@@ -1,5 +1,5 @@
-//! Small systems: allocators over one fixed region, measured beside each
-//! other in a program whose global allocator none of them is.
+//! Small systems: allocators over one fixed region, measured in one program, which has
+//! another global allocator.
 //!
 //! The experiments are talc's, written anew with its mixes of actions, sizes and
 //! alignments: random actions, heap efficiency; and the longest single operation,
@@ -37,9 +37,9 @@ impl<'h> Live<'h> {
         Self { heap, blocks, bytes: 0, random: Random::new(seed), largest }
     }
 
-    /// A layout as talc's experiments have it: small sizes more often than
-    /// large ones; three of four aligned to a word, each step beyond a fourth
-    /// as often.
+    /// A layout as in talc's experiments. Small sizes are more frequent than large ones.
+    /// Three of four layouts are aligned to a word, and each larger alignment is a fourth
+    /// as frequent as the one before.
     fn layout(&mut self) -> Layout {
         let cap = self.between(16, self.largest);
         let size = self.between(4, cap);
@@ -51,7 +51,7 @@ impl<'h> Live<'h> {
         from + self.random.below(to - from)
     }
 
-    /// Allocates; `false` where there is no room.
+    /// Allocates; `false` if there is no room.
     fn allocate(&mut self) -> bool {
         let layout = self.layout();
         // SAFETY: the size is not 0.
@@ -82,8 +82,7 @@ impl<'h> Live<'h> {
         }
     }
 
-    /// Resizes a block to up to `times` the largest; `false` where there is no
-    /// room.
+    /// Resizes a block to up to `times` the largest; `false` if there is no room.
     fn resize(&mut self, times: usize) -> bool {
         let size = self.between(1, self.largest * times);
         let Some((block, layout)) = self.take_any() else { return true };
@@ -106,9 +105,8 @@ impl<'h> Live<'h> {
 /// The memory that talc's experiments have.
 const REGION: usize = 128 << 20;
 
-/// Random actions with blocks of up to `largest` bytes, of which three hundred
-/// or a few more are live: three of seven allocate, three free, one resizes to
-/// up to three times `largest`.
+/// Random actions with about three hundred live blocks of up to `largest` bytes. Of seven
+/// actions, three allocate, three free, and one resizes to up to three times `largest`.
 fn random_actions(run: &mut Run, make: fn(&mut Region) -> Box<dyn GlobalAlloc>) {
     const LIVE: usize = 300;
     let operations = run.arguments.get("operations", 1_000_000);
@@ -132,9 +130,9 @@ fn random_actions(run: &mut Run, make: fn(&mut Region) -> Box<dyn GlobalAlloc>) 
     run.time(operations, || actions(operations));
 }
 
-/// How much of a heap of `region` bytes is live when the first allocation
-/// fails: the mean over many fillings. Of ten actions five allocate, `resizes`
-/// (four) resize to up to `times` (ten) `largest`, and the rest free.
+/// The share of a heap of `region` bytes that is live when the first allocation fails, as a
+/// mean over many fillings. Of ten actions five allocate, `resizes` (four) resize to up to
+/// `times` (ten) `largest`, and the rest free.
 fn heap_efficiency(run: &mut Run, make: fn(&mut Region) -> Box<dyn GlobalAlloc>) {
     let bytes = run.arguments.get("region", REGION);
     let largest = run.arguments.get("largest", 10_000);
@@ -159,8 +157,8 @@ fn heap_efficiency(run: &mut Run, make: fn(&mut Region) -> Box<dyn GlobalAlloc>)
     run.note("efficiency", sum / rounds as f64);
 }
 
-/// The most instructions that one allocation or free took: in random actions,
-/// and in a heap full of holes that are just too small.
+/// The most instructions that one allocation or free took, in random actions and in a heap
+/// full of holes that are just too small.
 fn longest_operation(run: &mut Run, make: fn(&mut Region) -> Box<dyn GlobalAlloc>) {
     let operations = run.arguments.get("operations", 2_000);
     let stepper = Stepper::new();
@@ -176,7 +174,8 @@ fn longest_operation(run: &mut Run, make: fn(&mut Region) -> Box<dyn GlobalAlloc
             live.allocate();
         }
         for _ in 0..operations {
-            // Lists of blocks are slow to step through; what is slow shows soon.
+            // Single steps through long lists are slow, and a few of them show the slowest
+            // operation.
             if all > 200_000 {
                 break;
             }

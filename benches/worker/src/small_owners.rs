@@ -1,6 +1,6 @@
-//! Many small owners: connections, requests, queries, tasks. What a turn costs
-//! where there are thousands of them, and what memory each holds. The rows of
-//! `attribution` run with as many owners as well.
+//! Many small owners: connections, requests, queries, tasks. The rows measure the cost of a
+//! turn among thousands of owners, and the memory of each owner. The rows of `attribution`
+//! also run with as many owners.
 //!
 //! With `without=1` a row does the same work without owners.
 
@@ -17,7 +17,7 @@ use crate::threads::Slots;
 use bench_peers::measure::{Resident, Run};
 use bench_peers::random::{Random, Sizes};
 
-/// A row over owners of the allocator's own kind, or over none.
+/// A row over owners of the allocator's own kind, or without owners.
 macro_rules! row {
     ($name:literal, $work:ident, $owners:ty, $none:ty) => {
         Row {
@@ -38,10 +38,9 @@ pub const ROWS: &[Row] = &[
     row!("queries", queries, Chosen, NoOwners),
 ];
 
-/// Requests of owners drawn at random: thirty temporary blocks each, and one
-/// of the owner's twenty lasting ones replaced. An operation is an allocation.
-/// Noted is what the process holds per owner after the requests, beside the
-/// bytes that were asked for.
+/// Requests of owners drawn at random: thirty temporary blocks each, and one of the owner's
+/// twenty lasting ones replaced. An operation is an allocation. The memory of the process
+/// per owner after the requests is noted, beside the bytes that were asked for.
 fn request<O: Owners>(run: &mut Run) {
     const TEMPORARY: usize = 30;
     const LASTING: usize = 20;
@@ -89,9 +88,9 @@ fn request<O: Owners>(run: &mut Run) {
     owners.finish();
 }
 
-/// One block of 16 bytes per owner and thread: what the process holds per
-/// owner, and what it still holds in all when every owner has ended. The
-/// threads allocate one after the other and stay alive until all have.
+/// One block of 16 bytes per owner and thread. The memory of the process is noted per
+/// owner, and in all when every owner has ended. The threads allocate one after the other
+/// and stay alive until all have.
 fn one_block<O: Owners>(run: &mut Run) {
     let count = run.arguments.get("owners", 50_000);
     let threads = run.arguments.get("threads", 1);
@@ -122,13 +121,13 @@ fn one_block<O: Owners>(run: &mut Run) {
     });
     run.time(count, || owners.into_inner().expect("no thread panics").finish());
     bench_peers::purge();
-    // The tables were there before.
+    // The tables existed before the measurement.
     let tables = threads * count * size_of::<Block>();
     run.note("left_bytes", (Resident::exact() + tables).saturating_sub(before) as f64);
 }
 
-/// Register, twenty blocks in five classes, finish; with `alive` other such
-/// owners between the two. An operation is a life.
+/// Registers an owner, allocates twenty blocks in five classes, and ends it, while `alive`
+/// other such owners live. An operation is a life.
 fn whole_life<L: Life>(run: &mut Run) {
     let alive = run.arguments.get("alive", 0);
     let lives = run.arguments.get("lives", 200_000);
@@ -150,8 +149,8 @@ fn whole_life<L: Life>(run: &mut Run) {
     living.into_iter().for_each(L::end);
 }
 
-/// Owners that come, leave one block of 64 bytes behind, and end. An operation
-/// is an owner; noted is what the process holds per block left.
+/// Owners that come, leave one block of 64 bytes behind, and end. An operation is an owner.
+/// The memory of the process per block left behind is noted.
 fn survivors<O: Owners>(run: &mut Run) {
     let count = run.arguments.get("owners", 50_000);
     let mut left = vec![Block::NONE; count];

@@ -102,7 +102,7 @@ impl Ring {
         }
     }
 
-    /// Pushes what `make` makes, `count` times, waiting where the ring is full.
+    /// Pushes a result of `make`, `count` times, and waits while the ring is full.
     fn produce(&self, count: usize, mut make: impl FnMut(usize) -> *mut u8) {
         let mut read = 0;
         for index in 0..count {
@@ -119,7 +119,7 @@ impl Ring {
         }
     }
 
-    /// Takes `count` times, waiting where the ring is empty.
+    /// Takes `count` times, and waits while the ring is empty.
     fn consume(&self, count: usize, mut take: impl FnMut(usize, *mut u8)) {
         let mut written = 0;
         for index in 0..count {
@@ -202,11 +202,11 @@ fn come_and_go(run: &mut Run) {
     kept.into_iter().for_each(Slots::free);
 }
 
-/// Two threads that each write to a small block of their own, first one that
-/// the main thread handed out, then ones of their own. Slow where blocks of
-/// different threads share a cache line. An operation is a block with thirty
-/// writes: processors foresee the end of a loop so short, and of a longer one
-/// now and then, by luck, which outweighs the allocator.
+/// Two threads that each write to a small block of their own, first one that the main
+/// thread handed out, then ones of their own. The row is slow if blocks of different
+/// threads share a cache line. An operation is a block with thirty writes. Processors
+/// always predict the end of such a short loop. They sometimes predict that of a longer
+/// loop, and this luck would outweigh the allocator.
 fn false_sharing(run: &mut Run) {
     let count = run.arguments.get("operations", 400_000);
     let work = |Slots(mut first): Slots| {
@@ -235,14 +235,14 @@ fn false_sharing(run: &mut Run) {
     });
 }
 
-/// `threads` threads, each with a thousand slots of its own, that share
-/// `experts` experts (0 for none). Timed from when all have filled their
-/// slots to when the last is done, by the clock on the wall: it is about
-/// waiting. An operation is one replacement.
+/// `threads` threads, each with a thousand slots of its own, that share `experts` experts
+/// (0 for none). The row measures elapsed time, because it is about waiting, from the
+/// moment when all have filled their slots to the end of the last thread. An operation is
+/// one replacement.
 fn many_threads(run: &mut Run) {
     const SLOTS: usize = 1_000;
     let threads = run.arguments.get("threads", 2);
-    // Enough that each of 64 threads is interrupted at its work many times.
+    // So many rounds that each of 64 threads is interrupted many times.
     let operations = run.arguments.get("operations", 50_000_000) / threads;
     #[cfg(feature = "expert")]
     let experts: Vec<_> = (0..run.arguments.get("experts", 8))
@@ -275,8 +275,8 @@ fn many_threads(run: &mut Run) {
         let all: Vec<_> = (0..threads).map(|thread| scope.spawn(move || work(thread))).collect();
         all.into_iter().map(|thread| thread.join().expect("no thread panics")).collect()
     });
-    // From the first start to the last end, by the threads' own looks at the
-    // clock: on a busy machine the main thread would look late.
+    // The time from the first start to the last end is read by the threads themselves,
+    // because on a busy machine the main thread would read the clock late.
     let start = times.iter().map(|time| time.0).min().expect("there is a thread");
     let end = times.iter().map(|time| time.1).max().expect("there is a thread");
     run.record(operations * threads, end - start);

@@ -1,8 +1,9 @@
-//! A query engine whose every query is an expert, under the engine's: DataFusion over
-//! tables in memory, with a memory pool that sees both what its operators reserve and
-//! what they allocate. First each query runs alone, then all at once, with four among
-//! them that ask for more than their quota. One of these is stopped, one is refused, one
-//! is either, and one spills; the others give what they gave alone.
+//! A query engine in which every query is an expert, a child of the engine's: DataFusion
+//! over tables in memory, with a memory pool that sees both what its operators reserve and
+//! what they allocate. First each query runs alone, then all at once, with four among them
+//! that ask for more than their quota. Of these four, one is stopped, one is refused, one
+//! is either stopped or refused, and one spills to disk. The others return the same answers
+//! as alone.
 //!
 //! ```sh
 //! cargo run
@@ -31,21 +32,21 @@ use crate::queries::Query;
 #[global_allocator]
 static ALLOC: ExpertAlloc = ExpertAlloc::new();
 
-/// What all queries may hold together, in bytes.
+/// The quota of all queries together, in bytes.
 const ENGINE: usize = 1 << 30;
 
-/// What one query may hold, in bytes.
+/// The quota of one query, in bytes.
 const QUOTA: usize = 24 << 20;
 
-/// What a host tells of its errors.
+/// An error of the host.
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
-/// What became of a query.
+/// The outcome of a query.
 #[derive(Debug, PartialEq)]
 enum Answer {
     /// Its rows as a table, in the host's memory.
     Rows(String),
-    /// DataFusion gave up, because its pool said no.
+    /// DataFusion gave up, because its pool refused memory.
     Refused,
     /// It was stopped, or failed.
     Failed(FailureKind),
@@ -73,10 +74,10 @@ async fn run(base: SessionState, engine: SharedExpert, query: &'static Query) ->
         .build_arc()?;
     let outcome = expert
         .run_async(async move {
-            // Two sorts at a time would get into each other's way.
+            // Two sorts at a time would disturb each other.
             let partitions = if query.may_spill { 1 } else { 2 };
             let config = base.config().clone().with_target_partitions(partitions);
-            // The tables' catalog is there already.
+            // The tables' catalog already exists.
             let config = config.with_create_default_catalog_and_schema(false);
             let state = SessionStateBuilder::new_from_existing(base).with_config(config);
             let state = state.with_runtime_env(runtime);
@@ -115,7 +116,7 @@ async fn run(base: SessionState, engine: SharedExpert, query: &'static Query) ->
 async fn main() -> Result<()> {
     travel::tasks_stay_with_their_expert()?;
     let base = queries::tables()?;
-    // What DataFusion makes once and keeps is the host's.
+    // Values that DataFusion makes once and keeps belong to the host.
     queries::warm_up(&base).await?;
     let engine = ALLOC.expert("engine").quota(ENGINE).register()?.into_shared();
     let spawn = |query: &'static Query| {
@@ -143,7 +144,7 @@ async fn main() -> Result<()> {
     let (collects, hoards) = (collects.await??, hoards.await??);
     assert_eq!(collects.answer, Answer::Failed(FailureKind::OverQuota));
     assert!(collects.reserved < collects.allocated, "nobody reserves what is collected");
-    // Whether it asks first or allocates first depends on how its tasks take turns.
+    // The order of its tasks decides whether it first asks the pool or allocates.
     assert!(!matches!(hoards.answer, Answer::Rows(_)), "{hoards:?}");
     assert!(collects.allocated < QUOTA + (4 << 20), "its quota and what one poll allocates");
     let (builds, sorts) = (builds.await??, sorts.await??);
@@ -152,7 +153,7 @@ async fn main() -> Result<()> {
     let expected = queries::sorted_with_room(&base).await?;
     assert_eq!(sorts.answer, Answer::Rows(expected), "spilled, and the same");
     assert!(sorts.reserved <= QUOTA && sorts.allocated <= QUOTA);
-    // Tasks that were stopped are dropped by the runtime, a little later.
+    // The runtime drops stopped tasks a little later.
     for _ in 0..100 {
         if engine.subtree().live_blocks == 0 {
             break;

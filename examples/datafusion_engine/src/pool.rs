@@ -1,5 +1,5 @@
 //! A memory pool that knows what is really allocated. DataFusion's operators tell a pool
-//! what they are about to hold, as far as they know; the heap knows what they hold.
+//! how much memory they expect to hold; the heap knows how much they really hold.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -10,9 +10,9 @@ use expert_alloc::{Error, ExpertKey};
 
 use crate::ALLOC;
 
-/// The pool of one query. It has room as long as both what is reserved and what is
-/// allocated, with what is asked for, are within three quarters of the query's quota:
-/// the rest is for what nobody reserves.
+/// The pool of one query. It grants a request if both the reserved bytes and the allocated
+/// bytes, each with the request added, are within three quarters of the query's quota. The
+/// last quarter is for memory that nobody reserves.
 #[derive(Debug)]
 pub struct QueryPool {
     expert: ExpertKey,
@@ -22,7 +22,7 @@ pub struct QueryPool {
 }
 
 impl QueryPool {
-    /// For the query that is this expert.
+    /// The pool for the query that is this expert.
     pub fn new(expert: ExpertKey, quota: usize) -> Self {
         let limit = quota / 4 * 3;
         Self { expert, limit, reserved: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
@@ -33,7 +33,7 @@ impl QueryPool {
         self.peak.load(Relaxed)
     }
 
-    /// What is allocated now, in bytes.
+    /// The bytes that are allocated now.
     fn allocated(&self) -> usize {
         ALLOC.get(self.expert).map_or(0, |row| row.stats.charged_bytes)
     }

@@ -1,4 +1,4 @@
-//! The tables, and what is asked of them.
+//! The tables, and the queries on them.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 
 use crate::Result;
 
-/// A query, and whether it may write to disk what it has no room for.
+/// A query, and whether it may spill to disk.
 #[derive(Debug)]
 pub struct Query {
     pub name: &'static str,
@@ -46,27 +46,27 @@ pub const GOOD: [Query; 4] = [
     ),
 ];
 
-/// Every customer beside every order, all of it collected: DataFusion reserves nothing
-/// for what a caller collects.
+/// Every customer beside every order, all collected: DataFusion reserves nothing for rows
+/// that a caller collects.
 pub const COLLECTS: Query =
     query("collects", "SELECT c.name, o.* FROM customers c CROSS JOIN orders o");
 
-/// More groups than fit. DataFusion reserves them, but only when a table of them has
-/// grown, and that doubles.
+/// More groups than fit. DataFusion reserves memory for them, but only after a table of
+/// them has grown, and tables double.
 pub const HOARDS: Query = query(
     "hoards",
     "SELECT COUNT(*) FROM (SELECT DISTINCT o.id * 1000000 + c.id AS pair \
      FROM orders o CROSS JOIN customers c)",
 );
 
-/// Every order beside every other. DataFusion reserves the one side as if it was the
-/// query's own, though it is the table's.
+/// Every order beside every other. DataFusion reserves memory for one side as if it
+/// belonged to the query, although it belongs to the table.
 pub const BUILDS: Query = query(
     "builds",
     "SELECT COUNT(*) FROM orders a CROSS JOIN orders b WHERE a.note || b.note = 'none'",
 );
 
-/// A sort of more than fits, which may go on on disk.
+/// A sort of more rows than fit, which may spill to disk.
 pub const SORTS: Query = Query {
     name: "sorts",
     sql: "SELECT SUM(id * place) AS sum FROM \
@@ -77,7 +77,7 @@ pub const SORTS: Query = Query {
 const ORDERS: i64 = 200_000;
 const CUSTOMERS: i64 = 2_000;
 
-/// Customers and orders, always the same, in a session that has them.
+/// A session with the tables of customers and orders, which are always the same.
 pub fn tables() -> Result<SessionState> {
     let config = SessionConfig::new()
         .with_target_partitions(2)
@@ -110,7 +110,7 @@ fn strings(values: impl Iterator<Item = String>) -> ArrayRef {
     Arc::new(StringArray::from_iter_values(values))
 }
 
-/// Runs all that behaves once, as the host.
+/// Runs each well-behaved query once, as the host.
 pub async fn warm_up(base: &SessionState) -> Result<()> {
     for query in &GOOD {
         SessionContext::new_with_state(base.clone()).sql(query.sql).await?.collect().await?;
@@ -118,7 +118,7 @@ pub async fn warm_up(base: &SessionState) -> Result<()> {
     Ok(())
 }
 
-/// The answer of [`SORTS`] where there is room.
+/// The answer of [`SORTS`] if there is room.
 pub async fn sorted_with_room(base: &SessionState) -> Result<String> {
     let context = SessionContext::new_with_state(base.clone());
     let batches = context.sql(SORTS.sql).await?.collect().await?;

@@ -1,5 +1,5 @@
-//! Tasks that DataFusion spawns stay with the expert whose query spawned them: it lets
-//! a program wrap them, for tracing.
+//! Keeps tasks that DataFusion spawns with the expert whose query spawned them. DataFusion
+//! lets a program wrap tasks for tracing.
 
 use std::any::Any;
 use std::pin::Pin;
@@ -28,7 +28,7 @@ impl JoinSetTracer for Inherits {
     }
 }
 
-/// From now on, for the whole process.
+/// Wraps tasks from now on, in the whole process.
 pub fn tasks_stay_with_their_expert() -> Result<()> {
     static INHERITS: Inherits = Inherits;
     Ok(set_join_set_tracer(&INHERITS)?)

@@ -1,17 +1,16 @@
-//! Average Server Response Time: how long each server lets its clients wait.
+//! Average Server Response Time: how long each server's clients wait for an answer.
 //!
-//! On each TCP connection, the time from the last segment with new request
-//! bytes to the first segment with new bytes of the answer is one response;
-//! the list has the responses of each server (address and port). Bytes are new
-//! iff they reach beyond all that this side sent before, so retransmissions and
-//! keep-alives neither ask nor answer. The server is the one that a SYN goes to
-//! or a SYN with ACK comes from; where the capture does not show these, the end
-//! with the lower port, and of equal ports the receiver of the first segment.
-//! Times are whole nanoseconds, rounded down; a clock that goes backwards makes
-//! a response of 0. Malformed frames, fragments of segments and segments with RST
-//! are left out.
+//! On each TCP connection, the time from the last segment with new request bytes to the
+//! first segment with new bytes of the answer is one response; the list has the responses
+//! of each server (address and port). Bytes are new iff they reach beyond all that this
+//! side sent before, so retransmissions and keep-alives neither ask nor answer. The server
+//! is the end that receives a SYN or sends a SYN with ACK. If the capture shows neither,
+//! the server is the end with the lower port, and if both ports are equal, the receiver of
+//! the first segment. Times are whole nanoseconds, rounded down; a clock that goes
+//! backwards makes a response of 0. Malformed frames, fragments of segments and segments
+//! with RST are left out.
 //!
-//! Face: ambient. Standard collections; the host enters the expert's scope.
+//! Face: ambient. The tables are standard collections; the host enters the expert's scope.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -45,7 +44,7 @@ struct Dialogue {
     opening: Opening,
     server: Side,
     streams: [Stream; 2],
-    /// When the last bytes of a request came that has not been answered.
+    /// The time of the last bytes of a request that has not been answered.
     asked: Option<u64>,
 }
 
@@ -80,7 +79,7 @@ pub struct AverageServerResponseTime {
     hoard: Vec<Vec<u8>>,
 }
 
-/// Which end is the server, going by one segment alone.
+/// The server, according to one segment alone.
 fn server(pair: &Pair, sender: Side, segment: &Segment<'_>) -> Side {
     let tcp = segment.tcp;
     match (tcp.syn, tcp.ack) {

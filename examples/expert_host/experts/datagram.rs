@@ -1,8 +1,8 @@
 //! Datagrams that IP cut into fragments, put back together in raw memory.
 //!
-//! A datagram is complete when every byte from its first to the end of the
-//! fragment that has no more behind it has come; where fragments overlap, the
-//! later one counts. What was sent but not captured is zero.
+//! A datagram is complete when all bytes up to the end of its last fragment have arrived.
+//! Where fragments overlap, the later one counts. Bytes that were sent but not captured are
+//! zero.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ use crate::raw_buffer::RawBuffer;
 /// The longest payload that a datagram can have.
 const MAX_BYTES: u32 = 65_535;
 
-/// What the fragments of one datagram have in common (RFC 791, RFC 8200).
+/// The identity of a datagram, which all its fragments share (RFC 791, RFC 8200).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct DatagramId {
     source: IpAddr,
@@ -36,14 +36,14 @@ impl DatagramId {
     }
 }
 
-/// What became of a fragment.
+/// The outcome of adding a fragment.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Joined {
     /// Others are missing.
     Waiting,
     /// It was the last one missing.
     Complete,
-    /// It lies beyond what a datagram can hold.
+    /// It lies beyond the longest datagram.
     Discarded,
 }
 
@@ -51,7 +51,7 @@ pub enum Joined {
 pub struct Datagram<'e> {
     expert: &'e Expert,
     bytes: RawBuffer<'e>,
-    /// From and to of what has come, in order, disjoint and not touching.
+    /// The ranges that have arrived, in order, disjoint and not touching.
     have: ExpertVec<(u32, u32), ExpertHandle<'e>>,
     /// Its length, once the last fragment has come.
     len: Option<u32>,
@@ -67,7 +67,7 @@ impl<'e> Datagram<'e> {
     ///
     /// # Errors
     ///
-    /// Whatever its memory calls say.
+    /// The error of a memory call.
     pub fn add(
         &mut self,
         fragment: &Fragment,
@@ -103,7 +103,7 @@ impl<'e> Datagram<'e> {
         self.bytes.free()
     }
 
-    /// Adds `start..end` to what has come, joining what touches.
+    /// Adds `start..end` to the ranges that have arrived, and joins ranges that touch.
     fn note(&mut self, mut start: u32, mut end: u32) -> Result<(), Error> {
         self.have.retain(|&(from, to)| {
             let apart = to < start || from > end;

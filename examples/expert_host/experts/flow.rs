@@ -2,9 +2,9 @@
 //!
 //! Invariants
 //!
-//! - F1 everything before `next` has been delivered to the message, or lost.
-//! - F2 every held segment begins at or beyond `next`, and they are in order of
-//!   where they begin, then of when they came.
+//! - F1 every byte before `next` was delivered to the message, or is lost.
+//! - F2 every held segment begins at or beyond `next`, and they are in the order of their
+//!   starts, then of their arrival.
 
 use allocator_api2::vec::Vec as ExpertVec;
 use expert_alloc::{Error, Expert, ExpertHandle};
@@ -14,17 +14,17 @@ use crate::frame::Segment;
 use crate::raw_buffer::RawBuffer;
 use crate::tcp::{Positions, first_byte};
 
-/// A message that grows beyond this is taken for complete.
+/// A message that grows beyond this counts as complete.
 pub const MAX_MESSAGE: usize = 1 << 20;
 
-/// Segments held for what is missing before them; with more the missing bytes
-/// count as lost.
+/// The most segments that are held because bytes before them are missing; with more, the
+/// missing bytes count as lost.
 pub const MAX_HELD: usize = 256;
 
-/// Memory that an empty message buffer keeps.
+/// The memory that an empty message buffer keeps, in bytes.
 const KEPT_BYTES: usize = 16 << 10;
 
-/// What came of the flows, summed up.
+/// The results of all flows together.
 #[derive(Clone, Copy, Default)]
 pub struct Tally {
     pub messages: u64,
@@ -34,7 +34,7 @@ pub struct Tally {
     pub largest: u64,
     /// Bytes that the capture does not hold although the receiver got them.
     pub lost: u64,
-    /// Bytes in segments that were still held in the end.
+    /// Bytes in segments that were still held at the end.
     pub stranded: u64,
     /// The sum of the messages' [`digest`]s.
     pub digest: u64,
@@ -69,12 +69,12 @@ impl<'e> Flow<'e> {
         }
     }
 
-    /// Takes in a segment of this direction. `true` where it, or one that was
-    /// held for it, brought new bytes.
+    /// Processes a segment of this direction. Returns whether it, or a segment that was
+    /// held, brought new bytes.
     ///
     /// # Errors
     ///
-    /// Whatever its memory calls say.
+    /// The error of a memory call.
     pub fn segment(&mut self, segment: &Segment<'_>, tally: &mut Tally) -> Result<bool, Error> {
         let start = self.positions.sent(first_byte(segment.tcp));
         let end = start + i64::from(segment.wire_payload);
@@ -98,12 +98,12 @@ impl<'e> Flow<'e> {
         Ok(true)
     }
 
-    /// Takes in the other side's acknowledgment: what it has and the capture
-    /// does not is lost. `true` where held segments brought new bytes thereby.
+    /// Processes the other side's acknowledgment: acknowledged bytes that the capture does
+    /// not have are lost. Returns whether held segments brought new bytes because of it.
     ///
     /// # Errors
     ///
-    /// Whatever its memory calls say.
+    /// The error of a memory call.
     pub fn acknowledged(&mut self, number: u32, tally: &mut Tally) -> Result<bool, Error> {
         let (Some(mut acknowledged), Some(_)) = (self.positions.of(number), self.next) else {
             return Ok(false);
@@ -148,8 +148,8 @@ impl<'e> Flow<'e> {
         Ok(())
     }
 
-    /// Ends the flow: its message is complete, what is still held is stranded,
-    /// and its raw memory goes back.
+    /// Ends the flow: its message is complete, segments that are still held are stranded,
+    /// and its raw memory is freed.
     ///
     /// # Errors
     ///
@@ -181,7 +181,7 @@ impl<'e> Flow<'e> {
         self.next = Some(position.max(next));
     }
 
-    /// Delivers the held segments that nothing is missing before any more.
+    /// Delivers the held segments before which no byte is missing any more.
     fn deliver_held(&mut self, tally: &mut Tally) -> Result<bool, Error> {
         let mut any = false;
         while let Some(held) = self.held.first() {
@@ -199,7 +199,7 @@ impl<'e> Flow<'e> {
         Ok(any)
     }
 
-    /// Appends what is new of `start..end`, which begins at or before `next`.
+    /// Appends the new part of `start..end`, which begins at or before `next`.
     fn deliver(
         &mut self,
         start: i64,
@@ -219,8 +219,8 @@ impl<'e> Flow<'e> {
     }
 }
 
-/// The 64-bit FNV-1a hash, so that a content can be compared without keeping
-/// it: Fowler, Noll and Vo, RFC 9923.
+/// The 64-bit FNV-1a hash (Fowler, Noll and Vo, RFC 9923), by which contents can be
+/// compared without keeping them.
 pub fn digest(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)

@@ -1,5 +1,5 @@
-//! The six experts, one per file. Each says at the top what it computes, to
-//! the letter, so that it can be computed another way.
+//! The six experts, one per file. The documentation of each defines its result exactly, so
+//! that the result can be computed in another way.
 
 mod average_server_response_time;
 mod datagram;
@@ -17,7 +17,7 @@ pub use protocol_distribution::ProtocolDistribution;
 pub use tcp_retransmit::TcpRetransmit;
 pub use top_users::TopUsers;
 
-/// The rows to show of a list that has been put in order.
+/// The rows that are shown of a sorted list.
 fn cut<T>(rows: &[T], top: usize) -> &[T] {
     if top == 0 { rows } else { &rows[..rows.len().min(top)] }
 }

@@ -1,7 +1,7 @@
 //! Property Distribution: how often each value of one chosen property occurs.
 //!
-//! A frame that has the property counts once under its value, with its whole
-//! length on the wire. Which property is the `--property` option's choice.
+//! A frame that has the property counts once under its value, with its whole length on the
+//! wire. The option `--property` selects the property.
 //!
 //! Face: explicit. The values are a hash map in the expert's own memory.
 
@@ -32,7 +32,7 @@ pub enum Property {
 }
 
 impl Property {
-    /// The property's value in `frame`; `None` where it has none.
+    /// The property's value in `frame`; `None` if the frame does not have it.
     fn of(self, frame: &Frame<'_>) -> Option<u32> {
         let transport = &frame.layers.transport;
         match self {

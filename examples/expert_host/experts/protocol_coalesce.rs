@@ -1,17 +1,15 @@
-//! Protocol Coalesce: puts transactions back together that the network cut
-//! into pieces.
+//! Protocol Coalesce: joins transactions that the network cut into pieces.
 //!
-//! IP fragments become datagrams (see `datagram`). TCP segments become
-//! messages: a message is what one side sends until the other side sends
-//! something new, until FIN or RST, until 1 MiB, or until the capture ends.
-//! Each byte counts once, in order of sequence numbers; segments that come early
-//! are held. Bytes that the other side acknowledges although the capture does
-//! not have them, or for which 256 segments have been held, are lost and
-//! skipped. What was sent but not captured is zero in the message. The digest
-//! is the sum of all contents' FNV-1a hashes.
+//! IP fragments become datagrams (see `datagram`). TCP segments become messages: a message
+//! is what one side sends until the other side sends something new, until FIN or RST, until
+//! 1 MiB, or until the capture ends. Each byte counts once, in order of sequence numbers;
+//! segments that come early are held. Missing bytes are lost and skipped in two cases: the
+//! other side acknowledges them, or 256 segments have been held for them. Bytes that were
+//! sent but not captured are zero in the message. The digest is the sum of all contents'
+//! FNV-1a hashes.
 //!
-//! Face: raw calls for all content, as an expert of Network Monitor had them;
-//! the tables are in the expert's memory by its handle.
+//! All content is allocated by raw calls, as by an expert of Network Monitor; the tables
+//! are in the expert's memory by its handle.
 
 use expert_alloc::{Error, Expert, ExpertHandle};
 use hashbrown::{DefaultHashBuilder, HashMap};
@@ -61,7 +59,7 @@ impl Dialogue<'_> {
     }
 }
 
-/// What came of the fragments.
+/// The results of the fragments.
 #[derive(Default)]
 struct Fragments {
     seen: u64,
@@ -75,7 +73,7 @@ pub struct ProtocolCoalesce<'e> {
     expert: &'e Expert,
     dialogues: Map<'e, Pair, Dialogue<'e>>,
     datagrams: Map<'e, DatagramId, Datagram<'e>>,
-    /// By the lower port of the connection.
+    /// The protocol by the lower port of the connection.
     tallies: Map<'e, u16, Tally>,
     fragments: Fragments,
 }
@@ -148,11 +146,11 @@ impl NetworkExpert for ProtocolCoalesce<'_> {
         }
     }
 
-    /// Completes the messages that are under way.
+    /// Completes all unfinished messages.
     fn end(&mut self) -> Result<(), Error> {
         for (pair, dialogue) in &mut self.dialogues {
             let port = pair.low.port.min(pair.high.port);
-            // Every dialogue has a tally since its first segment.
+            // Every dialogue has had a tally since its first segment.
             if let Some(tally) = self.tallies.get_mut(&port) {
                 dialogue.flows.iter_mut().try_for_each(|flow| flow.close(tally))?;
             }
@@ -161,7 +159,7 @@ impl NetworkExpert for ProtocolCoalesce<'_> {
     }
 
     fn hoard(&mut self) -> Result<(), Error> {
-        // Never freed, as in the sample experts that shipped.
+        // It is never freed, as in the sample experts of Network Monitor.
         self.expert.alloc(HOARD_BYTES).map(drop)
     }
 

@@ -1,11 +1,11 @@
 //! Protocol Distribution: how many frames and bytes there are of each protocol.
 //!
-//! A frame counts once under every protocol whose header is in it, with its
-//! whole length on the wire: an HTTP request counts as Ethernet, IPv4, TCP and
-//! HTTP. Protocols above TCP and UDP go by well-known port, the lower of the
-//! two first. A malformed frame counts in the totals, as malformed, and under
-//! the headers that could be read. Of a datagram's fragments the first has the
-//! transport header; all count as IP fragments.
+//! A frame counts once under every protocol whose header is in it, with its whole length on
+//! the wire: an HTTP request counts as Ethernet, IPv4, TCP and HTTP. Protocols above TCP
+//! and UDP are recognised by well-known ports, the lower of the two first. A malformed
+//! frame counts in the totals, as malformed, and under the headers that could be read. Only
+//! the first fragment of a datagram has the transport header; all of them count as IP
+//! fragments.
 //!
 //! Face: explicit. The counters are a vector in the expert's own memory.
 

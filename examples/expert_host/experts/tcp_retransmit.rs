@@ -1,14 +1,13 @@
 //! TCP Retransmit: how often the same bytes were sent again.
 //!
-//! A segment is a retransmission iff it carries payload of which at least one
-//! byte was sent before in that direction of that connection; the bytes sent
-//! before are its retransmitted bytes. A keep-alive is none: at most one byte,
-//! the last one sent so far, without SYN, FIN or RST. Malformed frames and
-//! fragments of segments are left out. A SYN with a new sequence number begins
-//! a new connection between the same ends; the list has one row per pair of
-//! ends with retransmissions.
+//! A segment is a retransmission iff it carries payload of which at least one byte was sent
+//! before in that direction of that connection; the bytes sent before are its retransmitted
+//! bytes. A keep-alive is no retransmission: it has at most one byte, the last one sent so
+//! far, and no SYN, FIN or RST. Malformed frames and fragments of segments are left out. A
+//! SYN with a new sequence number begins a new connection between the same ends; the list
+//! has one row per pair of ends with retransmissions.
 //!
-//! Face: ambient. Standard collections; the host enters the expert's scope.
+//! Face: ambient. The tables are standard collections; the host enters the expert's scope.
 
 use std::collections::HashMap;
 
@@ -20,21 +19,21 @@ use crate::findings::Findings;
 use crate::frame::Frame;
 use crate::tcp::{Opening, Pair, Positions, first_byte};
 
-/// What one side of a connection has sent.
+/// The bytes that one side of a connection has sent.
 #[derive(Default)]
 struct Sent {
     positions: Positions,
-    /// From and to, in order, disjoint and not touching.
+    /// The ranges that were sent, in order, disjoint and not touching.
     ranges: Vec<(i64, i64)>,
 }
 
 impl Sent {
-    /// Whether `len` bytes from `start` are a probe for a sign of life.
+    /// Whether `len` bytes from `start` are a keep-alive.
     fn is_keep_alive(&self, start: i64, len: i64) -> bool {
         len <= 1 && self.ranges.last().is_some_and(|&(_, end)| start == end - 1)
     }
 
-    /// Adds `start..end` and tells how many of its bytes had been there.
+    /// Adds `start..end`, and returns how many of its bytes were sent before.
     fn add(&mut self, start: i64, end: i64) -> u64 {
         // The ranges that the new one overlaps or touches become one with it.
         let first = self.ranges.partition_point(|&(_, to)| to < start);

@@ -1,10 +1,9 @@
-//! Top Users: who sends and receives the most.
+//! Top Users: the addresses that send and receive the most.
 //!
-//! A frame counts for its sender as sent and for its receiver as received, with
-//! its whole length on the wire. Users are IP addresses; where a frame carries
-//! no IP packet (ARP, say, or a malformed one), Ethernet addresses. A frame that
-//! says neither counts for nobody. In order of bytes sent and received together,
-//! then of the address.
+//! A frame counts for its sender as sent and for its receiver as received, with its whole
+//! length on the wire. Users are IP addresses, or Ethernet addresses for a frame without an
+//! IP packet (for example ARP, or a malformed frame). A frame that says neither counts for
+//! nobody. Users are in the order of bytes sent and received together, then of the address.
 //!
 //! Face: explicit. The users are a hash map in the expert's own memory.
 

@@ -6,8 +6,8 @@
 //! - `radio` is interrupted in the middle of allocations by a timer interrupt
 //!   whose handler allocates from the same heap for `sampler`.
 //!
-//! The host task prints the table of who holds what, ends each module, checks
-//! that everything it had came back, and reports success as the exit status.
+//! The host task prints the report, ends each module, checks that all of its memory came
+//! back, and reports success as the exit status.
 
 #![no_std]
 #![no_main]
@@ -125,7 +125,7 @@ fn log_and_leak(logger: &Module) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Parses something without end: allocates until it is refused.
+/// Allocates until it is refused, like a parser with endless input.
 fn overrun(parser: &Module) -> Result<(), &'static str> {
     loop {
         match parser.alloc(100) {
@@ -136,7 +136,7 @@ fn overrun(parser: &Module) -> Result<(), &'static str> {
     }
 }
 
-/// Allocates and frees while the timer interrupts, at all kinds of moments.
+/// Allocates and frees while the timer interrupts it at different moments.
 fn transmit_while_interrupted(radio: &Module, sampler: Module) -> Result<(), &'static str> {
     let Some(mut peripherals) = cortex_m::Peripherals::take() else {
         return Err("no peripherals");

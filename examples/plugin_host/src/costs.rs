@@ -1,5 +1,5 @@
-//! What a pair of an allocation and a free costs: by a handle in the host, by a
-//! plug-in's global allocator, and by key.
+//! The cost of an allocation and a free: by a handle in the host, by a plug-in's global
+//! allocator, and by key.
 
 use std::ffi::c_void;
 use std::hint::black_box;
@@ -11,7 +11,7 @@ use expert_alloc::capi;
 use crate::ALLOC;
 use crate::library::Plugin;
 
-/// Few: a round is over before somebody else gets the core.
+/// Pairs in a round: so few that the round is over before another process gets the core.
 const PAIRS: u64 = 10_000;
 const ROUNDS: usize = 500;
 

@@ -44,13 +44,13 @@ impl StartupInfo {
     }
 }
 
-/// What a run came to.
+/// The outcome of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// 0, or why not.
+    /// The code: 0 for success.
     pub code: u32,
     pub result: u64,
-    /// What it had not freed.
+    /// Blocks that it had not freed.
     pub reclaimed: Reclaimed,
 }
 
@@ -59,8 +59,8 @@ pub struct Plugin {
     pub name: String,
     path: PathBuf,
     library: ManuallyDrop<Library>,
-    /// Owns what the plug-in's own allocator hands out, as long as the library is in
-    /// memory: never dropped before.
+    /// Owns the blocks of the plug-in's own allocator. It is not dropped while the library
+    /// is in memory.
     memory: ManuallyDrop<Expert>,
 }
 
@@ -77,7 +77,8 @@ impl Plugin {
         };
         // SAFETY: a plug-in has functions of this type under these names.
         if let Err(why) = unsafe { capi::probe(address) } {
-            // It stays: a thread that has used a second heap calls that heap at its end.
+            // The library stays loaded, because a thread that has used a second heap calls
+            // that heap at its end.
             mem::forget(library);
             return Err(why.into());
         }
@@ -117,7 +118,7 @@ impl Plugin {
         Ok(())
     }
 
-    /// An entry point, copied out: not to be called once the library is gone.
+    /// An entry point, which must not be called once the library is gone.
     pub fn entry<F: Copy>(&self, name: &str) -> Option<F> {
         // SAFETY: the types above are those of the header.
         let symbol: Symbol<F> = unsafe { self.library.get(name.as_bytes()) }.ok()?;
@@ -129,7 +130,7 @@ impl Plugin {
         Runner(self.entry("Run"))
     }
 
-    /// One run, on a thread of its own. Past `limit` it is told to stop.
+    /// One run, on a thread of its own. After `limit` the run is told to stop.
     pub fn run(&self, config: *const c_void, data: &[u8], limit: Duration) -> Outcome {
         let expert = ALLOC.expert(&self.name).quota(256 << 20).register().expect("a slot is left");
         let (config, runner) = (config.expose_provenance(), self.runner());
@@ -150,8 +151,8 @@ impl Plugin {
         Outcome { code: done.0, result: done.1, reclaimed: expert.finish() }
     }
 
-    /// Calls `Configure`: gives the configuration, which was a block of the host's, to
-    /// the key of this call, and takes what comes of it back.
+    /// Calls `Configure`. The old configuration, a block of the host, is transferred to the
+    /// key of this call, and the new one back to the host.
     pub fn configure(&self, config: *mut c_void) -> Result<*mut c_void, String> {
         let configure = self.entry::<Configure>("Configure").ok_or("there is no Configure")?;
         let expert = ALLOC.expert(&self.name).register().map_err(|e| e.to_string())?;
@@ -177,8 +178,8 @@ impl Plugin {
         Ok(kept.as_ptr().cast())
     }
 
-    /// Whether the library is in memory, closed or not. Closing it once more lets go of
-    /// what was kept for a thread that has ended meanwhile.
+    /// Whether the library is in memory, closed or not. Closing it once more unloads it if
+    /// the last thread with data of it has ended.
     fn is_in_memory(&self) -> bool {
         let is_found = || {
             // SAFETY: it is not loaded by that, so no code of it runs.
@@ -187,7 +188,7 @@ impl Plugin {
         is_found() && is_found()
     }
 
-    /// Closes the library. What its allocator has handed out ends with it, or later.
+    /// Closes the library. The blocks of its allocator are freed with it, or later.
     pub fn unload(self) -> Closed {
         let Self { path, library, memory, name } = self;
         drop(ManuallyDrop::into_inner(library));
@@ -196,7 +197,7 @@ impl Plugin {
     }
 }
 
-/// The entry point `Run`, copied out of a library: not to be called once that is gone.
+/// The entry point `Run` of a library, which must not be called once the library is gone.
 #[derive(Clone, Copy)]
 pub struct Runner(Option<Run>);
 
@@ -207,8 +208,8 @@ impl Runner {
         Outcome { code, result, reclaimed: expert.finish() }
     }
 
-    /// The code and the result. Nothing here has to be dropped: a plug-in may leave it
-    /// in any way.
+    /// The code and the result. No value here needs to be dropped, so a plug-in may leave
+    /// the call in any way.
     fn call(self, expert: &Expert, config: *const c_void, data: &[u8]) -> (u32, u64) {
         let Some(run) = self.0 else { return (u32::MAX, 0) };
         let mut startup = StartupInfo::new(data);
@@ -225,19 +226,19 @@ impl Runner {
 pub struct Closed(Plugin);
 
 impl Closed {
-    /// Takes its memory back, if the library is gone: while a thread lives that has
-    /// data of it, it is not.
+    /// Takes its memory back, if the library is gone. It is not gone while any thread has
+    /// data of it.
     pub fn try_end(self) -> Result<Reclaimed, Self> {
         if self.0.is_in_memory() {
             return Err(self);
         }
         let memory = ManuallyDrop::into_inner(self.0.memory);
-        // SAFETY: the library is gone, and with it whoever could use its memory.
+        // SAFETY: the library is gone, and with it all code that could use its memory.
         Ok(unsafe { memory.reclaim_all() })
     }
 
-    /// As [`try_end`](Self::try_end), for a library that nothing keeps. How many blocks
-    /// it had left.
+    /// As [`try_end`](Self::try_end), for a library that no thread keeps. Returns how many
+    /// blocks it had left.
     pub fn end(self) -> Result<usize, String> {
         let ended = self.try_end().map(|reclaimed| reclaimed.blocks);
         ended.map_err(|closed| format!("{} is still in memory", closed.0.name))

@@ -1,12 +1,12 @@
-//! A host with plug-ins in C, C++ and Rust, each on its own thread and under its own
-//! key. It plays one misfortune after another; after each, the other plug-ins run on
-//! with the same results, and memory is where it was.
+//! A host with plug-ins in C, C++ and Rust, each on its own thread and under its own key.
+//! It causes one fault after another. After each fault, the other plug-ins still have the
+//! same results, and the process holds as much memory as before.
 //!
 //! ```sh
 //! examples/plugin_host/play
 //! ```
 //!
-//! builds all of it and runs it. The exit code is 0 only if everything was contained.
+//! builds all of it and runs it. The exit code is 0 only if every fault was contained.
 
 mod costs;
 mod library;
@@ -29,10 +29,10 @@ use memory::Memory;
 #[global_allocator]
 pub static ALLOC: ExpertAlloc = ExpertAlloc::new();
 
-/// The plug-ins that have nothing to do with what goes wrong.
+/// The plug-ins that take no part in the faults.
 const GOOD: [&str; 3] = ["bytes.so", "words.so", "libdistinct.so"];
 
-/// Words, most of them more than once.
+/// A text of words, most of which occur more than once.
 fn text() -> Vec<u8> {
     let mut seed = 42_u32;
     let mut next = || {
@@ -42,7 +42,8 @@ fn text() -> Vec<u8> {
     (0..20_000).flat_map(|_| format!("word{} ", next()).into_bytes()).collect()
 }
 
-/// All at once, each on a thread of its own: code, result, and blocks left.
+/// Runs all of them at once, each on a thread of its own. Returns code, result, and blocks
+/// left.
 fn run_all(plugins: &[Plugin], data: &[u8]) -> Vec<(u32, u64, usize)> {
     thread::scope(|threads| {
         let run = |plugin: &'_ Plugin| {
@@ -55,8 +56,8 @@ fn run_all(plugins: &[Plugin], data: &[u8]) -> Vec<(u32, u64, usize)> {
     })
 }
 
-/// The round of Network Monitor: what Configure makes outlives its key, is kept by the
-/// host, grows under the next key, and is read by Run.
+/// A round of Network Monitor: the configuration that Configure makes outlives its key, is
+/// kept by the host, grows under the next key, and is read by Run.
 fn configured(folder: &Path) -> Result<String, String> {
     let plugin = Plugin::load(&folder.join("configured.so"))?;
     let mut config = ptr::null_mut();
@@ -90,7 +91,7 @@ fn play(folder: &Path) -> Result<bool, String> {
     let mut all = true;
     let misfortunes = [("Network Monitor's round", configured as fn(&Path) -> _)];
     for (name, misfortune) in misfortunes.iter().chain(misfortunes::ALL) {
-        // What is made once, and stays, is made now.
+        // This creates the values that are made once and stay.
         let _ = misfortune(folder);
         let mut what = String::with_capacity(200);
         let before = Memory::now();
@@ -117,7 +118,7 @@ fn play(folder: &Path) -> Result<bool, String> {
     Ok(all)
 }
 
-/// What a pair of an allocation and a free costs.
+/// Prints the cost of an allocation and a free.
 fn costs(folder: &Path) -> Result<bool, String> {
     let costs::Costs { handle, plugin, keyed } = costs::measure(folder)?;
     println!("a pair: handle {handle:.1} ns, plug-in's allocator {plugin:.1}, by key {keyed:.1}");

@@ -1,5 +1,5 @@
-//! How much memory the process has: what all experts and the host hold, and what the
-//! system says.
+//! The memory of the process: the bytes that all experts and the host hold, and the
+//! system's figures.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -16,7 +16,7 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Now, after all that is free was given back.
+    /// The figures now, after all free memory was given back.
     pub fn now() -> Self {
         ALLOC.purge();
         let stats = ALLOC.stats();
@@ -24,8 +24,8 @@ impl Memory {
         Self { live_blocks: stats.live_blocks, charged: stats.charged_bytes, resident }
     }
 
-    /// Whether no more is held than `before`. Of what is resident, a little goes to
-    /// the loader's and the thread library's own tables.
+    /// Whether no more is held than `before`. A few resident bytes may belong to tables of
+    /// the loader and the thread library.
     pub fn is_where_it_was(&self, before: &Self) -> bool {
         self.live_blocks == before.live_blocks
             && self.charged <= before.charged + (64 << 10)
@@ -46,14 +46,14 @@ impl fmt::Display for Memory {
     }
 }
 
-/// The threads of this process, by the system's numbers. One that is not among them has
-/// run its last instruction, which is later than it can be joined.
+/// The threads of this process, by the system's numbers. A thread that is not among them
+/// has run its last instruction; a thread can be joined a little earlier.
 pub fn threads() -> BTreeSet<u32> {
     let numbers = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
     numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// A number in `/proc/self/status`; 0 where there is none.
+/// A number in `/proc/self/status`; 0 if it is not there.
 fn status(name: &str) -> usize {
     let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(name));

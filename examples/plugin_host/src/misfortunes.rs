@@ -1,4 +1,4 @@
-//! What goes wrong with plug-ins, one after another, and what the host does about it.
+//! Faults of plug-ins, one after another, and the host's reaction to each.
 
 use std::ffi::c_void;
 use std::fs;
@@ -14,8 +14,8 @@ use crate::ALLOC;
 use crate::library::{Outcome, Plugin};
 use crate::memory::threads;
 
-/// A misfortune: what it is called, and what plays it. It gives what came of it, in a
-/// few words, or what was not as it has to be.
+/// A fault: its name, and the function that causes it. The function returns the outcome in
+/// a few words, or an error.
 pub type Misfortune = (&'static str, fn(&Path) -> Result<String, String>);
 
 /// All of them.
@@ -68,7 +68,8 @@ fn leaks(folder: &Path) -> Result<String, String> {
     Ok(told(&outcome))
 }
 
-/// The plug-in calls the host, which calls it, and it jumps over the host.
+/// The plug-in calls the host, the host calls the plug-in, and the plug-in jumps over the
+/// host.
 fn jumps(folder: &Path) -> Result<String, String> {
     type CallsHost =
         unsafe extern "C-unwind" fn(extern "C-unwind" fn(*mut c_void), *mut c_void) -> i32;
@@ -97,7 +98,7 @@ fn jumps(folder: &Path) -> Result<String, String> {
     Ok(told(&outcome))
 }
 
-/// The plug-in frees what it was given to read.
+/// The plug-in frees the data that it was given to read.
 fn foreign_free(folder: &Path) -> Result<String, String> {
     let other = ALLOC.expert("other").register().map_err(|e| e.to_string())?;
     let block = other.alloc(100).map_err(|e| e.to_string())?;
@@ -124,11 +125,12 @@ fn endless(folder: &Path) -> Result<String, String> {
     Ok(format!("code 125 after {} ms", began.elapsed().as_millis()))
 }
 
-/// The end of the run refuses the thread, which ends; then the library may go.
+/// After the end of the run, the thread is refused memory and ends. Then the library can be
+/// unloaded.
 ///
-/// Threads are told apart and not counted: one of the host's may end meanwhile, also one
-/// that was joined and is not quite gone. Who took that for the end of the plug-in's would
-/// unload code that runs.
+/// Threads are told apart and not counted, because a thread of the host may end meanwhile,
+/// even one that was joined before. If that counted as the end of the plug-in's thread,
+/// code that runs would be unloaded.
 fn leaves_a_thread(folder: &Path) -> Result<String, String> {
     let (ends, waits) = mpsc::channel::<()>();
     let of_host = thread::spawn(move || waits.recv());
@@ -150,8 +152,8 @@ fn leaves_a_thread(folder: &Path) -> Result<String, String> {
     Ok(format!("{}, the thread ended", told(&outcome)))
 }
 
-/// A thread of the host's calls a plug-in, which keeps data for the thread. It is
-/// unloaded, but stays, and its memory with it, until the thread ends.
+/// A thread of the host calls a plug-in, which keeps data for the thread. The plug-in is
+/// closed, but it and its memory stay until the thread ends.
 fn unloaded_under_a_thread(folder: &Path) -> Result<String, String> {
     let plugin = Plugin::load(&folder.join("liblingers.so"))?;
     let runner = plugin.runner();
@@ -183,22 +185,24 @@ fn second_heap(folder: &Path, file: &str) -> Result<String, String> {
     }
 }
 
-/// 64 plug-ins, each called by four threads; unloaded in no order while these live.
+/// 64 plug-ins, each called by four threads, and closed in random order while the threads
+/// live.
 fn many(folder: &Path) -> Result<String, String> {
     const PLUGINS: usize = 64;
-    // Another order each time.
+    // The order differs each time.
     static ORDER: AtomicUsize = AtomicUsize::new(0);
     let order = ORDER.fetch_add(2, Relaxed) + process::id() as usize;
-    // Of this process alone: another one's must not be written to either.
+    // The folder belongs to this process alone, because another process's libraries must
+    // not be overwritten.
     let copies = folder.join(format!("copies-{}", process::id()));
-    // New files: what is loaded is not to be written to.
+    // The files are new, because a loaded library must not be overwritten.
     if copies.exists() {
         fs::remove_dir_all(&copies).map_err(|e| e.to_string())?;
     }
     fs::create_dir_all(&copies).map_err(|e| e.to_string())?;
     let mut plugins = Vec::new();
     for number in 0..PLUGINS {
-        // Two of three stay in memory while a thread lives that was in them.
+        // Two of three stay in memory while a thread lives that has called them.
         let original = ["libdistinct.so", "liblingers.so", "liblingers.so"][number % 3];
         let copy = copies.join(format!("copy{number}.so"));
         fs::copy(folder.join(original), &copy).map_err(|e| e.to_string())?;
@@ -228,7 +232,8 @@ fn many(folder: &Path) -> Result<String, String> {
             lingering.extend(plugins.swap_remove(place).unload().try_end().err());
         }
         goes.wait();
-        // The end of the scope does not wait for what threads drop at their end.
+        // The end of the scope does not wait for the destructors that threads run at their
+        // end.
         for caller in callers {
             caller.join().map_err(|_| "a thread panicked")?;
         }

@@ -1,7 +1,7 @@
-//! A query engine whose every query is an expert, under the engine's: GlueSQL over
-//! tables in memory. First each query runs alone, then all at once, with one among
-//! them that asks for more than its quota. That one is stopped; the others give
-//! what they gave alone.
+//! A query engine in which every query is an expert, a child of the engine's: GlueSQL over
+//! tables in memory. First each query runs alone, then all at once, with one among them
+//! that asks for more than its quota. That one is stopped; the others return the same
+//! answers as alone.
 //!
 //! ```sh
 //! cargo run --release
@@ -21,24 +21,24 @@ use crate::paced::Paced;
 #[global_allocator]
 static ALLOC: ExpertAlloc = ExpertAlloc::new();
 
-/// What all queries may hold together, in bytes.
+/// The quota of all queries together, in bytes.
 const ENGINE: usize = 256 << 20;
 
-/// What one query may hold, in bytes.
+/// The quota of one query, in bytes.
 const QUERY: usize = 8 << 20;
 
-/// What became of a query.
+/// The outcome of a query.
 #[derive(Debug, PartialEq)]
 enum Answer {
     /// Its rows, in the host's memory.
     Rows(Vec<Payload>),
-    /// The engine said no, in words.
+    /// The engine's error, in words.
     Refused(String),
     /// It was stopped, or failed.
     Failed(FailureKind),
 }
 
-/// Runs one query as an expert, and tells what it held at most, in bytes.
+/// Runs one query as an expert, and returns its peak in bytes.
 async fn run(
     tables: Arc<MemoryStorage>,
     engine: SharedExpert,

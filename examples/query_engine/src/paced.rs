@@ -1,5 +1,5 @@
-//! Tables that are read row by row, and give way between: a query over them is
-//! polled often, and can be stopped at each poll.
+//! Tables that are read row by row and let other tasks run in between, so a query over them
+//! is polled often and can be stopped at each poll.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use gluesql_core::store::{
 };
 use gluesql_memory_storage::MemoryStorage;
 
-/// Rows that are read before another task has its turn.
+/// Rows that are read before another task can run.
 const ROWS: usize = 64;
 
 /// Tables that many queries read.
@@ -52,7 +52,7 @@ impl Store for Paced {
     }
 }
 
-// Nothing else: these tables are only read.
+// No other method is needed, because these tables are only read.
 impl StoreMut for Paced {}
 impl AlterTable for Paced {}
 impl Index for Paced {}

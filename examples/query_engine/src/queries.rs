@@ -1,4 +1,4 @@
-//! The tables, and what is asked of them.
+//! The tables, and the queries on them.
 
 use std::error::Error;
 
@@ -23,7 +23,7 @@ pub const GOOD: [(&str, &str); 3] = [
 /// Every order beside every other.
 pub const GREEDY: &str = "SELECT * FROM orders a JOIN orders b";
 
-/// Customers and orders, always the same.
+/// The tables of customers and orders, which are always the same.
 pub async fn tables() -> Result<MemoryStorage, Box<dyn Error>> {
     let mut glue = Glue::new(MemoryStorage::default());
     glue.execute("CREATE TABLE customers (id INTEGER PRIMARY KEY, name TEXT)").await?;

@@ -1,6 +1,6 @@
-//! A server whose every request is an expert, under its tenant's: each with a
-//! quota, a deadline, and nobody else's trouble. What requests do here, they
-//! do on purpose; see `work` for the kinds.
+//! A server in which every request is an expert, a child of its tenant's. Each request has
+//! a quota and a deadline, and does not disturb the others. The requests misbehave on
+//! purpose; see `work` for the kinds.
 //!
 //! ```sh
 //! cargo run --release -- 127.0.0.1:8080

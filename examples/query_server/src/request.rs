@@ -12,13 +12,13 @@ use crate::ALLOC;
 use crate::tenants::Tenant;
 use crate::work;
 
-/// What one request may hold, in bytes.
+/// The quota of one request, in bytes.
 const QUOTA: usize = 1 << 20;
 
-/// How long one request may take where the client does not say.
+/// How long one request may take if the client does not say.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// The kind of a request, for clients that check what they get.
+/// The kind of a request, for clients that check their answers.
 const KIND: HeaderName = HeaderName::from_static("x-kind");
 
 /// Answers a request of this kind.
@@ -34,14 +34,14 @@ pub async fn answer(tenant: &Tenant, kind: &str, deadline: Duration) -> Response
         tokio::select! {
             outcome = &mut task => outcome,
             () = tokio::time::sleep(deadline) => {
-                // This wakes the task, which is dropped then.
+                // This wakes the task, which is then dropped.
                 expert.terminate();
                 task.await
             }
         }
     };
     let failure = outcome.as_ref().err().map(|failure| failure.kind());
-    // Outside of the scope: what goes to the client is the host's.
+    // This is outside of the scope, so the answer to the client is in the host's memory.
     let response = match outcome {
         Ok(Ok(sum)) => {
             (StatusCode::OK, [(KIND, kind)], Json(json!({ "sum": sum }))).into_response()

@@ -1,4 +1,4 @@
-//! What the server answers.
+//! The routes of the server.
 
 use std::time::Duration;
 
@@ -23,10 +23,10 @@ pub fn router() -> Router {
         .with_state(Tenants::default())
 }
 
-/// What a client may say beside the kind.
+/// The options of a request.
 #[derive(Deserialize)]
 struct Options {
-    /// How long it will wait, in milliseconds.
+    /// How long the client waits, in milliseconds.
     deadline: Option<u64>,
 }
 

@@ -1,4 +1,4 @@
-//! Tenants: who the requests are for, and what became of these.
+//! Tenants: the owners of requests, and the outcomes of these.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::ALLOC;
 
-/// What all requests of one tenant may hold together, in bytes.
+/// The quota of all requests of one tenant together, in bytes.
 const QUOTA: usize = 512 << 20;
 
 /// One tenant: an expert that has requests for children.
@@ -21,7 +21,7 @@ pub struct Tenant {
     largest_request: AtomicUsize,
 }
 
-/// What becomes of requests, in the order of their counts.
+/// The outcomes of requests, in the order of their counts.
 const OUTCOMES: [&str; 5] = ["answered", "panicked", "over_quota", "late", "parent_stopped"];
 
 /// A tenant's row at `/experts`.
@@ -30,9 +30,9 @@ pub struct Row {
     name: String,
     /// Requests that ended in each way.
     outcomes: BTreeMap<&'static str, u64>,
-    /// What its requests had not freed, and came back with their end.
+    /// Blocks that its requests had not freed, and that came back at their end.
     reclaimed_blocks: usize,
-    /// What outlived its request: the host's now.
+    /// Blocks that outlived their request and belong to the host now.
     adopted_blocks: usize,
     /// The most that one request was charged, in bytes.
     largest_request: usize,
@@ -79,12 +79,12 @@ impl Tenant {
     }
 }
 
-/// All tenants by name: whoever is asked for is one.
+/// All tenants by name; a new name makes a new tenant.
 #[derive(Clone, Default)]
 pub struct Tenants(Arc<Mutex<BTreeMap<String, Arc<Tenant>>>>);
 
 impl Tenants {
-    /// The tenant of this name, made if need be.
+    /// The tenant of this name, which is created if there is none.
     pub fn get(&self, name: &str) -> Result<Arc<Tenant>, Error> {
         let mut tenants = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tenant) = tenants.get(name) {

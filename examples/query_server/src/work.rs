@@ -1,4 +1,4 @@
-//! What requests do: some behave, the others fail in all the ways there are.
+//! The work of requests: some behave, and the others fail in all possible ways.
 
 use std::future::{Future, pending};
 use std::pin::Pin;
@@ -8,10 +8,10 @@ use expert_alloc::{Error, Expert};
 
 use crate::ALLOC;
 
-/// What a request gives: a sum, or why it was refused memory.
+/// The result of a request: a sum, or the reason why it was refused memory.
 type Work<'e> = Pin<Box<dyn Future<Output = Result<u64, Error>> + Send + 'e>>;
 
-/// The work of a request of this kind; `None` where there is no such kind.
+/// The work of a request of this kind; `None` if there is no such kind.
 pub fn of<'e>(kind: &str, expert: &'e Expert) -> Option<Work<'e>> {
     Some(match kind {
         "good" => Box::pin(async { Ok(good().await) }),
@@ -56,13 +56,13 @@ async fn spawn() -> u64 {
     sum
 }
 
-/// Work for a thread that may block.
+/// Work on a thread that may block.
 async fn blocking() -> u64 {
     let count = || (0..10_000_u64).map(|number| number.to_string()).collect::<Vec<_>>().len();
     tokio::task::spawn_blocking(ALLOC.inherit_fn(count)).await.unwrap_or(0) as u64
 }
 
-/// A hundred times its quota, 64 KiB to a poll.
+/// Allocates a hundred times its quota, 64 KiB per poll.
 async fn hog() -> u64 {
     let mut held = Vec::new();
     for _ in 0..1600 {
@@ -78,7 +78,7 @@ fn panics(numbers: &[u64]) -> u64 {
     numbers[text.len()]
 }
 
-/// Memory that nobody frees: blocks by address, as plug-ins have them.
+/// Memory that nobody frees: raw blocks, as plug-ins have them.
 fn leak(expert: &Expert) -> Result<u64, Error> {
     for size in [100, 10_000, 100_000] {
         expert.alloc(size)?;
@@ -93,7 +93,7 @@ async fn never() -> u64 {
     held.len() as u64
 }
 
-/// A task that outlives its request: the host's from then on.
+/// A task that outlives its request, and then runs as the host.
 fn detached() -> u64 {
     drop(tokio::spawn(ALLOC.inherit(async {
         let held = vec![1_u8; 10_000];

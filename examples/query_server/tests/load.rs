@@ -1,6 +1,6 @@
-//! The server under load from `wrk`, all kinds of requests mixed: good ones are
-//! all answered and wait for no bad one, memory is back where it began, and
-//! every figure adds up.
+//! The server under load from `wrk`, all kinds of requests mixed: all good ones are
+//! answered and wait for no bad one, memory returns to its initial level, and every figure
+//! adds up.
 //!
 //! `QUERY_SERVER_SECONDS` says how long each run of the load is: 4 by default.
 
@@ -15,8 +15,8 @@ use serde_json::Value;
 const GOOD: [&str; 4] = ["good", "table", "spawn", "blocking"];
 const BAD: [&str; 5] = ["hog", "panic", "leak", "never", "detached"];
 
-/// What a good request may take at most, whatever the bad ones do. It is a
-/// hundred times what one takes, because the machine may have other work.
+/// The longest time that a good request may take, whatever the bad ones do. It is a hundred
+/// times the usual time, because the machine may have other work.
 const LONGEST: Duration = Duration::from_secs(5);
 
 struct Server {
@@ -72,7 +72,7 @@ impl Server {
         }
     }
 
-    /// Resident memory in bytes, once what is free was given back.
+    /// Resident memory in bytes, after free memory was given back.
     fn resident(&self) -> usize {
         for _ in 0..20 {
             self.ask("POST", "/purge");
@@ -102,7 +102,7 @@ impl Drop for Server {
     }
 }
 
-/// Waits for wrk. Every answer was what its kind is to get.
+/// Waits for wrk. Every answer was the one that its kind must get.
 fn result(wrk: Child) -> Load {
     let output = wrk.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
@@ -122,7 +122,7 @@ fn outcome(row: &Value, name: &str) -> u64 {
 fn good_requests_are_answered_whatever_the_others_do() {
     let seconds = std::env::var("QUERY_SERVER_SECONDS").map_or(4, |text| text.parse().unwrap());
     let server = Server::start();
-    // Threads, symbols, connections: what is made once.
+    // Warms up threads, symbols and connections, which are made once.
     let warm = [server.load("warm", &GOOD, 64, 2), server.load("warm", &BAD, 64, 2)];
     let _ = warm.map(result);
     server.quiet("warm");
@@ -140,14 +140,14 @@ fn good_requests_are_answered_whatever_the_others_do() {
     let failed = ["panicked", "over_quota", "late", "parent_stopped"];
     assert_eq!(failed.map(|name| outcome(&acme, name)), [0; 4]);
     assert_eq!(acme["reclaimed_blocks"], 0);
-    // A request that was cut off at the end of the load may lack in a count.
+    // A request that was cut off at the end of the load may be missing in a count.
     let kinds = ["panicked", "over_quota", "late"].map(|name| outcome(&rogue, name));
     let [least, most] = [kinds.iter().min(), kinds.iter().max()].map(|count| *count.unwrap());
     assert!(least > 5 && most - least < 200, "{rogue}");
     // Three blocks of each leaky request came back with it.
     let reclaimed = rogue["reclaimed_blocks"].as_u64().unwrap();
     assert!(reclaimed % 3 == 0 && reclaimed.abs_diff(3 * most) < 600, "{rogue}");
-    // Its quota and what one poll allocates.
+    // Its quota, and the allocations of one poll.
     let largest = rogue["largest_request"].as_u64().unwrap();
     assert!(largest <= (1 << 20) + (256 << 10), "{rogue}");
     let after = server.resident();

@@ -1,5 +1,5 @@
-// A host for the examples of the documentation, in the same process. The block attaches
-// this crate to the library, and is the key of a run.
+// This is a host for the examples of the documentation, in the same process. The block
+// attaches this crate to the library, and is the key of a run.
 {
     use expert_alloc::{Expert, ExpertAlloc, capi};
     use expert_alloc_plugin::{Key, attach};

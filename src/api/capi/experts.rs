@@ -32,7 +32,7 @@ pub unsafe extern "system" fn ExpertAllocMemory(
     size: usize,
     error: *mut u32,
 ) -> *mut c_void {
-    // Twice the same code: where no call is left in it, it needs no stack.
+    // The code stands twice, because a path without a call needs no stack.
     if size > FILLED_AT_ONCE {
         // SAFETY: S1.
         return unsafe { alloc_larger(key, size, error) };
@@ -59,7 +59,7 @@ unsafe extern "system" fn alloc_larger(
 /// - S1 as [`ExpertAllocMemory`].
 #[inline(always)]
 unsafe fn alloc(key: HEXPERTKEY, size: usize, error: *mut u32) -> *mut c_void {
-    // What nearly all calls need is found without the guard, and does not unwind.
+    // Nearly all calls find a block without the guard, on a path that does not unwind.
     if let Some(block) = netmon::alloc_at_once(HEAP, key_of(key), size) {
         // SAFETY: S1.
         unsafe { write(error, SUCCESS) };
@@ -137,7 +137,7 @@ extern "system" fn free_slow(key: HEXPERTKEY, memory: *mut c_void) -> u32 {
     code(guarded(|| netmon::free(HEAP, key_of(key), memory.cast())))
 }
 
-/// The size that was asked for of a block of `key`; 0 for anything else.
+/// The size that was asked for of a block of `key`; 0 for any other address.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, capi::*};
@@ -157,8 +157,8 @@ pub extern "system" fn ExpertMemorySize(key: HEXPERTKEY, memory: *mut c_void) ->
 }
 
 /// Allocates a block of `size` bytes for `key`, aligned to `alignment` bytes, and
-/// zero-filled where `zeroed` is not 0. Freed, resized and measured by the calls
-/// above; it keeps its alignment.
+/// zero-filled where `zeroed` is not 0. The calls above free, resize and measure the block,
+/// and it keeps its alignment.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, capi::*};
@@ -190,7 +190,7 @@ pub unsafe extern "system" fn ExpertAllocAligned(
     }
 }
 
-/// Whether the expert may go on: 0, or why not.
+/// Whether the expert may go on: 0, or the reason why not.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, capi::*};

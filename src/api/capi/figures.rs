@@ -31,7 +31,7 @@ pub struct EXPERTMEMORYSTATS {
     pub live_bytes: usize,
     /// Blocks handed out and not freed.
     pub live_blocks: usize,
-    /// The most that `charged_bytes` ever was.
+    /// The highest `charged_bytes` so far.
     pub peak_bytes: usize,
     /// Bytes that count against the quota.
     pub charged_bytes: usize,
@@ -83,7 +83,7 @@ pub struct EXPERTINFO {
     pub parent: HEXPERTKEY,
     /// The soft limit of what is charged, in bytes; 0 for none.
     pub soft_quota: usize,
-    /// Whether it may allocate, and if not, why: an `EXPERT_STATE`.
+    /// Whether it may allocate, and the reason if not: an `EXPERT_STATE`.
     pub state: u32,
 }
 
@@ -114,7 +114,7 @@ pub(super) fn name_of(name: &NameCopy) -> [c_char; NAME_BYTES + 1] {
     bytes
 }
 
-/// Writes the result, or a default, and gives the code.
+/// Writes the result, or a default, and returns the code.
 ///
 /// # Safety
 ///
@@ -250,7 +250,8 @@ pub unsafe extern "system-unwind" fn ExpertEnumerate(
         return Error::InvalidPointer.nmerr();
     };
     let (all, exit) = foreign::put_off(|| {
-        // Between the calls nothing is held that a `longjmp` would lose.
+        // A `longjmp` out of the callback loses nothing, because nothing is held between
+        // its calls.
         report::keys(HEAP).all(|key| {
             // SAFETY: S1.
             unsafe { foreign::returns_from(callback, [handle_of(Some(key)), context]) }

@@ -31,15 +31,15 @@ pub struct EXPERTRECLAIMED {
     pub blocks: usize,
     /// Their bytes.
     pub bytes: usize,
-    /// Blocks that are the host's now.
+    /// Blocks that belong to the host now.
     pub adopted_blocks: usize,
     /// Their bytes.
     pub adopted_bytes: usize,
     /// Clean-ups that were run.
     pub cleanups_run: usize,
-    /// Those of them that failed.
+    /// Clean-ups that failed.
     pub cleanups_failed: usize,
-    /// How long it took, in nanoseconds.
+    /// How long the end took, in nanoseconds.
     pub elapsed_ns: u64,
 }
 
@@ -57,7 +57,7 @@ impl From<Reclaimed> for EXPERTRECLAIMED {
     }
 }
 
-/// Registers an expert that has nothing but a key. Returns null if that fails.
+/// Registers an expert that is known by its key alone. Returns null if that fails.
 ///
 /// ```
 /// use expert_alloc::capi::*;
@@ -163,7 +163,7 @@ pub extern "system" fn ExpertSetSoftQuota(key: HEXPERTKEY, soft_quota: usize) ->
 /// ```
 #[unsafe(no_mangle)]
 pub extern "system" fn ExpertPurge() {
-    // Nothing to report: what could not be given back stays.
+    // There is no error to report, because memory that could not be given back stays.
     let _ = guarded(|| {
         HEAP.purge();
         Ok(())

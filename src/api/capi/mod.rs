@@ -1,7 +1,7 @@
 //! The C calls of `include/expert_alloc.h`, which describes them.
 //!
-//! Arguments are checked and translated here, nothing else. No panic leaves a
-//! call: it would be [`Error::CleanupFailed`], `NMERR_INTERNAL_EXCEPTION`.
+//! Arguments are checked and translated here, nothing else. No panic leaves a call; a panic
+//! becomes [`Error::CleanupFailed`], `NMERR_INTERNAL_EXCEPTION`.
 //!
 //! ```text
 //!  experts  what a plug-in calls            host     what its host calls
@@ -107,7 +107,7 @@ fn code<T>(result: Result<T, Error>) -> u32 {
 
 /// # Safety
 ///
-/// - S1 `to` is null, or may be written a `T` to.
+/// - S1 `to` is null, or a `T` may be written there.
 unsafe fn write<T>(to: *mut T, value: T) {
     if !to.is_null() {
         // SAFETY: S1.
@@ -115,13 +115,14 @@ unsafe fn write<T>(to: *mut T, value: T) {
     }
 }
 
-/// Calls `f`, writes the code, always, and gives the pointer or null.
+/// Calls `f`, always writes the code, and returns the pointer or null.
 ///
 /// # Safety
 ///
 /// - S1 `error` is null, or may be written to.
 unsafe fn pointer(error: *mut u32, f: impl FnOnce() -> Result<NonNull<u8>, Error>) -> *mut c_void {
-    // Two words from the inside of the guard: a `Result` would be copied in pieces.
+    // The inside of the guard returns two words, because a `Result` would be copied in
+    // pieces.
     let (block, code) = guarded(|| match f() {
         Ok(block) => Ok((block.as_ptr(), SUCCESS)),
         Err(why) => Ok((core::ptr::null_mut(), why.nmerr())),
@@ -132,7 +133,7 @@ unsafe fn pointer(error: *mut u32, f: impl FnOnce() -> Result<NonNull<u8>, Error
     block.cast()
 }
 
-/// Makes an expert of this name with `make`; its key, or null.
+/// Makes an expert of this name with `make`, and returns its key, or null.
 ///
 /// # Safety
 ///
@@ -151,8 +152,7 @@ unsafe fn register(
     handle_of(result.ok())
 }
 
-/// Ends an expert with `end`, and goes on with the end of this thread where a
-/// clean-up asked for it.
+/// Ends an expert with `end`, and then ends this thread if a clean-up asked for that.
 ///
 /// # Safety
 ///
@@ -173,7 +173,7 @@ unsafe fn reclaim(
     if reclaimed.cleanups_failed != 0 { Error::CleanupFailed.nmerr() } else { code(result) }
 }
 
-/// The text at `name`, up to where it stops being UTF-8; empty for null.
+/// The text at `name`, up to the first byte that is not UTF-8; empty for null.
 ///
 /// # Safety
 ///

@@ -16,7 +16,7 @@ use crate::api::{foreign, lend, netmon};
 use crate::engine::{Engine, HOST_KEY};
 use crate::expert::home::Home;
 
-/// `EXPERTHOST`: the host's calls, for plug-ins that find none by name.
+/// `EXPERTHOST`: the host's calls, for plug-ins that do not find them by name.
 ///
 /// ```
 /// use expert_alloc::capi::*;
@@ -99,15 +99,15 @@ extern "C" fn allocate(key: HEXPERTKEY, size: usize, alignment: usize) -> *mut c
     }
 }
 
-/// Requests that are tried at once: up to this many bytes, and an alignment up to
-/// this.
+/// The largest size and the largest alignment, in bytes, of requests that take the fast
+/// path.
 const SMALL: usize = 8 << 10;
 const SMALL_ALIGNMENT: usize = 16;
 
 /// The layout, if it is one of those that nearly all requests have.
 #[inline(always)]
 fn small(size: usize, alignment: usize) -> Option<Layout> {
-    // One comparison for both ends: 0 - 1 is the largest number.
+    // One comparison tests both limits, because 0 - 1 is the largest number.
     let (last, low_bits) = (size.wrapping_sub(1), alignment.wrapping_sub(1));
     if last >= SMALL || low_bits >= SMALL_ALIGNMENT || alignment & low_bits != 0 {
         return None;
@@ -162,7 +162,7 @@ unsafe extern "C" fn resize(
     unsafe { lend::resize(key_of(key), block.cast(), layout, new.size()) }.cast()
 }
 
-/// A key for a plug-in that is loaded. Null where that fails.
+/// A key for a plug-in that is loaded. Returns null if that fails.
 ///
 /// ```
 /// use expert_alloc::capi::*;
@@ -179,7 +179,7 @@ unsafe extern "C" fn resize(
 ///
 /// - S1 `name` is null, or the start of a string that ends with a 0.
 /// - S2 `error` is null, or may be written to.
-/// - S3 who is given the key ends it as [`ExpertReclaimPlugin`] says.
+/// - S3 the key is ended as [`ExpertReclaimPlugin`] demands.
 #[unsafe(no_mangle)]
 pub unsafe extern "system" fn ExpertRegisterPlugin(
     name: *const c_char,
@@ -227,7 +227,7 @@ pub unsafe extern "system-unwind" fn ExpertReclaimPlugin(
     unsafe { reclaim(report, end) }
 }
 
-/// A function of a library, by its name; null for none.
+/// A function of a library, by its name; null if there is none.
 type Lookup = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
 
 /// Finds out whether a library uses this heap. Returns null, or a text that names
@@ -248,8 +248,8 @@ type Lookup = unsafe extern "C" fn(*mut c_void, *const c_char) -> *mut c_void;
 ///
 /// # Safety
 ///
-/// - S1 `lookup` is null, or may be called with `context` and a name, and what it
-///   gives is null or the function of this name in a library that is loaded.
+/// - S1 `lookup` is null, or may be called with `context` and a name, and returns null or
+///   the function of this name in a library that is loaded.
 #[unsafe(no_mangle)]
 pub unsafe extern "system" fn ExpertProbePlugin(
     lookup: Option<Lookup>,
@@ -266,8 +266,8 @@ pub unsafe extern "system" fn ExpertProbePlugin(
         identity.map(|identity| identity())
     };
     let is_other = |heap: &*const c_void| *heap != ExpertHeapIdentity();
-    // Where its calls go; without an answer to that, what it has in it. Null is the
-    // answer of one that is attached by a table, before it is.
+    // The probe asks which heap its calls reach. If there is no answer, it looks for a heap
+    // inside the library. A plug-in that is attached by a table answers null before that.
     let reached = heap_of(c"ExpertPluginHeap").filter(|heap| !heap.is_null());
     match (reached, heap_of(c"ExpertHeapIdentity")) {
         (Some(heap), _) if is_other(&heap) => {
@@ -280,8 +280,8 @@ pub unsafe extern "system" fn ExpertProbePlugin(
     }
 }
 
-/// As [`ExpertProbePlugin`], for hosts in Rust: `lookup` gives the address of a
-/// function of the library, or null.
+/// As [`ExpertProbePlugin`], for hosts in Rust: `lookup` returns the address of a function
+/// of the library, or null.
 ///
 /// ```
 /// use expert_alloc::capi;
@@ -298,8 +298,7 @@ pub unsafe extern "system" fn ExpertProbePlugin(
 ///
 /// # Safety
 ///
-/// - S1 what `lookup` gives is null or the function of this name in a library that
-///   is loaded.
+/// - S1 `lookup` returns null or the function of this name in a library that is loaded.
 pub unsafe fn probe(lookup: impl FnMut(&CStr) -> *mut c_void) -> Result<(), &'static str> {
     /// # Safety
     ///
@@ -344,17 +343,17 @@ pub unsafe fn probe(lookup: impl FnMut(&CStr) -> *mut c_void) -> Result<(), &'st
 /// # Ok::<(), expert_alloc::Error>(())
 /// ```
 ///
-/// The result is 0 or an `NMERR` code: 69 where `f` threw, panicked, left by
-/// `longjmp`, or called `pthread_exit`. The thread then goes on in the host.
+/// The result is 0 or an `NMERR` code: 69 if `f` threw, panicked, left by `longjmp`, or
+/// called `pthread_exit`. The thread then goes on in the host.
 ///
 /// # Safety
 ///
-/// - S1 no frame of Rust code that has something to drop is left where `f` is left
-///   by `longjmp`; nor inside of `f` where the thread ends.
+/// - S1 if `f` is left by `longjmp`, or ends the thread, no frame of Rust code inside `f`
+///   has a value to drop.
 pub unsafe fn call(key: crate::ExpertKey, f: impl FnOnce()) -> u32 {
     /// # Safety
     ///
-    /// - S1 `context` is the address of an `Option<F>`, and of nobody else's.
+    /// - S1 `context` is the address of an `Option<F>` that only this call uses.
     unsafe extern "C-unwind" fn call<F: FnOnce()>(context: *mut c_void) {
         // SAFETY: S1.
         if let Some(f) = unsafe { &mut *context.cast::<Option<F>>() }.take() {
@@ -369,7 +368,7 @@ pub unsafe fn call(key: crate::ExpertKey, f: impl FnOnce()) -> u32 {
     let mut f = Some(f);
     let (call, context) = (caller(&f), (&raw mut f).cast());
     let call = foreign::Call { function: call, context };
-    // SAFETY: S1. The thread is the host's: that the plug-in asked for its end is an
-    // error, and no more.
+    // SAFETY: S1. The thread is the host's, so a plug-in that asks for the thread's end
+    // only causes an error.
     unsafe { super::scopes::call_in(super::handle(key), call) }.0
 }

@@ -1,8 +1,8 @@
 //! Scopes in C: a stack of them for each thread.
 //!
-//! Each scope is noted in a block of the host, and the thread has the address of
-//! the last one. One word, because the shared object's thread-local storage has to
-//! fit into what the loader keeps for libraries that come late.
+//! Each scope is noted in a block of the host, and the thread has the address of the last
+//! one. It is one word, because the shared object's thread-local storage must fit into the
+//! room that the loader keeps for libraries loaded at run time.
 
 use core::alloc::Layout;
 use core::cell::Cell;
@@ -16,14 +16,14 @@ use crate::error::Error;
 use crate::expert::home::{Ambient, Home};
 use crate::heap::Entered;
 
-/// A scope that was entered, and the one around it.
+/// A scope that was entered, and the scope around it.
 struct Outer {
     entered: Entered,
     next: *mut Outer,
 }
 
-/// The scopes of one thread, the innermost first. Each is a block of the host's
-/// that nobody else knows.
+/// The scopes of one thread, the innermost first. Each is a block of the host that no other
+/// code knows.
 struct Scopes(Cell<*mut Outer>);
 
 std::thread_local! {
@@ -43,7 +43,7 @@ impl Scopes {
 
     fn pop(&self) -> Option<Entered> {
         let block = NonNull::new(self.0.get())?;
-        // SAFETY: a block of `push`, and this thread's alone.
+        // SAFETY: a block of `push`, which only this thread uses.
         let Outer { entered, next } = unsafe { block.read() };
         self.0.set(next);
         // SAFETY: S1: from `allocate` with this layout; nobody knows it any more.
@@ -53,7 +53,7 @@ impl Scopes {
 }
 
 impl Drop for Scopes {
-    /// A thread ends inside its scopes: none of them stands afterwards.
+    /// Leaves all scopes of a thread that ends inside them.
     fn drop(&mut self) {
         while let Some(entered) = self.pop() {
             HEAP.leave(entered);
@@ -83,7 +83,7 @@ pub extern "system" fn ExpertEnter(key: HEXPERTKEY) -> u32 {
     let entered = guarded(|| {
         let entered = netmon::enter(HEAP, key_of(key))?;
         let pushed = SCOPES.try_with(|scopes| scopes.push(entered));
-        // If there is no place for it, as when the thread ends, `ExpertLeave` has
+        // If there is no place for the scope, as when the thread ends, `ExpertLeave` has
         // nothing to leave.
         pushed.unwrap_or(Err(Error::OutOfMemory)).inspect_err(|_| HEAP.leave(entered))
     });
@@ -133,7 +133,7 @@ pub extern "system" fn ExpertCurrentKey() -> HEXPERTKEY {
     super::handle(HEAP.current().unwrap_or(HOST_KEY))
 }
 
-/// Calls `function` in the scope of `key`; an exception or a panic is an error.
+/// Calls `function` in the scope of `key`; an exception or a panic becomes an error.
 ///
 /// ```
 /// use expert_alloc::{ExpertAlloc, capi::*};
@@ -174,8 +174,8 @@ pub unsafe extern "system-unwind" fn ExpertCall(
     code
 }
 
-/// Makes a call in the scope of `key`, which is left in whatever way the function
-/// is. A `longjmp` out of it is not done. Returns the code, and the end of this thread if the
+/// Makes a call in the scope of `key`, and leaves the scope however the function ends. A
+/// `longjmp` out of the call is not done. Returns the code, and the end of this thread if the
 /// function asked for it.
 ///
 /// # Safety
@@ -190,7 +190,7 @@ pub(super) unsafe fn call_in(key: HEXPERTKEY, call: foreign::Call) -> (u32, Opti
     // SAFETY: S1.
     let returns = || unsafe { call.returns() };
     let (returned, exit) = foreign::put_off(|| leave::contained(returns));
-    // Also what the function entered and did not leave.
+    // This also leaves scopes that the function entered and did not leave.
     let is_inside = |scopes: &Scopes| Some(scopes.0.get()) != outer && scopes.pop().is_some();
     while SCOPES.try_with(is_inside).unwrap_or(false) {}
     HEAP.leave_all(entered);

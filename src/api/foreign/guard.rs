@@ -1,8 +1,8 @@
-//! A call through a frame that handles foreign exceptions: on Linux on x86-64.
+//! A call through a frame that handles foreign exceptions, on Linux on x86-64.
 //!
-//! The frame is a few instructions with a personality routine of their own,
-//! which says: I handle this. The unwinder then continues at the landing, which
-//! disposes of the exception, notes what it was, and returns.
+//! The frame is a few instructions with a personality routine of their own, which claims to
+//! handle the exception. The unwinder then continues at the landing, which disposes of the
+//! exception, notes what it was, and returns.
 //!
 //! Source: Itanium C++ ABI, Exception Handling, 1.6 (personality routine) and
 //! 1.4 (foreign exceptions).
@@ -18,15 +18,15 @@ use core::ptr::NonNull;
 use super::{Foreign, Function, Note};
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-/// `_Unwind_Action`: looking for a handler, nothing unwound yet.
+/// `_Unwind_Action`: the search for a handler; nothing was unwound yet.
 const SEARCH_PHASE: c_int = 1;
-/// `_Unwind_Action`: nobody may handle this; the thread ends.
+/// `_Unwind_Action`: no frame may handle this, because the thread ends.
 const FORCE_UNWIND: c_int = 8;
 /// `_Unwind_Reason_Code`s.
 const HANDLER_FOUND: c_int = 6;
 const INSTALL_CONTEXT: c_int = 7;
 const CONTINUE_UNWIND: c_int = 8;
-/// The class of Rust's own exceptions, whichever end its runtime begins at.
+/// The class of Rust's own exceptions, in either byte order.
 const RUST: [u64; 2] = [u64::from_ne_bytes(*b"MOZ\0RUST"), u64::from_ne_bytes(*b"TSUR\0ZOM")];
 /// The class of C++ exceptions, without the last byte.
 const CPP: u64 = u64::from_be_bytes(*b"GNUCC++\0");
@@ -63,7 +63,7 @@ core::arch::global_asm!(
     "call {dispose}",
     "xor eax, eax",
     "jmp 2b",
-    // The end of the thread: its exception is the result.
+    // At the end of the thread, its exception is the result.
     ".hidden expert_alloc_guarded_exit",
     ".globl expert_alloc_guarded_exit",
     "expert_alloc_guarded_exit:",
@@ -86,10 +86,11 @@ unsafe extern "C-unwind" {
         note: *mut c_void,
     ) -> *mut c_void;
 
-    /// Where that continues after a foreign exception. Not to be called.
+    /// The address at which the call continues after a foreign exception. It must not be
+    /// called.
     fn expert_alloc_guarded_landing();
 
-    /// Where that continues when the thread ends. Not to be called.
+    /// The address at which the call continues when the thread ends. It must not be called.
     fn expert_alloc_guarded_exit();
 
     #[cfg(feature = "capi")]
@@ -106,12 +107,12 @@ unsafe extern "C" {
 #[repr(C)]
 struct Header {
     class: u64,
-    /// The function that deletes it: of each runtime its own.
+    /// The function that deletes it; each runtime has its own.
     cleanup: usize,
 }
 
-/// The address of the function that deletes panics of this library's runtime; 0
-/// while unknown. A number that is always the same: orders nothing.
+/// The address of the function that deletes panics of this library's runtime; 0 while
+/// unknown. It never changes once it is known, so it orders nothing.
 static OWN: AtomicUsize = AtomicUsize::new(0);
 
 /// Learns [`OWN`] from a panic.
@@ -124,7 +125,7 @@ fn learn() {
     let caught = std::panic::catch_unwind(|| {
         let mut note = Note::NONE;
         let note = (&raw mut note).cast();
-        // SAFETY: it needs no words, and the note is one.
+        // SAFETY: the function uses no words, and the note is a `Note`.
         unsafe { expert_alloc_guarded_call(panics, ptr::null_mut(), ptr::null_mut(), note) }
     });
     debug_assert!(caught.is_err() && OWN.load(Relaxed) != 0);
@@ -148,11 +149,11 @@ unsafe fn is_own(class: u64, exception: *mut c_void) -> bool {
     }
 }
 
-/// Gets rid of an exception that was caught, and notes what it was.
+/// Deletes an exception that was caught, and notes its kind.
 ///
 /// # Safety
 ///
-/// - S1 `exception` was just caught, and nobody else knows it.
+/// - S1 `exception` was just caught, and no other code knows it.
 /// - S2 `note` is the [`Note`] of the call, and nobody else uses it now.
 unsafe extern "C" fn dispose(exception: *mut c_void, note: *mut c_void) {
     // SAFETY: S1.
@@ -161,14 +162,14 @@ unsafe extern "C" fn dispose(exception: *mut c_void, note: *mut c_void) {
     let note = unsafe { &mut *note.cast::<Note>() };
     if RUST.contains(&header.class) {
         note.what = Foreign::Rust;
-        // Its runtime aborts the process when somebody else deletes it: it
-        // is lost, with what it owns.
+        // Its runtime aborts the process if another runtime deletes it, so it leaks, with
+        // the values that it owns.
         return;
     }
     note.what = Foreign::Other(header.class);
     if header.class & !0xFF == CPP {
         note.what = Foreign::Cpp;
-        // So that the runtime that threw it counts it as caught.
+        // This makes the runtime that threw it count it as caught.
         let find = |name| find(name, header.cleanup);
         if let (Some(begin), Some(end)) = (find(c"__cxa_begin_catch"), find(c"__cxa_end_catch")) {
             // SAFETY: `void *__cxa_begin_catch(void *)`, of the C++ ABI.
@@ -200,7 +201,7 @@ unsafe extern "C" fn dispose(exception: *mut c_void, note: *mut c_void) {
 #[repr(C)]
 struct TypeInfo {
     _functions: *const c_void,
-    /// The type's name as the linker knows it.
+    /// The type's mangled name.
     name: *const c_char,
 }
 
@@ -208,7 +209,7 @@ struct TypeInfo {
 ///
 /// # Safety
 ///
-/// - S1 `thrown` is null, or a type's.
+/// - S1 `thrown` is null, or the `type_info` of a type.
 unsafe fn note_type(note: &mut Note, thrown: *const TypeInfo) {
     // SAFETY: S1.
     let Some(thrown) = (unsafe { thrown.as_ref() }) else { return };
@@ -220,9 +221,8 @@ unsafe fn note_type(note: &mut Note, thrown: *const TypeInfo) {
     }
 }
 
-/// The function of this name in the library that has the code at `beside`: a
-/// plug-in may bring a C++ runtime that nobody else sees, or one of its own
-/// beside the program's.
+/// The function of this name in the library that has the code at `beside`. A plug-in may
+/// bring a C++ runtime of its own, which other libraries do not see.
 fn find(name: &CStr, beside: usize) -> Option<core::ptr::NonNull<c_void>> {
     let library = library_of(beside)?;
     // SAFETY: a string; the library is loaded, and is not loaded anew.
@@ -233,7 +233,7 @@ fn find(name: &CStr, beside: usize) -> Option<core::ptr::NonNull<c_void>> {
     // SAFETY: the handle; the library stays loaded, because its code is in use.
     unsafe { libc::dlclose(handle.as_ptr()) };
     let found = core::ptr::NonNull::new(found)?;
-    // Not that of a library that this one depends on.
+    // A function of a library that this one depends on does not count.
     (library_of(found.addr().get())?.dli_fbase == library.dli_fbase).then_some(found)
 }
 
@@ -249,7 +249,7 @@ fn library_of(address: usize) -> Option<libc::Dl_info> {
 
 #[cfg(feature = "capi")]
 std::thread_local! {
-    /// The end of this thread that a call met, not yet gone on with.
+    /// The end of this thread that a call met and that has not continued yet.
     static PUT_OFF: Cell<*mut c_void> = const { Cell::new(ptr::null_mut()) };
 }
 
@@ -259,11 +259,11 @@ pub(crate) struct Exit(NonNull<c_void>);
 
 #[cfg(feature = "capi")]
 impl Exit {
-    /// Goes on with the end of the thread, from the caller's frame up.
+    /// Continues the end of the thread, from the caller's frame up.
     ///
     /// # Safety
     ///
-    /// - S1 no frame of Rust code above has anything to drop, or would catch.
+    /// - S1 no frame of Rust code above has a value to drop, or would catch the end.
     pub(crate) unsafe fn go_on(self) -> ! {
         // SAFETY: the exception was caught by the guarded call, and the unwinder
         // begins anew at the frame that it is called from.
@@ -271,9 +271,8 @@ impl Exit {
     }
 }
 
-/// Calls `f`, and gives the end of this thread that a guarded call in it met:
-/// such a call gives `false`, and this thread goes on until the caller has
-/// done what must not be lost.
+/// Calls `f`, and returns the end of this thread that a guarded call in `f` met. Such a
+/// call returns `false`, and the thread goes on, so the caller can finish its work first.
 #[cfg(feature = "capi")]
 pub(crate) fn put_off<T>(f: impl FnOnce() -> T) -> (T, Option<Exit>) {
     let outer = PUT_OFF.try_with(|exit| exit.replace(ptr::null_mut()));
@@ -282,14 +281,15 @@ pub(crate) fn put_off<T>(f: impl FnOnce() -> T) -> (T, Option<Exit>) {
     (result, exit.ok().and_then(NonNull::new).map(Exit))
 }
 
-/// Learns what a first call would have to learn.
+/// Learns [`OWN`] ahead of the first call.
 pub(crate) fn prepare() {
     if cfg!(panic = "unwind") && OWN.load(Relaxed) == 0 {
         learn();
     }
 }
 
-/// Calls the function with two words; whether it returned. Any other end is noted.
+/// Calls the function with two words, and returns whether the function returned. Any other
+/// end is noted.
 ///
 /// # Safety
 ///
@@ -306,8 +306,8 @@ pub(super) unsafe fn returns(
     let result = unsafe { expert_alloc_guarded_call(function, one, two, place) };
     if result.addr() > 1 {
         note.what = Foreign::Exit;
-        // Where there is no place for it any more, the thread ends anyway. Nobody goes
-        // on with it where no call from C is waiting.
+        // If there is no place for it any more, the thread ends anyway. If no call from C
+        // is waiting, the end of the thread is dropped.
         #[cfg(feature = "capi")]
         PUT_OFF.try_with(|exit| exit.set(result)).ok();
     }

@@ -1,10 +1,9 @@
-//! Calls to foreign code, perhaps in C++, which come back whatever that code
-//! throws.
+//! Calls to foreign code, perhaps in C++, which return whatever that code throws.
 //!
-//! A panic of this library's own runtime is caught as usual. Any other
-//! exception, that of another copy of Rust's runtime included, Rust cannot
-//! catch: it would abort the process. So on Linux on x86-64 the call goes
-//! through a frame that handles those (`guard`); elsewhere they abort.
+//! A panic of this library's own runtime is caught as usual. Rust cannot catch any other
+//! exception, not even that of another copy of its runtime: it would abort the process. So
+//! on Linux on x86-64 the call goes through a frame that handles those (`guard`); elsewhere
+//! they abort.
 //!
 //! The end of a thread (`pthread_exit`, a cancellation) unwinds too. It stops at
 //! the same place, and goes on when a caller in C has finished: see [`put_off`].
@@ -25,14 +24,14 @@ pub(crate) use guard::prepare;
 #[cfg(feature = "capi")]
 pub(crate) use guard::{Exit, put_off};
 
-/// A function of two words, as the guarded call makes it.
+/// A function of two words, as the guarded call calls it.
 type Function = unsafe extern "C-unwind" fn(*mut c_void, *mut c_void);
 
-/// How a call ended that did not return.
+/// The end of a call that did not return.
 pub(crate) enum Thrown {
-    /// A panic of this library's runtime, with what it carries.
+    /// A panic of this library's runtime, with its payload.
     Panic(Box<dyn Any + Send>),
-    /// An exception of another runtime, which is gone.
+    /// An exception of another runtime, which was deleted.
     Foreign(Note),
 }
 
@@ -43,13 +42,13 @@ pub(crate) enum Thrown {
     allow(dead_code, reason = "nothing foreign is caught there")
 )]
 pub(crate) enum Foreign {
-    /// Of another copy of Rust's runtime.
+    /// Another copy of Rust's runtime.
     Rust,
     /// Of C++.
     Cpp,
-    /// None: the end of the thread was asked for, by `pthread_exit` or a cancellation.
+    /// No runtime: `pthread_exit` or a cancellation asked for the end of the thread.
     Exit,
-    /// Of this class: eight bytes that name a vendor and a language.
+    /// The runtime of this class: eight bytes that name a vendor and a language.
     Other(u64),
 }
 
@@ -66,8 +65,7 @@ pub(crate) struct Note {
 impl Note {
     const NONE: Self = Self { what: Foreign::Other(0), name: [0; NAME], length: 0 };
 
-    /// The name of the type that was thrown, as the linker knows it; empty where
-    /// it is not known.
+    /// The mangled name of the type that was thrown; empty if it is not known.
     pub(crate) fn name(&self) -> &str {
         let name = self.name[..self.length].utf8_chunks().next();
         name.map_or("", |chunk| chunk.valid())
@@ -93,11 +91,11 @@ struct Trip<T, F> {
 ///
 /// # Errors
 ///
-/// How it ended instead.
+/// How it ended otherwise.
 pub(crate) fn call<T, F: FnOnce() -> T>(f: F) -> Result<T, Thrown> {
     /// # Safety
     ///
-    /// - S1 the context is a trip that nobody else uses meanwhile.
+    /// - S1 the context is a trip that no other code uses meanwhile.
     unsafe extern "C-unwind" fn travel<T, F: FnOnce() -> T>(context: *mut c_void) {
         // SAFETY: S1.
         let trip = unsafe { &mut *context.cast::<Trip<T, F>>() };
@@ -118,22 +116,22 @@ pub(crate) fn call<T, F: FnOnce() -> T>(f: F) -> Result<T, Thrown> {
     }
 }
 
-/// A function and what to call it with.
+/// A function and its argument.
 #[cfg(feature = "capi")]
 pub(crate) struct Call {
     pub(crate) function: unsafe extern "C-unwind" fn(*mut c_void),
     pub(crate) context: *mut c_void,
 }
 
-// SAFETY: the pointer is not followed here, and whoever gave it said that the
-// function may be called with it from any thread.
+// SAFETY: the pointer is not followed here, and the caller has promised that the function
+// may be called with it from any thread.
 #[cfg(feature = "capi")]
 unsafe impl Send for Call {}
 
 #[cfg(feature = "capi")]
 impl Call {
-    /// Calls the function. Any other end than a return is a panic here; the end of
-    /// the thread is [put off](put_off).
+    /// Calls the function. Any end other than a return becomes a panic here; the end of the
+    /// thread is [put off](put_off).
     ///
     /// # Safety
     ///
@@ -145,8 +143,8 @@ impl Call {
         }
     }
 
-    /// Calls the function; whether it returned. The end of the thread is
-    /// [put off](put_off).
+    /// Calls the function, and returns whether the function returned. The end of the thread
+    /// is [put off](put_off).
     ///
     /// # Safety
     ///
@@ -157,8 +155,8 @@ impl Call {
     }
 }
 
-/// Calls `function` with two words; whether it returned. The end of the thread is
-/// [put off](put_off).
+/// Calls `function` with two words, and returns whether it returned. The end of the thread
+/// is [put off](put_off).
 ///
 /// # Safety
 ///
@@ -169,8 +167,8 @@ pub(crate) unsafe fn returns_from(function: Function, words: [*mut c_void; 2]) -
     caught(|note| unsafe { guard::returns(function, words[0], words[1], note) })
 }
 
-/// The result of `call`; `false` for a panic of this library's own runtime, which
-/// passes the guard.
+/// The result of `call`, or `false` for a panic of this library's own runtime, which passes
+/// the guard.
 #[cfg(feature = "capi")]
 fn caught(call: impl FnOnce(&mut Note) -> bool) -> bool {
     let call = || call(&mut { Note::NONE });

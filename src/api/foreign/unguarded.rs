@@ -1,5 +1,5 @@
-//! Elsewhere an exception that is not Rust's ends the process, and so does the end
-//! of the thread: neither crosses.
+//! On other systems an exception that is not Rust's ends the process, and so does the end
+//! of the thread.
 
 use core::ffi::c_void;
 
@@ -22,7 +22,7 @@ pub(super) unsafe fn returns(
     true
 }
 
-/// For a function of one word.
+/// As above, for a function of one word.
 ///
 /// # Safety
 ///
@@ -40,13 +40,13 @@ pub(super) unsafe fn returns_of_one(
 /// There is nothing to learn here.
 pub(crate) fn prepare() {}
 
-/// No end of a thread is ever put off here.
+/// Calls `f`; no end of a thread is ever put off here.
 #[cfg(feature = "capi")]
 pub(crate) fn put_off<T>(f: impl FnOnce() -> T) -> (T, Option<Exit>) {
     (f(), None)
 }
 
-/// The end of this thread, put off: there is none here.
+/// The end of a thread that was put off, which does not exist on this system.
 #[cfg(feature = "capi")]
 pub(crate) enum Exit {}
 

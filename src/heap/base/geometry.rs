@@ -11,10 +11,10 @@
 //!   slice 0 = [ unused | header 1 | header 2 | ... | header 511 ]   128 B each
 //! ```
 //!
-//! The headers lie side by side in slice 0, so they spread over the cache sets
-//! and leave blocks on their natural alignment. Headers and tag tables stay what
-//! they are for as long as the chunk is mapped: no block ever lies there, so a look
-//! without a lock reads a header or a tag, whatever has become of the slice.
+//! The headers lie side by side in slice 0, so they spread over the cache sets and leave
+//! blocks on their natural alignment. Headers and tag tables stay what they are for as long
+//! as the chunk is mapped: no block ever lies there, so a read without a lock finds a
+//! header or a tag, whatever the slice is used for.
 
 /// The unit in which spans are carved and owners are charged, in bytes.
 pub const PAGE: usize = 4096;
@@ -24,17 +24,18 @@ pub const SLICE_SHIFT: u32 = 16;
 pub const SLICE: usize = 1 << SLICE_SHIFT;
 
 pub const CHUNK_SHIFT: u32 = if usize::BITS == 64 { 25 } else { 22 };
-/// The unit in which memory is had from the page source, in bytes.
+/// The unit of memory from the page source, in bytes.
 pub const CHUNK: usize = 1 << CHUNK_SHIFT;
 
-/// Slices in a chunk, the one with the headers included.
+/// Slices in a chunk, including the slice of the headers.
 pub const SLICES: usize = CHUNK / SLICE;
 
 /// The distance between two tag tables, in bytes: a tag of four bytes for each
 /// block of a slice of the smallest class.
 pub const TABLE: usize = SLICE / QUANTUM * size_of::<u32>();
 
-/// Slices of a chunk that blocks may lie in: a table takes a quarter of a slice.
+/// Slices of a chunk that blocks may lie in; the tag table of each takes a quarter of a
+/// slice.
 pub const BLOCK_SLICES: usize = (SLICES - 1) * SLICE / (SLICE + TABLE);
 
 /// The first slice that blocks may lie in: behind the headers and the tables.

@@ -1,4 +1,4 @@
-//! The hash of what caches are looked up by.
+//! The hash of the identifiers that caches are looked up by.
 
 /// Spreads an id over the word: identifiers are small numbers in few bits.
 #[derive(Clone, Copy, Default)]

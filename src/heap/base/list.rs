@@ -1,5 +1,5 @@
-//! Lists whose links lie in the records: a record is put on and taken off in constant
-//! time, and a list needs no memory.
+//! Lists whose links lie in the records: adding and removing a record takes constant time,
+//! and a list needs no memory.
 //!
 //! A record may be on lists of several kinds, on one of each: it has links for each kind.
 
@@ -26,7 +26,7 @@ pub struct List<T: 'static, K> {
 }
 
 impl<T> Links<T> {
-    /// Those of a record on no list.
+    /// The links of a record on no list.
     pub const fn new() -> Self {
         Self { next: Cell::new(None), prev: Cell::new(None) }
     }
@@ -44,7 +44,7 @@ impl<T> Links<T> {
     }
 }
 
-/// Links `record`, which is on no list, in front of what was `first`.
+/// Links `record`, which is on no list, in front of the old `first`.
 pub fn link_front<T: Chained<K>, K>(record: &'static T, first: Option<&'static T>) {
     record.links().prev.set(None);
     record.links().next.set(first);
@@ -53,8 +53,8 @@ pub fn link_front<T: Chained<K>, K>(record: &'static T, first: Option<&'static T
     }
 }
 
-/// Links the neighbours of `record` with each other. Returns them: the one before and the
-/// one behind.
+/// Links the neighbours of `record` with each other. Returns both neighbours: the one
+/// before and the one behind.
 pub fn unlink<T: Chained<K>, K>(record: &T) -> (Option<&'static T>, Option<&'static T>) {
     let (prev, next) = (record.links().prev.take(), record.links().next.take());
     if let Some(prev) = prev {
@@ -83,7 +83,7 @@ impl<T: Chained<K>, K> List<T, K> {
         self.last.get()
     }
 
-    /// Whether there is none.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.first.get().is_none()
     }
@@ -126,7 +126,7 @@ impl<T: Chained<K>, K> List<T, K> {
         }
     }
 
-    /// Forgets all records, which somebody else has taken over.
+    /// Forgets all records, because another list has taken them over.
     pub fn clear(&self) {
         self.first.set(None);
         self.last.set(None);

@@ -1,13 +1,14 @@
-//! What all rooms stand on: sizes and classes, and memory for the engine's own records.
+//! The basis of all rooms: sizes and classes, and memory for the engine's own records.
 //!
 //! - [`geometry`]: the sizes that the engine is built on.
 //! - [`size_class`]: the classes of blocks.
 //! - [`number`]: owner numbers, as words.
-//! - [`tables`]: memory for records, which are recycled and never unmapped.
-//!   [`slabs`]: records whose pages go back when nobody uses them.
+//! - [`tables`]: memory for records, which are recycled and never unmapped. [`slabs`]:
+//!   records whose pages go back when no record is in use.
 //! - [`list`]: lists whose links lie in the records.
-//! - [`id_hash`]: the hash of what is looked up by a number.
-//! - [`paths`], [`refused`]: which slow paths were entered, and how many frees refused.
+//! - [`id_hash`]: the hash of numbers that are looked up.
+//! - [`paths`], [`refused`]: counts of slow paths that were entered, and of frees that were
+//!   refused.
 
 pub mod geometry;
 pub mod id_hash;

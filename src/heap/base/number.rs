@@ -1,7 +1,7 @@
-//! Owner numbers, as words: what a tag says of a block's owner.
+//! Owner numbers, as words: a tag names a block's owner by its number.
 //!
-//! What is kept for a number lies in segments that double in size (see `numbers`), and
-//! what a thread keeps for it in segments of the same sizes (see `ledger`).
+//! The entry of a number lies in segments that double in size (see `numbers`), and a
+//! thread's line for it in segments of the same sizes (see `ledger`).
 
 use core::num::NonZeroU32;
 
@@ -12,8 +12,8 @@ const PLACE_BITS: u32 = 23;
 
 /// An owner number: a kind and an index that is not 0.
 ///
-/// As a word: the kind above the index's place, so that whoever looks up what is kept
-/// for a number needs no addition.
+/// As a word, it has the kind above the index's place, so looking up an entry or a line
+/// needs no addition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Number(NonZeroU32);
 
@@ -38,7 +38,7 @@ impl Number {
         self.0.get()
     }
 
-    /// From a word that [`into_raw`](Self::into_raw) gave, or 0.
+    /// The number of a word from [`into_raw`](Self::into_raw); `None` for 0.
     #[inline(always)]
     pub const fn from_raw(raw: u32) -> Option<Self> {
         match NonZeroU32::new(raw) {
@@ -47,7 +47,7 @@ impl Number {
         }
     }
 
-    /// The kind of the blocks that bear it.
+    /// The kind of the blocks that bear the number.
     pub const fn kind(self) -> Kind {
         Kind::ALL[self.kind_place()]
     }
@@ -64,8 +64,8 @@ impl Number {
         self.place() - FIRST_SEGMENT
     }
 
-    /// Its place among all of its kind, were their segments side by side: segment `s` has
-    /// those from `FIRST_SEGMENT << s` on.
+    /// Its place among all of its kind, as if their segments lay side by side: segment `s`
+    /// has the places from `FIRST_SEGMENT << s` on.
     #[inline(always)]
     pub const fn place(self) -> usize {
         (self.into_raw() & ((1 << PLACE_BITS) - 1)) as usize
@@ -84,12 +84,10 @@ impl Number {
 /// How many entries the first segment of a kind has.
 pub const FIRST_SEGMENT: usize = 256;
 
-/// Among how many segments those of a kind are found. Each has twice as many places as the
-/// one before it.
+/// The number of segments of a kind. Each has twice as many places as the one before it.
 pub const SEGMENTS_PER_KIND: usize = 16;
 
-/// Among how many segments those of all kinds are found: of a power of two, a remainder is
-/// a mask.
+/// The number of segments of all kinds; it is a power of two, so a remainder is a mask.
 pub const SEGMENT_COUNT: usize = 4 * SEGMENTS_PER_KIND;
 
 const _: () = assert!(Kind::ALL.len() * SEGMENTS_PER_KIND <= SEGMENT_COUNT);

@@ -1,7 +1,7 @@
-//! Which of the engine's slow paths were entered, and how often: a test that
-//! never entered one has not tested it.
+//! Counts how often each of the engine's slow paths was entered, because a test that never
+//! entered one has not tested it.
 //!
-//! Without the feature `testing` nothing is counted and nothing is compiled.
+//! Without the feature `testing`, nothing is counted and no code is generated.
 
 /// The slow paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,11 +11,11 @@ pub enum Path {
     AdoptedSpan,
     /// A thread took the remote list of a span.
     CollectedRemote,
-    /// The quota or the system refused, and free blocks were looked for.
+    /// The quota or the system refused, and a thread looked for free blocks.
     Pressure,
-    /// That look found a block.
+    /// Such a look found a block.
     PressureRelieved,
-    /// A block of a larger class stood in.
+    /// A block of a larger class was used instead.
     LargerClass,
     /// More than the quota was granted.
     Overdrawn,
@@ -29,11 +29,11 @@ pub enum Path {
     GrewInPlace,
     /// A large block shrank where it was.
     ShrankInPlace,
-    /// A block that could not move for want of memory stayed where it was.
+    /// A block stayed where it was, because there was no memory to move it.
     Stayed,
     /// A block was allocated in a mapping of its own.
     Huge,
-    /// A huge mapping was kept because some thread was looking.
+    /// A huge mapping was kept because a thread was pinned.
     HugeKept,
     /// The mapping of a huge block that was freed was used again.
     HugeReused,
@@ -41,8 +41,8 @@ pub enum Path {
     IdleSpanUsed,
     /// The span of a large block that was freed was used again.
     SpareUsed,
-    /// A thread gave up its kept spans, because the interval was over or the system
-    /// had no memory.
+    /// A thread gave up its idle spans, because the interval was over or the system had no
+    /// memory.
     IdleSpansEnded,
     /// The heap of an expert was adopted by the host.
     HeapAdopted,
@@ -50,15 +50,15 @@ pub enum Path {
     CacheMerged,
     /// A cache was dropped because its heap had been reclaimed.
     CacheDropped,
-    /// A heap changed owners between a look at it and its lock.
+    /// A heap changed owners between a read of it and its lock.
     HeapMoved,
     /// Free slices went back to the system.
     Purged,
     /// A chunk went back to the system.
     ChunkReleased,
-    /// The system did not take a chunk back.
+    /// The system refused to take a chunk back.
     NotUnmapped,
-    /// A block without its guard came up to be handed out, and was not.
+    /// A block without its guard was next to be handed out, and was not handed out.
     GuardMissed,
     /// An owner got spans of its own for a class that had grown.
     ClassGrown,
@@ -72,7 +72,7 @@ pub enum Path {
 
 #[cfg(feature = "testing")]
 impl Path {
-    /// All of them, in the order of their numbers.
+    /// All paths, in the order of their numbers.
     pub const ALL: [Self; 30] = [
         Self::AdoptedSpan,
         Self::CollectedRemote,

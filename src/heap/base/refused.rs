@@ -1,8 +1,9 @@
-//! How many frees were refused: of blocks that were free already, or no blocks.
+//! Counts refused frees: of blocks that were free already, or of addresses that are no
+//! blocks.
 
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-/// A statistic: orders nothing.
+/// It is a statistic and orders nothing.
 static REFUSED: AtomicUsize = AtomicUsize::new(0);
 
 /// How many frees were refused so far.

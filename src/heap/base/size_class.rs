@@ -19,13 +19,13 @@ pub const SMALL_MAX: usize = 8 << 10;
 /// of its own.
 pub const CLASSED_MAX: usize = 64 << 10;
 
-/// Up to this size the class is looked up: most requests, in two instructions
-/// where the formula needs a bit scan, which some processors do slowly. The table
-/// has 1 KiB.
+/// Up to this size a table gives the class. Most requests are that small, and the table
+/// takes two instructions; the formula needs a bit scan, which is slow on some processors.
+/// The table has 1 KiB.
 const LOOKED_UP_MAX: usize = SMALL_MAX;
 
-/// The classes of sizes up to [`LOOKED_UP_MAX`], 16 bytes a step. A constant,
-/// so that its users have it beside them and need no look at a linker's table.
+/// The classes of sizes up to [`LOOKED_UP_MAX`], 16 bytes a step. It is a constant, so the
+/// linker places it beside its users, and they need no indirect access.
 const LOOKED_UP: &[BinPlace; LOOKED_UP_MAX / 16] = &{
     let mut table = [BinPlace(0); LOOKED_UP_MAX / 16];
     let mut step = 0;
@@ -36,7 +36,7 @@ const LOOKED_UP: &[BinPlace; LOOKED_UP_MAX / 16] = &{
     table
 };
 
-/// A size class as the place of its bin: so many bytes from the first.
+/// A size class as the place of its bin: the distance from the first bin in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BinPlace(u16);
 
@@ -64,8 +64,8 @@ impl BinPlace {
     }
 }
 
-/// The class for `layout`, if one look-up finds it: up to [`LOOKED_UP_MAX`]
-/// bytes, aligned to at most 16. A size of 0 is beyond the table as well.
+/// The class for `layout`, if one look-up finds it: up to [`LOOKED_UP_MAX`] bytes, aligned
+/// to at most 16. A size of 0 has no entry in the table either.
 #[inline(always)]
 pub fn looked_up(layout: Layout) -> Option<BinPlace> {
     if layout.align() > 16 {
@@ -101,8 +101,8 @@ pub const fn size_of(class: usize) -> usize {
     if class < 8 { (class + 1) * 16 } else { (5 + class % 4) << (5 + (class - 8) / 4) }
 }
 
-/// The class whose blocks have room and alignment for `layout`; `None` where
-/// it needs a span of its own. The size must not be 0.
+/// The class whose blocks have room and alignment for `layout`; `None` if it needs a span
+/// of its own. The size must not be 0.
 #[inline(always)]
 pub fn of_layout(layout: Layout) -> Option<usize> {
     let (size, align) = (layout.size(), layout.align());
@@ -116,8 +116,8 @@ pub fn of_layout(layout: Layout) -> Option<usize> {
     Some(of_size((size + align - 1) & !(align - 1)))
 }
 
-/// How many slices a span of this class has: one up to `SMALL_MAX`, otherwise
-/// as many as eight blocks fill.
+/// How many slices a span of this class has: one up to `SMALL_MAX`, otherwise the number
+/// that eight blocks fill.
 pub const fn slices(class: usize) -> usize {
     let size = size_of(class);
     if size <= SMALL_MAX { 1 } else { (8 * size).div_ceil(SLICE) }
@@ -128,7 +128,7 @@ pub const fn capacity(class: usize) -> u32 {
     CAPACITY[class] as u32
 }
 
-/// See [`capacity`]: a table, because a division is slow.
+/// The table of [`capacity`], because a division is slow.
 const CAPACITY: [u16; CLASSES] = {
     let mut table = [0; CLASSES];
     let mut class = 0;

@@ -7,13 +7,13 @@
 //!
 //! Invariants
 //!
-//! - SLAB1 memory that was once a record of a slab is a record of it for ever, so a stale
-//!   reference to one is a reference to a record. Of one that is not in use each page is
-//!   as it was left, or zero.
-//! - SLAB2 a slab is on the list iff it has a record that is not in use: those in part in
-//!   use first, then the others.
-//! - SLAB3 of a slab `used` records are taken; `begun` ones, from the first on, were taken
-//!   since its pages went back, and those of them that are not in use are on `unused`.
+//! - SLAB1 memory that was once a record of a slab stays a record of that slab, so a stale
+//!   reference to one is a reference to a record. Each page of a record that is not in use
+//!   is as it was left, or zero.
+//! - SLAB2 a slab is on the list iff it has a record that is not in use: slabs that are in
+//!   part in use come first, then the others.
+//! - SLAB3 `used` records of a slab are taken. The first `begun` records were taken since
+//!   its pages went back, and those of them that are not in use are on `unused`.
 //! - SLAB4 `kept` slabs have no record in use, and may have pages; between two calls they
 //!   are at most [`MOST_KEPT`].
 
@@ -30,21 +30,21 @@ use crate::source;
 /// How many slabs without a record in use keep their pages.
 const MOST_KEPT: usize = 16;
 
-/// A record that a slab can have.
+/// A type of records that a slab can hold.
 ///
 /// # Safety
 ///
-/// - S1 a record that is not in use may be all zero, in part or whole: what others do
-///   with a stale reference to it is defined then.
+/// - S1 a record that is not in use may be zero, in part or whole, and every use of a stale
+///   reference to it is defined even then.
 pub unsafe trait Record: Sized + 'static {
-    /// Makes a record that is not in use, whatever of it is zero, one that may be taken.
+    /// Prepares a record that is not in use, and may be zero in part, to be taken.
     fn begin(&self);
 
-    /// The link to the next unused record; under the lock.
+    /// The link to the next unused record, which is used under the lock.
     fn next_unused(&self) -> &Cell<Option<&'static Self>>;
 }
 
-/// What a slab begins with. Under the lock.
+/// The header at the start of a slab. Under the lock.
 struct Slab<T: 'static> {
     unused: Cell<Option<&'static T>>,
     begun: Cell<usize>,
@@ -77,7 +77,7 @@ impl<T: Record + Sync> Slabs<T> {
         Self(Lock::new(Shelf { slabs: List::new(), kept: Cell::new(0) }))
     }
 
-    /// A record that is not in use; `None` where there is no memory.
+    /// Takes a record that is not in use; `None` if there is no memory.
     pub fn take(&self) -> Option<&'static T> {
         let shelf = self.0.lock();
         let slab = shelf.slabs.first().or_else(|| shelf.add_slab())?;
@@ -120,7 +120,7 @@ impl<T: Record + Sync> Slabs<T> {
         slabs.take_while(|slab| slab.used.get() == 0).for_each(|slab| shelf.purge(slab));
     }
 
-    /// Keeps others out for good: for `fork`.
+    /// Takes the lock without a guard, for `fork`.
     #[cfg(unix)]
     pub fn lock_forever(&self) {
         self.0.lock_forever();
@@ -154,7 +154,7 @@ impl<T: Record> Slab<T> {
         unsafe { &*ptr::with_exposed_provenance(address) }
     }
 
-    /// Takes a record of a slab that has one.
+    /// Takes a record of a slab that has an unused one.
     fn take(&'static self) -> &'static T {
         if let Some(record) = self.unused.get() {
             self.unused.set(record.next_unused().take());
@@ -171,7 +171,7 @@ impl<T: Record> Slab<T> {
         record
     }
 
-    /// Whether it counts as kept (SLAB4).
+    /// Whether the slab counts as kept (SLAB4).
     fn is_kept(&self) -> bool {
         self.used.get() == 0 && self.begun.get() > 0
     }
@@ -191,8 +191,8 @@ impl<T: Record> Shelf<T> {
         Some(slab)
     }
 
-    /// Gives the pages of a slab without a record in use back. Where the system does not
-    /// take them they stay, and the slab is used as if it had.
+    /// Gives the pages of a slab without a record in use back. If the system does not take
+    /// them, they stay, and the slab is used as if it had taken them.
     fn purge(&self, slab: &'static Slab<T>) {
         if !slab.is_kept() {
             return;

@@ -4,8 +4,8 @@
 //! Invariant:
 //!
 //! - TABLE1 memory that was once a record of a [`Pool`] stays a record of that pool. It is
-//!   kept for the next and never unmapped, so a stale reference to one is a reference to
-//!   a record, whoever has it now.
+//!   kept for reuse and never unmapped, so a stale reference to one is a reference to a
+//!   record, even if the record has a new user.
 
 use core::alloc::Layout;
 use core::cell::Cell;
@@ -19,11 +19,11 @@ use crate::source;
 #[cfg(feature = "testing")]
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-/// How much is mapped at a time, in bytes; less where the system has no more.
+/// How much is mapped at a time, in bytes; less if the system has no more.
 const REGION: usize = 1 << 20;
 /// The least that is mapped at a time.
 const SHORTEST: usize = 64 << 10;
-/// Of the addresses that a limited process may have, a region takes one in so many.
+/// If the addresses of a process are limited, a region takes at most one in this many.
 const SHARE: usize = 128;
 
 struct Tables {
@@ -32,11 +32,11 @@ struct Tables {
     /// The unused part of the newest region.
     unused: usize,
     region: Option<NonNull<u8>>,
-    /// Mappings of large tables that were freed, and that the system did not take.
+    /// Mappings of large tables that were freed but that the system did not take back.
     refused: Option<NonNull<Refused>>,
 }
 
-/// The beginning of such a mapping.
+/// The header of such a mapping.
 struct Refused {
     bytes: usize,
     next: Option<NonNull<Refused>>,
@@ -50,7 +50,7 @@ unsafe impl Send for Tables {}
 static TABLES: Lock<Tables> =
     Lock::new(Tables { free: [const { None }; CLASSES], unused: 0, region: None, refused: None });
 
-/// Runs `f` while no other thread is in the tables: for `fork`.
+/// Takes the lock of the tables without a guard, for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {
     TABLES.lock_forever();
@@ -68,7 +68,7 @@ pub unsafe fn unlock() {
     unsafe { TABLES.force_unlock() };
 }
 
-/// Bytes mapped for tables now, for tests. A statistic: orders nothing.
+/// Bytes mapped for tables now, for tests. It is a statistic and orders nothing.
 #[cfg(feature = "testing")]
 static MAPPED: AtomicUsize = AtomicUsize::new(0);
 
@@ -85,11 +85,11 @@ fn map(bytes: usize, align: usize) -> Option<NonNull<u8>> {
     Some(mapping)
 }
 
-/// Memory for `layout`, its content unknown; `None` where there is no more.
+/// Memory for `layout`, with unknown content; `None` if there is no more.
 pub fn allocate(layout: Layout) -> Option<NonNull<u8>> {
     let Some(class) = size_class::of_layout(layout) else {
         let bytes = layout.size().checked_next_multiple_of(crate::heap::base::geometry::SLICE)?;
-        // One that was used before would not read as zero.
+        // A record that was used before would not read as zero.
         TABLES.lock().unmap_refused();
         return map(bytes, layout.align().max(crate::heap::base::geometry::PAGE));
     };
@@ -102,8 +102,8 @@ pub fn allocate(layout: Layout) -> Option<NonNull<u8>> {
     tables.bump(size_class::size_of(class), layout.align())
 }
 
-/// Zero-filled memory for `layout`; `None` where there is no more. A mapping of its
-/// own from the page source is not touched.
+/// Zero-filled memory for `layout`; `None` if there is no more. A mapping of its own from
+/// the page source is not touched.
 pub fn allocate_zeroed(layout: Layout) -> Option<NonNull<u8>> {
     let memory = allocate(layout)?;
     if size_class::of_layout(layout).is_some() {
@@ -113,13 +113,13 @@ pub fn allocate_zeroed(layout: Layout) -> Option<NonNull<u8>> {
     Some(memory)
 }
 
-/// Memory that is never given back, and was not used before: it reads as zero. `None`
-/// where there is no more.
+/// Memory that is never given back, and was not used before: it reads as zero. `None` if
+/// there is no more.
 pub fn reserve(layout: Layout) -> Option<NonNull<u8>> {
     TABLES.lock().bump(layout.size(), layout.align())
 }
 
-/// Keeps a record for the next of its size.
+/// Keeps a record for the next request of its size.
 ///
 /// # Safety
 ///
@@ -140,7 +140,7 @@ pub unsafe fn free(memory: NonNull<u8>, layout: Layout) {
     tables.free[class] = Some(link);
 }
 
-/// Makes a record that is never moved or unmapped (TABLE1).
+/// Creates a record that is never moved or unmapped (TABLE1).
 fn make<T>(value: T) -> Option<&'static T> {
     let memory = allocate(Layout::new::<T>())?.cast::<T>();
     // SAFETY: fresh memory of T's layout.
@@ -165,7 +165,7 @@ impl Tables {
         Some(record)
     }
 
-    /// Maps a region of `least` bytes or more. The rest of the one before is lost.
+    /// Maps a region of `least` bytes or more. The rest of the old region is lost.
     #[cold]
     fn begin_region(&mut self, least: usize) -> Option<()> {
         let share = source::address_limit() / SHARE;
@@ -190,7 +190,7 @@ impl Tables {
     ///
     /// # Safety
     ///
-    /// - S1 the mapping is whole, of so many bytes, and not used any more.
+    /// - S1 the mapping is a whole one of `bytes` bytes, and not used any more.
     unsafe fn unmap(&mut self, mapping: NonNull<u8>, bytes: usize) {
         // SAFETY: S1.
         if unsafe { source::unmap(mapping, bytes, bytes) } {
@@ -198,7 +198,7 @@ impl Tables {
             MAPPED.fetch_sub(bytes, Relaxed);
             return;
         }
-        // SAFETY: S1. If this fails too, the physical pages wait with the mapping.
+        // SAFETY: S1. If this fails too, the physical pages stay with the mapping.
         unsafe { source::purge(mapping, bytes) };
         let refused: NonNull<Refused> = mapping.cast();
         // SAFETY: S1: writable, at least a page long, nobody else's.
@@ -206,7 +206,7 @@ impl Tables {
         self.refused = Some(refused);
     }
 
-    /// Tries again to unmap what the system did not take.
+    /// Tries again to unmap the mappings that the system did not take.
     fn unmap_refused(&mut self) {
         let mut next = self.refused.take();
         while let Some(refused) = next {
@@ -221,11 +221,11 @@ impl Tables {
 
 /// A record that a [`Pool`] can keep.
 pub trait Linked: Sized + 'static {
-    /// The link to the next unused record; under the pool's lock.
+    /// The link to the next unused record, which is used under the pool's lock.
     fn next_unused(&self) -> &Cell<Option<&'static Self>>;
 }
 
-/// A record that all begin as.
+/// A type of records with an initial value.
 pub trait Pooled: Linked {
     /// A record as it is when it is first made.
     fn new() -> Self;
@@ -241,7 +241,7 @@ struct Unused<T: 'static>(Cell<Option<&'static T>>);
 unsafe impl<T: Sync> Send for Unused<T> {}
 
 impl<T: Pooled + Sync> Pool<T> {
-    /// As [`take_or`](Self::take_or), a new one as all begin.
+    /// As [`take_or`](Self::take_or); a new record has the initial value.
     pub fn take(&self, enrol: impl FnOnce(&'static T)) -> Option<&'static T> {
         self.take_or(T::new, enrol)
     }
@@ -253,8 +253,8 @@ impl<T: Linked + Sync> Pool<T> {
         Self(Lock::new(Unused(Cell::new(None))))
     }
 
-    /// A record: one given back earlier, as it was then, or a new one, which
-    /// `enrol` is told of under the lock. `None` where there is no memory.
+    /// Takes a record. It is one that was given back earlier, with its old content, or a
+    /// new one, which is passed to `enrol` under the lock. `None` if there is no memory.
     pub fn take_or(
         &self,
         fresh: impl FnOnce() -> T,
@@ -276,7 +276,7 @@ impl<T: Linked + Sync> Pool<T> {
         record.next_unused().set(unused.0.replace(Some(record)));
     }
 
-    /// Keeps others out for good: for `fork`.
+    /// Takes the lock without a guard, for `fork`.
     #[cfg(unix)]
     pub fn lock_forever(&self) {
         self.0.lock_forever();

@@ -13,8 +13,8 @@ use crate::sync::{AtomicUsize, Ordering::Relaxed};
 #[repr(C)]
 pub struct Bin {
     pub(super) head: Cell<FreeList>,
-    /// Blocks ever taken from this bin. Written by the thread alone, without a
-    /// locked instruction; read by whoever takes statistics.
+    /// Blocks taken from this bin so far. Only the thread writes it, without a locked
+    /// instruction; any thread may read it for figures.
     pub(super) allocated: AtomicUsize,
 }
 
@@ -42,13 +42,13 @@ impl Bin {
     }
 }
 
-/// The spans behind a bin.
+/// The spans that fill a bin.
 pub struct Queue {
-    /// What the bin is filled from.
+    /// The span that the bin is filled from.
     pub current: Cell<Option<&'static Span>>,
     /// Spans with enough free or uncarved blocks, oldest first.
     pub available: SpanList,
-    /// Spans with too few.
+    /// Spans with too few free blocks.
     pub waiting: SpanList,
     /// Spans without a block in use (see `idle`).
     pub idle: SpanList,
@@ -77,12 +77,12 @@ impl Queue {
     }
 }
 
-/// The current span is watched where so many of its blocks, and bytes, are in use.
+/// The current span is watched if at least this many of its blocks, and bytes, are in use.
 const LEAST_WATCHED: u32 = 8;
 const WATCHED: usize = SLICE / 4;
 
-/// How many frees a current span waits for of which `used` blocks are in use, where the
-/// quota is not tight.
+/// How many frees a current span with `used` blocks in use waits for, if the quota is not
+/// tight.
 #[inline(always)]
 pub fn wait_for(span: &Span, used: u32) -> u32 {
     let is_much = used >= LEAST_WATCHED && used as usize * span.block_size() >= WATCHED;

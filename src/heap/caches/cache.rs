@@ -1,9 +1,9 @@
 //! Thread caches: the spans from which one thread allocates for one heap.
 //!
-//! For each size class a *bin*, the list that the fast path pops, and a *queue*
-//! of spans that fill it. Allocating touches the bin alone: neither the span
-//! nor the owner is looked at, because the cache is the owner's. Freeing
-//! touches the span alone, so what a bin is filled with lies close together.
+//! For each size class a cache has a *bin*, the list that the fast path pops, and a *queue*
+//! of spans that fill it. Allocating touches the bin alone: neither the span nor the owner
+//! is looked at, because the cache is the owner's. Freeing touches the span alone, so the
+//! blocks of a bin lie close together.
 //!
 //! ```text
 //!  bin <- current span      available: spans with enough free blocks, oldest first
@@ -13,8 +13,8 @@
 //! Invariants
 //!
 //! - CACHE1 the blocks in a bin are of the queue's current span.
-//! - CACHE2 `|bin| == limit - allocated`, unless a second free broke the list
-//!   (then the bin is lost when that is noticed, and empty).
+//! - CACHE2 `|bin| == limit - allocated`, unless a second free broke the list (when that is
+//!   noticed, the blocks of the bin are lost, and the bin is empty).
 //! - CACHE3 only the cache's thread uses the bins and queues, until the heap is
 //!   reclaimed or the thread hands the cache over.
 //! - CACHE4 a cache is alive iff it is on its heap's list; the heap's lock decides.
@@ -51,19 +51,19 @@ const TIGHT: u8 = 64;
 /// A bit for each class.
 const ALL_CLASSES: u64 = (1 << CLASSES) - 1;
 
-/// By what growth is counted, in bytes.
+/// The unit in which growth is counted, in bytes.
 const GROWTH_UNIT: usize = 512;
 
-/// A class that has grown by so many bytes, of an owner that is no longer small, has
+/// If a class of an owner that is no longer small has grown by this many bytes, it gets
 /// spans of its own.
 const GROWN: usize = 16 << 10;
 
-/// The fate of a cache. Changed under its heap's lock.
+/// The fate of a cache. It is changed under the heap's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum CacheFate {
-    /// Its heap was reclaimed, and the spans are gone, or the record is unused. Of a record
-    /// whose pages went back, too.
+    /// Its heap was reclaimed, and its spans have ended; or the record is unused. A record
+    /// whose pages went back reads as dead, too.
     Dead = 0,
     /// In use.
     Alive = 1,
@@ -71,7 +71,7 @@ pub enum CacheFate {
     Adopted = 2,
 }
 
-/// An owner, as seated in a thread.
+/// An owner that is seated in a thread.
 #[derive(Clone, Copy)]
 pub struct Seat {
     /// The thread's line for the owner.
@@ -91,19 +91,20 @@ pub struct Cache {
     /// hardly used is looked through quickly.
     used_classes: [AtomicU32; 2],
     fate: AtomicU8,
-    /// How many carvings the quota has to grant until it counts as roomy again
-    /// after a refusal. Until then a single free block is enough for a span to
-    /// be looked at, and no span is kept empty.
+    /// How many carvings the quota must grant after a refusal until it no longer counts as
+    /// tight. Until then a single free block is enough for a span to be looked at, and no
+    /// span is kept empty.
     tight: Cell<u8>,
-    /// Whether another thread may have freed blocks of its spans since they
-    /// were last looked through ([`FREED_INTO`]), or since that began ([`SINCE`]).
+    /// Whether another thread may have freed blocks of its spans since the last look-around
+    /// ended ([`FREED_INTO`]), or since it began ([`SINCE`]).
     freed_into: AtomicU8,
     /// See COLLECT1.
     pub(super) cursor: Cell<Option<&'static Span>>,
     pub(super) list: Cell<u8>,
-    /// The key that a handle knows it by: of bound blocks' owner, else 0.
+    /// The key by which a handle knows the cache: the owner's key for bound blocks,
+    /// otherwise 0.
     id: Cell<usize>,
-    /// Whose blocks are allocated here; `None` where they are the host's.
+    /// The owner of the blocks that are allocated here; `None` for the host.
     seat: Cell<Option<Seat>>,
     /// The classes that are served from spans of this cache, a bit each.
     served: Cell<u64>,
@@ -114,13 +115,13 @@ pub struct Cache {
     pub spares: SpanList,
     /// Slices of all idle and spare spans.
     idle_slices: Cell<usize>,
-    /// Large blocks allocated in spare spans. Written as `Bin::allocated` is.
+    /// Large blocks allocated in spare spans. It is written like `Bin::allocated`.
     large_allocated: AtomicUsize,
-    /// On the heap's list; under its lock.
+    /// The links on the heap's list, used under the heap's lock.
     in_heap: Links<Cache>,
-    /// On the thread's list.
+    /// The links on the thread's list.
     in_thread: Links<Cache>,
-    /// The next in the thread's inbox.
+    /// The next cache in the thread's inbox.
     pub inbox_next: Cell<Option<&'static Cache>>,
     next_unused: Cell<Option<&'static Cache>>,
     /// The number in `seat` as a word; 0 for none.
@@ -148,8 +149,8 @@ impl Chained<InThread> for Cache {
 // SAFETY: CACHE3: one thread at a time uses the Cells.
 unsafe impl Sync for Cache {}
 
-/// The cache of a thread that has none yet: every bin is empty, so the first
-/// allocation takes the slow path. Never written.
+/// The cache of a thread that has none yet. Every bin is empty, so the first allocation
+/// takes the slow path. Never written.
 pub static EMPTY: Cache = Cache::empty();
 
 impl Cache {
@@ -190,11 +191,11 @@ impl Cache {
         self.set_heap(heap);
     }
 
-    /// Empties the record, its spans taken over by somebody.
+    /// Empties the record, whose spans have a new place.
     pub fn close(&self) {
         self.serve_nobody();
         self.growth.iter().for_each(|units| units.set(0));
-        // Spans of large blocks may still name this record. Clear `home`, so that
+        // Spans of large blocks may still refer to this record. Clear `home`, so that
         // `is_mine()` is false even for the previous owner.
         self.home.store(ptr::null_mut(), Relaxed);
         self.set_fate(CacheFate::Dead);
@@ -216,24 +217,24 @@ impl Cache {
         self.used_classes.iter().for_each(|word| word.store(0, Relaxed));
     }
 
-    /// The key of the owner, where this is the cache of its bound blocks; else 0.
+    /// The key of the owner, if this is the cache of its bound blocks; otherwise 0.
     #[inline(always)]
     pub fn id(&self) -> usize {
         self.id.get()
     }
 
-    /// The owner that is seated here; `None` where the blocks are the host's.
+    /// The owner that is seated here; `None` for the host.
     #[inline(always)]
     pub fn seat(&self) -> Option<Seat> {
         self.seat.get()
     }
 
-    /// Whose blocks are allocated here; `None` where they are the host's.
+    /// The owner of the blocks that are allocated here; `None` for the host.
     pub fn number(&self) -> Option<Number> {
         self.seat.get().map(|seat| seat.number)
     }
 
-    /// Who is seated here, if it is the owner of `number`.
+    /// The seat here, if it is that of the owner of `number`.
     #[inline(always)]
     pub fn seat_of(&self, number: Number) -> Option<Seat> {
         if self.number.get() == number.into_raw() { self.seat.get() } else { None }
@@ -244,8 +245,8 @@ impl Cache {
         self.seat.get().map(|seat| seat.line)
     }
 
-    /// Makes this the cache, or the desk, of an owner: no class is served from spans of
-    /// its own so far. `id` is its key, for bound blocks, or 0.
+    /// Makes this the cache, or the desk, of an owner. No class is served from spans of its
+    /// own at first. `id` is its key, for bound blocks, or 0.
     pub fn serve(&self, number: Number, line: &'static Line, common: &'static Self, id: usize) {
         self.seat.set(Some(Seat { line, common, number }));
         self.number.set(number.into_raw());
@@ -253,7 +254,7 @@ impl Cache {
         self.id.set(id);
     }
 
-    /// Makes this the desk of nobody.
+    /// Makes this a desk without an owner.
     pub fn serve_nobody(&self) {
         self.id.set(0);
         self.seat.set(None);
@@ -272,31 +273,31 @@ impl Cache {
         self.served.set(ALL_CLASSES);
     }
 
-    /// Whether all classes are served, of an owner.
+    /// Whether this is an owner's cache that serves all classes.
     pub fn is_busy(&self) -> bool {
         self.served.get() == ALL_CLASSES && self.seat.get().is_some()
     }
 
-    /// Notes that the owner was charged `bytes` more for `class`; whether that class has
-    /// grown enough to be served from now on.
+    /// Notes that the owner was charged `bytes` more for `class`. Returns whether that
+    /// class has grown enough to be served from now on.
     pub fn grow(&self, class: usize, bytes: usize) -> bool {
         let units = usize::from(self.growth[class].get()) + bytes.div_ceil(GROWTH_UNIT);
         self.growth[class].set(units.min(usize::from(u8::MAX)) as u8);
         let has_grown = units * GROWTH_UNIT >= GROWN;
-        // Never all of them: only a busy owner has that.
+        // It never serves all classes in this way, because that marks a busy owner.
         if has_grown && self.served.get() | 1 << class != ALL_CLASSES {
             self.served.set(self.served.get() | 1 << class);
         }
         has_grown
     }
 
-    /// The caches of the thread that this one is of.
+    /// The caches of the thread that this cache belongs to.
     pub fn home(&self) -> Option<&'static Household> {
         // SAFETY: null or a part of a record, which is never freed.
         unsafe { self.home.load(Relaxed).as_ref() }
     }
 
-    /// Whether it is one of this thread's.
+    /// Whether it belongs to this thread.
     pub fn is_mine(&self) -> bool {
         let mine = present::mine();
         mine.is_some_and(|mine| self.home().is_some_and(|home| ptr::eq(home.presence(), mine)))
@@ -353,12 +354,12 @@ impl Cache {
         self.tight.get() > 0
     }
 
-    /// Notes that the quota has refused.
+    /// Notes that the quota has refused a request.
     pub fn set_tight(&self) {
         self.tight.set(TIGHT);
     }
 
-    /// Notes that the quota has granted something.
+    /// Notes that the quota has granted a charge.
     pub fn ease(&self) {
         self.tight.set(self.tight.get().saturating_sub(1));
     }
@@ -370,17 +371,17 @@ impl Cache {
 
     /// Notes whether another thread may have freed into the cache's spans.
     pub fn set_freed_into(&self, freed: bool) {
-        // Release: what was pushed before (the Acquire in `begin_look`).
+        // Release: the earlier push (the Acquire in `begin_look`).
         self.freed_into.store(if freed { FREED_INTO | SINCE } else { 0 }, Release);
     }
 
     /// A look-around begins.
     pub fn begin_look(&self) {
-        // Acquire: what was pushed before (the Release in `set_freed_into`).
+        // Acquire: the earlier push (the Release in `set_freed_into`).
         self.freed_into.fetch_and(!SINCE, Acquire);
     }
 
-    /// A look-around is over: if nobody has freed into the cache since it began, there is
+    /// Ends a look-around. If no thread has freed into the cache since it began, there is
     /// nothing to look for.
     pub fn end_look(&self) {
         self.freed_into.compare_exchange(FREED_INTO, 0, Relaxed, Relaxed).ok();
@@ -407,12 +408,12 @@ impl Cache {
     }
 }
 
-// SAFETY: all zero, a seat is nobody's.
+// SAFETY: a seat of zeros has no owner.
 const NO_SEAT: Option<Seat> = unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
 const _: () = assert!(NO_SEAT.is_none());
 
-// SAFETY: S1: of a cache that is not in use others look at the atomics and at no Cell: zero
-// is no thread, the host's heap, and dead. The Cells are values when they are zero, too
+// SAFETY: S1: others read only atomics of a cache that is not in use, and no Cell; zero
+// means no thread, the host's heap, and dead. Zero is also a valid value of the Cells
 // (`NO_SEAT`).
 unsafe impl Record for Cache {
     fn begin(&self) {

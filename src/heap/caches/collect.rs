@@ -1,18 +1,19 @@
-//! How what other threads have freed comes home to a cache.
+//! Collecting: blocks that other threads have freed come home to a cache.
 //!
-//! Who frees the last block of another thread's span ends it (see `calls/free`). Where the
-//! span's own thread frees the last one, it does not know: what others freed before still
-//! counts as in use for it. So a cache that others free into looks around, at a few of its
-//! spans whenever it begins one, and whenever one has become empty or usable: what was
-//! freed into those comes home, and from then on the thread counts exactly. A span waits
-//! for that at most until as many spans were begun as the cache has, over [`LOOKS`].
+//! A thread that frees the last block of another thread's span ends the span (see
+//! `calls/free`). If the span's own thread frees the last block, it does not know, because
+//! blocks that others freed before still count as in use. So a cache that others free into
+//! looks around: at a few of its spans whenever it begins a span, and whenever one has
+//! become empty or usable. Blocks freed into those come home, and from then on the thread
+//! counts exactly. A cache with n spans has looked at all of them after it has begun n /
+//! [`LOOKS`] spans.
 //!
 //! Invariants
 //!
 //! - COLLECT1 `cursor` is a span on the list of waiting or of available spans at `list`, or
-//!   none: where the look-around goes on.
-//! - COLLECT2 the cache counts as freed into while a span of it, not yet looked at, has
-//!   blocks that others freed: they say so after they have pushed one.
+//!   none: where the look-around continues.
+//! - COLLECT2 the cache counts as freed into while one of its spans that was not yet looked
+//!   at has blocks that others freed; a thread that frees notes this after the push.
 
 use super::cache::Cache;
 use crate::heap::base::size_class::CLASSES;
@@ -24,12 +25,12 @@ pub const LOOKS: usize = 8;
 /// How many it looks at when one of its spans has become empty or usable.
 pub const FEW_LOOKS: usize = 2;
 
-/// The lists of a cache: of each class one of waiting and one of available spans.
+/// The number of a cache's lists: each class has one of waiting and one of available spans.
 const LISTS: u8 = 2 * CLASSES as u8;
 
 impl Cache {
-    /// Looks at `spans` more spans, if others have freed into some: what was freed comes
-    /// home, and empty ones end. Under the thread's lock, by the thread.
+    /// Looks at `spans` more spans, if others have freed into some. The freed blocks come
+    /// home, and empty spans end. The thread calls this under its own lock.
     #[inline]
     pub fn look_around(&'static self, spans: usize) {
         if self.is_freed_into() {
@@ -37,7 +38,7 @@ impl Cache {
         }
     }
 
-    /// Looks at one more span. False where all lists were looked through.
+    /// Looks at one more span. Returns false if all lists were looked through.
     #[cold]
     fn look_at_next(&'static self) -> bool {
         let Some(span) = self.cursor.get().or_else(|| self.next_list()) else { return false };
@@ -46,8 +47,8 @@ impl Cache {
         true
     }
 
-    /// The first span of the next list that has one. After the last list the look-around
-    /// is over, and begins anew where others have freed since it began.
+    /// The first span of the next list that has one. After the last list the look-around is
+    /// over; it begins anew if others have freed since it began.
     fn next_list(&self) -> Option<&'static Span> {
         if self.list.get() == 0 {
             self.begin_look();
@@ -65,8 +66,8 @@ impl Cache {
         None
     }
 
-    /// Brings home what others have freed of a span on a list. An empty one ends: nobody
-    /// has wanted it for a while.
+    /// Collects the blocks of a span on a list that others have freed. An empty span ends,
+    /// because it was not needed for a while.
     fn bring_home(&'static self, span: &'static Span) {
         if span.remote.state().count() == 0 {
             return;
@@ -78,8 +79,9 @@ impl Cache {
         }
     }
 
-    /// Brings home what others have freed in the spans of this cache: they can be
-    /// allocated from, or have ended. Time in the spans.
+    /// Collects the blocks that others have freed in the spans of this cache. Afterwards
+    /// such spans can be allocated from, or have ended. The time grows with the number of
+    /// spans.
     pub fn collect(&'static self) {
         for class in self.used_classes() {
             let queue = self.queue(class);

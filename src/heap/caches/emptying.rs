@@ -1,4 +1,4 @@
-//! A cache is looked through: every span without a block in use goes back.
+//! Emptying: a cache gives back every span without a block in use.
 
 use super::cache::Cache;
 use crate::heap::owners::heap::Heap;
@@ -6,10 +6,10 @@ use crate::heap::owners::lists::Lists;
 use crate::heap::spans::span::SpanList;
 
 impl Cache {
-    /// Gives back every span of this cache that has no block in use. From then
-    /// on spans come up as soon as they have a block, and end with their last
-    /// one, so all are looked at again only where other threads have freed into
-    /// them. Returns whether they were.
+    /// Gives back every span of this cache that has no block in use. From then on spans
+    /// become available as soon as they have a free block, and end with their last block.
+    /// So they are looked through again only if other threads have freed into them. Returns
+    /// whether they were looked through.
     pub fn look_through(&'static self) -> bool {
         let looks = !self.is_tight() || self.is_freed_into();
         self.set_tight();
@@ -19,7 +19,7 @@ impl Cache {
         looks
     }
 
-    /// Gives back every span of this cache that has no block in use. Under the
+    /// Gives back every span of this cache that has no block in use. It does so under the
     /// heap's lock, because the owner may be reclaimed at this moment.
     pub fn purge(&'static self) {
         self.if_alive(|heap, lists| self.end_empty_spans(heap, lists));
@@ -31,12 +31,13 @@ impl Cache {
         for class in self.used_classes() {
             self.empty_bin(class);
             let queue = self.queue(class);
-            // Each span once: those that stay go to another list and come back.
+            // Each span is looked at once, because spans that stay go to another list and
+            // come back later.
             let kept = SpanList::new();
             while let Some(span) = queue.spans().next() {
                 self.dequeue(span);
                 if span.outstanding() != 0 || !heap.end_span(lists, span) {
-                    // So that the next refusal need not look again.
+                    // This saves the next refusal a look.
                     span.bring_home();
                     kept.push_back(span);
                 }
@@ -47,9 +48,9 @@ impl Cache {
         }
     }
 
-    /// Ends the spans of this cache that have no block in use and that the thread's fast
-    /// paths do not know of: those on lists. By another thread, under the lock of the
-    /// cache's (PRESENT3).
+    /// Ends the spans of this cache that are on lists and have no block in use; the
+    /// thread's fast paths do not know these. Another thread calls this, under the lock of
+    /// the cache's thread (PRESENT3).
     pub fn end_set_aside(&'static self) {
         self.if_alive(|heap, lists| {
             self.end_kept(heap, lists);

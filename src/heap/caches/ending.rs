@@ -1,4 +1,4 @@
-//! How spans of a cache end that have no block in use.
+//! The end of a cache's spans that have no block in use.
 
 use super::cache::Cache;
 use crate::heap::owners::heap::Heap;
@@ -15,14 +15,14 @@ impl Cache {
         }
     }
 
-    /// Ends an empty span that is in no queue any more. Returns false where a
-    /// block of it is in use after all.
+    /// Ends an empty span that is in no queue any more. Returns false if a block of it is
+    /// in use after all.
     pub fn end_span(&self, span: &'static Span) -> bool {
         self.with_own(|heap, lists| heap.end_span(lists, span))
     }
 
-    /// Ends a span on a list if it has no block in use. Under the lock of its heap, and of
-    /// the cache's thread.
+    /// Ends a span on a list if it has no block in use. The caller holds the locks of its
+    /// heap and of the cache's thread.
     pub fn end_if_unused(&self, heap: &Heap, lists: &Lists, span: &'static Span) {
         if span.outstanding() == 0 {
             let list = match span.state() {

@@ -1,4 +1,4 @@
-//! The caches of a thread, and what they keep idle in all.
+//! The caches of a thread, and the spans that they keep idle in all.
 
 use core::ptr;
 
@@ -8,11 +8,11 @@ use crate::heap::base::list::List;
 use crate::heap::presence::present::Presence;
 use crate::sync::{AtomicPtr, Ordering, Ordering::Relaxed};
 
-/// What the caches of a thread share. A part of the thread's record.
+/// The state that the caches of a thread share. It is a part of the thread's record.
 pub struct Household {
     presence: Presence,
     caches: List<Cache, InThread>,
-    /// Caches that were reclaimed or adopted behind the thread's back.
+    /// Caches that other threads have reclaimed or adopted.
     inbox: AtomicPtr<Cache>,
     idle: IdleSlices,
 }
@@ -21,7 +21,7 @@ pub struct Household {
 unsafe impl Sync for Household {}
 
 impl Household {
-    /// That of a new record.
+    /// The state of a new record.
     pub fn new() -> Self {
         Self {
             presence: Presence::new(),
@@ -51,13 +51,13 @@ impl Household {
         self.caches.push_front(cache);
     }
 
-    /// Takes a cache out.
+    /// Removes a cache.
     pub fn remove(&self, cache: &'static Cache) {
         self.caches.remove(cache);
     }
 
-    /// Tells the thread of `cache`, which is one of these, that it is not its own any more.
-    /// Under the lock of the cache's heap.
+    /// Tells the thread that `cache`, one of these, does not belong to it any more. The
+    /// caller holds the lock of the cache's heap.
     pub fn send(&self, cache: &'static Cache) {
         let mut first = self.inbox.load(Relaxed);
         loop {
@@ -72,7 +72,7 @@ impl Household {
         }
     }
 
-    /// Whether something was sent. A hint: `take_inbox` orders.
+    /// Whether a cache was sent. It is a hint; `take_inbox` orders.
     #[inline]
     pub fn has_mail(&self) -> bool {
         !self.inbox.load(Relaxed).is_null()
@@ -80,8 +80,8 @@ impl Household {
 
     /// The caches that were sent.
     pub fn take_inbox(&self) -> impl Iterator<Item = &'static Cache> + use<> {
-        // Acquire: what was sent (the Release in `send`).
-        // SAFETY: null or a cache, which is never freed.
+        // Acquire: the caches that were sent (the Release in `send`). SAFETY: null or a
+        // cache, which is never freed.
         let mut next = unsafe { self.inbox.swap(ptr::null_mut(), Ordering::Acquire).as_ref() };
         core::iter::from_fn(move || {
             let cache = next?;

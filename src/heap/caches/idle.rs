@@ -1,18 +1,17 @@
 //! Spans that a thread keeps although no block of them is in use, because a
 //! program that frees a batch often allocates the next one.
 //!
-//! Beginning a span takes the locks of the arena and of the heap, and its blocks
-//! have to be made; an idle span has its blocks on its local list, and stays its
-//! owner's. A large block's span, which is all one block, is kept in the same way,
-//! as a *spare* one.
+//! Beginning a span takes the locks of the arena and of the heap, and its blocks must be
+//! carved. An idle span has its blocks on its local list, and keeps its owner. A large
+//! block's span, which has one block, is kept in the same way, as a *spare* span.
 //!
-//! Sizes of large blocks may be all different; then keeping a spare span only costs
-//! time, so it is done for a while after one was used again, and now and then.
+//! If the sizes of large blocks are all different, spare spans only cost time. So they are
+//! kept for a while after one was used again, and otherwise only now and then.
 //!
-//! Kept spans take no memory from others: a cache that needs other slices first
-//! gives up as many of its own; all go when one more is to be kept after the
-//! arena's interval has ended, when the quota or the system refuses, and when the
-//! thread purges. A thread that sleeps keeps what it has.
+//! Kept spans take no memory from others: a cache that needs other slices first gives up as
+//! many of its own. All kept spans end when the first span is kept after the arena's
+//! interval has ended, when the quota or the system refuses, and when the thread purges. A
+//! thread that sleeps keeps its spans.
 //!
 //! Invariants
 //!
@@ -21,9 +20,9 @@
 //!   use.
 //! - IDLE2 a cache's `idle` is the sum of the slices of its idle and spare spans, and
 //!   a thread's the sum over its caches.
-//! - IDLE3 a thread's `idle` is at most 1 MiB and its `extra`, and 1 MiB more where each
-//!   is the only span of its class, and of one slice. Of owners that have a quota, or a
-//!   parent, only such are kept: other threads of theirs could not have the charge.
+//! - IDLE3 a thread's `idle` is at most 1 MiB and its `extra`, and 1 MiB more for spans
+//!   that have one slice and are the only one of their class. Owners with a quota or a
+//!   parent keep only such spans, because their other threads could not use the charge.
 //! - IDLE4 `GRANTED` is the sum of `extra` over all threads, and at most `EXTRA` (see
 //!   [`idle_slices`](super::idle_slices)).
 
@@ -40,17 +39,17 @@ use crate::heap::presence::present;
 use crate::heap::spans::span::{NEVER, Span, SpanState};
 
 impl Cache {
-    /// Keeps `span`, which is on no list and has no block in use, or ends it.
+    /// Keeps or ends `span`, which is on no list and has no block in use.
     #[cold]
     pub fn rest(&'static self, span: &'static Span) {
-        // One that was never full is hardly the first of many, and its pages do
-        // better where the next class finds them in the processor's caches.
+        // A span that was never full is hardly needed soon, and its pages are better used
+        // by the next class while they are in the processor's caches.
         self.rest_if(span, span.carved() == span.capacity());
     }
 
     /// Sets the current span aside, because so much of it was freed in a row that the
-    /// thread hardly needs it soon: from then on its blocks are counted exactly, and it is
-    /// kept idle, or ended, with the last one.
+    /// thread will hardly need it soon. From then on its blocks are counted exactly, and
+    /// with its last block it is kept idle or ended.
     pub fn give_up_current(&'static self, span: &'static Span) {
         paths::entered(Path::CurrentSetAside);
         self.empty_bin(span.class());
@@ -64,7 +63,8 @@ impl Cache {
 
     fn rest_if(&'static self, span: &'static Span, is_wanted: bool) {
         let queue = self.queue(span.class());
-        // The only one, or the first to be free of those that no bin is filled from.
+        // This is the only span, or the first empty one of those that no bin is filled
+        // from.
         let is_only = || {
             let is_needed = queue.available.is_empty() || queue.current.get().is_none();
             queue.idle.is_empty() && is_needed
@@ -83,7 +83,7 @@ impl Cache {
         self.note_kept(span);
     }
 
-    /// An idle span of `class`, on no list any more: the last one kept.
+    /// Takes an idle span of `class` off its list, the last one that was kept.
     pub fn wake(&self, class: usize) -> Option<&'static Span> {
         let span = self.queue(class).idle.first()?;
         paths::entered(Path::IdleSpanUsed);
@@ -92,14 +92,14 @@ impl Cache {
         Some(span)
     }
 
-    /// Keeps the span of the large block at `memory`, which is being freed, if this
-    /// thread may. False, with nothing changed, where it may not.
+    /// Keeps the span of the large block at `memory`, which is being freed, if this thread
+    /// may. Returns false, with nothing changed, if it may not.
     pub fn keep_spare(span: &'static Span, memory: NonNull<u8>) -> bool {
         let _held = present::hold();
         let Some(cache) = span.cache() else { return false };
         let is_same = || span.is_in(cache.heap());
-        // The span's cache may have become another's: any of this thread for the
-        // same heap will do.
+        // The span's cache may have got another heap; any cache of this thread for the same
+        // heap will do.
         if !cache.is_mine() || cache.fate() != CacheFate::Alive || !is_same() {
             return false;
         }
@@ -114,8 +114,8 @@ impl Cache {
         true
     }
 
-    /// The span of a large block that was freed, for one of `bytes` at a multiple
-    /// of `slice_align` slices: charged for that, and on no list.
+    /// Takes the span of a large block that was freed for a new block of `bytes` at a
+    /// multiple of `slice_align` slices. The owner is charged for it, and it is on no list.
     pub fn take_spare(&self, bytes: usize, slice_align: usize) -> Option<&'static Span> {
         let _held = present::hold();
         let slices = bytes.div_ceil(SLICE);
@@ -133,15 +133,15 @@ impl Cache {
         self.note_reused(span);
         self.home().inspect(|home| home.idle().renew_patience());
         span.set_block_size(bytes);
-        // Whatever lies behind the block may have been written.
+        // The memory behind the block may have been written.
         span.set_used();
         span.set_state(SpanState::Large);
         self.count_large();
         Some(span)
     }
 
-    /// Ends idle spans of at least `slices` in all, if there are as many, or else
-    /// spare ones as well: the cache is about to take so many that it has not.
+    /// Ends idle spans of at least `slices` in all, and spare spans if these are too few,
+    /// because the cache is about to take as many new slices.
     pub fn give_idle(&'static self, slices: usize) {
         let _held = present::hold();
         if self.idle_slices() == 0 {
@@ -165,13 +165,13 @@ impl Cache {
         are_any
     }
 
-    /// Ends all that the cache keeps. Under the lock of its heap.
+    /// Ends all spans that the cache keeps. The caller holds the lock of its heap.
     pub fn end_kept(&'static self, heap: &Heap, lists: &Lists) {
         self.end_idle(heap, lists, 0);
         self.end_spares(heap, lists, 0);
     }
 
-    /// Ends idle spans until at most `most` slices are kept, spare ones included.
+    /// Ends idle spans until at most `most` slices of idle and spare spans are kept.
     fn end_idle(&'static self, heap: &Heap, lists: &Lists, most: usize) {
         for class in self.used_classes() {
             while let Some(span) = self.queue(class).idle.first() {
@@ -186,7 +186,7 @@ impl Cache {
         }
     }
 
-    /// Ends spare spans until at most `most` slices are kept, idle ones included.
+    /// Ends spare spans until at most `most` slices of idle and spare spans are kept.
     fn end_spares(&self, heap: &Heap, lists: &Lists, most: usize) {
         while let Some(span) = self.spares.first().filter(|_| self.idle_slices() > most) {
             self.drop_spare(span);
@@ -194,7 +194,7 @@ impl Cache {
         }
     }
 
-    /// Whether a span of one slice may be kept that is the only one of its class.
+    /// Whether a span may be kept that has one slice and is the only one of its class.
     fn may_keep_one(&self) -> bool {
         self.home().is_some_and(|home| home.idle().slices() < home.idle().limit() + LEAST)
     }
@@ -205,8 +205,8 @@ impl Cache {
         idle.slices() + span.slices() <= idle.limit() && self.heap().account().is_unlimited()
     }
 
-    /// Counts a span that is kept from now on, and gives all up where the
-    /// interval is over.
+    /// Counts a span that is kept from now on, and gives up all kept spans if the interval
+    /// is over.
     fn note_kept(&'static self, span: &Span) {
         self.set_idle_slices(self.idle_slices() + span.slices());
         let Some(home) = self.home() else { return };
@@ -226,15 +226,15 @@ impl Cache {
     }
 }
 
-/// Ends all that the caches of a thread, this one, keep.
+/// Ends all spans that the caches of this thread keep.
 #[cold]
 fn give_all(home: &'static Household) {
     paths::entered(Path::IdleSpansEnded);
     home.caches().for_each(|cache| cache.give_idle(usize::MAX));
 }
 
-/// Ends all that this thread keeps, whose caches are `home`, because the system has no
-/// memory. Returns whether there was any.
+/// Ends all spans that this thread keeps, because the system has no memory; `home` has its
+/// caches. Returns whether there was one.
 pub fn give_up_all(home: &'static Household) -> bool {
     let _held = present::hold();
     let is_any = home.idle().slices() > 0;

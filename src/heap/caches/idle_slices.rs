@@ -1,4 +1,4 @@
-//! How much a thread keeps although nobody uses it: its limit, and its patience (see
+//! How many unused slices a thread keeps: its limit, and its patience (see
 //! [`idle`](super::idle)).
 
 use core::cell::Cell;
@@ -6,23 +6,23 @@ use core::cell::Cell;
 use crate::heap::pages::purging;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-/// The slices that each thread may keep: 1 MiB. For each that is used again it may keep
-/// one more, and after each interval half as many more.
+/// The slices that each thread may keep: 1 MiB. For each slice that is used again it may
+/// keep one more, and after each interval half as many more.
 pub const LEAST: usize = 16;
 
 /// The slices that all threads together may keep beyond that: 4 MiB.
 const EXTRA: usize = 64;
 
-/// Those that threads may keep now (IDLE4). Orders nothing.
+/// Slices beyond [`LEAST`] that threads may keep now (IDLE4). Orders nothing.
 static GRANTED: AtomicUsize = AtomicUsize::new(0);
 
-/// How many spare spans may be given up unused in a row before none is kept.
+/// How many spare spans in a row may be given up unused before a thread keeps none.
 const PATIENCE: u32 = 8;
 
 /// Once the patience is used up, one of this many is kept.
 const TRIES: u32 = 16;
 
-/// The clock is read once for so many spans kept.
+/// The clock is read once for this many kept spans.
 const KEPT_PER_LOOK: u32 = 64;
 
 /// The spans that a thread keeps, in all its caches. The thread's alone.
@@ -30,13 +30,13 @@ pub struct IdleSlices {
     slices: Cell<usize>,
     /// How many more than [`LEAST`] may be kept.
     extra: Cell<usize>,
-    /// How many spans were ever kept.
+    /// How many spans were kept so far.
     kept: Cell<u32>,
     /// How many more spare spans may be given up unused before none is kept.
     patience: Cell<u32>,
     /// Large blocks freed while the patience was at its end.
     unkept: Cell<u32>,
-    /// The arena's count of intervals when all was given up last.
+    /// The arena's count of intervals when all spans were given up last.
     ticks: Cell<usize>,
 }
 
@@ -53,12 +53,12 @@ impl IdleSlices {
         }
     }
 
-    /// The most that may be kept (IDLE3).
+    /// The most slices that may be kept (IDLE3).
     pub fn limit(&self) -> usize {
         LEAST + self.extra.get()
     }
 
-    /// Notes that `slices` that were kept are used again.
+    /// Notes that `slices` kept slices are used again.
     pub fn reused(&self, slices: usize) {
         if self.extra.get() < EXTRA {
             let grant = |now: usize| Some(EXTRA.min(now + slices)).filter(|&new| new > now);
@@ -68,17 +68,17 @@ impl IdleSlices {
         }
     }
 
-    /// Lowers the limit to [`LEAST`] and so many more.
+    /// Lowers the limit to [`LEAST`] and `extra` more.
     fn lower(&self, extra: usize) {
         GRANTED.fetch_sub(self.extra.replace(extra) - extra, Relaxed);
     }
 
-    /// Leaves what this thread might keep beyond [`LEAST`] to others.
+    /// Gives the slices that this thread may keep beyond [`LEAST`] to other threads.
     pub fn give_extra(&self) {
         self.lower(0);
     }
 
-    /// No other thread is left that might keep anything: for `fork`.
+    /// Notes that no other thread is left that may keep slices, for `fork`.
     #[cfg(unix)]
     pub fn be_only(mine: Option<&Self>) {
         GRANTED.store(mine.map_or(0, |mine| mine.extra.get()), Relaxed);
@@ -89,12 +89,12 @@ impl IdleSlices {
         self.slices.get()
     }
 
-    /// Notes that `slices` more are kept.
+    /// Notes that `slices` more slices are kept.
     pub fn add(&self, slices: usize) {
         self.slices.set(self.slices.get() + slices);
     }
 
-    /// Notes that `slices` fewer are kept.
+    /// Notes that `slices` fewer slices are kept.
     pub fn remove(&self, slices: usize) {
         self.slices.set(self.slices.get() - slices);
     }
@@ -108,7 +108,7 @@ impl IdleSlices {
         self.unkept.get() % TRIES == 0
     }
 
-    /// Notes that a spare span was used again: they are worth keeping.
+    /// Notes that a spare span was used again, so spare spans are worth keeping.
     pub fn renew_patience(&self) {
         self.patience.set(PATIENCE);
     }
@@ -118,8 +118,8 @@ impl IdleSlices {
         self.patience.set(self.patience.get().saturating_sub(1));
     }
 
-    /// Whether the arena's interval has ended since this was last true; the
-    /// limit is lower then.
+    /// Whether the arena's interval has ended since this was last true; if so, the limit
+    /// becomes lower.
     pub fn is_over(&self) -> bool {
         let kept = self.kept.get().wrapping_add(1);
         self.kept.set(kept);

@@ -1,4 +1,4 @@
-//! What becomes of a cache whose thread ends, or whose heap the host has adopted.
+//! The fate of a cache whose thread ends, or whose heap the host has adopted.
 
 use super::cache::Cache;
 use crate::heap::base::paths::{self, Path};
@@ -6,9 +6,9 @@ use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
 use crate::heap::spans::span::{NEVER, Span, SpanState};
 
-/// The thread of `cache` ends: empty spans are given back, the others left to
-/// whoever allocates for the heap next. Returns false where the cache is dead
-/// or adopted already, and waits in the thread's inbox.
+/// Ends `cache`, whose thread ends: empty spans are given back, and the others are left to
+/// the next thread that allocates for the heap. Returns false if the cache is dead or
+/// adopted already, and waits in the thread's inbox.
 pub fn abandon(cache: &'static Cache) -> bool {
     cache.if_alive(|heap, lists| abandon_spans(cache, heap, lists)).is_some()
 }
@@ -30,8 +30,8 @@ fn abandon_span(heap: &Heap, lists: &Lists, span: &'static Span) {
     span.set_wait(span.local_count(), NEVER);
     span.set_cache(None);
     span.set_thread(0);
-    // From here on whoever frees the last block ends the span; if that has
-    // happened already, it is this thread's to do.
+    // From here on the thread that frees the last block ends the span. If the last block is
+    // already free, this thread must end it.
     let state = span.remote.set_abandoned(true);
     let is_empty = span.own_free() + state.count() == span.carved();
     if !is_empty || !heap.end_span(lists, span) {
@@ -40,14 +40,14 @@ fn abandon_span(heap: &Heap, lists: &Lists, span: &'static Span) {
     }
 }
 
-/// Takes `cache` off its heap, its counts kept there.
+/// Takes `cache` off its heap, which keeps its counts.
 fn leave(cache: &'static Cache, lists: &Lists) {
     lists.count_allocations(cache.allocations());
     lists.remove_cache(cache);
 }
 
-/// The thread merges a cache that the host adopted with `host`, its own for the host;
-/// where it cannot have one, the spans are left to the next who allocates.
+/// Merges a cache that the host adopted with `host`, the thread's own cache for the host.
+/// If the thread cannot have one, the spans are left to the next thread that allocates.
 pub fn merge(cache: &'static Cache, host: Option<&'static Cache>) {
     paths::entered(Path::CacheMerged);
     let Some(host) = host else {
@@ -64,7 +64,8 @@ pub fn merge(cache: &'static Cache, host: Option<&'static Cache>) {
             if span.outstanding() == 0 && cache.end_span(span) {
                 continue;
             }
-            // Not current any more, before its cache is another: see `Span::used`.
+            // The span must not be current any more before its cache changes: see
+            // `Span::used`.
             span.set_state(SpanState::Waiting);
             span.set_cache(Some(host));
             host.enlist(span);

@@ -1,10 +1,10 @@
-//! The cold half of allocation: a bin is empty.
+//! The cold half of allocation, for an empty bin.
 //!
-//! In this order, the cheapest first: blocks freed meanwhile in the current
-//! span; the next available span; an idle one; a span that an ended thread left
-//! with enough free blocks; fresh pages of the current one; a waiting span that other
-//! threads have freed into; any span that was left with a free block; a fresh
-//! span. When the quota or the system refuses, see `calls/pressure`.
+//! The bin is filled from the first source that has blocks, the cheapest first: blocks
+//! freed meanwhile in the current span; the next available span; an idle span; a span that
+//! an ended thread left with enough free blocks; fresh pages of the current span; a waiting
+//! span that other threads have freed into; any span that was left with a free block; a
+//! fresh span. When the quota or the system refuses, see `calls/pressure`.
 
 use core::ptr::NonNull;
 
@@ -27,17 +27,17 @@ use crate::heap::spans::span::{Span, SpanState};
 use crate::sync::Ordering::Acquire;
 use crate::sync::fence;
 
-/// How many waiting or abandoned spans are looked at before a fresh one is
-/// begun. Those looked at go to the back, so all have their turn.
+/// How many waiting or abandoned spans are looked at before a fresh one is begun. They then
+/// go to the back, so each has its turn.
 const LOOKS: usize = 4;
 
-/// How many bytes the host carves at once of memory that was used before.
+/// How many bytes the host carves at once, of memory that was used before.
 const CARVED_AGAIN: usize = 4 * PAGE;
 
 impl Cache {
-    /// Turns what was freed in the current span meanwhile into the bin, and
-    /// takes a block; `None` where that is too little, or the bin is not empty.
-    /// The most frequent of the slow paths by far.
+    /// Fills the bin with the blocks freed meanwhile in the current span, and takes one.
+    /// Returns `None` if they are too few, or if the bin is not empty. This is by far the
+    /// most frequent slow path.
     #[inline(always)]
     pub fn reuse_current(&self, place: BinPlace) -> Option<NonNull<u8>> {
         let (bin, queue) = self.bin_and_queue(place);
@@ -52,13 +52,13 @@ impl Cache {
         }
         current.moving_alone(|| {
             bin.fill(queue, current.take_local(), local);
-            // What is left over counts as used: it is looked at later then.
+            // Blocks that are left over count as used, so the span is looked at later.
             current.set_wait_moving(0, wait_for(current, carved.saturating_sub(local)));
         });
         self.pop(place)
     }
 
-    /// As [`reuse_current`](Self::reuse_current), where the quota is tight.
+    /// As [`reuse_current`](Self::reuse_current), for a tight quota.
     #[cold]
     #[inline(never)]
     fn reuse_tight(
@@ -78,7 +78,7 @@ impl Cache {
         self.pop(place)
     }
 
-    /// Allocates a block of `class` within the quota, and gives back nothing for it.
+    /// Allocates a block of `class` within the quota, without giving back memory for it.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl Cache {
         self.lose_bin(class);
         let done = self.refill(class);
         if done.is_err() {
-            // A fresh span is not kept.
+            // The fresh span is not kept as idle.
             if let Some(span) = self.queue(class).current.get().filter(|span| self.is_empty(span)) {
                 self.end_current(span);
             }
@@ -100,12 +100,12 @@ impl Cache {
         done.and_then(|()| self.pop(place).ok_or(Error::OutOfMemory))
     }
 
-    /// Fills the bin, in the order that the module says.
+    /// Fills the bin, in the order of the module's documentation.
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`], [`Error::QuotaExceeded`], before anything was tried
-    /// that gives memory back.
+    /// [`Error::OutOfMemory`] or [`Error::QuotaExceeded`], without an attempt to give
+    /// memory back.
     pub fn refill(&'static self, class: usize) -> Result<(), Error> {
         let queue = self.queue(class);
         if let Some(current) = queue.current.get() {
@@ -138,8 +138,8 @@ impl Cache {
         self.begin_span(class)
     }
 
-    /// Fills the bin from the current span's local or remote list, whichever
-    /// has at least `enough` blocks, or with what is left over.
+    /// Fills the bin from the current span's local or remote list, if one has at least
+    /// `enough` blocks, or with blocks that were left over.
     pub fn fill_from(&self, span: &'static Span, enough: u32) -> bool {
         span.moving(|| self.fill_moving(span, enough))
     }
@@ -182,8 +182,8 @@ impl Cache {
         false
     }
 
-    /// Takes over a span that an ended thread left, if one has as many free
-    /// blocks as `least` says.
+    /// Adopts a span that an ended thread left, if one has as many free blocks as `least`
+    /// demands.
     fn adopt_abandoned(&'static self, class: usize, least: impl Fn(&Span) -> u32) -> bool {
         let heap = self.heap();
         if !heap.has_abandoned(class) {
@@ -195,8 +195,8 @@ impl Cache {
                 let span = list.first()?;
                 heap.remove_abandoned(lists, span);
                 if span.outstanding() + least(span) <= span.carved() {
-                    // Under the lock: whoever frees its last block meanwhile
-                    // finds that the span is not for him to end.
+                    // This is done under the lock, so a thread that frees the last block
+                    // meanwhile sees that it must not end the span.
                     span.set_state(SpanState::Current);
                     return Some(span);
                 }
@@ -227,7 +227,7 @@ impl Cache {
         self.carve(span)
     }
 
-    /// A fresh span, current from now on, of whoever owns this cache.
+    /// Begins a span for the owner of this cache, and makes it current.
     ///
     /// # Errors
     ///
@@ -248,22 +248,22 @@ impl Cache {
         Ok(span)
     }
 
-    /// A run of slices; where the system has no more, after this thread has given up what it
-    /// keeps.
+    /// Takes a run of slices. If the system has no more, this thread first gives up its kept
+    /// spans.
     fn take_run(&self, slices: usize) -> Option<Run> {
         let take = || runs::take(slices, 1);
         take().or_else(|| self.home().is_some_and(idle::give_up_all).then(take)?)
     }
 
-    /// Makes blocks of the current span's uncarved memory, a page or at least
-    /// one, and fills the bin with them. The host, which has no quota, carves
-    /// more where that takes no physical memory.
+    /// Carves blocks of the current span's memory, for a page or at least one block, and
+    /// fills the bin with them. The host, which has no quota, carves more if that takes no
+    /// physical memory.
     fn carve(&self, span: &'static Span) -> Result<(), Error> {
         let (size, carved) = (span.block_size(), span.carved());
         let step = if span.is_fresh() || !self.heap().is_host() { PAGE } else { CARVED_AGAIN };
         let begin = carved as usize * size;
         let end = (begin + size + step - 1) & !(step - 1);
-        // Both fit 32 bits, where a division is much faster.
+        // Both numbers fit 32 bits, and a division of 32 bits is much faster.
         let count = (end - begin) as u32 / size as u32;
         let count = count.min(span.capacity() - carved);
         let charge = span.charge_of(carved + count).saturating_sub(span.charged());
@@ -273,8 +273,8 @@ impl Cache {
         Ok(())
     }
 
-    /// Makes `count` blocks of the current span's uncarved memory, which has been
-    /// charged, and fills the bin with them.
+    /// Carves `count` blocks of the current span's memory, which was charged, and fills the
+    /// bin with them.
     pub fn make_blocks(&self, span: &'static Span, carved: u32, count: u32) {
         let size = span.block_size();
         let begin = span.start() + carved as usize * size;
@@ -284,7 +284,7 @@ impl Cache {
             address -= size;
             // SAFETY: inside this span, which is inside a mapped chunk.
             let memory = unsafe { address::block_at(address) };
-            // SAFETY: uncarved memory of this span, which nobody uses.
+            // SAFETY: uncarved memory of this span, which is not used.
             list = unsafe { FreeBlock::new(memory, list) }.into();
         }
         span.moving(|| {
@@ -294,9 +294,10 @@ impl Cache {
         });
     }
 
-    /// Charges the owner. An expert's heap may be adopted by the host at any
-    /// moment, so its lock is held: the charge goes where the span is. So does
-    /// the host's, until a span that is being adopted has arrived.
+    /// Charges the owner. Charges `bytes` for the current span. An expert's heap may be
+    /// adopted by the host at any moment, so its lock is held, and the charge goes to the
+    /// span's owner. The host's charges are made in the same way until a span that is being
+    /// adopted has arrived.
     ///
     /// # Errors
     ///
@@ -310,7 +311,7 @@ impl Cache {
         let heap = self.heap();
         let has_span = span.is_in(heap);
         if has_span && heap.is_host() {
-            // Acquire: what was charged so far (the Release in `adopt_span`).
+            // Acquire: the charge so far (the Release in `adopt_span`).
             fence(Acquire);
             return how(heap, span, bytes);
         }

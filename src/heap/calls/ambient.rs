@@ -1,11 +1,13 @@
-//! Allocate and free: the engine's front door.
+//! Allocate and free: the calls of the global allocator.
 //!
-//! The life of two calls; of a third, `resize.rs`:
+//! The steps of two calls (`resize.rs` has a third):
 //!
-//! 1. `alloc`, ambient: the thread's current cache, the class's bin, pop. No
-//!    lock, no atomic operation, no look at the owner: the cache is the owner's.
-//! 2. `dealloc`: the header by mask and shift; this thread's? push to the local
-//!    list, else to the remote one. Its owner does not matter.
+//! 1. `alloc` of an ambient block pops the class's bin of the thread's current cache. It
+//!    takes no lock and no atomic operation, and does not look at the owner, because the
+//!    cache is the owner's.
+//! 2. `dealloc` finds the header by mask and shift. If the span is this thread's, it pushes
+//!    the block to the local list, otherwise to the remote list. The block's owner does not
+//!    matter.
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
@@ -31,7 +33,7 @@ use crate::heap::threads::current;
 use crate::heap::threads::thread;
 use crate::heap::threads::thread::tending;
 
-/// Allocates for the thread's current owner. Null where that fails.
+/// Allocates for the thread's current owner. Returns null if that fails.
 #[inline(always)]
 pub fn alloc(layout: Layout) -> *mut u8 {
     match size_class::looked_up(layout) {
@@ -43,8 +45,7 @@ pub fn alloc(layout: Layout) -> *mut u8 {
     }
 }
 
-/// Allocates zero-filled memory for the thread's current owner. Null where
-/// that fails.
+/// Allocates zero-filled memory for the thread's current owner. Returns null if that fails.
 #[inline(always)]
 pub fn alloc_zeroed(layout: Layout) -> *mut u8 {
     if size_class::looked_up(layout).is_none() {
@@ -55,7 +56,7 @@ pub fn alloc_zeroed(layout: Layout) -> *mut u8 {
     block
 }
 
-/// Zeroes a block just handed out, if it was.
+/// Zeroes a block that was just handed out; for null, does nothing.
 #[inline]
 fn zero(block: *mut u8, layout: Layout) {
     if let Some(block) = NonNull::new(block) {
@@ -64,12 +65,12 @@ fn zero(block: *mut u8, layout: Layout) {
     }
 }
 
-/// Frees a block, whoever owns it.
+/// Frees a block of any owner.
 ///
 /// # Safety
 ///
-/// - S1 `block` was allocated here for a layout that `layout` fits, and is
-///   live; or it was, and is now free, which is noticed and refused.
+/// - S1 `block` was allocated here for a layout that `layout` fits, and is live; or it was
+///   and is now free: such a free is noticed and refused.
 /// - S2 the caller gives up its use.
 #[inline(always)]
 pub unsafe fn dealloc(block: *mut u8, layout: Layout) {
@@ -100,8 +101,8 @@ unsafe fn dealloc_aligned(memory: NonNull<u8>) {
     }
 }
 
-/// Returns a pointer, not a result: in one register, so that the fast path
-/// ends with a jump here and needs no stack.
+/// Returns a pointer, not a result, because one register lets the fast path end with a jump
+/// here and need no stack.
 #[cold]
 #[inline(never)]
 fn ambient_slow(place: BinPlace) -> *mut u8 {
@@ -115,7 +116,7 @@ fn ambient_slow(place: BinPlace) -> *mut u8 {
     }
 }
 
-/// For an owner at a desk, where the common cache's bin may be empty.
+/// The path for an owner at a desk, whose common cache may have an empty bin.
 #[cold]
 #[inline(never)]
 fn ambient_refill(place: BinPlace) -> *mut u8 {
@@ -125,7 +126,8 @@ fn ambient_refill(place: BinPlace) -> *mut u8 {
     }
 }
 
-/// For an owner with spans of its own. Apart, so that what is in front needs no stack.
+/// The path for an owner with spans of its own. It is a function of its own, so the code
+/// before it needs no stack.
 #[inline(never)]
 fn ambient_own(place: BinPlace, cache: &'static Cache) -> *mut u8 {
     match cache.reuse_current(place) {
@@ -144,14 +146,14 @@ fn ambient_cold(class: usize) -> *mut u8 {
         if done != Err(Error::InvalidKey) {
             return pointer(done);
         }
-        // The owner of the current scope has ended: what follows is the host's.
+        // The owner of the current scope has ended, so the block is the host's.
         paths::entered(Path::HeapMoved);
         thread::known().inspect(|thread| thread.sit_down());
     }
 }
 
-/// Requests that the fast path does not look up: larger ones, or aligned beyond 16
-/// bytes.
+/// The path for requests that the fast path does not look up: larger ones, or aligned
+/// beyond 16 bytes.
 #[inline(never)]
 fn ambient_unusual(layout: Layout, zeroed: bool) -> *mut u8 {
     let Some(class) = requests::class_of(layout) else { return ambient_large(layout, zeroed) };
@@ -189,7 +191,7 @@ fn ambient_large(layout: Layout, zeroed: bool) -> *mut u8 {
     }
 }
 
-/// The thread's current cache; the host's where it has none yet.
+/// The thread's current cache; the host's if it has none yet.
 fn ambient_cache() -> Result<&'static Cache, Error> {
     let cache = current::current();
     if !ptr::eq(cache, &EMPTY) {

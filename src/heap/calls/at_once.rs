@@ -1,9 +1,9 @@
-//! Raw blocks at once: what nearly all raw calls ask for, where it is at hand.
+//! Fast paths of raw calls, for blocks that are at hand, as for nearly all calls.
 //!
-//! A call that comes by a key alone pins the key and fences, and then looks whether the key
-//! is valid. Fences and exchanges take most of the time of such a call. So a free has one
-//! instead of two where its block lies in a span that this thread fills a bin from, as those
-//! of blocks do that were allocated lately: the exchange that takes the tag is the fence, too.
+//! A call that comes by a key alone pins the key and fences, and then looks whether the key is
+//! valid. Fences and exchanges take most of the time of such a call. So a free has one instead
+//! of two if its block lies in a span that this thread fills a bin from, as for blocks that
+//! were allocated lately: the exchange that takes the tag is the fence, too.
 //!
 //! ```text
 //!  look   is the key valid?                              of which number?
@@ -13,16 +13,17 @@
 //!  free
 //! ```
 //!
-//! Where the second look finds the key valid, so was it at the first, and its expert does
-//! not end before the pin is undone: the number is the expert's, and the free is one like
-//! that of `raw`. Where it does not, the tag was taken from a block whose owner may end, or
-//! has ended. That does no harm:
+//! If the second look finds the key valid, it was also valid at the first, and its expert
+//! does not end before the pin is undone. So the number is the expert's, and the free is
+//! like that of `raw`. Otherwise the tag was taken from a block whose owner may end, or has
+//! ended. That does no harm:
 //!
 //! - the tag's place is mapped: this thread's common cache has its current span in the same
-//!   chunk, and that span is the thread's alone (PRESENT3);
-//! - the number is that of one owner all the time: this thread has an open line for it (NUM3);
+//!   chunk, and only the thread uses that span (PRESENT3);
+//! - the number stays that of one owner, because this thread has an open line for it (NUM3);
 //! - if that owner has ended, a sweep, or the end of the span, may have taken the tag away. So
-//!   it is put back by an exchange, which then fails. No other raw call changes it (TAG4).
+//!   the tag is put back by an exchange, which then fails. No other raw call changes it
+//!   (TAG4).
 
 use core::ptr::NonNull;
 
@@ -48,9 +49,9 @@ mod by_key {
     use crate::key::ExpertKey;
     use crate::sync::{Ordering, fence};
 
-    /// A raw block for the expert of `key`, if one is at hand and paid for; `None` says
-    /// nothing. `number` gives the expert's number of raw blocks as long as the key is
-    /// valid, and it may be given memory.
+    /// A raw block for the expert of `key`, if one is at hand and the credit covers it;
+    /// after `None`, the caller takes the slow path. `number` returns the expert's number
+    /// of raw blocks, as long as the key is valid and the expert may be given memory.
     #[inline(always)]
     pub fn allocate_by_key(
         key: ExpertKey,
@@ -68,9 +69,10 @@ mod by_key {
         block
     }
 
-    /// Frees a live raw block of the expert of `key`, if that can be done at once; `false`
-    /// says nothing, and nothing was done. `number` was the expert's when the key was found
-    /// valid just now, and `is_still` tells whether it is.
+    /// Frees a live raw block of the expert of `key`, if that can be done at once. After
+    /// `false`, nothing was done, and the caller takes the slow path. `number` was the
+    /// expert's when the key was found valid, and `is_still` tells whether the key still
+    /// is.
     #[inline(always)]
     pub fn free_by_key(
         key: ExpertKey,
@@ -93,7 +95,7 @@ mod by_key {
         done
     }
 
-    /// Where a block begins, in a span that this thread fills a bin from.
+    /// The start of a block, in a span that this thread fills a bin from.
     struct Current {
         span: &'static Span,
         class: usize,
@@ -130,8 +132,8 @@ mod by_key {
             Some(Self { span, class, word, line })
         }
 
-        /// Frees the block, if it is live and the owner of `number` has it, which has not
-        /// ended. Pinned, not fenced yet. See the module.
+        /// Frees the block, if it is live and belongs to the owner of `number`, which has
+        /// not ended. The thread is pinned, but has not fenced yet: see the module.
         #[inline(always)]
         fn free(self, number: Number, block: usize, is_still: impl FnOnce() -> bool) -> bool {
             let tag = Tag::new(number, self.class);
@@ -150,13 +152,15 @@ mod by_key {
             }
             // SAFETY: a block lies there.
             let memory = unsafe { address::block_at(block) };
-            // SAFETY: a block of this thread's span without a tag, this call's alone.
+            // SAFETY: a block of this thread's span without a tag, which only this call
+            // uses.
             unsafe { free::free_own(self.span, memory) };
             true
         }
     }
 
-    /// As [`free_by_key`], of a block that is anywhere. Pinned, not fenced yet.
+    /// As [`free_by_key`], for a block anywhere. The thread is pinned, but has not fenced
+    /// yet.
     #[cold]
     #[inline(never)]
     fn free_elsewhere(number: Number, address: *const u8, is_still: impl FnOnce() -> bool) -> bool {
@@ -169,14 +173,14 @@ mod by_key {
 #[cfg(feature = "capi")]
 pub use by_key::{allocate_by_key, free_by_key};
 
-/// A raw block of `size` bytes, zero-filled, for the owner of `number`, if one is at hand
-/// and paid for; `None` says nothing.
+/// A zero-filled raw block of `size` bytes for the owner of `number`, if one is at hand and
+/// the credit covers it; after `None`, the caller takes the slow path.
 #[inline(always)]
 pub fn allocate(number: Number, size: usize) -> Option<NonNull<u8>> {
     take(thread::known()?, number, size)
 }
 
-/// As [`allocate`], in this thread, which is `thread`. Its owner has not ended.
+/// As [`allocate`], for this thread, `thread`. Its owner has not ended.
 #[inline(always)]
 fn take(thread: &'static Thread, number: Number, size: usize) -> Option<NonNull<u8>> {
     if size > SMALL_MAX - PREFIX {
@@ -192,8 +196,8 @@ fn take(thread: &'static Thread, number: Number, size: usize) -> Option<NonNull<
     thread.note_raw_class(block.addr().get(), place.class());
     // SAFETY: the block has `PREFIX + size` bytes.
     let content = unsafe { block.add(PREFIX) };
-    // SAFETY: S1: `size` bytes from there are the block's, which is nobody's yet, and its
-    // class has a multiple of 16.
+    // SAFETY: S1: `size` bytes from there are the block's, which no other code uses yet,
+    // and its class has a multiple of 16.
     unsafe { zero(content, size) };
     raw::set_size(block, size);
     // SAFETY: S1: a carved block of a tagged span of one slice, as all of this size are.
@@ -205,16 +209,16 @@ fn take(thread: &'static Thread, number: Number, size: usize) -> Option<NonNull<
 /// Bytes that one store fills.
 const PIECE: usize = 16;
 
-/// Blocks of up to so many bytes are filled with zeroes without a call.
+/// Blocks of up to this many bytes are filled with zeroes without a call.
 pub const FILLED_AT_ONCE: usize = 4 * PIECE;
 
-/// Fills with zeroes: where the size is small, by stores of 16 bytes that may overlap,
+/// Fills with zeroes; a small size is filled by stores of 16 bytes that may overlap,
 /// because a call takes longer.
 ///
 /// # Safety
 ///
-/// - S1 `content` is aligned to 16, and `size` bytes there, rounded up to a multiple of 16
-///   and 16 at least, are the caller's alone.
+/// - S1 `content` is aligned to 16, and only the caller uses the `size` bytes there,
+///   rounded up to a multiple of 16 that is not 0.
 #[inline(always)]
 unsafe fn zero(content: NonNull<u8>, size: usize) {
     if size > FILLED_AT_ONCE {

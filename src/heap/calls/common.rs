@@ -1,8 +1,10 @@
-//! Common spans: memory that owners share who have too little for spans of their own.
+//! Common spans: memory that is shared by owners that have too little for spans of their
+//! own.
 //!
 //! All owners that are seated at a desk in a thread allocate from the thread's *common
 //! cache*. A block gets its owner's tag when it is handed out and loses it when it is
-//! freed, so the blocks of an ended request are the next one's, still warm.
+//! freed. So the next request uses the blocks of an ended one while they are in the
+//! processor's caches.
 //!
 //! ```text
 //!  desk --> line   pays for the block: credit, or a charge of 512 to 4,096 bytes
@@ -13,11 +15,10 @@
 //!
 //! - for classes that have grown by 16 KiB, once it was charged more than 64 KiB: its
 //!   blocks then fill pages, and are reclaimed by the page;
-//! - for all classes, when it is busy: 16 of the last 256 refills of the common cache
-//!   were its. At most 16 owners of a thread are busy at the same time.
+//! - for all classes, when it is busy: it caused 16 of the last 256 refills of the common
+//!   cache. At most 16 owners of a thread are busy at the same time.
 //!
-//! The policy, and its numbers, are those that did best in a sketch of eight; see
-//! `docs/laboratory.md`.
+//! This policy and its numbers did best in a sketch of eight; see `docs/laboratory.md`.
 
 use core::ptr::NonNull;
 
@@ -43,16 +44,15 @@ use crate::key::ExpertKey;
 /// An owner that was charged more than this is no longer small, in bytes.
 const SMALL_OWNER: usize = 64 << 10;
 
-/// Of so many refills of the common cache within a window a busy owner has made all.
+/// A busy owner has caused this many refills of the common cache within a window.
 const BUSY_HITS: u8 = 16;
 
-/// How a request stands to the quota.
+/// Whether a request may pass the quota.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// A charge that the quota refuses may be granted all the same, or counts as a
-    /// refusal.
+    /// If the quota refuses, the charge is granted all the same, or counted as a refusal.
     Usual,
-    /// Within the quota or not at all; a refusal is not counted.
+    /// The charge is made only within the quota, and a refusal is not counted.
     Strict,
 }
 
@@ -74,9 +74,9 @@ fn tag_word_slow(block: NonNull<u8>) -> &'static TagWord {
     (unsafe { span::span_of(block) }).tag_word(block.addr().get())
 }
 
-/// A block of the class at `place` for the owner that is seated at `desk`, tagged, if
-/// one is at hand and paid for, and a span of the class is one slice. The fast path of small
-/// owners.
+/// A block of the class at `place` for the owner that is seated at `desk`, tagged, if one is
+/// at hand, the credit covers it, and a span of the class is one slice. This is the fast
+/// path of small owners.
 #[inline(always)]
 pub fn hand_out_at_once(desk: &'static Cache, place: BinPlace) -> Option<NonNull<u8>> {
     let seat = desk.seat()?;
@@ -91,8 +91,8 @@ pub fn hand_out_at_once(desk: &'static Cache, place: BinPlace) -> Option<NonNull
     Some(block)
 }
 
-/// As [`hand_out_at_once`], where the bin is empty: with the blocks that were freed
-/// meanwhile in the span that fills it, unless the owner may be a busy one.
+/// As [`hand_out_at_once`], for an empty bin. It uses the blocks that were freed meanwhile
+/// in the span that fills the bin, unless the owner may be busy.
 #[cold]
 #[inline(never)]
 pub fn refill_and_hand_out(desk: &'static Cache, place: BinPlace) -> Option<NonNull<u8>> {
@@ -109,8 +109,7 @@ pub fn refill_and_hand_out(desk: &'static Cache, place: BinPlace) -> Option<NonN
     Some(block)
 }
 
-/// As [`hand_out_at_once`], without a tag: a raw block gets it when there is something in
-/// it.
+/// As [`hand_out_at_once`], without a tag: a raw block gets its tag after its content.
 #[inline(always)]
 pub fn take_at_once(seat: Seat, place: BinPlace) -> Option<NonNull<u8>> {
     let paid = seat.line.pay(Measure::of(place.class()).bytes())?;
@@ -119,7 +118,7 @@ pub fn take_at_once(seat: Seat, place: BinPlace) -> Option<NonNull<u8>> {
     Some(block)
 }
 
-/// What became of a request at a desk.
+/// The outcome of a request at a desk.
 pub enum Served {
     /// A block from common spans.
     Block(NonNull<u8>),
@@ -127,13 +126,13 @@ pub enum Served {
     Own(&'static Cache),
 }
 
-/// A block of `class` for whoever is seated at `desk`. `tag` says whether it gets its
-/// tag now; a raw block gets it when there is something in it.
+/// A block of `class` for the owner that is seated at `desk`. `tag` says whether it gets
+/// its tag now; a raw block gets its tag after its content.
 ///
 /// # Errors
 ///
-/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`] where the owner
-/// has ended.
+/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`] if the owner has
+/// ended.
 #[cold]
 #[inline(never)]
 pub fn allocate(
@@ -170,8 +169,9 @@ pub fn allocate(
     Ok(Served::Block(block))
 }
 
-/// A block of `class` for the owner of `cache`, to which the quota gave no page more: a
-/// single block may have room. `None` where it has not, or the cache is not an owner's.
+/// A block of a common span for the owner of `cache`. The quota granted no further page,
+/// but it may have room for a single block. `None` if it has no room, or if the cache is
+/// not an owner's.
 #[cold]
 pub fn allocate_instead(cache: &'static Cache, class: usize) -> Option<NonNull<u8>> {
     let Seat { line, common, number } = cache.seat()?;
@@ -212,7 +212,8 @@ pub fn open_for_large(number: Number, key: ExpertKey) {
     }
 }
 
-/// The owner's cache in this thread, opened if need be and memory is there.
+/// The owner's cache in this thread. If there is none, it is opened, provided that there is
+/// memory.
 fn own_cache(
     thread: &'static thread::Thread,
     number: Number,
@@ -224,8 +225,8 @@ fn own_cache(
     thread.open_cache(number, line).ok()
 }
 
-/// Charges the owner for a block of `class`. Returns the owner's cache where that serves
-/// the class from now on, and nothing was charged for this block but by it.
+/// Charges the owner for a block of `class`. If the owner's own cache serves the class from
+/// now on, returns that cache, which then charges for the block itself.
 ///
 /// # Errors
 ///
@@ -240,7 +241,7 @@ fn charge(
 ) -> Result<Option<&'static Cache>, Error> {
     let entry = numbers::entry(number);
     let bytes = size_class::size_of(class);
-    // Tending does not close this line.
+    // Tending does not close the line of this call.
     line.hold();
     tending::tend();
     line.let_go();
@@ -267,8 +268,8 @@ fn charge(
     Ok(Some(cache))
 }
 
-/// Counts a block of `class` of the owner of `number` that this thread has freed, its
-/// tag taken off.
+/// Counts a free by this thread of a block of `class` of the owner of `number`; the block's
+/// tag was taken off.
 #[inline(always)]
 pub fn count_free(number: Number, class: usize) {
     if !count_free_at_once(number, Measure::of(class)) {
@@ -284,7 +285,7 @@ fn count_free_at_once(number: Number, measure: Measure) -> bool {
     line.is_some_and(|line| line.count_free_at_once(measure.bytes()))
 }
 
-/// As [`count_free`], where `line` is this thread's for `number`, and open.
+/// As [`count_free`], if `line` is this thread's open line for `number`.
 #[cfg(feature = "capi")]
 #[inline(always)]
 pub fn count_free_in(line: &'static Line, number: Number, class: usize) {
@@ -304,9 +305,9 @@ fn count_free_slow(number: Number, class: usize) {
     }
 }
 
-/// Takes the tag of a block that its owner, or the host, frees in the thread that owns
-/// the span, and counts the free: at once, and if the class has spans of one slice. False
-/// where that cannot be done, and nothing is.
+/// Takes the tag of a block that its owner, or the host, frees in the thread that owns the
+/// span, and counts the free, if the class has spans of one slice and all this can be done
+/// at once. Returns false, with nothing changed, if that is not possible.
 #[inline(always)]
 pub fn take_own_tag_at_once(class: usize, block: NonNull<u8>) -> bool {
     let measure = Measure::of(class);
@@ -323,8 +324,8 @@ pub fn take_own_tag_at_once(class: usize, block: NonNull<u8>) -> bool {
     is_counted
 }
 
-/// As [`take_own_tag_at_once`], of any class, and nothing is counted. `None` where the block
-/// is free already, or raw.
+/// As [`take_own_tag_at_once`], for any class and without counting. `None` if the block is
+/// free already, or raw.
 pub fn take_own_tag(class: usize, block: NonNull<u8>) -> Option<Number> {
     let word = tag_word(block, class);
     let number = word.load().number_unless_raw()?;
@@ -332,11 +333,11 @@ pub fn take_own_tag(class: usize, block: NonNull<u8>) -> Option<Number> {
     Some(number)
 }
 
-/// As [`take_own_tag`], in any other thread.
+/// As [`take_own_tag`], for any other thread.
 pub fn take_tag(span: &Span, address: usize) -> Option<Number> {
     let word = span.tag_word(address);
     let tag = word.load();
     let number = tag.number_unless_raw()?;
-    // The span's own thread may make another owner of it meanwhile: see `sweep`.
+    // The span's own thread may change the owner meanwhile: see `sweep`.
     if word.exchange(tag, Tag::NONE) { Some(number) } else { word.take().number() }
 }

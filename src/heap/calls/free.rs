@@ -22,8 +22,8 @@ use crate::heap::spans::span::{Span, SpanState, TAGGED};
 
 /// Frees the block at `memory`, whose slice's header is `header`.
 ///
-/// The fast path: the header's thread is this one, and nobody waits for this
-/// very free.
+/// The fast path is taken if the header's thread is this one and the span does not wait for
+/// exactly this free.
 ///
 /// # Safety
 ///
@@ -53,12 +53,12 @@ pub unsafe fn free_own(span: &'static Span, memory: NonNull<u8>) {
     }
 }
 
-/// Enough local frees have come for the span to be looked at; the last one is not counted
-/// yet.
+/// Looks at a span for which enough local frees have come; the last one is not counted yet.
 #[cold]
 #[inline(never)]
 pub fn noticed(span: &'static Span) {
-    // Before the block counts as free: from then on another thread may end the span (PRESENT3).
+    // The lock is taken before the block counts as free, because from then on another thread
+    // may end the span (PRESENT3).
     let _held = present::hold();
     span.count_noticed();
     let Some(cache) = span.cache() else { return };
@@ -83,7 +83,7 @@ pub fn noticed(span: &'static Span) {
     cache.look_around(collect::FEW_LOOKS);
 }
 
-/// Frees a block whose slice's header does not name this thread.
+/// Frees a block whose slice's header names another thread or none.
 ///
 /// # Safety
 ///
@@ -100,15 +100,16 @@ pub unsafe fn free_elsewhere(header: &'static Span, memory: NonNull<u8>) {
     unsafe { free_remote(header, memory) };
 }
 
-/// Frees a block whose slice's header does not say that it is this thread's. Apart, so that
-/// what is in front needs no stack.
+/// Frees a block whose slice's header does not say that it is this thread's. It is a
+/// function of its own, so the code before it needs no stack.
 ///
 /// # Safety
 ///
 /// - S1, S2 as for [`free`].
 #[inline(never)]
 unsafe fn free_remote(header: &'static Span, memory: NonNull<u8>) {
-    // SPAN3: the first header of another thread's span, or of one just left.
+    // SPAN3: this is the first header of another thread's span, or of a span that was just
+    // abandoned.
     if header.thread() != 0 {
         // SAFETY: S1 is handed on.
         if !unsafe { untag(header, memory) } {
@@ -137,7 +138,7 @@ unsafe fn free_own_tagged(span: &'static Span, memory: NonNull<u8>) {
     unsafe { free_own(span, memory) };
 }
 
-/// As [`free_own_tagged`], where the free cannot be counted at once.
+/// As [`free_own_tagged`], for a free that cannot be counted at once.
 ///
 /// # Safety
 ///
@@ -153,7 +154,7 @@ unsafe fn free_own_tagged_slow(span: &'static Span, memory: NonNull<u8>) {
 }
 
 /// Takes the tag of a block that is freed by another thread than its span's, or in a span
-/// that no thread owns, and counts the free. False where it is no block in use.
+/// that no thread owns, and counts the free. Returns false if it is no block in use.
 ///
 /// # Safety
 ///
@@ -181,8 +182,8 @@ pub unsafe fn free_untagged(span: &'static Span, memory: NonNull<u8>) {
     unsafe { push(span, memory) };
 }
 
-/// Pushes a block to the remote list of its span, whoever owns that, and ends the span
-/// where this was its last block.
+/// Pushes a block to the remote list of its span, whichever thread owns that, and ends the
+/// span if this was its last block.
 ///
 /// # Safety
 ///
@@ -195,13 +196,13 @@ unsafe fn push(span: &'static Span, memory: NonNull<u8>) {
     }
 }
 
-/// Pushes a block to the remote list of a span that a thread owns; false where
-/// none does any more, or the list is full.
+/// Pushes a block to the remote list of a span that a thread owns. Returns false if no
+/// thread owns it any more, or if the list is full.
 ///
 /// # Safety
 ///
-/// - S1, S2 as for [`free`]; `span` is the block's. Where this is false, the
-///   block is still the caller's to free.
+/// - S1, S2 as for [`free`]; `span` is the block's. If this returns false, the caller must
+///   still free the block.
 #[inline]
 unsafe fn push_owned(span: &'static Span, memory: NonNull<u8>) -> bool {
     // SAFETY: S1 and S2.
@@ -209,8 +210,8 @@ unsafe fn push_owned(span: &'static Span, memory: NonNull<u8>) -> bool {
     let (mut cache, mut pin) = (None, None);
     let after = span.remote.push(block.addr() - span.start(), |state| {
         cache = to_be_told(span, state);
-        // The thread that frees the last block ends the span: until then nobody may
-        // release its chunk.
+        // The thread that frees the last block ends the span, and until then the chunk must
+        // not be released.
         if pin.is_none() && is_last(span, state) {
             pin = Some(arrival::pin_anything());
         }
@@ -228,7 +229,7 @@ unsafe fn push_owned(span: &'static Span, memory: NonNull<u8>) -> bool {
 }
 
 /// Ends a span of another thread if no block of it is in use. The caller is pinned; the
-/// span may be another's by now, or none.
+/// span may belong to another thread by now, or have ended.
 #[cold]
 #[inline(never)]
 fn end_if_unused(span: &'static Span) {
@@ -236,7 +237,8 @@ fn end_if_unused(span: &'static Span) {
     let Some(owner) = owner else { return };
     crate::sync::delay();
     owner.presence().visit(|| {
-        // With the thread's lock its spans stay its own (PRESENT3): is it one?
+        // Under the thread's lock its spans stay its own (PRESENT3), so the check below is
+        // final.
         if span.thread() & !TAGGED != owner.presence().token() {
             return;
         }
@@ -249,16 +251,16 @@ fn end_if_unused(span: &'static Span) {
     });
 }
 
-/// The cache that must be told when a block was pushed on top of `state`; it learns
-/// of later frees with the first. Asked for before the push, because after it the
-/// span may be gone; a cache never is.
+/// The cache that must be told that a block was pushed on top of `state`. After the first
+/// such free it needs no further note. It is read before the push, because the span may
+/// have ended after it; a cache record never goes away.
 #[inline]
 fn to_be_told(span: &Span, state: RemoteState) -> Option<&'static Cache> {
     if state.count() == 0 { span.cache() } else { None }
 }
 
-/// Frees a block of a span that no thread owns, in an inner slice, large, or
-/// no block at all.
+/// Frees a block that is in a span that no thread owns, is in an inner slice, is large, or
+/// is no block at all.
 ///
 /// # Safety
 ///
@@ -287,13 +289,14 @@ unsafe fn free_unowned(header: &'static Span, memory: NonNull<u8>) {
         }
         // SAFETY: S1 is handed on.
         _ if !unsafe { untag(span, memory) } => refuse(),
-        // SAFETY: S1 and S2 are handed on. In an inner slice, of another thread's span.
+        // SAFETY: S1 and S2 are handed on. The block is in an inner slice of another
+        // thread's span.
         _ => unsafe { push(span, memory) },
     }
 }
 
-/// Pushes a block to its span's remote list, and ends the span where no thread
-/// owns it and this was its last block.
+/// Pushes a block to its span's remote list, and ends the span if no thread owns it and
+/// this was its last block.
 ///
 /// # Safety
 ///
@@ -305,10 +308,10 @@ unsafe fn push_any(span: &'static Span, memory: NonNull<u8>) {
     let block = unsafe { remote_block(memory) };
     let after = span.remote.push(block.addr() - span.start(), |state| {
         cache = to_be_told(span, state);
-        // When the last block comes back to an abandoned span, this thread
-        // ends it; until then nobody may release its chunk. (Where the span was
-        // owned and left again between the look and the exchange, this may be
-        // wrong: an empty span then waits for who allocates next.)
+        // When the last block comes back to an abandoned span, this thread ends the span,
+        // and until then the chunk must not be released. (This may be wrong if the span was
+        // adopted and abandoned again between the read and the exchange. Then an empty span
+        // waits for the next thread that allocates.)
         if state.is_abandoned() && pin.is_none() && is_last(span, state) {
             pin = Some(arrival::pin_anything());
         }
@@ -316,7 +319,7 @@ unsafe fn push_any(span: &'static Span, memory: NonNull<u8>) {
         true
     });
     match after {
-        // Without a pin the span is not looked at again: it may be gone.
+        // Without a pin the span is not read again, because it may have ended.
         Some(after) if after.is_abandoned() && pin.is_some() => end_if_empty(span),
         Some(_) => {
             cache.inspect(|cache| cache.set_freed_into(true));

@@ -1,9 +1,9 @@
 //! Large blocks: each has a span of its own, in a run of slices of a chunk or,
 //! beyond a chunk, in a mapping of its own (*huge*).
 //!
-//! No thread owns them: they are allocated and freed under their heap's lock,
-//! a lock taken once for 64 KiB or more. But a thread that frees what it has
-//! allocated may keep the span for the next block of the same slices (see `idle`).
+//! No thread owns large blocks: they are allocated and freed under their heap's lock, which
+//! is taken once for 64 KiB or more. But a thread that frees a block that it has allocated
+//! may keep the span for the next block of as many slices (see `idle`).
 
 use core::alloc::Layout;
 use core::ptr::{self, NonNull};
@@ -29,11 +29,11 @@ use crate::heap::threads::relief;
 use crate::heap::threads::thread;
 use crate::key::ExpertKey;
 
-/// The most bytes a block may have that lies in a chunk with others.
+/// The most bytes of a block that lies in a chunk with others.
 const IN_CHUNK_MAX: usize = CHUNK / 2;
 
-/// The most slices that such a block may be aligned to: in an empty chunk there is
-/// a place for the largest of them.
+/// The largest alignment of such a block, in slices; an empty chunk has a place for the
+/// largest block with it.
 const IN_CHUNK_ALIGN: usize = SLICES / 4;
 
 const _: () = {
@@ -46,15 +46,15 @@ const _: () = {
 pub enum Purpose {
     /// Itself.
     New,
-    /// One that grows, and is likely to do so again.
+    /// A block that grows, and is likely to grow again.
     Growth,
-    /// One that has room where it is, and stays there if need be: nothing is
-    /// overdrawn for it, and no refusal counted.
+    /// A block that has room where it is and may stay there, so nothing is overdrawn for
+    /// it, and no refusal is counted.
     Fit,
 }
 
 impl Purpose {
-    /// Whether the quota has room for `bytes` more, or they are granted.
+    /// Whether the quota has room for `bytes` more, or grants them all the same.
     fn admit(self, heap: &Heap, bytes: usize) -> Result<(), Error> {
         if self != Self::Fit {
             return heap.payer().admit(bytes);
@@ -75,8 +75,8 @@ impl Purpose {
 ///
 /// # Errors
 ///
-/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`] where
-/// the heap is not that of `key` any more.
+/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`] if the heap is
+/// not that of `key` any more.
 #[cold]
 #[inline(never)]
 pub fn allocate(
@@ -92,7 +92,8 @@ pub fn allocate(
         return allocate_in_chunk(heap, key, bytes, slice_align, zeroed, purpose);
     }
     make_room(heap, bytes);
-    // Before anything is mapped: tables for a huge block can be large.
+    // The quota is asked before anything is mapped, because tables for a huge block can be
+    // large.
     heap.if_of(key, |_| purpose.admit(heap, bytes)).ok_or(Error::InvalidKey)??;
     paths::entered(Path::Huge);
     let take = || huge::take(bytes, layout.align(), zeroed, purpose == Purpose::Growth);
@@ -121,7 +122,7 @@ fn allocate_in_chunk(
     make_room(heap, bytes);
     let take = || runs::take(slices, slice_align);
     let mut run = take().or_else(|| give_up_idle().then(take)?).ok_or(Error::OutOfMemory)?;
-    // Before memory is used that never was: what is kept may do.
+    // Kept spans may do, so they are tried before fresh memory.
     if let Some(cache) = cache.filter(|cache| run.fresh && cache.idle_slices() >= slices) {
         run.give_back();
         cache.give_idle(slices);
@@ -132,7 +133,8 @@ fn allocate_in_chunk(
     Ok(hand_out(span::header_in(run.chunk, run.first), zeroed && !run.fresh))
 }
 
-/// This thread's cache for `heap`, if it has one: an owner may have spans to itself without.
+/// This thread's cache for `heap`, if there is one; an owner may have spans to itself
+/// without a cache.
 fn cache_for(heap: &'static Heap) -> Option<&'static Cache> {
     let cache = match heap.number() {
         Some(number) => thread::known()?.cache_of(number),
@@ -141,15 +143,15 @@ fn cache_for(heap: &'static Heap) -> Option<&'static Cache> {
     cache.filter(|cache| ptr::eq(cache.heap(), heap))
 }
 
-/// Gives back what this thread holds in vain of the heap's owner, where the
-/// quota has no room for `bytes` more.
+/// If the quota has no room for `bytes` more, gives back memory of the heap's owner that
+/// this thread holds without using it.
 fn make_room(heap: &Heap, bytes: usize) {
     if !heap.account().has_room(bytes) {
         relief::relieve(heap.account());
     }
 }
 
-/// Begins the span and charges its owner; gives all back where that fails.
+/// Begins the span and charges its owner; if that fails, gives all back.
 fn begin(
     heap: &'static Heap,
     key: ExpertKey,
@@ -168,7 +170,7 @@ fn begin(
         match charged {
             Ok(()) => lists.count_allocations(1),
             Err(_) => {
-                // Nothing of it was touched but the first page.
+                // Only its first page was touched.
                 span.set_block_size(PAGE);
                 heap.end_span(lists, span);
             }
@@ -183,7 +185,7 @@ fn begin(
     })
 }
 
-/// Ends all that this thread keeps idle. Returns whether there was any.
+/// Ends all spans that this thread keeps idle. Returns whether there was one.
 fn give_up_idle() -> bool {
     thread::known().is_some_and(|thread| idle::give_up_all(thread.home()))
 }
@@ -196,21 +198,21 @@ fn block_of(span: &Span) -> NonNull<u8> {
 fn hand_out(span: &'static Span, fill: bool) -> NonNull<u8> {
     let memory = block_of(span);
     if fill {
-        // SAFETY: the block's bytes, which nobody has yet.
+        // SAFETY: the block's bytes, which no other code uses yet.
         unsafe { memory.write_bytes(0, span.block_size()) };
     }
     memory
 }
 
-/// The span of the huge block at `address` that may be aligned beyond a slice,
-/// where its header cannot be found by arithmetic. `None` if there is none.
+/// The span of the huge block at `address`, which may be aligned beyond a slice, so its
+/// header cannot be found by arithmetic. `None` if there is none.
 pub fn find_aligned(address: usize) -> Option<&'static Span> {
     let chunk = chunk_map::find(address)?;
     let slice = if chunk.is_huge() { 1 } else { address::slice_of(address) };
     (slice > 0).then(|| span::header_in(chunk, slice))
 }
 
-/// Frees a large block; refuses where it is none any more.
+/// Frees a large block; refuses if it is none any more.
 ///
 /// # Safety
 ///
@@ -223,8 +225,8 @@ pub unsafe fn free(span: &'static Span, memory: NonNull<u8>) {
     unsafe { end(span, memory) };
 }
 
-/// As [`free`], where the slices had better go back at once: the next block that
-/// grows may want them.
+/// As [`free`], but gives the slices back at once, because the next block that grows may
+/// need them.
 ///
 /// # Safety
 ///
@@ -243,12 +245,12 @@ pub unsafe fn end(span: &'static Span, memory: NonNull<u8>) {
     }
 }
 
-/// Makes a large block `bytes` long in place, if the room behind it is free or
-/// it shrinks. The new part of a grown block is zeroed if `zeroed`.
+/// Makes a large block `bytes` long in place, if it shrinks or the room behind it is free.
+/// The new part of a grown block is zeroed if `zeroed`.
 ///
 /// # Errors
 ///
-/// `None` where it has to move; an [`Error`] where its owner's quota refuses.
+/// `None` if it must move; an [`Error`] if its owner's quota refuses.
 ///
 /// # Safety
 ///
@@ -270,13 +272,13 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
     let more = bytes - before;
     span.heap().inspect(|heap| make_room(heap, more));
     if span.state() == SpanState::Huge {
-        // Before anything is mapped. The heap that the block is in by then is asked,
-        // not one that was its owner's before the host adopted it.
+        // The charge comes before anything is mapped. The block's current heap is asked,
+        // not the one before an adoption by the host.
         if let Err(error) = span.with_heap(|heap, _| heap.payer().admit(more))? {
             return Some(Err(error));
         }
     }
-    // The bytes behind are new, and read as zero.
+    // The bytes behind the old end are new, and read as zero.
     let used = chunk.base() + chunk.bytes();
     if !widen(chunk, span, bytes) {
         return None;
@@ -293,14 +295,14 @@ pub unsafe fn resize(span: &'static Span, bytes: usize, zeroed: bool) -> Option<
         // SAFETY: inside the block, as it is now.
         let tail = unsafe { address::block_at(span.start() + before) };
         let dirty = (used - span.start() - before).min(more);
-        // SAFETY: S1: the new part of the block, which nobody has yet.
+        // SAFETY: S1: the new part of the block, which no other code uses yet.
         unsafe { tail.write_bytes(0, dirty) };
     }
     Some(Ok(()))
 }
 
-/// Gives back what a large block has beyond `size` bytes, rounded up to pages, where
-/// it stands, however little that leaves.
+/// Cuts a large block where it stands to `size` bytes, rounded up to pages, and gives back
+/// the rest, even if the block becomes small.
 ///
 /// # Safety
 ///
@@ -312,15 +314,15 @@ pub unsafe fn shrink(span: &'static Span, size: usize) {
     }
 }
 
-/// Whether a block of so many bytes has a mapping to itself, whatever its alignment.
+/// Whether a block of this many bytes has a mapping to itself, whatever its alignment.
 pub fn is_huge(size: usize) -> bool {
     size > IN_CHUNK_MAX
 }
 
-/// Moves a huge block that is aligned beyond a slice to the start of its mapping, where
-/// its header is found from its address, with the first `kept` of its bytes, and makes
-/// it `size` bytes long. Nothing is asked of the quota or of the system. `None` where
-/// the block is none.
+/// Moves a huge block that is aligned beyond a slice to the start of its mapping, where its
+/// header can be found from its address. The first `kept` of its bytes move, and it becomes
+/// `size` bytes long. It needs nothing from the quota or the system. `None` if it is no
+/// huge block.
 ///
 /// # Safety
 ///
@@ -342,8 +344,8 @@ pub unsafe fn slide(span: &'static Span, kept: usize, size: usize) -> Option<Non
     Some(start)
 }
 
-/// Makes a large block `bytes` long, which are fewer than it has. `None` where its
-/// owner has ended meanwhile.
+/// Makes a large block `bytes` long, which is shorter than it is. `None` if its owner has
+/// ended meanwhile.
 fn cut(chunk: &'static Chunk, span: &'static Span, bytes: usize) -> Option<()> {
     paths::entered(Path::ShrankInPlace);
     span.with_heap(|heap, _| heap.refund(span, bytes))?;
@@ -353,14 +355,14 @@ fn cut(chunk: &'static Chunk, span: &'static Span, bytes: usize) -> Option<()> {
 }
 
 /// Ends the spare spans of the cache that `span` was allocated from, if that is this
-/// thread's. Returns whether there were any.
+/// thread's. Returns whether there was one.
 pub fn give_spares(span: &Span) -> bool {
     let own = span.cache().filter(|cache| cache.is_mine());
     own.is_some_and(Cache::give_spares)
 }
 
-/// Gives a span the slices behind it that a block of `bytes` needs. False, with
-/// nothing changed, where they are not free, or its mapping ends before.
+/// Gives a span the slices behind it that a block of `bytes` needs. Returns false, with
+/// nothing changed, if they are not free, or if its mapping ends before.
 fn widen(chunk: &'static Chunk, span: &Span, bytes: usize) -> bool {
     if span.state() == SpanState::Huge {
         let has_room = bytes <= chunk.base() + chunk.bytes() - span.start();
@@ -371,7 +373,7 @@ fn widen(chunk: &'static Chunk, span: &Span, bytes: usize) -> bool {
         (address::slice_of(span.start()), span.slices(), bytes.div_ceil(SLICE));
     if wanted > slices {
         let extend = || runs::extend(chunk, first, slices, wanted);
-        // A kept span may lie behind it.
+        // A kept span may lie behind the block.
         if extend().or_else(|| give_spares(span).then(extend)?).is_none() {
             return false;
         }
@@ -380,8 +382,8 @@ fn widen(chunk: &'static Chunk, span: &Span, bytes: usize) -> bool {
     true
 }
 
-/// Gives back what lies behind the `bytes` of a block: slices, or the physical
-/// pages of a mapping of its own.
+/// Gives back the memory behind the `bytes` of a block: slices, or the physical pages of a
+/// mapping of its own.
 fn narrow(chunk: &'static Chunk, span: &Span, bytes: usize) {
     let (slices, wanted) = (span.slices(), bytes.div_ceil(SLICE));
     if span.state() == SpanState::Huge {

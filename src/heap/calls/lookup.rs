@@ -1,10 +1,10 @@
-//! From an untrusted address to what lies there.
+//! Looks up untrusted addresses.
 //!
-//! Nothing is read but the chunk map, and then headers and tags of chunks found in it,
-//! which are never anything else (see `geometry`). The caller is pinned, so the chunks
-//! stay mapped. A header may be of another block the moment after it is read: code that
-//! acts on it takes a tag, which says all that is needed by itself (TAG1), or looks
-//! again.
+//! It reads only the chunk map, and then headers and tags of chunks found in it, whose
+//! memory is never used for anything else (see `geometry`). The caller is pinned, so the
+//! chunks stay mapped. A header may be that of another block the moment after it is read.
+//! So code that acts on it takes a tag, which alone identifies owner and block (TAG1), or
+//! reads again.
 
 use core::ptr::NonNull;
 
@@ -25,24 +25,25 @@ pub struct Found<'p> {
     pub span: &'p Span,
     /// The block's start.
     pub start: NonNull<u8>,
-    /// The class that the start of a block of a tagged span was made of. The header may be
-    /// another's by now: a tag says whether the block is one of that class.
+    /// For a block of a tagged span, the class with which its start was calculated. The
+    /// header may be another span's by now; a tag tells whether the block is one of that
+    /// class.
     class: Option<usize>,
-    /// Where its tag is, if it may have one.
+    /// The place of its tag, if it may have one.
     pub tag: Option<&'p TagWord>,
 }
 
 /// The block that holds `address`, if one does.
 pub fn find(address: usize, _pin: &Pin) -> Option<Found<'_>> {
     let chunk = chunk_map::find(address)?;
-    // Beyond its first unit a huge chunk has no slice numbers; it has one span.
+    // A huge chunk has one span, and no slice numbers beyond its first unit.
     let (slice, least) =
         if chunk.is_huge() { (1, 1) } else { (address::slice_of(address), FIRST_SLICE) };
     let first = chunk.start_before(slice).filter(|&first| first >= least)?;
     let span = span::header_in(chunk, first);
     let begin = chunk.base() + first * SLICE;
     let (start, class, tag) = if span.is_large() {
-        // Of a header that is being written the start may be 0 still.
+        // The start in a header that is being written may still be 0.
         let offset = address.checked_sub(span.start()).filter(|_| span.start() != 0)?;
         (offset < span.block_size()).then_some(())?;
         (span.start(), None, Some(span.mark()))
@@ -60,12 +61,12 @@ pub fn find(address: usize, _pin: &Pin) -> Option<Found<'_>> {
     Some(Found { span, start: unsafe { address::block_at(start) }, class, tag })
 }
 
-/// A block of a tagged span of one slice that begins at an address, and its class: the
-/// most frequent of what [`find`] finds, without a search for where the span begins.
+/// The block of a tagged span of one slice that begins at an address, and its class. This
+/// is the most frequent case of [`find`], without a search for the start of the span.
 ///
-/// The header is a hint. A tag that is not 0 at the place found, with the class in it,
-/// says that a span of this class begins at the slice (TAG2), and so that the block at
-/// the address is the tag's (TAG1).
+/// The header is a hint. If the tag at the place found is not 0 and has the class in it,
+/// then a span of this class begins at the slice (TAG2), so the tag is that of the block at
+/// the address (TAG1).
 #[inline]
 pub fn find_start(address: usize, _pin: &Pin) -> Option<(usize, &TagWord)> {
     let chunk = chunk_map::find(address)?;
@@ -84,9 +85,9 @@ pub fn find_start(address: usize, _pin: &Pin) -> Option<(usize, &TagWord)> {
 }
 
 impl Found<'_> {
-    /// Whether `tag`, read or taken at its place, is one of the block at
-    /// [`start`](Self::start), whatever the span is by now (TAG1). Of a block with a span
-    /// to itself, whose tag is taken, the header says that.
+    /// Whether `tag`, read or taken at its place, is that of the block at
+    /// [`start`](Self::start), whatever the span is by now (TAG1). For a block with a span
+    /// to itself, whose tag was taken, the header answers that.
     pub fn is_of(&self, tag: Tag) -> bool {
         match tag.class() {
             Some(class) => self.class == Some(class),
@@ -95,9 +96,9 @@ impl Found<'_> {
     }
 }
 
-/// The owner of the block that `address` points to or into. The block is not read,
-/// for its content is the program's. A freed block of a span without tags is its owner's
-/// still, as long as the span is.
+/// The owner of the block that `address` points to or into. The block is not read, because
+/// its content is the program's. A freed block of a span without tags still has its owner,
+/// as long as the span lives.
 pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
     let pin = arrival::pin_anything();
     loop {
@@ -106,8 +107,8 @@ pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
             let tag = word.load();
             let number = tag.number()?;
             let key = numbers::entry(number).key();
-            // The key that the number had while the block had the number: the block
-            // still has it.
+            // The block still has the number, so this is the key that the number had while
+            // it was the block's.
             if word.load() == tag && found.is_of(tag) {
                 return key;
             }
@@ -115,13 +116,13 @@ pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
             continue;
         }
         let heap = found.span.heap_seen()?;
-        // A large block that is free has no span any more, or a spare one.
+        // A free large block has no span any more, or a spare one.
         if matches!(found.span.state(), SpanState::Free | SpanState::Spare) {
             return None;
         }
         let key = heap.key();
-        // The host may have adopted the span since, and somebody else may have
-        // the record. The host keeps what it has.
+        // The host may have adopted the span since, and another owner may have the record.
+        // Spans of the host stay the host's.
         if found.span.is_in(heap) {
             return key;
         }

@@ -1,15 +1,15 @@
 //! The calls: allocate, free, resize, look up.
 //!
 //! - [`ambient`]: the global allocator's calls.
-//! - [`requests`]: a layout, for an owner or for the host; [`seated`]: a class, of whoever
-//!   is seated at a cache or a desk.
+//! - [`requests`]: requests with a layout, for an owner or for the host; [`seated`]:
+//!   requests for a class, by the owner that is seated at a cache or a desk.
 //! - [`common`]: blocks of small owners, out of common spans, with tags.
-//! - [`pressure`]: what follows when the quota or the system refuses.
+//! - [`pressure`]: the steps after the quota or the system refuses.
 //! - [`large`]: blocks with a span to themselves.
 //! - [`free`]: frees, by the span's thread or any other.
 //! - [`resize`]: in place, or copied.
-//! - [`raw`]: blocks for untrusted callers; [`at_once`]: those that are had, or freed, at
-//!   once; [`lookup`]: from any address to what is there.
+//! - [`raw`]: blocks for untrusted callers; [`at_once`]: their fast paths; [`lookup`]:
+//!   look-up of untrusted addresses.
 
 pub mod ambient;
 pub mod at_once;

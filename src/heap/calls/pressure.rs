@@ -1,9 +1,9 @@
-//! The quota or the system refuses: first all free memory in this thread's caches
-//! is used, or given back and asked for again.
+//! After a refusal by the quota or the system, this thread uses all free memory in its
+//! caches, or gives it back and asks again.
 //!
-//! From a refusal on a cache is *tight*, until the quota has granted a while: a
-//! span comes up as soon as it has a free block, and ends with its last one.
-//! So there is nothing to look through at the next refusal, but where another
+//! After a refusal a cache is *tight*, until the quota has granted several charges. In a
+//! tight cache, a span becomes available as soon as it has a free block, and ends with its
+//! last block. So there is nothing to look through at the next refusal, unless another
 //! thread has freed into one of the spans.
 
 use core::ptr::NonNull;
@@ -18,7 +18,7 @@ use crate::heap::spans::span::SpanState;
 use crate::heap::threads::relief;
 
 impl Cache {
-    /// Allocates a block of `class` where the bin is empty, as far as the quota goes.
+    /// Allocates a block of `class` within the quota; the bin is empty.
     ///
     /// # Errors
     ///
@@ -36,8 +36,8 @@ impl Cache {
         }
     }
 
-    /// The quota or the system has refused: a block of what is free somewhere
-    /// in this cache, after giving back what is empty.
+    /// After a refusal by the quota or the system, finds a free block anywhere in this
+    /// cache, and first gives back empty spans.
     #[cold]
     fn find_under_pressure(&'static self, class: usize) -> Option<NonNull<u8>> {
         paths::entered(Path::Pressure);
@@ -46,8 +46,8 @@ impl Cache {
             paths::entered(Path::PressureRelieved);
             return Some(block);
         }
-        // A block of a common span is tagged by whoever asked, and where its tag is
-        // depends on its class.
+        // The caller tags a block of a common span, and the place of the tag depends on the
+        // class.
         let is_common = core::ptr::eq(self.heap(), &raw const COMMON);
         let mut larger = larger_classes(class).filter(|_| !is_common);
         let found = larger.find_map(|class| {
@@ -67,8 +67,8 @@ impl Cache {
         }
     }
 
-    /// A block of `class` from a span of the queue that has one: the current
-    /// one, any available one, or one of a few waiting for other threads.
+    /// A block of `class` from a span of the queue that has one: the current span, an
+    /// available one, or one of the first few waiting ones.
     fn scrape(&'static self, class: usize) -> Option<NonNull<u8>> {
         if !self.bin(class).is_empty() {
             return None;
@@ -89,11 +89,11 @@ impl Cache {
         if is_filled { self.pop(BinPlace::of_class(class)) } else { None }
     }
 
-    /// One block more than the quota allows, if the owner's heap allows that.
+    /// One block beyond the quota, if the owner's heap allows that.
     ///
     /// # Errors
     ///
-    /// `why`, where it does not.
+    /// `why`, if it does not.
     pub fn allocate_beyond(&'static self, class: usize, why: Error) -> Result<NonNull<u8>, Error> {
         if why != Error::QuotaExceeded {
             return Err(why);
@@ -103,12 +103,12 @@ impl Cache {
             _ => self.fresh_span(class)?,
         };
         let bytes = span.charge_of(span.carved() + 1).saturating_sub(span.charged());
-        // The owner may be the host by now, which has room.
+        // The owner may be the host by now, which has no quota.
         let charged = self.charge(span, bytes, |heap, span, bytes| {
             heap.charge(span, bytes).or_else(|_| heap.charge_beyond(span, bytes))
         });
         if charged.is_err() {
-            // A fresh one is not kept.
+            // The fresh span is not kept as idle.
             if self.is_empty(span) {
                 self.end_current(span);
             }
@@ -119,8 +119,8 @@ impl Cache {
     }
 }
 
-/// The classes up to twice the size whose blocks can stand in for those of
-/// `class`: aligned as well, and in spans of one slice as well.
+/// The classes up to twice the size whose blocks can be used instead of those of `class`:
+/// they are aligned at least as much, and in spans of one slice if those are.
 fn larger_classes(class: usize) -> impl Iterator<Item = usize> {
     let size = size_class::size_of(class);
     let align = 1 << size.trailing_zeros();

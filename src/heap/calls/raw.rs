@@ -1,5 +1,5 @@
-//! Raw blocks: what the Netmon calls hand out. Key and pointer come from a
-//! plug-in that may be broken, so nothing is trusted.
+//! Raw blocks, which the Netmon calls hand out. Key and pointer come from a plug-in that
+//! may be broken, so nothing is trusted.
 //!
 //! ```text
 //!  word 0       word 1                     16
@@ -8,19 +8,19 @@
 //!  +-----------+--------------------------+------------------------- --+
 //! ```
 //!
-//! A block is marked as raw out of band: by its tag (see `tags`), or, if it has a span
-//! of its own, by the `mark` in the span's header. No program writes there, so what
-//! looks like a raw block is one.
+//! A block is marked as raw out of band: by its tag (see `tags`), or, if it has a span of
+//! its own, by the `mark` in the span's header. No program writes there, so no data can
+//! look like a raw block.
 //!
 //! Invariants
 //!
 //! - RAW1 a raw block of an owner is live iff its tag, or mark, has the owner's number. A
-//!   call that acts on it first takes the tag *in work*, by one exchange. So of two frees
-//!   one succeeds; a late free takes no block that another owner has got at that address;
-//!   and other calls for the block wait until the call is done, so for them the block
-//!   exists all the time.
+//!   call that acts on it first takes the tag *in work*, by one exchange. So one of two
+//!   frees succeeds, and a late free does not take a block that another owner has got at
+//!   that address. Other calls for the block wait until the call is done, so the block
+//!   exists for them all the time.
 //! - RAW2 while a call for an owner runs, the owner does not end (its caller has borrowed
-//!   or pinned it), so the owner's number stays its own (NUM3).
+//!   or pinned it), so the owner keeps its number (NUM3).
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -53,8 +53,8 @@ use crate::wait::Backoff;
 pub const PREFIX: usize = 16;
 const _: () = assert!(PREFIX >= crate::heap::spans::free_block::WORDS);
 
-/// The layout of the block behind `size` bytes; `None` where it overflows. One
-/// byte at least, or the address of 0 bytes would be in the next block.
+/// The layout of the block for `size` bytes; `None` if it overflows. It has at least one
+/// byte behind the prefix, because the address of 0 bytes would be in the next block.
 pub fn layout_of(size: usize) -> Option<Layout> {
     Layout::from_size_align(size.max(1).checked_add(PREFIX)?, PREFIX).ok()
 }
@@ -70,11 +70,11 @@ pub fn allocate(number: Number, key: ExpertKey, size: usize) -> Result<NonNull<u
     Ok(hand_out(block, number, size))
 }
 
-/// A block for `layout` that bears no tag yet.
+/// A block for `layout`, without a tag.
 ///
 /// # Errors
 ///
-/// As [`allocate`]; [`Error::InvalidKey`] where the owner has ended.
+/// As [`allocate`]; [`Error::InvalidKey`] if the owner has ended.
 pub fn obtain(
     number: Number,
     key: ExpertKey,
@@ -125,8 +125,8 @@ pub fn set_size(block: NonNull<u8>, size: usize) {
     word.store(size, Relaxed);
 }
 
-/// A live raw block that this call is at work on (TAG4): nobody else is. Its tag is put
-/// back when this is dropped, unless the block was freed.
+/// A live raw block that this call alone is at work on (TAG4). Dropping this restores the
+/// tag, unless the block was freed.
 struct Work<'p> {
     block: NonNull<u8>,
     span: &'p Span,
@@ -163,7 +163,8 @@ impl<'p> Work<'p> {
                 return Err(Error::AccessDenied);
             }
             if tag.is_in_work() {
-                // Somebody resizes it, say. Its outcome is seen then.
+                // Another thread may be resizing it, for example. This call then sees the
+                // outcome.
                 if !wait(&mut waited) {
                     return Err(Error::InvalidPointer);
                 }
@@ -175,8 +176,8 @@ impl<'p> Work<'p> {
             }
             let Found { span, start, .. } = found;
             let work = Self { block: start, span, word, tag, number };
-            // With the tag taken, it is known which block it is of: maybe another one, if the
-            // header was another's at the look. Dropped, the tag is put back.
+            // The tag is taken, so its block is known. It may be another block, if the header
+            // was another span's when it was read. Dropping this puts the tag back.
             if found.is_of(tag) {
                 return Ok(work);
             }
@@ -198,25 +199,25 @@ impl<'p> Work<'p> {
         release(block, number);
     }
 
-    /// The plug-in's view of the block.
+    /// The address that the plug-in knows the block by.
     fn memory(&self) -> NonNull<u8> {
         // SAFETY: the block has `PREFIX` bytes and more.
         unsafe { self.block.add(PREFIX) }
     }
 }
 
-/// Waits a little for another call. False where it is one of a thread that a child of
-/// `fork` does not have.
+/// Waits a little for another call. Returns false if that call is one of a thread that a
+/// child of `fork` does not have.
 fn wait(waited: &mut Backoff) -> bool {
-    /// By then it has slept for a tenth of a second.
+    /// By then it has slept for about a tenth of a second.
     const LONG: u32 = 300;
     waited.pause();
     waited.rounds() < LONG || !crate::heap::lives::fork::is_child()
 }
 
-/// Gives back a block of the owner of `number` that bears no tag any more.
+/// Gives back a block of the owner of `number`, whose tag was taken.
 fn release(block: NonNull<u8>, number: Number) {
-    // SAFETY: a block of this heap, this call's alone.
+    // SAFETY: a block of this heap, which only this call uses.
     let span = unsafe { span::span_of(block) };
     if span.is_large() {
         // SAFETY: as above.
@@ -250,12 +251,13 @@ pub fn free(key: ExpertKey, address: *const u8) -> Result<(), Error> {
     Ok(())
 }
 
-/// As [`free`], for the owner of `number`, where its block is one of many in a slice, and
-/// no other call is at work on it: nearly all are. Where this is false, nothing was done.
+/// As [`free`], for the owner of `number`, if the block is one of many in a slice and no
+/// other call is at work on it, as for nearly all blocks. If this returns false, nothing
+/// was done.
 ///
-/// The tag is taken as [`Work::begin`] takes it, but at once for good: that it was of
-/// this number and of the class that its place was found with says that the block at the
-/// address is the number's (TAG1), which stays its owner's (RAW2).
+/// The tag is taken as by [`Work::begin`], but for good. It had this number and the class
+/// with which its place was calculated, so it was the tag of the block at the address
+/// (TAG1), and the number stays that of its owner (RAW2).
 #[inline(always)]
 pub fn free_at_once(number: Number, address: *const u8) -> bool {
     let pin = arrival::pin_anything();
@@ -272,12 +274,12 @@ pub fn free_at_once(number: Number, address: *const u8) -> bool {
     }
     // SAFETY: a block lies there.
     let memory = unsafe { address::block_at(block) };
-    // SAFETY: a block of this span without a tag, this call's alone.
+    // SAFETY: a block of this span without a tag, which only this call uses.
     unsafe { free::free_untagged(span, memory) };
     true
 }
 
-/// Resizes `key`'s live block at `address`, what is new zero-filled.
+/// Resizes `key`'s live block at `address`; new bytes are zero-filled.
 ///
 /// # Errors
 ///
@@ -287,10 +289,11 @@ pub fn reallocate(key: ExpertKey, address: *mut u8, size: usize) -> Result<NonNu
     let work = Work::begin(key, address, &pin)?;
     let new = layout_of(size).ok_or(Error::OutOfMemory)?;
     let before = work.size();
-    // Exactly what holds content: what is behind it is new, and zeroed.
+    // The old layout covers exactly the content, so all bytes behind it are new, and
+    // zeroed.
     let old =
         Layout::from_size_align(before + PREFIX, PREFIX).map_err(|_| Error::InvalidPointer)?;
-    // SAFETY: a live block of this heap, this call's alone.
+    // SAFETY: a live block of this heap, which only this call uses.
     match unsafe { resize_raw(work.block, work.number, key, old, new) }? {
         Resized::InPlace => {
             set_size(work.block, size);
@@ -305,13 +308,13 @@ pub fn reallocate(key: ExpertKey, address: *mut u8, size: usize) -> Result<NonNu
     }
 }
 
-/// Resizes a raw block of the owner of `number`, which has `key`; what is new is zeroed.
-/// Where it has moved, the old block is still to be freed, and the new one has neither its
-/// first words nor a tag.
+/// Resizes a raw block of the owner of `number`, which has `key`; new bytes are zeroed. If
+/// it has moved, the caller must free the old block, and the new one has neither its first
+/// words nor a tag.
 ///
 /// # Safety
 ///
-/// - S1 `memory` is a live raw block with the layout `old`, the caller's alone.
+/// - S1 `memory` is a live raw block with the layout `old`, which only the caller uses.
 ///
 /// # Errors
 ///
@@ -331,7 +334,7 @@ unsafe fn resize_raw(
 }
 
 /// Gives `key`'s live block at `address` to the owner of `to`, which has the key `to_key`.
-/// It moves, unless it is that owner's already.
+/// The block moves, unless it already belongs to that owner.
 ///
 /// # Errors
 ///
@@ -355,6 +358,6 @@ pub fn transfer(
     // SAFETY: two distinct blocks of `size` bytes each behind the prefix.
     unsafe { work.memory().copy_to_nonoverlapping(content, size) };
     work.free();
-    // Last, so that a stale pointer finds nothing to free while it is copied.
+    // The tag comes last, so a stale pointer finds nothing to free during the copy.
     Ok(hand_out(block, to, size))
 }

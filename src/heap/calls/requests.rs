@@ -16,17 +16,17 @@ use crate::heap::owners::numbers;
 use crate::heap::spans::free_block;
 use crate::key::ExpertKey;
 
-/// The class for `layout`; `None` for what is large, and for a size of 0.
+/// The class for `layout`; `None` for large blocks, and for a size of 0.
 #[inline(always)]
 pub fn class_of(layout: Layout) -> Option<usize> {
-    // One comparison for both: 0 - 1 is the largest number.
+    // One comparison tests both limits, because 0 - 1 is the largest number.
     if layout.size().wrapping_sub(1) >= CLASSED_MAX {
         return None;
     }
     size_class::of_layout(layout)
 }
 
-/// A non-null pointer, aligned as asked, to nothing.
+/// A non-null pointer with the alignment of `layout` that points to no block.
 pub fn dangling(layout: Layout) -> NonNull<u8> {
     let address = ptr::without_provenance_mut(layout.align());
     // An alignment is never 0.
@@ -37,7 +37,7 @@ pub fn dangling(layout: Layout) -> NonNull<u8> {
 ///
 /// # Errors
 ///
-/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`] where the owner has ended.
+/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`] if the owner has ended.
 pub fn allocate_for(
     number: Number,
     key: ExpertKey,
@@ -50,7 +50,8 @@ pub fn allocate_for(
     };
     let thread = arrival::this().ok_or(Error::OutOfMemory)?;
     let seat = thread.seat_guest(number, key)?;
-    // With the line open the number is no other owner's later: was it before?
+    // While the line is open, the number cannot go to another owner. The check below tells
+    // whether it did so before.
     if numbers::entry(number).key() != Some(key) {
         return Err(Error::InvalidKey);
     }
@@ -82,7 +83,7 @@ pub fn allocate_large_for(
     large::allocate(heap, key, layout, zeroed, purpose)
 }
 
-/// Allocates an ambient block of the host's.
+/// Allocates an ambient block of the host.
 ///
 /// # Errors
 ///

@@ -1,5 +1,5 @@
-//! Resizing: in place where class or slices allow, else allocate for the same owner,
-//! copy, free.
+//! Resizing: in place if class or slices allow it; otherwise a block is allocated for the
+//! same owner, and the old block is copied and freed.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -18,8 +18,8 @@ use crate::heap::spans::span;
 use crate::heap::spans::span::Span;
 use crate::key::ExpertKey;
 
-/// Resizes a block for the owner that it has. Null where that fails; the block
-/// is then untouched.
+/// Resizes a block for the owner that it has. Returns null if that fails; the block is then
+/// untouched.
 ///
 /// # Safety
 ///
@@ -43,7 +43,7 @@ pub unsafe fn realloc(block: *mut u8, layout: Layout, new_size: usize) -> *mut u
     pointer(unsafe { resize(memory, layout, new, false) })
 }
 
-/// Resizes a block for the owner that it has, what is new zeroed if asked.
+/// Resizes a block for the owner that it has, and zeroes new bytes if asked.
 ///
 /// # Safety
 ///
@@ -84,20 +84,21 @@ pub unsafe fn resize(
 /// The outcome of a resize.
 #[derive(Clone, Copy, Debug)]
 pub enum Resized {
-    /// It is where it was.
+    /// The block is where it was.
     InPlace,
-    /// It is elsewhere in its mapping.
+    /// The block is elsewhere in its mapping.
     Slid(NonNull<u8>),
     /// Its content was copied to this block.
     Moved(NonNull<u8>),
 }
 
-/// Resizes a block of `span` where it is, or copies all but its first `skipped` bytes to
-/// one that `beside` allocates.
+/// Resizes a block of `span` where it is, or copies it, except its first `skipped` bytes,
+/// to a block that `beside` allocates.
 ///
 /// # Safety
 ///
-/// - S1 `memory` is a live block of `span` with the layout `old`, the caller's alone.
+/// - S1 `memory` is a live block of `span` with the layout `old`, which only the caller
+///   uses.
 pub unsafe fn resize_with(
     span: &'static Span,
     memory: NonNull<u8>,
@@ -111,7 +112,7 @@ pub unsafe fn resize_with(
     // Huge blocks aligned beyond a slice are found in another way, by their layout.
     let is_found = (new.align() > SLICE) == (old.align() > SLICE) || span.is_in_chunk();
     let stays = is_aligned && is_found;
-    // One whose alignment is lowered has to be found by its address from now on.
+    // A block whose alignment is lowered must be found by its address from now on.
     let slides = !is_found && old.align() > SLICE && new.size() <= span.block_size();
     if stays {
         // SAFETY: S1: the live block of this span.
@@ -124,7 +125,7 @@ pub unsafe fn resize_with(
         return unsafe { slide(span, old, new, zeroed) }.map(Resized::Slid);
     }
     if span.is_large() || class_of(new).is_none() {
-        // A block that grows wants room behind it for the next time.
+        // A block that grows needs room behind it for the next time.
         large::give_spares(span);
     }
     let fits = slides || stays && new.size() <= span.block_size();
@@ -136,7 +137,8 @@ pub unsafe fn resize_with(
     let moved = match beside(purpose) {
         // SAFETY: S1: as above.
         Err(_) if slides => return unsafe { slide(span, old, new, zeroed) }.map(Resized::Slid),
-        // A block that has room where it is never fails: it stays there.
+        // If the block has room where it is, the call never fails, because the block stays
+        // there.
         Err(_) if fits => {
             paths::entered(Path::Stayed);
             if zeroed {
@@ -175,7 +177,7 @@ fn allocate_beside(
             Some((number, key)) => allocate_for(number, key, layout, zeroed, purpose),
             None => allocate_for_host(layout, zeroed, purpose),
         };
-        // The owner has ended: the block is the host's now, or will be at once.
+        // The owner has ended, so the block is the host's now, or will be in a moment.
         if done != Err(Error::InvalidKey) {
             return done;
         }
@@ -186,15 +188,15 @@ fn allocate_beside(
 
 /// The owner of the live block at `memory`; `None` for the host.
 ///
-/// In a tagged span a number is its owner's as long as the block bears it (NUM3). In
-/// one without tags the heap is its owner's or, once and for all, the host's: where it is
-/// the same after the look as before, what was seen was its owner's.
+/// In a tagged span, the number belongs to its owner as long as the block bears it (NUM3).
+/// In a span without tags, the heap is the owner's until it becomes the host's for good. If
+/// the heap is the same before and after reading the owner, that was the block's owner.
 fn owner_of(span: &'static Span, memory: NonNull<u8>) -> Option<(Number, ExpertKey)> {
     if span.is_tagged() {
         let word = span.tag_word(memory.addr().get());
-        // A sweep may give a block that the host has adopted the host's number, and the
-        // number that it had is another owner's then: where the tag is the same after the
-        // look as before, what was seen was its owner's.
+        // A sweep may give an adopted block the host's number, and then its old number may
+        // go to another owner. If the tag is the same before and after reading the key,
+        // that was the key of the block's owner.
         loop {
             let tag = word.load();
             let number = tag.number()?;
@@ -216,7 +218,7 @@ fn owner_of(span: &'static Span, memory: NonNull<u8>) -> Option<(Number, ExpertK
     }
 }
 
-/// Resizes where the block lies, if there is room and not too much of it.
+/// Resizes the block in place, if there is room, and not too much room.
 ///
 /// # Safety
 ///
@@ -253,7 +255,7 @@ unsafe fn resize_in_place(
     Some(Ok(()))
 }
 
-/// Resizes a huge block, of which less is aligned from now on, in its own mapping.
+/// Resizes a huge block, whose alignment becomes smaller, in its own mapping.
 ///
 /// # Safety
 ///
@@ -276,7 +278,7 @@ unsafe fn slide(
     Ok(moved)
 }
 
-/// Zeroes what a block has gained that had `old` bytes and has `new`.
+/// Zeroes the bytes that a block has gained by growing from `old` to `new` bytes.
 ///
 /// # Safety
 ///

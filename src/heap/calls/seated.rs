@@ -1,5 +1,5 @@
-//! A request for a class, of whoever is seated at a cache or a desk: in which order what is
-//! free is used, and what follows where nothing is.
+//! Requests for a class, by the owner that is seated at a cache or a desk: the order in
+//! which free memory is used, and the steps if there is none.
 
 use core::ptr::NonNull;
 
@@ -9,12 +9,12 @@ use crate::heap::base::size_class::BinPlace;
 use crate::heap::caches::cache::Cache;
 use crate::heap::presence::present;
 
-/// Allocates a block of `class` for whoever is seated at `seat`.
+/// Allocates a block of `class` for the owner that is seated at `seat`.
 ///
 /// # Errors
 ///
-/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`] where the owner
-/// has ended.
+/// [`Error::OutOfMemory`], [`Error::QuotaExceeded`]; [`Error::InvalidKey`] if the owner has
+/// ended.
 #[inline(always)]
 pub fn allocate_at(seat: &'static Cache, class: usize, limit: Limit) -> Result<NonNull<u8>, Error> {
     let place = BinPlace::of_class(class);
@@ -30,8 +30,8 @@ pub fn allocate_at(seat: &'static Cache, class: usize, limit: Limit) -> Result<N
     }
 }
 
-/// A block of `class` for whoever is seated at `desk`, and not at hand there. `tag` says
-/// whether it gets its tag now.
+/// A block of `class` for the owner that is seated at `desk`, if none is at hand there.
+/// `tag` says whether it gets its tag now.
 ///
 /// # Errors
 ///
@@ -51,7 +51,7 @@ pub fn allocate_at_desk(
     }
 }
 
-/// Allocates a block of `class` from a cache that serves it, and whose bin is empty.
+/// Allocates a block of `class` from a cache that serves the class and whose bin is empty.
 ///
 /// # Errors
 ///
@@ -68,8 +68,8 @@ pub fn allocate_own(
     }
 }
 
-/// Allocates a block of `class` where the bin is empty: as far as the quota goes, then a
-/// single block of a common span, then beyond the quota.
+/// Allocates a block of `class` if the bin is empty: within the quota, then as a single
+/// block of a common span, then beyond the quota.
 ///
 /// # Errors
 ///
@@ -83,7 +83,8 @@ fn allocate_slow(cache: &'static Cache, class: usize) -> Result<NonNull<u8>, Err
     }
 }
 
-/// The quota or the system has refused, and nothing is free in this thread's caches.
+/// Handles a refusal by the quota or the system, if nothing is free in this thread's
+/// caches.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! Chunks, their slices, and which spans begin where.
+//! Checks chunks, their slices, and the places at which spans begin.
 
 use super::{Checked, Verdict, equal, is, place};
 use crate::heap::base::geometry::{CHUNK, FIRST_SLICE, SLICE, SLICES, TABLE};
@@ -10,12 +10,12 @@ use crate::heap::spans::span;
 use crate::heap::spans::span::SpanState;
 use crate::heap::spans::tags::{self, Tag, TagWord};
 
-/// Reads every free slice that is not dirty, sixteen words of each page, and its tags.
-/// Takes milliseconds for each chunk.
+/// Reads every free slice that is not dirty, sixteen words of each page, and its tags. It
+/// takes milliseconds for each chunk.
 ///
 /// # Errors
 ///
-/// [`Broken`](super::Broken) under CHUNK2 or TAG2 where one does not read as zero.
+/// [`Broken`](super::Broken) under CHUNK2 or TAG2 if one of them does not read as zero.
 ///
 /// # Safety
 ///
@@ -71,7 +71,7 @@ pub(super) fn check_chunks(seen: &mut Checked) -> Verdict {
     order
 }
 
-/// TAG2, of a slice at which no tagged span begins.
+/// Checks TAG2 for a slice at which no tagged span begins.
 fn check_no_tags(slice: usize) -> Verdict {
     for index in 0..TABLE / size_of::<TagWord>() {
         // SAFETY: a slice for blocks of a mapped chunk.

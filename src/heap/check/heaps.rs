@@ -1,4 +1,4 @@
-//! Heaps: their spans and caches, and every block.
+//! Checks heaps: their spans and caches, and every block.
 
 use super::{Broken, Checked, Verdict, equal, is, place};
 use crate::heap::base::geometry::SLICE;
@@ -62,7 +62,7 @@ fn check_large(span: &Span, seen: &mut Checked) -> Verdict {
     Ok(())
 }
 
-/// Which blocks of a span were met on its lists: at most 4096.
+/// The blocks of a span that were met on its lists, at most 4096.
 struct Marks([u64; 64]);
 
 impl Marks {
@@ -138,7 +138,8 @@ fn check_span(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict {
     Ok(())
 }
 
-/// Blocks on no list are in use: they have no guard, and those of tagged spans a tag.
+/// Checks that blocks on no list are in use: they have no guard, and in tagged spans they
+/// have a tag.
 fn check_used(span: &'static Span, marks: &Marks) -> Verdict {
     for index in 0..span.carved() as usize {
         let block = span.block(index * span.block_size());
@@ -173,7 +174,7 @@ fn check_used(span: &'static Span, marks: &Marks) -> Verdict {
     Ok(())
 }
 
-/// SPAN3: whose the span is.
+/// Checks SPAN3, the thread of the span.
 fn check_owner(heap: &Heap, span: &'static Span, seen: &mut Checked) -> Verdict {
     let at = span.id();
     let is_abandoned = span.state() == SpanState::Abandoned;
@@ -214,7 +215,7 @@ fn check_abandoned(heap: &Heap, lists: &Lists, expected: usize) -> Verdict {
     equal("HEAP3", "abandoned spans", place(heap), count, expected)
 }
 
-/// How many spans the queues, and how many spares the caches of `heap` have.
+/// How many spans are in the queues, and how many spare spans in the caches, of `heap`.
 fn check_caches(heap: &Heap, lists: &Lists, seen: &mut Checked) -> Result<(usize, usize), Broken> {
     let (mut spans, mut spares) = (0, 0);
     let mut before = None;
@@ -235,7 +236,7 @@ fn check_caches(heap: &Heap, lists: &Lists, seen: &mut Checked) -> Result<(usize
     Ok((spans, spares))
 }
 
-/// The links of a list of spans, and their states.
+/// Checks the links of a list of spans, and their states.
 fn check_list(list: &SpanList, state: SpanState) -> Verdict {
     let mut before = None;
     for span in list.iter() {
@@ -248,7 +249,7 @@ fn check_list(list: &SpanList, state: SpanState) -> Verdict {
     Ok(())
 }
 
-/// IDLE1 to IDLE3: what a cache keeps, and what its owner may have kept.
+/// Checks IDLE1 to IDLE3: the spans that a cache keeps, and those that its owner may keep.
 fn check_idle(cache: &'static Cache) -> Verdict {
     let at = place(cache);
     check_list(&cache.spares, SpanState::Spare)?;

@@ -1,10 +1,9 @@
-//! The walker: looks at every structure of the heap and says which invariant
-//! is broken, under the number that the invariant has where it stands.
+//! The walker looks at every structure of the heap, and reports a broken invariant by its
+//! number.
 //!
-//! It allocates nothing and takes each lock for one structure at a time, so it
-//! also works where the heap under its feet is the global allocator. The
-//! caller sees to it that no other thread is in the heap meanwhile: counts of
-//! a moving heap do not fit each other.
+//! It allocates nothing and takes each lock for one structure at a time, so it also works
+//! if this heap is the global allocator. The caller ensures that no other thread is in the
+//! heap meanwhile, because counts of a changing heap do not match.
 
 use core::fmt;
 
@@ -32,7 +31,7 @@ use heaps::check_heap;
 pub struct Checked {
     /// Chunks, huge ones included.
     pub chunks: usize,
-    /// Huge chunks whose block is gone, and which wait to be unmapped.
+    /// Huge chunks without a block, which wait to be unmapped.
     pub kept_chunks: usize,
     /// Slices that no span has.
     pub free_slices: usize,
@@ -42,7 +41,7 @@ pub struct Checked {
     pub caches: usize,
     /// Spans of small blocks.
     pub spans: usize,
-    /// Those of them that no thread owns.
+    /// Spans of small blocks that no thread owns.
     pub abandoned: usize,
     /// Large and huge blocks.
     pub large_blocks: usize,
@@ -52,11 +51,11 @@ pub struct Checked {
     pub bytes: usize,
     /// Blocks on local, remote and bin lists.
     pub free_blocks: usize,
-    /// Bytes that accounts were charged.
+    /// Bytes that are charged to accounts.
     pub charged: usize,
 }
 
-/// Which invariant is broken, and where.
+/// A broken invariant, and the place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Broken {
     /// Its name, as in `SPAN2`.
@@ -103,7 +102,7 @@ fn place<T>(of: &T) -> usize {
     core::ptr::from_ref(of).addr()
 }
 
-/// Walks the whole heap. Time in chunks, spans and free blocks.
+/// Walks the whole heap. The time grows with the numbers of chunks, spans and free blocks.
 ///
 /// # Errors
 ///
@@ -130,8 +129,9 @@ pub unsafe fn check() -> Result<Checked, Broken> {
     Ok(seen)
 }
 
-/// HEAP4, NUM2 and ACCOUNT2: what each was charged is what the spans and the
-/// numbers say, its own and its children's. Time in the square of the owners.
+/// Checks HEAP4, NUM2 and ACCOUNT2: the charge of each account is the sum over the spans
+/// and numbers, its own and its children's. The time grows with the square of the number of
+/// owners.
 fn check_accounts() -> Verdict {
     for heap in Heap::made().filter(|heap| heap.key().is_some()) {
         check_account(heap.account())?;
@@ -161,7 +161,7 @@ fn check_account(account: &Account) -> Verdict {
     equal("HEAP4", "account", place(account), account.charged(), charged)
 }
 
-/// LED1, LED2: what the lines of all threads say of each number.
+/// Checks LED1 and LED2: the sums over the lines of all threads for each number.
 fn check_numbers() -> Verdict {
     let mut lines = 0;
     thread::for_each(|thread| {
@@ -190,7 +190,7 @@ fn check_numbers() -> Verdict {
     equal("LED1", "lines that entries count", 0, counted, lines)
 }
 
-/// How many blocks of common spans have tags of `number`, and their bytes.
+/// How many blocks of common spans have tags with `number`, and their bytes.
 fn tagged(number: Number) -> (usize, usize) {
     COMMON.with(|lists| {
         let of_span = |span: &'static Span| {
@@ -203,7 +203,7 @@ fn tagged(number: Number) -> (usize, usize) {
     })
 }
 
-/// THREAD1, and how many caches threads have that are on heaps' lists.
+/// Checks THREAD1, and counts the caches of threads that are on heaps' lists.
 fn check_threads() -> Result<usize, Broken> {
     let mut caches = 0;
     thread::for_each(|thread| {

@@ -1,4 +1,5 @@
-//! A thread's first call: it gets a record, its end will be seen to, and so will a `fork`.
+//! A thread's first call gives it a record, and registers the handlers for its end and for
+//! `fork`.
 
 use super::fork;
 use crate::heap::caches::cache::Cache;
@@ -10,7 +11,7 @@ use crate::heap::threads::thread::tending;
 use crate::heap::threads::thread::{self, Thread};
 use crate::key::ExpertKey;
 
-/// This thread's record, made and set up for the thread's end if need be.
+/// This thread's record. If there is none, it is made, and the thread's end is registered.
 pub fn this() -> Option<&'static Thread> {
     if let Some(thread) = thread::known() {
         return Some(thread);
@@ -21,7 +22,7 @@ pub fn this() -> Option<&'static Thread> {
     Some(thread)
 }
 
-/// This thread's cache for what belongs to the host.
+/// This thread's cache for the host.
 pub fn host_cache() -> Option<&'static Cache> {
     this()?.host_cache()
 }

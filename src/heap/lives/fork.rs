@@ -1,8 +1,8 @@
-//! `fork` in a process with threads: the child has one thread and a copy of
-//! every lock as it stood. All locks are taken before and released on both
-//! sides, so none is copied while another thread holds it. The child loses the
-//! blocks in other threads' caches. Their pins are taken off there, because nobody
-//! else will, and their tokens, because a thread of the child may get one anew.
+//! `fork` in a process with threads: the child has one thread and a copy of every lock as
+//! it stood. All locks are taken before and released on both sides, so none is copied while
+//! another thread holds it. The child loses the blocks in other threads' caches. Their pins
+//! are removed there, because no thread will do so, and their tokens, because a thread of
+//! the child may get the same token.
 
 #[cfg(unix)]
 mod system {
@@ -23,7 +23,7 @@ mod system {
     use crate::lock;
     use crate::sync::{AtomicBool, Ordering::Relaxed};
 
-    /// The token of no thread: no word has this address.
+    /// The token of no thread, because no word has this address.
     const LOST: usize = !1 << 1;
 
     static IS_SET: AtomicBool = AtomicBool::new(false);
@@ -36,9 +36,9 @@ mod system {
         IS_CHILD.load(Relaxed)
     }
 
-    /// In the lock order of `owners/heap.rs`. As many locks as there are stripes and a few
-    /// more, however many heaps there are. Handlers that were registered before this
-    /// one run next, in this thread, and may use the heap.
+    /// Takes all locks, in the lock order of `owners/heap.rs`. There are as many locks as
+    /// stripes, and a few more, however many heaps there are. Handlers that were registered
+    /// before this one run next, in this thread, and may use the heap.
     extern "C" fn before() {
         sweep::lock_forever();
         present::hold_forever();
@@ -79,9 +79,9 @@ mod system {
         after();
     }
 
-    /// Takes the spans of threads that the child does not have from whoever gets
-    /// their tokens (PRESENT1): the C library uses their stacks again, and the
-    /// token of a thread is an address there.
+    /// Gives the spans of threads that the child does not have the token of no thread
+    /// (PRESENT1). The C library uses the stacks of such threads again, and a token is an
+    /// address there.
     ///
     /// A write gives the child a page of its own, so only the headers of lost
     /// threads' spans are written; the others are read where they are shared.
@@ -109,10 +109,10 @@ mod system {
 
 #[cfg(not(unix))]
 mod system {
-    /// There is no `fork`.
+    /// Does nothing, because this system has no `fork`.
     pub fn prepare() {}
 
-    /// There is no `fork`.
+    /// Always false, because this system has no `fork`.
     pub fn is_child() -> bool {
         false
     }

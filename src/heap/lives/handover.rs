@@ -1,8 +1,8 @@
-//! Whole caches and heaps change hands: a thread ends, an expert is reclaimed,
-//! or the host adopts what an expert leaves.
+//! Whole caches and heaps change hands when a thread ends, an expert is reclaimed, or the
+//! host adopts an expert's blocks.
 //!
-//! Each is decided under the heap's lock, so of a thread that ends and an
-//! expert that is reclaimed at the same moment exactly one deals with a cache.
+//! Each case is decided under the heap's lock. So if a thread ends and an expert is
+//! reclaimed at the same moment, exactly one of them handles a cache.
 
 use super::sweep;
 use super::usage;
@@ -19,9 +19,9 @@ use crate::heap::spans::span::{Span, SpanState};
 use crate::heap::threads::thread::tending;
 use crate::sync::{Ordering, fence};
 
-/// Takes back all blocks of a number, whose owner ends, and refunds them. Those in
-/// common spans are freed by a sweep. Time in the owner's own spans and caches, and in
-/// the threads that have allocated for it.
+/// Takes back all blocks of a number, whose owner ends, and refunds them. A sweep frees
+/// those in common spans. The time grows with the numbers of the owner's own spans and
+/// caches, and of the threads that have allocated for it.
 ///
 /// # Safety
 ///
@@ -46,8 +46,8 @@ pub unsafe fn reclaim_number(number: Number) -> Taken {
     taken
 }
 
-/// Gives all blocks of an ambient number, whose owner ends, to the host. Time as for
-/// [`reclaim_number`].
+/// Gives all blocks of an ambient number, whose owner ends, to the host. The time is that
+/// of [`reclaim_number`].
 pub fn adopt_number(number: Number) -> Taken {
     let entry = numbers::entry(number);
     let mut taken = Taken::default();
@@ -68,10 +68,11 @@ pub fn adopt_number(number: Number) -> Taken {
     taken
 }
 
-/// How many spans are given back before others may have the arena's lock.
+/// How many spans are given back before the arena's lock is given up for a moment.
 const SPANS_PER_LOCK: usize = 1024;
 
-/// Takes back every span of `heap`. Time in its spans and caches.
+/// Takes back every span of `heap`. The time grows with the numbers of its spans and
+/// caches.
 ///
 /// # Safety
 ///
@@ -109,20 +110,20 @@ pub unsafe fn reclaim(heap: &'static Heap) -> Taken {
         heap.account().refund(charged);
         lists.clear();
     });
-    // A thread has one cache for a heap.
+    // A thread has at most one cache for a heap.
     own.inspect(|&cache| tending::drop_dead(cache));
     taken
 }
 
-/// Tells the thread of `cache` that the cache is not its own any more. Under
-/// the lock of the cache's heap.
+/// Tells the thread of `cache` that the cache does not belong to it any more. The caller
+/// holds the lock of the cache's heap.
 fn notify(cache: &'static Cache) {
     cache.home().inspect(|home| home.send(cache));
 }
 
-/// Gives all spans and caches of `from`, an expert's heap, to `to`, the
-/// host's. Threads may go on allocating from the caches: it is the host's
-/// memory then. Time in the spans and caches.
+/// Gives all spans and caches of `from`, an expert's heap, to `to`, the host's. Threads may
+/// go on allocating from the caches, whose memory is then the host's. The time grows with
+/// the numbers of spans and caches.
 pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
     from.with(|old| {
         to.with(|new| {
@@ -132,7 +133,7 @@ pub fn adopt(from: &'static Heap, to: &'static Heap) -> Taken {
                 old.remove_cache(cache);
                 cache.set_heap(to);
                 cache.set_fate(CacheFate::Adopted);
-                // Its allocations so far were the expert's, not the host's.
+                // The cache's allocations so far count for the expert, not for the host.
                 new.count_allocations(cache.allocations().wrapping_neg());
                 new.add_cache(cache);
                 notify(cache);

@@ -1,18 +1,18 @@
-//! Sweeps: what is left in common spans of owners that have ended.
+//! Sweeps free the blocks of ended owners in common spans.
 //!
-//! Ending an owner marks its number and gives the charge back; its blocks stay where they
-//! are, with the tag of a dead number. A sweep walks over the tags of the common spans
-//! and frees them, once they are an eighth of that memory, or when somebody purges. So a
-//! block is freed in amortised constant time, by whoever allocates next.
+//! The end of an owner marks its number and refunds the charge; its blocks stay where they
+//! are, with the tag of a dead number. A sweep walks over the tags of the common spans and
+//! frees these blocks, once they are an eighth of that memory, or when a thread purges. So
+//! a block is freed in amortised constant time, by the thread that allocates next.
 //!
 //! Ambient blocks that the host has adopted stay in use. A sweep gives those that lie in
-//! spans of its own thread the host's number, so that the number of the owner that has
-//! ended is free for the next.
+//! spans of its own thread the host's number, so that the ended owner's number becomes free
+//! for the next owner.
 //!
-//! Why it may do that while others allocate and free (TAG3): only a sweep may free a dead
-//! block, and of two sweeps one wins the exchange. An adopted block may be freed by any
-//! thread: by the span's own, which is the sweeping one, or by another, which takes
-//! whatever tag is there by an exchange.
+//! A sweep may do that while others allocate and free (TAG3), because only a sweep may free
+//! a dead block, and one of two sweeps wins the exchange. Any thread may free an adopted
+//! block: the span's own, which is the sweeping thread, or another, which takes the current
+//! tag by an exchange.
 
 use crate::heap::base::number::Number;
 use crate::heap::base::paths::{self, Path};
@@ -33,22 +33,22 @@ use crate::sync::{AtomicUsize, Ordering::Relaxed};
 /// Dead blocks of fewer bytes are not worth a sweep.
 const LEAST_DEAD: usize = 64 << 10;
 
-/// The common heap's lock is given up after so many spans.
+/// The common heap's lock is given up after this many spans.
 const SPANS_PER_LOCK: usize = 16;
 
-/// One sweep at a time: the walk has one cursor.
+/// One sweep runs at a time, because the walk has one cursor.
 static SWEEPING: Lock<()> = Lock::new(());
 
-/// So many more numbers than after the last sweep have to wait for one, and one for so
-/// many bytes of common memory.
+/// A sweep begins when this many more numbers wait than after the last sweep, and when more
+/// numbers wait than one for each of these bytes of common memory.
 const LEAST_WAITING: usize = 1024;
 const BYTES_PER_WAITING: usize = 4096;
 
 /// How many numbers still waited after the last sweep. A hint.
 static LEFT_WAITING: AtomicUsize = AtomicUsize::new(0);
 
-/// Sweeps where dead blocks are more than an eighth of the common memory, or many
-/// numbers of ended owners wait for one.
+/// Sweeps if dead blocks are more than an eighth of the common memory, or if many numbers
+/// of ended owners wait for a sweep.
 #[inline]
 pub fn sweep_if_worth_it() {
     let (dead, memory) = (entry::dead_bytes(), COMMON_ACCOUNT.charged());
@@ -59,8 +59,8 @@ pub fn sweep_if_worth_it() {
     }
 }
 
-/// Frees the blocks of all owners that have ended, if nobody else does it now. Time in
-/// the blocks of the common spans.
+/// Frees the blocks of all owners that have ended, unless another thread sweeps now. The
+/// time grows with the number of blocks of the common spans.
 #[cold]
 #[inline(never)]
 pub fn sweep() {
@@ -85,20 +85,22 @@ pub fn sweep() {
         let _held = thread.home().presence().hold();
         thread.common_if_any().inspect(|common| common.collect());
     }
-    // Blocks that were freed in spans of threads that sleep.
+    // Collects blocks that were freed in spans of sleeping threads.
     giving_back::end_empty_spans_of_others(|cache| core::ptr::eq(cache.heap(), &COMMON));
 }
 
-/// Frees the dead blocks of a common span. Under the common heap's lock, so that the
-/// span stays one.
+/// Frees the dead blocks of a common span. The caller holds the common heap's lock, so the
+/// span does not end.
 fn sweep_span(span: &'static Span) {
     let class = span.class();
     let bytes = size_class::size_of(class);
     let is_own = span.thread() == token() | TAGGED;
-    // The last number that was found live: the blocks of one owner often lie side by side.
+    // The last number that was found live is remembered, because blocks of one owner often
+    // lie side by side.
     let mut live: Option<Number> = None;
     // The last number that was found dead, and how many of its blocks were freed but not
-    // counted. Until they are, they count as in use, and the number is nobody else's (NUM3).
+    // counted. Until they are counted, they count as in use, so the number stays its owner's
+    // (NUM3).
     let mut dead: Option<(Number, u32)> = None;
     for (index, word) in span.tag_words().enumerate() {
         let tag = word.load();
@@ -137,7 +139,7 @@ fn count_swept(dead: Option<(Number, u32)>, bytes: usize) {
 fn pass_to_host(number: Number, word: &crate::heap::spans::tags::TagWord, tag: Tag, class: usize) {
     let Some((host, entry)) = numbers::host() else { return };
     let bytes = size_class::size_of(class);
-    // Counted before the block can be freed as the host's.
+    // The count comes before the block can be freed as the host's.
     entry.count_passed(bytes);
     if word.exchange(tag, Tag::new(host, class)) {
         numbers::entry(number).pass_to_host(number, bytes);
@@ -146,7 +148,7 @@ fn pass_to_host(number: Number, word: &crate::heap::spans::tags::TagWord, tag: T
     }
 }
 
-/// Keeps sweeps from beginning: for `fork`.
+/// Keeps sweeps from beginning, for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {
     SWEEPING.lock_forever();

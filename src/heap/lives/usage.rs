@@ -1,5 +1,5 @@
-//! What owners hold, added up when somebody asks: from the lines of all threads and the
-//! entry, for blocks in common spans, and from the spans that an owner has to itself.
+//! The blocks of owners, added up on request: for common spans from the entry and the lines
+//! of all threads, and otherwise from the spans that an owner has to itself.
 
 use core::iter::Sum;
 use core::ops::Add;
@@ -33,7 +33,7 @@ impl Sum for Usage {
     }
 }
 
-/// What the owner of `number` holds, in common spans and in its own.
+/// The blocks of the owner of `number`, in common spans and in its own.
 pub fn of_number(number: Number) -> Usage {
     let entry = numbers::entry(number);
     let common = entry.lock(number, || in_common(number, entry));
@@ -43,8 +43,8 @@ pub fn of_number(number: Number) -> Usage {
     }
 }
 
-/// What the host holds: its own spans, and what it has adopted in common ones. Time in
-/// the numbers ever given out as well.
+/// The blocks of the host: those of its own spans, and adopted ones in common spans. The
+/// time also grows with the count of numbers given out so far.
 pub fn of_host() -> Usage {
     let is_host = |entry: &Entry| entry.key() == Some(HOST_KEY);
     let adopted: Usage = numbers::made(Kind::Ambient)
@@ -67,11 +67,12 @@ pub fn of_host() -> Usage {
     }
 }
 
-/// The blocks of a number that are in use in common spans. Under the entry's lock.
+/// The blocks of a number that are in use in common spans. The caller holds the entry's
+/// lock.
 ///
 /// All frees are read before the allocations, and each free was counted after its
-/// allocation: so no more blocks seem to be free than there are. Bytes are off by at most
-/// 8 KiB for each thread that allocates meanwhile.
+/// allocation, so there never seem to be more frees than allocations. Bytes are off by at
+/// most 8 KiB for each thread that allocates meanwhile.
 pub fn in_common(number: Number, entry: &Entry) -> Usage {
     let (mut frees, mut credit) = entry.own_frees();
     let lines = || {
@@ -105,14 +106,14 @@ pub fn of_heap(heap: &Heap) -> Usage {
     })
 }
 
-/// The blocks in programs' hands of the spans of a heap.
+/// The blocks in use of the spans of a heap.
 pub fn live(lists: &Lists) -> Taken {
     let mut live = Taken::default();
     lists.spans().for_each(|span| count_live(&mut live, span));
     live
 }
 
-/// Adds what is in use of `span`. Under the lock of its heap.
+/// Adds the blocks in use of `span`. The caller holds the lock of its heap.
 pub fn count_live(live: &mut Taken, span: &Span) {
     let blocks = match span.state() {
         SpanState::Large | SpanState::Huge => 1,

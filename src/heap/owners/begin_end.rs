@@ -1,4 +1,4 @@
-//! How spans become a heap's, and go back to the arena.
+//! The beginning and the end of a heap's spans.
 
 use super::heap::Heap;
 use super::lists::Lists;
@@ -13,11 +13,12 @@ use crate::heap::pages::runs::{Returned, Run};
 use crate::heap::spans::span::{self, Span, SpanState};
 
 impl Heap {
-    /// Begins a span of `class` for this heap in `run`, which has as many slices as it takes.
+    /// Begins a span of `class` for this heap in `run`, which has as many slices as the class
+    /// needs.
     ///
-    /// `is_open` says, under the lock, whether the heap is still that of the cache whose
-    /// span it will be. `None`, the slices given back, where it is not: the host has
-    /// adopted that cache meanwhile, and so this heap is not its owner's any more.
+    /// `is_open` tells, under the lock, whether the heap is still that of the cache that
+    /// gets the span. If it is not, the host has adopted that cache meanwhile; the slices
+    /// are given back, and the result is `None`.
     pub fn begin_span(
         &'static self,
         class: usize,
@@ -56,8 +57,8 @@ impl Heap {
         is_open.then_some(span)
     }
 
-    /// Ends a span that no thread owns, if no block of it is in use. Under the heap's lock.
-    /// Returns whether there was none, as far as the counts say.
+    /// Ends a span that no thread owns, if no block of it is in use. The caller holds the
+    /// heap's lock. Returns whether there was none, according to the counts.
     pub fn end_if_left(&self, lists: &Lists, span: &'static Span) -> bool {
         let is_unused = span.state() == SpanState::Abandoned && span.outstanding() == 0;
         if is_unused {
@@ -69,10 +70,9 @@ impl Heap {
         is_unused
     }
 
-    /// Ends a span without blocks in use that is on no cache's list: its
-    /// charge and its slices go back. Under the heap's lock. Returns false, and
-    /// counts a refused free, where a block is in use after all, because
-    /// another one was freed twice.
+    /// Ends a span without blocks in use that is on no cache's list: its charge and its
+    /// slices go back. The caller holds the heap's lock. Returns false, and counts a
+    /// refused free, if a block is in use after all, because another one was freed twice.
     pub fn end_span(&self, lists: &Lists, span: &'static Span) -> bool {
         span.remote.see_pushed();
         if !span.is_large() && !span.is_all_free() {
@@ -94,13 +94,13 @@ pub fn release_slices(span: &'static Span) {
     });
 }
 
-/// As [`release_slices`], where the arena is locked and more may follow.
+/// As [`release_slices`], for a locked arena; more spans may follow.
 pub fn release_slices_in(returned: &mut Returned<'_>, span: &'static Span) {
     let (state, slices, start) = (span.state(), span.slices(), span.start());
     let chunk = returned.chunk_of(start).or_else(|| chunk_map::find(start));
     debug_assert!(chunk.is_some(), "a span in use is in a live chunk");
     let Some(chunk) = chunk else { return };
-    // Slices that were dirty before and not carved still are (CHUNK2).
+    // Slices that were dirty before and were not carved are still dirty (CHUNK2).
     let touched = if !span.is_fresh() {
         slices * SLICE
     } else if span.is_large() {

@@ -1,11 +1,11 @@
-//! What the owner of a heap pays for its spans (HEAP4, SPAN4).
+//! Payments of a heap's owner for its spans (HEAP4, SPAN4).
 
 use super::heap::Heap;
 use crate::error::Error;
 use crate::heap::spans::span::Span;
 
 impl Heap {
-    /// Charges the owner `bytes` more for `span`, or nothing.
+    /// Charges the owner `bytes` more for `span`, or nothing at all.
     ///
     /// # Errors
     ///
@@ -16,7 +16,7 @@ impl Heap {
         Ok(())
     }
 
-    /// As [`charge`](Self::charge), where the quota has no room.
+    /// As [`charge`](Self::charge), for a quota without room.
     ///
     /// # Errors
     ///
@@ -27,7 +27,7 @@ impl Heap {
         Ok(())
     }
 
-    /// Refunds what `span` was charged, beyond `keep` bytes.
+    /// Refunds the charge of `span` beyond `keep` bytes.
     pub fn refund(&self, span: &Span, keep: usize) {
         self.account().refund(span.charged() - keep);
         span.set_charged(keep);

@@ -1,5 +1,5 @@
-//! Credit: what an owner of blocks in common spans was charged and does not use yet.
-//! How it is charged, and the way back.
+//! Credit: bytes that an owner of blocks in common spans is charged for and does not use
+//! yet. This file charges it and gives it back.
 
 use super::entry::{Entry, Standing};
 use super::ledger::{Line, LineCounts, MOST_CREDIT};
@@ -10,20 +10,20 @@ use crate::heap::base::number::Number;
 /// Charges are a multiple of this, in bytes.
 const STEP: usize = 512;
 
-/// The step of an owner that was charged more than that already, in bytes.
+/// The step of an owner whose charge is at least as large, in bytes.
 const LARGE_STEP: usize = 4096;
 
 /// How much credit a line keeps when the rest goes back, in bytes.
 const KEPT_CREDIT: i32 = 4096;
 
-/// Makes the credit of `line` enough for `bytes`. Returns what was charged.
+/// Makes the credit of `line` enough for `bytes`. Returns the bytes that were charged.
 pub fn charge(entry: &Entry, number: Number, line: &Line, bytes: usize) -> Result<usize, Error> {
     entry.lock(number, || {
         if entry.standing() != Standing::Live {
             return Err(Error::InvalidKey);
         }
         fold(entry, line);
-        // Bytes that others freed of it come first.
+        // Bytes of the owner that other threads freed are used first.
         line.add_credit(entry.take_returned() as i32);
         let Some(need) = bytes.checked_sub(usize::try_from(line.credit()).unwrap_or(0)) else {
             return Ok(0);
@@ -33,7 +33,7 @@ pub fn charge(entry: &Entry, number: Number, line: &Line, bytes: usize) -> Resul
         }
         let step = if entry.charged() < LARGE_STEP { STEP } else { LARGE_STEP };
         let wanted = need.next_multiple_of(step);
-        // Near the quota what is needed has to do.
+        // Near the quota, a smaller step must be enough.
         let payer = entry.payer(number);
         let charged = [wanted, need].into_iter().find(|&more| payer.charge(more).is_ok());
         let charged = charged.ok_or(Error::QuotaExceeded)?;
@@ -43,8 +43,8 @@ pub fn charge(entry: &Entry, number: Number, line: &Line, bytes: usize) -> Resul
     })
 }
 
-/// What follows when the quota has no room: an overdraft where that is allowed, a counted
-/// refusal where not.
+/// Handles a quota without room: an overdraft if that is allowed, otherwise a counted
+/// refusal.
 pub fn charge_beyond(
     entry: &Entry,
     number: Number,
@@ -78,14 +78,14 @@ pub fn settle(number: Number, line: &Line, kept: i32) {
     });
 }
 
-/// Counts a block of `bytes` freed, and gives back what is beyond the most credit that a
-/// line keeps.
+/// Counts a block of `bytes` freed, and gives back credit beyond the most that a line
+/// keeps.
 pub fn count_free(number: Number, line: &Line, bytes: i32) {
     line.count_free(bytes);
     settle_if_much(number, line);
 }
 
-/// Gives back what is beyond the most credit that a line keeps.
+/// Gives back credit beyond the most that a line keeps.
 #[inline(always)]
 pub fn settle_if_much(number: Number, line: &Line) {
     if line.credit() > MOST_CREDIT {
@@ -93,7 +93,7 @@ pub fn settle_if_much(number: Number, line: &Line) {
     }
 }
 
-/// Keeps the counts of a line from running over. Under the entry's lock.
+/// Keeps the counts of a line from overflowing. The caller holds the entry's lock.
 pub fn fold(entry: &Entry, line: &Line) {
     if line.is_long() {
         let counts = line.counts();

@@ -1,9 +1,9 @@
-//! What is kept for an owner number: its *entry*.
+//! The record of an owner number: its *entry*.
 //!
-//! An expert has a number for each kind of blocks that it has, given out when it
-//! allocates the first one. Its entry says whose it is, what it was charged, and has the
-//! counts of threads that keep none themselves (see `ledger`). The kind is a part of the
-//! number, so an entry is of one kind for ever.
+//! An expert has a number for each kind of its blocks; it gets the number when it allocates
+//! the first one. The entry has the number's owner, its charge, and the counts of threads
+//! that keep none themselves (see `ledger`). The kind is a part of the number, so an entry
+//! is of one kind for ever.
 //!
 //! ```text
 //!  unused -> Live -> Dead    (bound, raw; or any by `reclaim_all`: a sweep frees the blocks)
@@ -14,13 +14,15 @@
 //!
 //! - NUM1 an entry's key is its owner's while it is live, the host's while it is
 //!   adopted, and 0 otherwise.
-//! - NUM2 `charged` is what the entry's account was charged for blocks in tagged spans:
-//!   while it is live, the bytes of its blocks in use and all credit, that of lines and
-//!   `returned`; once it is adopted, what was in use then; once it is dead, 0.
+//! - NUM2 `charged` is the charge of the entry's account for blocks in tagged spans. While
+//!   the entry is live, this is the bytes of its blocks in use and all credit, that of
+//!   lines and `returned`; once it is adopted, the bytes that were in use at that moment;
+//!   once it is dead, 0.
 //! - NUM3 a number is given out again only when no block and no span bears it, and no thread
-//!   has an open line for it. So who holds a block or a line knows whose the number is.
-//! - NUM4 state, charge, account and own heap change under the lock of the entry;
-//!   key and state are read without.
+//!   has an open line for it. So a thread that holds a block or a line knows the owner of
+//!   the number.
+//! - NUM4 state, charge, account and own heap change under the lock of the entry; key and
+//!   state are also read without it.
 
 use core::ptr;
 
@@ -43,28 +45,28 @@ use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, AtomicU
 pub enum Standing {
     /// Nobody's.
     Unused = 0,
-    /// An owner's, or the host's for good.
+    /// The number of a live owner, or of the host.
     Live = 1,
     /// Its owner has ended; its blocks are the host's.
     Adopted = 2,
-    /// Its owner has ended; its blocks are to be freed.
+    /// Its owner has ended, and its blocks must be freed.
     Dead = 3,
 }
 
-/// The record of a number. Zero-filled memory is an unused one.
+/// The record of a number. Zero-filled memory is an unused entry.
 pub struct Entry {
     key: AtomicUsize,
     account: AtomicPtr<Account>,
     /// The heap of the spans that the owner has to itself, once there are any.
     heap: AtomicPtr<Heap>,
     charged: AtomicUsize,
-    /// Bytes of blocks that were freed by threads without a line, and not yet
-    /// used again. While the entry is unused: the index of the next unused one.
+    /// Bytes of blocks that threads without a line have freed, and that are not yet used
+    /// again. While the entry is unused: the index of the next unused one.
     returned: AtomicUsize,
-    /// Counts of threads that have no line for the number, or had.
+    /// Counts of threads without a line for the number, and of closed lines.
     allocations: AtomicU64,
     frees: AtomicU64,
-    /// Which threads have, or had, a line: a bit for each, by their index modulo 64.
+    /// The threads that have, or had, a line: a bit for each, by their index modulo 64.
     threads: AtomicU64,
     /// How many lines are open.
     lines: AtomicU32,
@@ -74,23 +76,24 @@ pub struct Entry {
     has_heap: AtomicBool,
 }
 
-/// How many bytes threads without a line may free before these go back to the
+/// How many bytes freed by threads without a line are kept before they go back to the
 /// account.
 const MOST_RETURNED: usize = 8192;
 
-/// Which indices of a kind are unused.
+/// The unused indices of a kind.
 pub struct UnusedIndices {
     /// The first of the list of those that were used before; 0 for none.
     pub first: usize,
-    /// How many were ever used, index 0 included.
+    /// How many were used so far, including index 0.
     pub made: usize,
 }
 
-/// See [`UnusedIndices`]. Of each kind; locked under the lock of an entry, or alone.
+/// See [`UnusedIndices`]. The unused indices of each kind; this lock is taken under the
+/// lock of an entry, or alone.
 pub static UNUSED: [Lock<UnusedIndices>; 3] =
     [const { Lock::new(UnusedIndices { first: 0, made: 1 }) }; 3];
 
-/// How many owners have ended so far that threads may have lines for. A hint.
+/// How many owners for which threads may have lines have ended so far. A hint.
 static ENDED: AtomicUsize = AtomicUsize::new(0);
 
 /// How many owners have ended whose numbers something still bears. A hint.
@@ -115,7 +118,7 @@ pub fn dead_bytes() -> usize {
 }
 
 impl Entry {
-    /// Runs `f` while nobody else changes the entry of `number` (NUM4).
+    /// Runs `f` while no other thread changes the entry of `number` (NUM4).
     pub fn lock<T>(&self, number: Number, f: impl FnOnce() -> T) -> T {
         let _held = entry_locks::hold(number);
         f()
@@ -132,7 +135,7 @@ impl Entry {
             self.threads.store(0, Relaxed);
             self.overdraft.store(overdraft, Relaxed);
             self.standing.store(Standing::Live as u8, Relaxed);
-            // Release: the above, to those who find the key.
+            // Release: the above (the Acquire in `key`).
             self.key.store(key.into_raw(), Release);
         });
     }
@@ -159,8 +162,8 @@ impl Entry {
         }
     }
 
-    /// The account that its blocks are charged to. Under the lock, or by one who knows
-    /// that the owner does not end.
+    /// The account that its blocks are charged to. The caller holds the lock, or knows that
+    /// the owner does not end.
     pub fn account(&self) -> &Account {
         // SAFETY: null, or an account that stays in place until the entry ends (the
         // contract of `Who`), under the lock.
@@ -168,7 +171,7 @@ impl Entry {
         account.unwrap_or(&HOST_ACCOUNT)
     }
 
-    /// Who pays for the blocks of `number`, of which this is the entry. As for
+    /// The payer for the blocks of `number`, whose entry this is. As for
     /// [`account`](Self::account).
     pub fn payer(&self, number: Number) -> Payer<'_> {
         Payer::new(self.account(), number.kind(), self.overdraft.load(Relaxed))
@@ -185,7 +188,7 @@ impl Entry {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`]; [`Error::InvalidKey`] where the owner has ended.
+    /// [`Error::OutOfMemory`]; [`Error::InvalidKey`] if the owner has ended.
     pub fn heap_or_open(&self, number: Number) -> Result<&'static Heap, Error> {
         if let Some(heap) = self.heap() {
             return Ok(heap);
@@ -211,17 +214,17 @@ impl Entry {
         self.charged.load(Relaxed)
     }
 
-    /// Notes `bytes` more, that the account was charged. Under the lock.
+    /// Notes that the account was charged `bytes` more. Under the lock.
     pub fn add_charge(&self, bytes: usize) {
         self.charged.fetch_add(bytes, Relaxed);
     }
 
-    /// Takes off `bytes` that the account is refunded. Under the lock.
+    /// Notes that the account is refunded `bytes`. Under the lock.
     pub fn remove_charge(&self, bytes: usize) {
         self.charged.fetch_sub(bytes, Relaxed);
     }
 
-    /// Counts a thread's line that is open from now on; false where the owner has ended.
+    /// Counts a thread's line that is open from now on; false if the owner has ended.
     pub fn open_line(&self, number: Number, thread: usize) -> bool {
         self.lock(number, || {
             let is_live = self.standing() == Standing::Live;
@@ -233,8 +236,8 @@ impl Entry {
         })
     }
 
-    /// Takes over what a thread's line says, which `close` closes, and lets go of the
-    /// number where nothing bears it any more. The credit goes back to the account.
+    /// Takes over the counts of a thread's line, which `close` closes, and releases the
+    /// number if nothing bears it any more. The credit goes back to the account.
     pub fn close_line(&self, number: Number, close: impl FnOnce() -> LineCounts) {
         self.lock(number, || {
             let line = close();
@@ -256,13 +259,13 @@ impl Entry {
     /// Counts a block of `bytes` that was freed by a thread without an open line.
     pub fn count_free(&self, number: Number, bytes: usize) {
         let returned = self.returned.fetch_add(bytes, Relaxed).wrapping_add(bytes);
-        // AcqRel: who counts the last one sees the frees of all others; the
-        // allocation is seen by who frees.
+        // AcqRel: the thread that counts the last free sees the frees of all others, and a
+        // thread that frees sees the allocation.
         self.frees.fetch_add(1, AcqRel);
         if returned > MOST_RETURNED || self.standing() != Standing::Live {
             self.lock(number, || {
-                // Another thread may have let go of the number in between: with its last
-                // block counted nothing here is this owner's any more.
+                // Another thread may have released the number in between: when its last
+                // block is counted, the entry is no longer this owner's.
                 if self.standing() != Standing::Unused {
                     self.give_back(self.take_returned());
                     self.let_go(number);
@@ -280,10 +283,10 @@ impl Entry {
         });
     }
 
-    /// Gives back `bytes` of what was charged, that no block uses. Under the lock.
+    /// Gives back `bytes` of the charge that no block uses. Under the lock.
     pub fn give_back(&self, bytes: usize) {
-        // Once the owner has ended, credit is not charged any more. The host's charge
-        // for adopted blocks is refunded with the number.
+        // After the end of the owner, credit is no longer charged. The host's charge for
+        // adopted blocks is refunded when the number is released.
         if self.standing() == Standing::Live {
             self.account().refund(bytes);
             self.remove_charge(bytes);
@@ -297,14 +300,15 @@ impl Entry {
         self.allocations.fetch_add(1, Relaxed);
     }
 
-    /// Undoes [`count_passed`](Self::count_passed): somebody has freed the block before.
+    /// Undoes [`count_passed`](Self::count_passed), because another thread has freed the
+    /// block before.
     pub fn uncount_passed(&self, bytes: usize) {
         self.charged.fetch_sub(bytes, Relaxed);
         self.allocations.fetch_sub(1, Relaxed);
     }
 
-    /// Takes a block of `bytes`, which was adopted with this number and is one of the host's
-    /// own now, off what this number counts. The host's charge for it stays.
+    /// Removes a block of `bytes` from the counts of this number; it was adopted with the
+    /// number and now has the host's own. The host stays charged for it.
     pub fn pass_to_host(&self, number: Number, bytes: usize) {
         self.lock(number, || {
             let charged = bytes.min(self.charged());
@@ -323,9 +327,8 @@ impl Entry {
         if self.returned.load(Relaxed) == 0 { 0 } else { self.returned.swap(0, Relaxed) }
     }
 
-    /// What the entry itself counts, apart from lines. Frees are read first, so that
-    /// with lines that are read in that order too there are never more frees than
-    /// allocations.
+    /// The counts of the entry itself, without lines. Frees are read first. Lines are read
+    /// in that order, too, so there are never more frees than allocations.
     pub fn own_frees(&self) -> (u64, usize) {
         // Acquire: the allocations before them (the Release where they are counted).
         (self.frees.load(Acquire), self.returned.load(Relaxed))
@@ -342,15 +345,15 @@ impl Entry {
         self.lines.load(Relaxed) as usize
     }
 
-    /// Which threads may have a line, by their index modulo 64.
+    /// The threads that may have a line, by their index modulo 64.
     pub fn threads(&self) -> u64 {
         self.threads.load(Relaxed)
     }
 
-    /// Ends the owner: its blocks, of which `live` tells the bytes in use, are the host's
-    /// from now on where `adopted`, or wait to be freed. Its account gets everything
+    /// Ends the owner. If `adopted`, its blocks are the host's from now on; otherwise they
+    /// wait to be freed. `live` returns their bytes in use. Its account gets everything
     /// back, and the host is charged for what is in use. Returns the owner's own heap,
-    /// which nobody finds here any more.
+    /// which is no longer found here.
     pub fn end(
         &self,
         number: Number,
@@ -368,7 +371,7 @@ impl Entry {
                 }
                 self.charged.store(live, Relaxed);
                 self.account.store((&raw const HOST_ACCOUNT).cast_mut(), Relaxed);
-                // Release: the above, to those who find the key.
+                // Release: the above (the Acquire in `key`).
                 self.key.store(HOST_KEY.into_raw(), Release);
             } else {
                 self.key.store(0, Release);
@@ -376,9 +379,9 @@ impl Entry {
                 self.charged.store(0, Relaxed);
                 self.account.store(ptr::null_mut(), Relaxed);
             }
-            // An exchange, not a look: a free is counted before it and seen by `let_go`, or
-            // after it, and then who counts the free sees the standing (Release), and
-            // lets go.
+            // This is an exchange, not a load. If a free is counted before it, `let_go`
+            // sees the free; if it is counted afterwards, the thread that counts it sees
+            // the standing (Release), and releases the number.
             self.frees.fetch_add(0, AcqRel);
             ENDED.fetch_add(1, Relaxed);
             WAITING.fetch_add(1, Relaxed);

@@ -1,16 +1,17 @@
-//! The locks of the entries (NUM4 of `entry`): a fixed number of them, of which each serves
-//! many entries, so that `fork` takes the same time however many there are.
+//! The locks of the entries (NUM4 of `entry`): each of a fixed number of locks serves many
+//! entries, so `fork` takes the same time however many entries there are.
 
 use crate::heap::base::number::Number;
 use crate::lock::{Guard, Lock};
 
-/// On a cache line of its own.
+/// A lock on a cache line of its own.
 #[repr(align(64))]
 struct EntryLock(Lock<()>);
 
 const LOCK_COUNT: usize = 64;
 
-/// Innermost: nothing else is locked under one but the pool of heap records.
+/// These are the innermost locks: under one of them, only the pool of heap records is
+/// locked.
 static LOCKS: [EntryLock; LOCK_COUNT] = [const { EntryLock(Lock::new(())) }; LOCK_COUNT];
 
 /// Takes the lock of the entry of `number`, until the guard is dropped.
@@ -18,7 +19,7 @@ pub fn hold(number: Number) -> Guard<'static, ()> {
     LOCKS[number.index() % LOCK_COUNT].0.lock()
 }
 
-/// Keeps all entries as they are: for `fork`.
+/// Takes all locks without a guard, for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {
     LOCKS.iter().for_each(|lock| lock.0.lock_forever());

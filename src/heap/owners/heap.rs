@@ -1,11 +1,9 @@
-//! Heap records: all that belongs to one owner and kind, wherever its spans
-//! and whichever threads' caches they are in. The tag of a block is its span's
-//! heap record, and that record's key.
+//! Heap records: a record has all spans of one owner and kind, whichever threads' caches
+//! they are in. The tag of a block is its span's heap record, and that record's key.
 //!
-//! Records live in the tables and are recycled, never freed, so a stale
-//! reference to one can always be followed and found to be stale. A record is recycled
-//! for heaps of the same kind only, so of a block's heap its kind can be told whatever
-//! has become of the record.
+//! Records live in the tables and are recycled, never freed, so a stale reference to one
+//! can always be followed and found to be stale. A record is recycled only for heaps of the
+//! same kind, so a stale reference still tells the kind of the blocks.
 //!
 //! Two records are static: the host's, and the *common* one, whose spans hold blocks
 //! of all owners that have no spans to themselves (see `common`).
@@ -19,8 +17,8 @@
 //! - HEAP4 the account was charged the sum of `charged` over the spans.
 //! - HEAP5 `lists` is used by the holder of the record's stripe alone.
 //!
-//! Lock order: an expert's heap (one only: see `stripes`), then the host's, then the
-//! arena, then the tables.
+//! Lock order: one expert's heap (see `stripes`), then the host's, then the arena, then the
+//! tables.
 
 use core::cell::Cell;
 use core::ptr;
@@ -49,12 +47,12 @@ pub struct Heap {
     lists: Lists,
     /// The lock of `lists` (HEAP5).
     stripe: &'static Stripe,
-    /// The next of all records ever made.
+    /// The next record, on the list of all records.
     next_made: AtomicPtr<Heap>,
     next_unused: Cell<Option<&'static Heap>>,
 }
 
-// SAFETY: the Cells of `lists` are used under a lock (HEAP5), and so is the other.
+// SAFETY: the Cells of `lists` are used under a lock (HEAP5), and so is the other Cell.
 unsafe impl Sync for Heap {}
 // SAFETY: as above.
 unsafe impl Send for Heap {}
@@ -66,7 +64,7 @@ pub static HOST_ACCOUNT: Account = Account::new();
 pub static HOST: Heap =
     Heap::new_static(Kind::Ambient, &HOST_ACCOUNT, &stripes::HOST, ptr::null_mut());
 
-/// The memory of common spans, whoever is charged for the blocks in them.
+/// The memory of common spans, whatever the owners of the blocks in them.
 pub static COMMON_ACCOUNT: Account = Account::new();
 
 /// The heap of the common spans.
@@ -107,8 +105,8 @@ impl Heap {
         }
     }
 
-    /// Opens a heap for `number`, whose owner has `key` and `account`. `None` where there
-    /// is no memory.
+    /// Opens a heap for `number`, whose owner has `key` and `account`. `None` if there is
+    /// no memory.
     pub fn open(
         number: Number,
         key: ExpertKey,
@@ -123,14 +121,15 @@ impl Heap {
                 heap.next_made.store(next, Relaxed);
                 Some(made)
             };
-            // Records are only ever added. Release: the record (the Acquire in `made`).
+            // Records are only added, never removed. Release: the record (the Acquire in
+            // `made`).
             MADE.fetch_update(Ordering::Release, Relaxed, link).ok();
         })?;
-        // Release: what became of the spans of the owner before.
+        // Release: the end of the last owner's spans.
         heap.number.store(number.into_raw(), Ordering::Release);
         heap.account.store(ptr::from_ref(account).cast_mut(), Relaxed);
         heap.overdraft.store(overdraft, Relaxed);
-        // Release: the above, to those who find the key.
+        // Release: the above (the Acquire in `key`).
         heap.key.store(key.into_raw(), Ordering::Release);
         Some(heap)
     }
@@ -143,7 +142,7 @@ impl Heap {
         POOLS[self.kind as usize].give(self);
     }
 
-    /// All records ever made, used or not.
+    /// All records, used or not.
     #[cfg(feature = "testing")]
     pub fn made() -> impl Iterator<Item = &'static Self> {
         // Acquire: the records (the Release in `open`).
@@ -162,15 +161,16 @@ impl Heap {
         ExpertKey::from_raw(self.key.load(Ordering::Acquire))
     }
 
-    /// Takes the owner's key off a heap whose blocks the host has adopted. Under
-    /// the lock: whoever would add a block for that owner looks there first.
+    /// Takes the owner's key off a heap whose blocks the host has adopted. The caller holds
+    /// the lock, because a thread that would add a block for that owner reads the key under
+    /// it.
     pub fn disown(&self) {
         self.key.store(0, Relaxed);
     }
 
-    /// The number of the owner; `None` of the host's heap and the common one.
+    /// The number of the owner; `None` for the host's heap and the common one.
     pub fn number(&self) -> Option<Number> {
-        // Acquire: that an owner before has lost its spans (the Release in `open`).
+        // Acquire: the end of the last owner's spans (the Release in `open`).
         Number::from_raw(self.number.load(Ordering::Acquire))
     }
 
@@ -183,7 +183,7 @@ impl Heap {
         self.key() == Some(HOST_KEY)
     }
 
-    /// Who pays for its spans.
+    /// The payer for its spans.
     pub fn payer(&self) -> Payer<'_> {
         Payer::new(self.account(), self.kind, self.overdraft.load(Relaxed))
     }
@@ -196,18 +196,18 @@ impl Heap {
         account.unwrap_or(&HOST_ACCOUNT)
     }
 
-    /// Runs `f` with the heap's lists, alone.
+    /// Runs `f` with the heap's lists, under the lock.
     pub fn with<T>(&self, f: impl FnOnce(&Lists) -> T) -> T {
         self.stripe.hold(|| f(&self.lists))
     }
 
-    /// Runs `f` with the heap's lists, alone, if the heap is still that of `key`. `None`,
-    /// and nothing is done, where it is not: its owner has ended.
+    /// Runs `f` with the heap's lists, under the lock, if the heap is still that of `key`.
+    /// Otherwise its owner has ended; then it does nothing, and returns `None`.
     pub fn if_of<T>(&self, key: ExpertKey, f: impl FnOnce(&Lists) -> T) -> Option<T> {
         self.with(|lists| (self.key() == Some(key)).then(|| f(lists)))
     }
 
-    /// Whether an abandoned span of `class` may be had.
+    /// Whether there may be an abandoned span of `class`.
     pub fn has_abandoned(&self, class: usize) -> bool {
         // Relaxed: a hint; the lock orders what follows.
         self.abandoned_classes[class].load(Relaxed)
@@ -227,7 +227,7 @@ impl Heap {
         self.abandoned_classes[span.class()].store(!list.is_empty(), Relaxed);
     }
 
-    /// Keeps records from being made: for `fork`.
+    /// Keeps records from being made, for `fork`.
     #[cfg(unix)]
     pub fn lock_making() {
         POOLS.iter().for_each(Pool::lock_forever);
@@ -247,7 +247,7 @@ impl Heap {
     }
 }
 
-/// Whose the blocks of a span are.
+/// The owner of the blocks of a span.
 impl Span {
     /// The heap that owns the span's blocks; `None` if it is no span.
     pub fn heap(&self) -> Option<&'static Heap> {
@@ -255,8 +255,8 @@ impl Span {
         unsafe { self.heap_record(Relaxed).cast::<Heap>().as_ref() }
     }
 
-    /// As [`heap`](Self::heap), for one who does not own a block of the span: what
-    /// was written before the tag is seen.
+    /// As [`heap`](Self::heap), for a caller that does not own a block of the span; it also
+    /// sees all writes before the heap was set.
     pub fn heap_seen(&self) -> Option<&'static Heap> {
         // Acquire: the header (the Release in `set_heap_record`).
         // SAFETY: as above.
@@ -268,8 +268,8 @@ impl Span {
         self.heap().is_some_and(|now| ptr::eq(now, heap))
     }
 
-    /// Runs `f` with the span's heap and its lists, alone: the span is not
-    /// adopted meanwhile. `None` where the span has no heap.
+    /// Runs `f` with the span's heap and its lists, under the lock, so the span is not
+    /// adopted meanwhile. `None` if the span has no heap.
     pub fn with_heap<T>(&self, f: impl Fn(&'static Heap, &Lists) -> T) -> Option<T> {
         loop {
             let heap = self.heap()?;
@@ -280,7 +280,7 @@ impl Span {
         }
     }
 
-    /// Tags the span. Under the heap's lock.
+    /// Tags the span. The caller holds the heap's lock.
     pub fn set_heap(&self, heap: &'static Heap) {
         self.set_heap_record(ptr::from_ref(heap).cast_mut().cast());
     }

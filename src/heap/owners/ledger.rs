@@ -1,19 +1,19 @@
-//! Ledgers: what a thread keeps for each owner whose blocks it hands out from common
-//! spans: a *line* of 16 bytes with the credit and the counts.
+//! Ledgers: for each owner whose blocks a thread hands out from common spans, the thread
+//! keeps a *line* of 16 bytes with the credit and the counts.
 //!
-//! *Credit* is what the owner was charged and does not use: a block is paid out of it
-//! without a look at the account. Only the ledger's thread writes a line; others add
+//! *Credit* is bytes that the owner is charged for and does not use; a block is paid out of
+//! it without a look at the account. Only the ledger's thread writes a line; others add
 //! lines up.
 //!
 //! # Invariants
 //!
 //! - LED1 a line is open iff its owner's entry counts it; a closed line is all 0: it has
-//!   neither credit nor room for any, so whoever pays or frees takes the slow path, and
-//!   finds it closed there.
-//! - LED2 over the open lines of a live number and its entry: `charged` is the credits and
-//!   what was returned, plus the bytes in use; the blocks in use are the allocations less
-//!   the frees. A single line may have more frees than allocations.
-//! - LED3 `holds` counts the scopes of the thread that stand for this line; it is not
+//!   neither credit nor room for any, so a payment or a free takes the slow path, which
+//!   finds the line closed.
+//! - LED2 over the open lines of a live number and its entry: `charged` is the sum of the
+//!   credits, the returned bytes and the bytes in use; the blocks in use are the
+//!   allocations less the frees. A single line may have more frees than allocations.
+//! - LED3 `holds` counts the scopes of the thread that stand for this line; a line is not
 //!   closed while there is one.
 
 use core::alloc::Layout;
@@ -35,13 +35,13 @@ const HAS_CACHE: u8 = 2;
 /// The record of a thread for one owner number.
 #[repr(C)]
 pub struct Line {
-    /// For how many bytes more of credit there is room: [`MOST_CREDIT`] less the credit, and
-    /// below 0 only within a call. One subtraction tells whoever frees that the line is
-    /// closed, or has too much credit.
+    /// The room for more credit, in bytes: [`MOST_CREDIT`] less the credit. It is below 0
+    /// only within a call. One subtraction tells a free that the line is closed, or has too
+    /// much credit.
     room: AtomicI32,
     frees: AtomicU32,
     allocations: AtomicU32,
-    /// How often the owner made the common cache look for blocks in this window.
+    /// How many refills of the common cache the owner caused in this window.
     hits: AtomicU8,
     window: AtomicU8,
     marks: AtomicU8,
@@ -50,7 +50,7 @@ pub struct Line {
 
 const _: () = assert!(size_of::<Line>() == 16);
 
-/// The room of a line once a block is paid.
+/// The room of a line after a block was paid.
 #[must_use = "a block that is handed out counts"]
 pub struct Paid(i32);
 
@@ -63,9 +63,9 @@ pub struct LineCounts {
     pub credit: usize,
 }
 
-/// All lines of a thread: for each kind segments that double in size, as `numbers` has
-/// them, behind each of which stands how many of its lines are open. Of a segment that was
-/// made, the address at which place 0 would be (see [`Number::place`]).
+/// All lines of a thread, in segments for each kind that double in size, as in `numbers`.
+/// Behind the lines of a segment are the counts of open lines. For a segment that was made,
+/// this is the address at which place 0 would be (see [`Number::place`]).
 pub struct Ledger([AtomicPtr<Line>; SEGMENT_COUNT]);
 
 impl Ledger {
@@ -95,7 +95,8 @@ impl Ledger {
         self.find(number).filter(|line| line.is_open())
     }
 
-    /// Opens the line of `number`, its segment made if need be. By the ledger's thread.
+    /// Opens the line of `number`, and makes its segment if there is none. Only the
+    /// ledger's thread calls this.
     pub fn open(&self, number: Number) -> Option<&'static Line> {
         if self.find(number).is_none() {
             self.make(number)?;
@@ -106,7 +107,7 @@ impl Ledger {
         Some(line)
     }
 
-    /// Closes the line of `number`. By the ledger's thread.
+    /// Closes the line of `number`. Only the ledger's thread calls this.
     pub fn close(&self, number: Number, line: &Line) {
         line.close();
         self.count(number, 1_u16.wrapping_neg());
@@ -130,7 +131,7 @@ impl Ledger {
         (!origin.is_null()).then(|| origin.wrapping_add(places(segment)))
     }
 
-    /// Adds to how many lines of the page of `number` are open.
+    /// Adds `change` to the count of open lines on the page of `number`.
     fn count(&self, number: Number, more: u16) {
         let segment = number.segment();
         let place = number.place() - places(segment);
@@ -139,8 +140,8 @@ impl Ledger {
         }
     }
 
-    /// How many lines are open of a page of [`FIRST_SEGMENT`] lines; `None` where the
-    /// segment was not made.
+    /// How many lines of a page of [`FIRST_SEGMENT`] lines are open; `None` if the segment
+    /// was not made.
     fn page(&self, segment: usize, page: usize) -> Option<&'static AtomicU16> {
         let first = self.first(segment)?;
         // SAFETY: the counts stand behind the lines.
@@ -151,7 +152,7 @@ impl Ledger {
         Some(unsafe { &*count })
     }
 
-    /// The lines of a page; none where the segment was not made.
+    /// The lines of a page; empty if the segment was not made.
     fn lines(&self, segment: usize, page: usize) -> &'static [Line] {
         let Some(first) = self.first(segment) else { return &[] };
         // SAFETY: a segment has that many pages of so many lines.
@@ -160,8 +161,8 @@ impl Ledger {
         unsafe { core::slice::from_raw_parts(first, FIRST_SEGMENT) }
     }
 
-    /// All lines that are open, with their numbers. Time in the lines open, and a 256th
-    /// of all that the segments have.
+    /// All lines that are open, with their numbers. The time grows with the number of open
+    /// lines, and with a 256th of all lines.
     pub fn open_lines(&self) -> impl Iterator<Item = (Number, &'static Line)> {
         let is_made = |&segment: &usize| !self.0[segment].load(Relaxed).is_null();
         let has_open = |&(segment, page): &(usize, usize)| {
@@ -181,7 +182,8 @@ impl Ledger {
     }
 }
 
-/// The lines of a segment, and behind them how many are open of each page.
+/// The layout of a segment: its lines, and behind them the count of open lines of each
+/// page.
 fn layout(segment: usize) -> Option<Layout> {
     let lines = Layout::array::<Line>(places(segment)).ok()?;
     let counts = Layout::array::<AtomicU16>(places(segment) / FIRST_SEGMENT).ok()?;
@@ -189,17 +191,17 @@ fn layout(segment: usize) -> Option<Layout> {
 }
 
 impl Line {
-    /// Bytes that blocks may be paid with. Of an open line.
+    /// The bytes that blocks may be paid with. The line is open.
     pub fn credit(&self) -> i32 {
         MOST_CREDIT.wrapping_sub(self.room.load(Relaxed))
     }
 
-    /// Adds to the credit. By the ledger's thread, as all that follows.
+    /// Adds to the credit. Only the ledger's thread calls this and the functions below.
     pub fn add_credit(&self, bytes: i32) {
         self.room.store(self.room.load(Relaxed).wrapping_sub(bytes), Relaxed);
     }
 
-    /// Pays for a block of `bytes` out of the credit; `None` where it is too little. The block
+    /// Pays for a block of `bytes` out of the credit; `None` if that is too little. The block
     /// counts with [`count_allocation`](Self::count_allocation).
     #[inline(always)]
     pub fn pay(&self, bytes: i32) -> Option<Paid> {
@@ -207,7 +209,7 @@ impl Line {
         (room <= MOST_CREDIT).then_some(Paid(room))
     }
 
-    /// Counts a block handed out, and takes what was paid for it off the credit.
+    /// Counts a block handed out, and subtracts its price from the credit.
     #[inline(always)]
     pub fn count_allocation(&self, Paid(room): Paid) {
         self.allocations.store(self.allocations.load(Relaxed).wrapping_add(1), Relaxed);
@@ -256,18 +258,18 @@ impl Line {
         self.allocations.load(Relaxed)
     }
 
-    /// All that it says.
+    /// The credit and the counts of the line.
     pub fn counts(&self) -> LineCounts {
         let credit = usize::try_from(self.credit()).unwrap_or(0);
         LineCounts { allocations: self.allocations(), frees: self.frees(), credit }
     }
 
-    /// Whether a count is far on its way to 2^32, and the entry has to take over.
+    /// Whether a count approaches 2^32, so the entry must take it over.
     pub fn is_long(&self) -> bool {
         (self.allocations() | self.frees()) >= 1 << 30
     }
 
-    /// Begins the counts anew, which somebody has taken over.
+    /// Resets the counts, which the entry has taken over.
     pub fn reset_counts(&self) {
         self.frees.store(0, Relaxed);
         self.allocations.store(0, Relaxed);
@@ -306,13 +308,13 @@ impl Line {
         self.marks.store(if has { OPEN | HAS_CACHE } else { OPEN }, Relaxed);
     }
 
-    /// How many looks for blocks were counted in `window`.
+    /// How many refills were counted in `window`.
     #[inline]
     pub fn hits(&self, window: u8) -> u8 {
         if self.window.load(Relaxed) == window { self.hits.load(Relaxed) } else { 0 }
     }
 
-    /// Counts a look for blocks in `window`; how many there were in it.
+    /// Counts a refill in `window`, and returns how many there were in it.
     #[inline]
     pub fn hit(&self, window: u8) -> u8 {
         let hits = self.hits(window).saturating_add(1);
@@ -324,7 +326,7 @@ impl Line {
     /// Counts a scope that stands for the line (LED3).
     pub fn hold(&self) {
         let holds = self.holds.load(Relaxed);
-        // Once there are so many, they are never all let go.
+        // Once a line has so many holds, it is never closed.
         self.holds.store(holds.saturating_add(1), Relaxed);
     }
 

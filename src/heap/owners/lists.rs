@@ -10,7 +10,7 @@ use crate::heap::spans::span::{CacheRecord, InHeap, Span, SpanList};
 /// The lists of a heap, under its lock (HEAP5).
 pub struct Lists {
     spans: List<Span, InHeap>,
-    /// Where a sweep goes on.
+    /// The span at which a sweep continues.
     cursor: Cell<Option<&'static Span>>,
     /// The first of the heap's caches; null for none.
     caches: Cell<*mut CacheRecord>,
@@ -18,7 +18,7 @@ pub struct Lists {
     pub abandoned: [SpanList; CLASSES],
     /// Blocks handed out by caches that are gone, and large blocks.
     allocations: Cell<u64>,
-    /// Blocks that came from elsewhere by adoption.
+    /// Blocks that came to this heap by adoption.
     adopted: Cell<u64>,
 }
 
@@ -50,8 +50,8 @@ impl Lists {
         self.cursor.set(self.spans.first());
     }
 
-    /// The next span of the walk. Those that were added since it began are not
-    /// among them.
+    /// The next span of the walk. Spans that were added since the walk began are not among
+    /// them.
     pub fn walk_on(&self) -> Option<&'static Span> {
         let span = self.cursor.get()?;
         self.cursor.set(span.next_in_heap());
@@ -76,18 +76,18 @@ impl Lists {
         self.caches.set(cache);
     }
 
-    /// Blocks handed out by caches that are gone, and large blocks. Modulo
-    /// 2^64: what adopted caches had allocated before is taken off.
+    /// Blocks handed out by caches that are gone, and large blocks. The count is modulo
+    /// 2^64, because allocations of adopted caches before the adoption are subtracted.
     pub fn allocations(&self) -> u64 {
         self.allocations.get()
     }
 
-    /// Counts blocks of such caches, or large ones.
+    /// Counts blocks of caches that are gone, or large blocks.
     pub fn count_allocations(&self, blocks: u64) {
         self.allocations.set(self.allocations.get().wrapping_add(blocks));
     }
 
-    /// Blocks that came from elsewhere by adoption.
+    /// Blocks that came to this heap by adoption.
     pub fn adopted(&self) -> u64 {
         self.adopted.get()
     }

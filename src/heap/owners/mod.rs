@@ -1,13 +1,13 @@
-//! Owners: what each has, in spans to itself and in common ones, and what it is charged.
+//! Owners: their memory, in spans to themselves and in common ones, and their charges.
 //!
 //! - [`heap`]: the record of an owner that has spans to itself; [`lists`]: its spans, and
 //!   its caches; [`stripes`]: the locks of the records.
-//! - [`begin_end`]: how spans become a heap's, and go back to the arena.
-//! - [`payer`]: charge, overdraft and refusal; [`charges`]: what the owner of a heap pays for
-//!   its spans; [`credit`]: what an owner pays for blocks in common ones.
+//! - [`begin_end`]: the beginning and the end of a heap's spans.
+//! - [`payer`]: charge, overdraft and refusal; [`charges`]: payments of a heap's owner for
+//!   its spans; [`credit`]: payments for blocks in common spans.
 //! - [`numbers`]: owner numbers, given out; [`entry`]: the record of each;
 //!   [`entry_locks`]: their locks.
-//! - [`ledger`]: what a thread keeps for an owner number.
+//! - [`ledger`]: a thread's lines for owner numbers.
 
 pub mod begin_end;
 pub mod charges;

@@ -1,4 +1,4 @@
-//! Owner numbers: given out to owners, and from a number to its entry.
+//! Gives out owner numbers, and finds the entry of a number.
 //!
 //! Entries lie in segments that double in size and never move; none is unmapped.
 
@@ -23,7 +23,7 @@ use crate::sync::{AtomicPtr, AtomicU32, AtomicUsize};
 static SEGMENTS: [AtomicPtr<Entry>; SEGMENT_COUNT] =
     [const { AtomicPtr::new(ptr::null_mut()) }; SEGMENT_COUNT];
 
-/// How many indices of each kind were ever used. For walks over all entries.
+/// How many indices of each kind were used so far. Walks over all entries use this.
 static MADE: [AtomicUsize; 3] = [const { AtomicUsize::new(1) }; 3];
 
 /// The entry of `number`.
@@ -38,8 +38,8 @@ pub fn entry(number: Number) -> &'static Entry {
     unsafe { &*entry }
 }
 
-/// A number of `kind` for the owner of `key`. `None` where there is no memory, or
-/// all are taken.
+/// Gives the owner of `key` a number of `kind`. `None` if there is no memory, or if all
+/// numbers are taken.
 pub fn open(
     key: ExpertKey,
     kind: Kind,
@@ -64,15 +64,15 @@ pub fn open(
     Some((number, entry))
 }
 
-/// The number of what the host has in common spans: blocks of ended owners. `None` where
-/// there is no memory.
+/// The host's own number for blocks in common spans, which are those of ended owners.
+/// `None` if there is no memory.
 pub fn host() -> Option<(Number, &'static Entry)> {
     static HOST_NUMBER: AtomicU32 = AtomicU32::new(0);
     let number = match Number::from_raw(HOST_NUMBER.load(Acquire)) {
         Some(number) => number,
         None => {
             let (number, _) = open(HOST_KEY, Kind::Ambient, &HOST_ACCOUNT, true)?;
-            // Of two threads one's is used, and no block has the other's.
+            // If two threads open a number, one number is used, and no block has the other.
             let raw = number.into_raw();
             let first = HOST_NUMBER.compare_exchange(0, raw, AcqRel, Acquire);
             first.map_or_else(Number::from_raw, |_| Some(number))?
@@ -88,13 +88,14 @@ fn make(number: Number) -> Option<()> {
     if place.load(Relaxed).is_null() {
         let entries = Layout::array::<Entry>(places(segment)).ok()?;
         let memory = tables::allocate_zeroed(entries)?;
-        // Release: the zeros (the Acquire in `entry`). Under the lock: nobody else stores.
+        // Release: the zeros (the Acquire in `entry`). No other thread stores, because this
+        // thread holds the lock.
         place.store(memory.as_ptr().cast(), Release);
     }
     Some(())
 }
 
-/// All numbers of `kind` ever given out, in use or not.
+/// All numbers of `kind` given out so far, in use or not.
 pub fn made(kind: Kind) -> impl Iterator<Item = (Number, &'static Entry)> {
     // Acquire: the segments.
     let made = MADE[kind as usize].load(Acquire);
@@ -103,7 +104,7 @@ pub fn made(kind: Kind) -> impl Iterator<Item = (Number, &'static Entry)> {
         .map(|number| (number, entry(number)))
 }
 
-/// Keeps all entries and the lists of unused numbers as they are: for `fork`.
+/// Takes the locks of all entries and of the unused numbers without a guard, for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {
     entry_locks::lock_forever();

@@ -1,12 +1,12 @@
-//! Who pays for blocks: charge, overdraft and refusal, for spans of one owner (see `charges`)
-//! and for blocks in common ones (see `credit`).
+//! Payers: charge, overdraft and refusal, for spans of one owner (see `charges`) and for
+//! blocks in common spans (see `credit`).
 
 use crate::account::Account;
 use crate::engine::Kind;
 use crate::error::Error;
 use crate::heap::base::paths::{self, Path};
 
-/// Who pays for blocks of one kind.
+/// The account that pays for blocks of one kind.
 #[derive(Clone, Copy)]
 pub struct Payer<'a> {
     account: &'a Account,
@@ -15,23 +15,23 @@ pub struct Payer<'a> {
 }
 
 impl<'a> Payer<'a> {
-    /// Whoever pays from `account` for blocks of `kind`; `overdraft` says whether ambient
-    /// ones may be granted beyond the quota.
+    /// The payer with `account` for blocks of `kind`; `overdraft` says whether ambient
+    /// blocks may be granted beyond the quota.
     pub const fn new(account: &'a Account, kind: Kind, overdraft: bool) -> Self {
         Self { account, kind, overdraft }
     }
 
-    /// Charges `bytes`, or nothing.
+    /// Charges `bytes`, or nothing at all.
     ///
     /// # Errors
     ///
-    /// [`Error::QuotaExceeded`], not yet counted as a refusal.
+    /// [`Error::QuotaExceeded`], which is not yet counted as a refusal.
     pub fn charge(self, bytes: usize) -> Result<(), Error> {
         self.account.charge(bytes).map_err(|_| Error::QuotaExceeded)
     }
 
-    /// What follows when the quota has no room for `bytes`: an overdraft where that is
-    /// allowed, a counted refusal where not.
+    /// Handles a quota without room for `bytes`: an overdraft if that is allowed, otherwise
+    /// a counted refusal.
     ///
     /// # Errors
     ///
@@ -45,17 +45,17 @@ impl<'a> Payer<'a> {
         Ok(())
     }
 
-    /// Whether there is room for `bytes` more, or they may be granted.
+    /// Checks that there is room for `bytes` more, or that they may be granted.
     ///
     /// # Errors
     ///
-    /// [`Error::QuotaExceeded`], a counted refusal.
+    /// [`Error::QuotaExceeded`], which is counted as a refusal.
     pub fn admit(self, bytes: usize) -> Result<(), Error> {
         let is_granted = self.account.has_room(bytes) || self.may_overdraw();
         if is_granted { Ok(()) } else { Err(self.refused()) }
     }
 
-    /// A panicking thread is not refused: that would end the process, or hang it.
+    /// A panicking thread is not refused, because that would end the process, or hang it.
     fn may_overdraw(self) -> bool {
         self.kind == Kind::Ambient && (self.overdraft || std::thread::panicking())
     }

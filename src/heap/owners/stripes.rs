@@ -1,9 +1,9 @@
 //! The locks of the heaps: a fixed number of stripes, each shared by many records.
 //!
-//! Records are made by the thousand, and whoever takes all locks, as `fork` does,
-//! would write to a page for each of them. So a lock is not in its record: records
-//! take turns at the stripes when they are made, and the host's heap, which every
-//! thread uses, has one of its own.
+//! There may be thousands of records, and `fork` takes all locks. With a lock in each
+//! record it would write to a page for each of them. So a lock is not in its record. New
+//! records are assigned to the stripes in turn, and the host's heap, which every thread
+//! uses, has a stripe of its own.
 //!
 //! Because two experts' heaps may share a stripe, no thread may hold two of them
 //! at once (the lock order in `heap.rs`).
@@ -11,23 +11,23 @@
 use crate::lock::Lock;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-/// How many heaps may be locked at once, the host's not counted. With a few threads
-/// two of them seldom meet in one.
+/// How many heaps may be locked at the same time, without the host's. With a few threads,
+/// two of them seldom need the same stripe.
 const STRIPES: usize = 64;
 
-/// One lock, alone in its two cache lines.
+/// A lock, alone in its two cache lines.
 #[repr(align(128))]
 pub struct Stripe(Lock<()>);
 
 static ALL: [Stripe; STRIPES] = [const { Stripe(Lock::new(())) }; STRIPES];
 
-/// That of the host's heap.
+/// The stripe of the host's heap.
 pub static HOST: Stripe = Stripe(Lock::new(()));
 
-/// That of the common heap.
+/// The stripe of the common heap.
 pub static COMMON: Stripe = Stripe(Lock::new(()));
 
-/// How many records took a stripe. Orders nothing.
+/// How many records have a stripe. Orders nothing.
 static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 /// The stripe of a record that is being made.
@@ -36,7 +36,7 @@ pub fn next() -> &'static Stripe {
 }
 
 impl Stripe {
-    /// Runs `f` while no other thread does so with this stripe.
+    /// Runs `f` under the lock of this stripe.
     #[inline]
     pub fn hold<T>(&self, f: impl FnOnce() -> T) -> T {
         let _held = self.0.lock();
@@ -44,7 +44,7 @@ impl Stripe {
     }
 }
 
-/// Locks all stripes for good, in the lock order: for `fork`.
+/// Locks all stripes without guards, in the lock order, for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {
     all().for_each(|stripe| stripe.0.lock_forever());

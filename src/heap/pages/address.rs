@@ -1,4 +1,4 @@
-//! From addresses to pointers, with the provenance of the chunk that they lie in.
+//! Makes pointers of addresses, with the provenance of the chunk that they lie in.
 //!
 //! A pointer that comes back from a program may carry the provenance of a
 //! small object only (`Box` narrows it), so neither a header nor a neighbour
@@ -39,7 +39,7 @@ pub unsafe fn block_at(address: usize) -> NonNull<u8> {
     unsafe { NonNull::new_unchecked(ptr::with_exposed_provenance_mut(address)) }
 }
 
-/// Asks for the cache line at `address`, which need not be mapped.
+/// Prefetches the cache line at `address`, which need not be mapped.
 #[inline(always)]
 pub fn prefetch(address: *const i8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]

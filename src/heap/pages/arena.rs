@@ -1,18 +1,19 @@
 //! The arena: all chunks of the process, and runs of slices out of them.
 //!
-//! One lock, taken once for each span begun or ended (64 KiB or more), never
-//! for a block. Here are the lists and the counts; [`runs`](super::runs) hands slices out
-//! and takes them back, [`growth`](super::growth) maps chunks and
-//! [`release`](super::release) unmaps them, and [`purging`](super::purging) decides whose
+//! The arena has one lock, which is taken once for each span that begins or ends (64 KiB or
+//! more), never for a block. This file has the lists and the counts; [`runs`](super::runs)
+//! hands slices out and takes them back, [`growth`](super::growth) maps chunks and
+//! [`release`](super::release) unmaps them, and [`purging`](super::purging) decides which
 //! physical pages go back.
 //!
 //! Invariants
 //!
 //! - ARENA1 a chunk that is not huge is on the list iff it has a free slice.
-//! - ARENA2 `used` and `dirty` are the slices that spans have and the dirty ones, over all
-//!   chunks but huge ones, whose bytes with a block are `huge`. When a span has come back,
-//!   the dirty ones are at most [`MOST_DIRTY`] and a quarter of what is used; when an owner's
-//!   come back, those that came before are. So are kept mappings when one comes.
+//! - ARENA2 over all chunks except huge ones, `used` is the number of slices that spans have,
+//!   and `dirty` the number of dirty slices; `huge` is the bytes of huge chunks with a block.
+//!   When a span has come back, the dirty slices are at most [`MOST_DIRTY`] and a quarter of
+//!   the used ones. When all spans of an owner come back, this holds for the slices that came
+//!   before. Kept mappings have the same bound when one is added.
 
 use core::cell::Cell;
 
@@ -24,15 +25,16 @@ use crate::heap::base::paths::{self, Path};
 use crate::lock::Lock;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-/// How many free slices may have physical pages, beside a quarter of those in use.
+/// How many free slices may have physical pages, in addition to a quarter of those in use.
 const MOST_DIRTY: usize = (12 << 20) / SLICE;
 /// The arena, while its lock is held.
 pub struct Arena {
-    /// Chunks with free slices (ARENA1), those that slices came back to last first.
+    /// Chunks with free slices (ARENA1); the chunk that slices came back to last is the
+    /// first.
     listed: ChunkList,
     /// Huge mappings without a block (see `huge`).
     pub(super) kept: Kept,
-    /// Chunks in no list and not in the map, which could not be unmapped.
+    /// Chunks that could not be unmapped; they are in no other list and not in the map.
     pub(super) stranded: ChunkList,
     /// Slices that spans have, and free ones that may have physical pages (ARENA2).
     used: Cell<usize>,
@@ -56,10 +58,10 @@ pub(super) static ARENA: Lock<Arena> = Lock::new(Arena {
     last_tick: Cell::new(0),
 });
 
-/// How many chunks are mapped. A statistic: orders nothing.
+/// How many chunks are mapped. It is a statistic and orders nothing.
 pub(super) static CHUNKS: AtomicUsize = AtomicUsize::new(0);
 
-/// A statistic: orders nothing.
+/// It is a statistic and orders nothing.
 static PURGED_SLICES: AtomicUsize = AtomicUsize::new(0);
 /// Chunks mapped now, huge ones included.
 pub fn chunks() -> usize {
@@ -71,12 +73,12 @@ pub fn purged_slices() -> usize {
     PURGED_SLICES.load(Relaxed)
 }
 
-/// Runs `f` with the arena, its lock taken once.
+/// Runs `f` with the arena, under its lock.
 pub fn with<T>(f: impl FnOnce(&Arena) -> T) -> T {
     f(&ARENA.lock())
 }
 
-/// Runs while no other thread is in the arena: for `fork`.
+/// Takes the arena's lock without a guard, for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {
     ARENA.lock_forever();
@@ -108,7 +110,7 @@ pub fn for_each_kept(mut f: impl FnMut(&'static Chunk)) -> usize {
     arena.kept.bytes()
 }
 
-/// How many chunks could not be unmapped and are of no use.
+/// How many chunks could not be unmapped and are not used.
 #[cfg(feature = "testing")]
 pub fn stranded() -> usize {
     let arena = ARENA.lock();
@@ -128,15 +130,14 @@ impl Arena {
         MOST_DIRTY + (self.used.get() + self.huge.get() / SLICE) / 4
     }
 
-    /// Gives back the pages of the slices in `which`, which are some of the dirty
-    /// ones.
+    /// Gives back the pages of the slices in `which`, a part of the dirty ones.
     pub(super) fn purge(&self, chunk: &'static Chunk, which: SliceSet) {
         if !which.is_empty() {
             note_purged(self.change(chunk, |chunk| chunk.purge(which)));
         }
     }
 
-    /// Runs `f`, which changes what is free or dirty of a chunk, and counts that.
+    /// Runs `f`, which changes the free or dirty slices of a chunk, and updates the counts.
     pub(super) fn change<T>(
         &self,
         chunk: &'static Chunk,
@@ -161,7 +162,7 @@ impl Arena {
         chunk.is_listed.set(true);
     }
 
-    /// Makes `chunk`, which slices came back to, the first of the list.
+    /// Makes `chunk`, to which slices came back, the first of the list.
     pub(super) fn list_first(&self, chunk: &'static Chunk) {
         if self.listed.first().is_some_and(|first| core::ptr::eq(first, chunk)) {
             return;

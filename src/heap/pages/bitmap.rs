@@ -1,4 +1,4 @@
-//! A set of slices of one chunk, a bit each. Pure: no memory, no locks.
+//! A set of slices of one chunk, a bit each. It uses no memory and no locks.
 
 use crate::heap::base::geometry::SLICES;
 
@@ -46,7 +46,7 @@ impl SliceSet {
         masks(start, count).for_each(|(word, mask)| self.0[word] &= !mask);
     }
 
-    /// Adds all that is in `other`.
+    /// Adds all numbers of `other`.
     pub fn add(&mut self, other: &Self) {
         self.0.iter_mut().zip(other.0).for_each(|(word, more)| *word |= more);
     }
@@ -67,11 +67,10 @@ impl SliceSet {
         self.find(from, u64::MAX).unwrap_or(SLICES)
     }
 
-    /// Where `count` slices in a row are in the set, the first at a multiple of
-    /// `align`. A single slice is taken from the first run. More slices are taken
-    /// from the run that has the fewest in `around`, a set that holds this one:
-    /// best fit, which keeps long runs for requests that need them. Time in the
-    /// number of runs.
+    /// The start of `count` slices in a row that are in the set, at a multiple of `align`.
+    /// A single slice is taken from the first run. Several slices are taken from the run
+    /// with the fewest slices in `around`, a superset of this set. This best fit keeps long
+    /// runs for requests that need them. The time grows with the number of runs.
     pub fn find_run(&self, count: usize, align: usize, around: &Self) -> Option<usize> {
         if count == 1 && align == 1 {
             return self.next(0);
@@ -92,7 +91,7 @@ impl SliceSet {
         best
     }
 
-    /// The first `count` members, or all.
+    /// The first `count` members, or all if there are fewer.
     pub fn first(&self, count: usize) -> Self {
         let (mut first, mut left) = (Self::EMPTY, count);
         for (start, slices) in self.runs() {
@@ -129,8 +128,7 @@ impl SliceSet {
     }
 }
 
-/// The words that `start..start + count` touches, each with its bits: mostly
-/// one.
+/// The words that `start..start + count` touches, each with its bits; usually there is one.
 #[inline]
 fn masks(start: usize, count: usize) -> impl Iterator<Item = (usize, u64)> {
     debug_assert!(start + count <= SLICES);
@@ -150,7 +148,7 @@ fn masks(start: usize, count: usize) -> impl Iterator<Item = (usize, u64)> {
 mod tests {
     use super::*;
 
-    /// The same answers by looking at each slice.
+    /// Checks the answers against a look at each slice.
     fn slow_run(set: &SliceSet, count: usize, align: usize, around: &SliceSet) -> Option<usize> {
         let holds = |set: &SliceSet, slice| slice < SLICES && set.has_all(slice, 1);
         let begins = |&slice: &usize| holds(set, slice) && (slice == 0 || !holds(set, slice - 1));

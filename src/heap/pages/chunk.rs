@@ -1,5 +1,5 @@
-//! A chunk: one mapping, and which of its slices are free, dirty, or begin a
-//! span. The record lives in the tables; the mapping's slice 0 has the headers.
+//! A chunk: one mapping, with sets of its slices that are free, are dirty, or begin a span.
+//! The record lives in the tables; the mapping's slice 0 has the headers.
 //!
 //! Invariants
 //!
@@ -7,10 +7,11 @@
 //!   of headers and tag tables never are.
 //! - CHUNK2 `dirty` is a part of `free`: free slices that may have physical pages.
 //!   The other free slices read as zero.
-//! - CHUNK3 `aged` is a part of `dirty`: those that were so at the last tick.
+//! - CHUNK3 `aged` is a part of `dirty`: the slices that were dirty at the last tick.
 //! - CHUNK4 a slice is in `starts` iff a span begins there.
-//! - CHUNK5 `bytes` is at most `reserved`, and less only of a huge chunk. The others have
-//!   [`CHUNK`](crate::heap::base::geometry::CHUNK), or less where the system had no more.
+//! - CHUNK5 `bytes` is at most `reserved`, and less only for a huge chunk. The others have
+//!   [`CHUNK`](crate::heap::base::geometry::CHUNK) bytes, or less if the system had no
+//!   more.
 //! - CHUNK6 no slice beyond the mapping is in `free`.
 
 use core::cell::Cell;
@@ -26,7 +27,7 @@ use crate::sync::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 const START_WORDS: usize = SLICES.div_ceil(usize::BITS as usize);
 
-/// So many slices have their tag tables in one.
+/// How many slices have their tag tables in one slice.
 const GROUP: usize = SLICE / TABLE;
 
 /// The number of the slice's group, from 0.
@@ -41,19 +42,20 @@ pub struct Chunk {
     bytes: AtomicUsize,
     /// Whether it has one block only, in a mapping of its own.
     is_huge: AtomicBool,
-    /// The bytes of addresses that the mapping may grow to, and ends with.
+    /// The bytes of addresses that are reserved for the mapping, up to which it may grow.
     reserved: Cell<usize>,
     pub(super) free: Cell<SliceSet>,
     pub(super) dirty: Cell<SliceSet>,
     pub(super) aged: Cell<SliceSet>,
-    /// Read without the lock by whoever looks up an address (CHUNK4).
+    /// Look-ups of addresses read it without the lock (CHUNK4).
     starts: [AtomicUsize; START_WORDS],
     /// No run of free slices is longer than this.
     pub(super) longest: Cell<usize>,
-    /// On the arena's list of chunks with free slices, or on one of those without a span.
+    /// The links on the arena's list of chunks with free slices, or on a list of chunks
+    /// without a span.
     links: Links<Chunk>,
     pub(super) is_listed: Cell<bool>,
-    /// Whether a tagged span ever began here.
+    /// Whether a tagged span has ever begun here.
     has_tags: AtomicBool,
     next_unused: Cell<Option<&'static Chunk>>,
 }
@@ -61,7 +63,7 @@ pub struct Chunk {
 // SAFETY: the Cells are used under the arena's lock only.
 unsafe impl Sync for Chunk {}
 
-/// A list of chunks. A chunk is on one at most.
+/// A list of chunks. A chunk is on at most one list.
 pub type ChunkList = List<Chunk, ()>;
 
 impl Chained<()> for Chunk {
@@ -70,7 +72,7 @@ impl Chained<()> for Chunk {
     }
 }
 
-/// The records of chunks that are not mapped any more.
+/// The pool of records of chunks that are not mapped any more.
 pub static RECORDS: Pool<Chunk> = Pool::new();
 
 impl Pooled for Chunk {
@@ -101,8 +103,8 @@ impl Linked for Chunk {
 }
 
 impl Chunk {
-    /// Takes over a fresh mapping, which may grow to `reserved` bytes, for one huge block;
-    /// or for many, all its slices for blocks free.
+    /// Takes over a fresh mapping, which may grow to `reserved` bytes, for one huge block
+    /// or for many blocks. In the second case all its slices for blocks are free.
     pub fn open(&self, mapping: NonNull<u8>, bytes: usize, reserved: usize, is_huge: bool) {
         // The only place where a chunk's provenance is exposed (see `address`).
         self.base.store(mapping.as_ptr().expose_provenance(), Relaxed);
@@ -130,8 +132,7 @@ impl Chunk {
         self.bytes.load(Relaxed)
     }
 
-    /// The length that the mapping may have at most, to be asked for under the
-    /// arena's lock.
+    /// The longest length that the mapping may have; the caller holds the arena's lock.
     pub fn reserved(&self) -> usize {
         self.reserved.get()
     }
@@ -152,13 +153,13 @@ impl Chunk {
         self.is_huge.load(Relaxed)
     }
 
-    /// How many slices it has, those of headers and tag tables included. Not of a huge
-    /// chunk.
+    /// How many slices it has, including those of headers and tag tables. It is not called
+    /// for a huge chunk.
     pub fn slices(&self) -> usize {
         self.bytes() / SLICE
     }
 
-    /// The first slice behind those for blocks. Not of a huge chunk.
+    /// The first slice behind those for blocks. It is not called for a huge chunk.
     pub fn end_slice(&self) -> usize {
         self.slices().min(FIRST_SLICE + BLOCK_SLICES)
     }
@@ -174,8 +175,8 @@ impl Chunk {
         self.dirty.get().find_run(count, align, &self.free.get())
     }
 
-    /// The start of any `count` free slices in a row, at a multiple of `align`;
-    /// where there are none, that is noted for later searches.
+    /// The start of any `count` free slices in a row, at a multiple of `align`; if there
+    /// are none, that is noted for later searches.
     pub fn find_free(&self, count: usize, align: usize) -> Option<usize> {
         let free = self.free.get();
         let found = free.find_run(count, align, &free);
@@ -205,7 +206,7 @@ impl Chunk {
         debug_assert!(self.free.get().and(free).is_empty());
         edit(&self.dirty, |all| all.add(dirty));
         edit(&self.free, |all| all.add(free));
-        // To be corrected by the first search that this misleads.
+        // The first search that this bound misleads corrects it.
         self.longest.set(SLICES);
     }
 
@@ -214,7 +215,7 @@ impl Chunk {
         let bits = usize::BITS as usize;
         let (word, mask) = (&self.starts[slice / bits], 1 << (slice % bits));
         let others = word.load(Relaxed) & !mask;
-        // Under the arena's lock, so nobody writes in between.
+        // No other thread writes in between, because this thread holds the arena's lock.
         word.store(if begins { others | mask } else { others }, Relaxed);
     }
 
@@ -245,9 +246,9 @@ impl Chunk {
         })
     }
 
-    /// Gives the physical pages of the slices in `which`, a part of `dirty`,
-    /// back to the system. Returns how many slices that were; the others stay dirty,
-    /// and must age anew before they are tried again.
+    /// Gives the physical pages of the slices in `which`, a part of `dirty`, back to the
+    /// system. Returns how many slices it purged; the others stay dirty, and must age anew
+    /// before they are tried again.
     pub fn purge(&self, which: SliceSet) -> usize {
         let mut dirty = self.dirty.get();
         let mut purged = 0;
@@ -271,9 +272,9 @@ impl Chunk {
         self.has_tags.store(true, Relaxed);
     }
 
-    /// Gives the physical pages of the tables of the slices in `purged` back, and of their
-    /// neighbours': of each slice full of tables whose slices are all free without pages.
-    /// All tags there are 0 (TAG2), as they read then.
+    /// Gives back the physical pages of tag tables, after the slices in `purged` were
+    /// purged. It purges each slice of tables for which all slices are free and have no
+    /// pages. All tags there are 0 (TAG2), as they read then.
     fn purge_tags(&self, purged: &SliceSet) {
         if !self.has_tags.load(Relaxed) {
             return;
@@ -298,9 +299,9 @@ impl Chunk {
         }
     }
 
-    /// Gives the physical pages of a huge chunk from `start` on, a multiple of
-    /// a slice behind the block, if it has one, back to the system. Returns whether
-    /// they read as zero then.
+    /// Gives the physical pages of a huge chunk from `start` on back to the system. `start`
+    /// is a multiple of a slice, behind the block if there is one. Returns whether they
+    /// read as zero afterwards.
     pub fn purge_behind(&self, start: usize) -> bool {
         // SAFETY: inside the chunk, which is mapped.
         let memory = unsafe { address::block_at(start) };
@@ -323,7 +324,7 @@ impl Chunk {
         self.dirty.get()
     }
 
-    /// Those that had at the last tick.
+    /// The slices that were dirty at the last tick.
     pub fn aged(&self) -> SliceSet {
         self.aged.get()
     }
@@ -338,13 +339,13 @@ impl Chunk {
         self.is_listed.get()
     }
 
-    /// The one before it on the arena's list.
+    /// The chunk before it on the arena's list.
     pub fn prev(&self) -> Option<&'static Self> {
         self.links.prev()
     }
 }
 
-/// Changes a set where it lies: it is eight words long.
+/// Changes a set in place, because it is eight words long.
 fn edit<T>(set: &Cell<SliceSet>, change: impl FnOnce(&mut SliceSet) -> T) -> T {
     // SAFETY: the sets belong to the holder of the arena's lock, and `change`,
     // one of those above, looks at no other reference to this one.

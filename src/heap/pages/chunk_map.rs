@@ -1,7 +1,7 @@
-//! From any address to the chunk that holds it, without reading the address.
+//! Finds the chunk that holds an address, without reading memory there.
 //!
-//! A two-level table over the 48-bit address space, one entry per chunk-sized
-//! unit. Leaves are made on demand and stay. Looked up without a lock.
+//! It is a two-level table over the 48-bit address space, with one entry per chunk-sized
+//! unit. Leaves are made on demand and stay. Look-ups take no lock.
 //!
 //! Invariant:
 //!
@@ -38,8 +38,8 @@ pub fn find(address: usize) -> Option<&'static Chunk> {
     chunk.holds(address).then_some(chunk)
 }
 
-/// Enters `chunk`. Fails where a leaf cannot be made, or the chunk lies beyond
-/// the addresses that the map covers.
+/// Enters `chunk`. [`OutOfMap`] if a leaf cannot be made, or if the chunk lies beyond the
+/// addresses that the map covers.
 pub fn insert(chunk: &'static Chunk) -> Result<(), OutOfMap> {
     insert_behind(chunk, 0)
 }
@@ -63,8 +63,8 @@ pub fn remove(chunk: &'static Chunk) {
 pub fn remove_behind(chunk: &'static Chunk, bytes: usize) {
     for unit in units_behind(chunk, bytes) {
         if let Some(leaf) = leaf(unit) {
-            // SeqCst: before the releaser looks who is pinned; a thread that
-            // pins later no longer finds the chunk.
+            // SeqCst: this comes before the releaser looks for pins; a thread that pins
+            // later no longer finds the chunk.
             leaf[unit % LEAF].store(ptr::null_mut(), Ordering::SeqCst);
         }
     }
@@ -81,8 +81,8 @@ pub fn for_each(mut f: impl FnMut(&'static Chunk)) {
     });
 }
 
-/// Calls `f` with each unit that holds part of a chunk, and the chunk, until
-/// it fails.
+/// Calls `f` with each unit that holds part of a chunk, and with the chunk, until `f`
+/// fails.
 ///
 /// # Errors
 ///
@@ -104,7 +104,7 @@ pub fn for_each_unit<E>(
     Ok(())
 }
 
-/// The map has no room for a chunk.
+/// The error that the map has no room for a chunk.
 #[derive(Debug)]
 pub struct OutOfMap;
 

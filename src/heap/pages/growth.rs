@@ -1,4 +1,4 @@
-//! Chunks from the page source. The system may have no more: then chunks are shorter.
+//! Chunks from the page source. If the system has no more memory, chunks are shorter.
 
 use core::ptr::NonNull;
 
@@ -9,16 +9,16 @@ use crate::heap::base::geometry::{BLOCK_SLICES, CHUNK, FIRST_SLICE, SLICE, front
 use crate::source;
 use crate::sync::Ordering::Relaxed;
 
-/// How many slices for blocks the shortest chunk has that is mapped where the system has
-/// no longer one: 1 MiB.
+/// How many slices for blocks the shortest chunk has, which is mapped if the system has no
+/// room for a longer one: 1 MiB.
 const FEWEST: usize = (1 << 20) / SLICE;
-/// Of the addresses that a limited process may have, a chunk takes one in so many at
-/// most: there are to be some for others, and for other chunks.
+/// If the addresses of a process are limited, a chunk takes at most one in this many,
+/// because other chunks and other code need addresses, too.
 const SHARE: usize = 16;
 
 impl Arena {
-    /// A new chunk with room for `count` slices at a multiple of `align`: a whole one,
-    /// or one with fewer slices where addresses are few or the system has no more.
+    /// A new chunk with room for `count` slices at a multiple of `align`. It is a whole
+    /// chunk, or a shorter one if addresses are few or the system has no more.
     pub(super) fn grow(&self, count: usize, align: usize) -> Option<&'static Chunk> {
         let least = FIRST_SLICE.next_multiple_of(align) - FIRST_SLICE + count;
         let share = source::address_limit() / SHARE / SLICE;
@@ -40,8 +40,8 @@ impl Arena {
         }
     }
 
-    /// A new chunk with `slices` slices for blocks, fewer than a whole one has: of the
-    /// tag tables those of the other slices are not mapped.
+    /// A new chunk with `slices` slices for blocks, fewer than a whole one has. The tag
+    /// tables of the missing slices are not mapped.
     fn map_short(&self, slices: usize) -> Option<&'static Chunk> {
         let chunk = RECORDS.take(|_| ())?;
         let (front, back) = (front_of(slices), slices * SLICE);
@@ -59,7 +59,7 @@ impl Arena {
         self.enter(chunk, mapping, bytes, bytes, false)
     }
 
-    /// Enters a chunk with a mapping just made into the map.
+    /// Enters a chunk with a new mapping into the map.
     fn enter(
         &self,
         chunk: &'static Chunk,
@@ -91,7 +91,7 @@ impl Arena {
         let whole = bytes.checked_add(room).filter(|_| room > 0);
         let roomy = whole.and_then(|whole| source::map_with_room(bytes, whole, align));
         let mapping = roomy.or_else(|| source::map(bytes, align)).or_else(|| {
-            // Kept or empty mappings may be what the system lacks.
+            // The system may have memory again when kept or empty mappings are unmapped.
             let before = chunks();
             self.release_all();
             (chunks() < before).then(|| source::map(bytes, align))?

@@ -1,9 +1,9 @@
-//! Huge blocks: a chunk for each, from the system or from what was kept of those
-//! that were freed.
+//! Huge blocks: each has a chunk, which is new or was kept after another huge block was
+//! freed.
 //!
-//! A block that has grown often grows again. One of more than 64 MiB that has grown has
-//! addresses reserved behind it, many times as many as it has bytes, and the next time its
-//! mapping grows: nothing is copied, and nothing is there twice.
+//! A block that has grown often grows again. So if a block of more than 64 MiB has grown,
+//! addresses are reserved behind it, many times as many as it has bytes. The next time its
+//! mapping grows, so nothing is copied, and the content is never there twice.
 
 use core::ops::RangeInclusive;
 
@@ -18,10 +18,10 @@ use crate::source;
 /// The least that is mapped for a huge block, in bytes.
 const ROOMY: usize = CHUNK + SLICE;
 
-/// A huge block that grows has room to do so from so many bytes on.
+/// From this size on, in bytes, a huge block that grows gets room to grow again.
 const ROOM_FROM: usize = 2 * CHUNK;
 
-/// How many times as many addresses as bytes a chunk with room to grow has.
+/// The addresses of a chunk with room to grow, as a multiple of its bytes.
 const TIMES: usize = 16;
 
 /// A chunk that a huge block can begin in.
@@ -33,18 +33,18 @@ pub struct HugeRun {
     pub is_zero: bool,
 }
 
-/// A chunk of its own for one block of `bytes` at `align`, which reads as zero
-/// if it has to. The run has no slices, and begins at the block. `grows` says that the
-/// block does, and is likely to do so again.
+/// A chunk of its own for one block of `bytes` at `align`, which reads as zero if that is
+/// asked for. The run has no slices, and begins at the start of the block. `grows` says
+/// that the block grows, and is likely to grow again.
 pub fn take(bytes: usize, align: usize, zeroed: bool, grows: bool) -> Option<HugeRun> {
     let offset = align.max(SLICE);
     let mapped = bytes.checked_add(offset)?.checked_next_multiple_of(SLICE)?;
-    // Room to grow, where it costs nothing.
+    // The block gets room to grow if that costs nothing.
     let mapped = if source::address_limit() == usize::MAX { mapped.max(ROOMY) } else { mapped };
     let align = align.max(CHUNK);
     let has_room = grows && mapped > ROOM_FROM;
     let room = if has_room { mapped.saturating_mul(TIMES - 1) } else { 0 };
-    // Of what was kept a fifth may lie idle.
+    // A fifth of a kept mapping may stay unused.
     let lengths = mapped..=mapped.max(bytes.saturating_add(bytes / 4));
     let arena = ARENA.lock();
     arena.look_at_clock();
@@ -55,13 +55,13 @@ pub fn take(bytes: usize, align: usize, zeroed: bool, grows: bool) -> Option<Hug
     arena.huge.set(arena.huge.get() + chunk.bytes());
     drop(arena);
     let start = chunk.base() + offset;
-    // Nobody else has the chunk: not under the lock.
+    // No other thread has the chunk, so this is done without the lock.
     let is_zero = is_fresh || zeroed && chunk.purge_behind(start);
     Some(HugeRun { chunk, start, is_zero })
 }
 
-/// Makes the mapping of a huge chunk longer, up to `end`, if it has room. Returns
-/// whether; what is new reads as zero.
+/// Makes the mapping of a huge chunk longer, up to `end`, if it has room. Returns whether
+/// it had; the new part reads as zero.
 pub fn extend(chunk: &'static Chunk, end: usize) -> bool {
     let Some(wanted) = (end - chunk.base()).checked_next_multiple_of(SLICE) else { return false };
     let arena = ARENA.lock();
@@ -84,7 +84,7 @@ pub fn extend(chunk: &'static Chunk, end: usize) -> bool {
 }
 
 impl Arena {
-    /// A kept chunk of a length in `lengths`, in the map again.
+    /// Takes a kept chunk whose length is in `lengths`, and enters it in the map again.
     fn take_kept(&self, lengths: RangeInclusive<usize>, align: usize) -> Option<&'static Chunk> {
         let chunk = self.kept.take(lengths, align)?;
         paths::entered(Path::HugeReused);

@@ -6,9 +6,9 @@
 //!
 //! - KEPT1 a kept chunk is huge, has no span, and is neither in the map nor on the
 //!   arena's list.
-//! - KEPT2 `bytes` is the sum of the kept chunks' lengths, at most what the arena said when
-//!   the last one came (ARENA2); but for those that could not be unmapped, because a thread might have been looking at
-//!   them or because the system refused. Their physical pages behind slice 0 were
+//! - KEPT2 `bytes` is the sum of the kept chunks' lengths. It is at most the bound of the arena
+//!   when the last one came (ARENA2), except for chunks that could not be unmapped, because a
+//!   thread was pinned or because the system refused. Their physical pages behind slice 0 were
 //!   purged.
 
 use core::cell::Cell;
@@ -16,11 +16,11 @@ use core::ops::RangeInclusive;
 
 use super::chunk::{Chunk, ChunkList};
 
-/// The kept mappings. Belongs to the holder of the arena's lock.
+/// The kept mappings. The kept chunks, which belong to the holder of the arena's lock.
 pub struct Kept {
-    /// Those that came since the last tick, the last one first.
+    /// Chunks that came since the last tick, the last one first.
     young: ChunkList,
-    /// Those that nobody wanted since.
+    /// Chunks that were not used since the last tick.
     old: ChunkList,
     bytes: Cell<usize>,
 }
@@ -30,7 +30,7 @@ impl Kept {
         Self { young: ChunkList::new(), old: ChunkList::new(), bytes: Cell::new(0) }
     }
 
-    /// Whether `bytes` more may be kept, of `most` in all.
+    /// Whether `bytes` more may be kept, if `most` may be kept in all.
     pub fn has_room(&self, bytes: usize, most: usize) -> bool {
         self.bytes.get().saturating_add(bytes) <= most
     }
@@ -41,8 +41,8 @@ impl Kept {
         self.young.push_front(chunk);
     }
 
-    /// Takes out as many as are too many, each once, for `unmap`, which may keep it
-    /// again.
+    /// Takes out the chunks that are too many, each once, for `unmap`, which may keep a
+    /// chunk again.
     pub fn trim(&self, most: usize, unmap: impl Fn(&'static Chunk)) {
         for chunk in self.chunks() {
             if self.bytes.get() <= most {
@@ -53,8 +53,8 @@ impl Kept {
         }
     }
 
-    /// Takes out the smallest of a length in `lengths`, at a multiple of `align`.
-    /// Time in the kept chunks, of which there are few.
+    /// Takes out the smallest chunk whose length is in `lengths`, at a multiple of `align`.
+    /// The time grows with the number of kept chunks, which are few.
     pub fn take(&self, lengths: RangeInclusive<usize>, align: usize) -> Option<&'static Chunk> {
         let will_do =
             |chunk: &&Chunk| lengths.contains(&chunk.bytes()) && chunk.base() % align == 0;
@@ -63,12 +63,12 @@ impl Kept {
         Some(chunk)
     }
 
-    /// Takes out one that was kept since before the last tick, if there is one.
+    /// Takes out a chunk that was kept before the last tick, if there is one.
     pub fn take_old(&self) -> Option<&'static Chunk> {
         self.old.first().inspect(|chunk| self.remove(chunk))
     }
 
-    /// A tick: those that are kept now are old.
+    /// A tick: the chunks that are kept now become old.
     pub fn age(&self) {
         while let Some(chunk) = self.young.pop_front() {
             self.old.push_front(chunk);
@@ -90,7 +90,7 @@ impl Kept {
 
 #[cfg(feature = "testing")]
 impl Kept {
-    /// For the walker: the sum of all lengths as counted.
+    /// The sum of all lengths, counted for the walker.
     pub fn bytes(&self) -> usize {
         self.bytes.get()
     }

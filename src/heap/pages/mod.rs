@@ -1,15 +1,15 @@
-//! Chunks from the page source, and runs of slices out of them. No room above is known
-//! here: what a span is, or an owner.
+//! Chunks from the page source, and runs of slices out of them. This room does not know
+//! spans or owners.
 //!
-//! - [`runs`]: slices for a span, and back: what is taken first.
+//! - [`runs`]: takes slices for a span, and takes them back.
 //! - [`huge`]: mappings for blocks that are larger than a chunk; [`kept`]: those that were
 //!   freed lately.
-//! - [`purging`]: where it is decided that free slices give up their physical pages.
+//! - [`purging`]: decides when free slices give up their physical pages.
 //! - [`growth`], [`release`]: chunks from the page source, and back to it.
 //! - [`arena`]: the lists and counts under the one lock; [`chunk`]: what a chunk is;
 //!   [`bitmap`]: a set of its slices.
-//! - [`chunk_map`]: from any address to its chunk; [`address`]: from an address to a
-//!   pointer.
+//! - [`chunk_map`]: finds the chunk of an address; [`address`]: makes pointers of
+//!   addresses.
 
 pub mod address;
 pub mod arena;

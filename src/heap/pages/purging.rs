@@ -1,18 +1,18 @@
-//! Where it is decided that free slices go back to the system: those that nobody wanted for
-//! a whole interval, and those beyond what may stay dirty.
+//! Decides which free slices go back to the system: those that were not used for a whole
+//! interval, and those beyond the bound of dirty slices.
 
 use super::arena::{ARENA, Arena};
 use crate::source;
 use crate::sync::{AtomicUsize, Ordering::Relaxed};
 
-/// Slices unused for one to two of these go back to the system.
+/// Slices that were unused for one to two intervals of this length go back to the system.
 const PURGE_INTERVAL_MILLIS: u64 = 500;
-/// The clock is read once for so many runs taken or given.
+/// The clock is read once for this many runs taken or given back.
 const RUNS_PER_LOOK: u32 = 64;
-/// At most so many slices are purged at a time, so that no call takes long.
+/// At most this many slices are purged at a time, so no call takes long.
 const SLICES_PER_TICK: usize = 256;
 
-/// Intervals that have ended. A hint: orders nothing.
+/// Intervals that have ended. It is a hint and orders nothing.
 static TICKS: AtomicUsize = AtomicUsize::new(0);
 
 /// How many intervals have ended so far.
@@ -20,7 +20,7 @@ pub fn ticks() -> usize {
     TICKS.load(Relaxed)
 }
 
-/// Reads the clock, for one who takes and gives nothing.
+/// Reads the clock, for a caller that takes or gives no runs.
 pub fn look_at_clock() {
     ARENA.lock().read_clock();
 }
@@ -32,7 +32,7 @@ pub fn purge() {
     arena.release_all();
 }
 
-/// Gives back what was free at the last tick already, and begins the next interval.
+/// Gives back slices that were already free at the last tick, and begins the next interval.
 pub fn purge_unused() {
     let arena = ARENA.lock();
     arena.chunks().for_each(|chunk| arena.purge(chunk, chunk.aged.get()));
@@ -43,15 +43,15 @@ pub fn purge_unused() {
 }
 
 impl Arena {
-    /// Keeps the bound of what is dirty (ARENA2).
+    /// Keeps the bound of dirty slices (ARENA2).
     pub fn keep_bound(&self) {
         if self.dirty.get() > self.most_dirty() {
             self.purge_excess();
         }
     }
 
-    /// Gives back the pages of free slices until at most three quarters of the bound
-    /// have pages. The slices that came back last go last. A program that allocates and
+    /// Gives back the pages of free slices until at most three quarters of the bound have
+    /// pages. The slices that came back last are purged last. A program that allocates and
     /// frees the same again and again stays below the bound, and pays nothing.
     #[cold]
     fn purge_excess(&self) {
@@ -66,7 +66,8 @@ impl Arena {
         }
     }
 
-    /// Now and then: purges what has been unused for long.
+    /// Called for each run that is taken or given back; now and then it purges slices that
+    /// were unused for long.
     pub(super) fn look_at_clock(&self) {
         let runs = self.runs.get().wrapping_add(1);
         self.runs.set(runs);
@@ -83,8 +84,8 @@ impl Arena {
         }
     }
 
-    /// Gives back what was unused for long, a bounded part at a time; when
-    /// nothing is left, begins the next interval and returns true.
+    /// Gives back slices that were unused for long, a bounded number at a time. When none
+    /// is left, it begins the next interval and returns true.
     fn tick(&self) -> bool {
         let mut budget = SLICES_PER_TICK;
         for chunk in self.chunks() {

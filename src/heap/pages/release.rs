@@ -1,7 +1,7 @@
 //! Chunks without a span, and their way back to the page source.
 //!
-//! Nothing is unmapped that a thread might be looking at (PIN1), and the system may take
-//! nothing back: then a chunk is kept, and given back later.
+//! A chunk is not unmapped while a thread may be looking at it (PIN1), and the system may
+//! refuse to take it back. In both cases the chunk is kept, and given back later.
 
 use super::address;
 use super::arena::{Arena, CHUNKS};
@@ -14,8 +14,8 @@ use crate::source;
 use crate::sync::Ordering::Relaxed;
 
 impl Arena {
-    /// Unmaps a chunk that is in no list and no longer in the map. False, with nothing
-    /// changed, where the system does not take it: the caller keeps it.
+    /// Unmaps a chunk that is in no list and no longer in the map. Returns false, with
+    /// nothing changed, if the system does not take it; the caller then keeps it.
     #[must_use = "a chunk that the system has not taken is lost if nobody keeps it"]
     pub(super) fn unmap_chunk(&self, chunk: &'static Chunk) -> bool {
         let (bytes, reserved) = (chunk.bytes(), chunk.reserved());
@@ -24,10 +24,10 @@ impl Arena {
         let is_done = if !chunk.is_huge() && bytes < CHUNK {
             let slices = chunk.slices() - FIRST_SLICE;
             let (front, back) = (front_of(slices), slices * SLICE);
-            // SAFETY: both parts; no span is in them and nobody looks at them.
+            // SAFETY: both parts; no span is in them and no thread looks at them.
             unsafe { source::unmap_pair(mapping, front, FIRST_SLICE * SLICE, back) }
         } else {
-            // SAFETY: its whole mapping; no span is in it and nobody looks at it.
+            // SAFETY: its whole mapping; no span is in it and no thread looks at it.
             unsafe { source::unmap(mapping, bytes, reserved) }
         };
         if !is_done {
@@ -40,8 +40,8 @@ impl Arena {
         true
     }
 
-    /// Unmaps all that has no block, as far as nobody can be looking at it and the
-    /// system takes it.
+    /// Unmaps all chunks without a block, if no thread is pinned and as far as the system
+    /// takes them.
     pub(super) fn release_all(&self) {
         source::give_back_leftovers();
         self.release_stranded();
@@ -50,8 +50,8 @@ impl Arena {
         self.release_empty(0, usize::MAX);
     }
 
-    /// Unmaps empty chunks, at most `most` of those beyond the first `keep`, if there
-    /// are any and nobody can be looking at them. Returns whether one was unmapped.
+    /// Unmaps at most `most` empty chunks beyond the first `keep`, if no thread is pinned.
+    /// Returns whether one was unmapped.
     pub(super) fn release_empty(&self, keep: usize, most: usize) -> bool {
         let mut released = 0;
         for chunk in self.chunks().filter(|chunk| chunk.is_empty()).skip(keep) {
@@ -73,7 +73,7 @@ impl Arena {
         released > 0
     }
 
-    /// Unmaps a chunk that nobody can reach any more, now or later: a part of it may have been
+    /// Unmaps a chunk that is not in the map, now or later, because a part of it may have been
     /// in the map for a moment.
     pub(super) fn unmap_or_strand(&self, chunk: &'static Chunk) {
         if !visits::nobody_else_is_pinned() || !self.unmap_chunk(chunk) {
@@ -81,17 +81,16 @@ impl Arena {
         }
     }
 
-    /// Tries again to unmap what could not be unmapped.
+    /// Tries again to unmap chunks that could not be unmapped.
     pub(super) fn release_stranded(&self) {
-        // Those that are stranded once more come in front, where this does not look.
+        // Chunks that are stranded again come in front, where this loop does not look.
         for chunk in self.stranded.iter() {
             self.stranded.remove(chunk);
             self.unmap_or_strand(chunk);
         }
     }
 
-    /// Keeps a huge chunk without a block, or unmaps it, if nobody can be looking
-    /// at it.
+    /// Keeps a huge chunk without a block, or unmaps it if no thread is pinned.
     pub fn give_huge(&self, chunk: &'static Chunk) {
         chunk.set_start(1, false);
         chunk_map::remove(chunk);
@@ -105,30 +104,29 @@ impl Arena {
         } else if visits::nobody_else_is_pinned() {
             self.unmap_or_keep(chunk);
         } else {
-            // Somebody might just read a header of it: the addresses stay, and
-            // slice 0, until the threads are quiet.
+            // A thread might be reading a header of it, so the addresses and slice 0 stay
+            // until no thread is pinned.
             paths::entered(Path::HugeKept);
             self.keep_purged(chunk);
         }
     }
 
-    /// Unmaps a huge chunk that is not kept, or keeps it where the system does not
-    /// take it.
+    /// Unmaps a huge chunk that is not kept, or keeps it if the system does not take it.
     fn unmap_or_keep(&self, chunk: &'static Chunk) {
         if !self.unmap_chunk(chunk) {
             self.keep_purged(chunk);
         }
     }
 
-    /// Keeps a huge chunk beyond what may be kept (KEPT2).
+    /// Keeps a huge chunk beyond the bound (KEPT2).
     fn keep_purged(&self, chunk: &'static Chunk) {
         chunk.purge_behind(chunk.base() + SLICE);
         self.kept.keep(chunk);
     }
 
-    /// Unmaps a chunk that was kept since before the last tick, if there is one and
-    /// nobody can be looking at it; where the system does not take it, it is kept
-    /// until after the next tick. Returns whether there was one.
+    /// Unmaps a chunk that was kept before the last tick, if there is one and no thread is
+    /// pinned. If the system does not take it, it is kept until after the next tick.
+    /// Returns whether there was one.
     pub fn release_old(&self) -> bool {
         if !visits::nobody_else_is_pinned() {
             return false;

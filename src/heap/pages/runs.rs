@@ -1,4 +1,4 @@
-//! Runs of slices: out of the arena for a span, and back.
+//! Runs of slices, which the arena gives to spans and takes back.
 //!
 //! Free slices that still have physical pages are handed out before fresh ones.
 
@@ -7,8 +7,8 @@ use super::bitmap::SliceSet;
 use super::chunk::Chunk;
 use crate::heap::base::geometry::{SLICE, SLICES};
 
-/// In so many chunks, those that slices came back to last, physical pages are
-/// looked for; beyond that the search would cost more than fresh pages do.
+/// How many chunks are searched for slices with physical pages, beginning with the one that
+/// slices came back to last. A longer search would cost more than fresh pages.
 const DIRTY_LOOKS: usize = 16;
 
 /// A run of slices that a span can begin in.
@@ -17,7 +17,7 @@ pub struct Run {
     /// The number of the first slice.
     pub first: usize,
     pub slices: usize,
-    /// Whether it reads as zero.
+    /// Whether the run reads as zero.
     pub fresh: bool,
 }
 
@@ -39,8 +39,8 @@ impl Run {
     }
 }
 
-/// Takes `count < SLICES` slices in a row, the first at a multiple of `align`
-/// slices; the run's start is noted in its chunk. `None` where memory ends.
+/// Takes `count < SLICES` slices in a row, the first at a multiple of `align` slices; the
+/// run's start is noted in its chunk. `None` if there is no memory.
 pub fn take(count: usize, align: usize) -> Option<Run> {
     debug_assert!(count > 0 && count < SLICES && align < SLICES);
     let arena = ARENA.lock();
@@ -69,8 +69,8 @@ pub fn give_tail(chunk: &'static Chunk, first: usize, from: usize, count: usize)
     arena.list_first(chunk);
 }
 
-/// Lengthens a span's run in place from `count` slices to `wanted`. Returns
-/// whether what is new reads as zero; `None` where there is no room.
+/// Lengthens a span's run in place from `count` slices to `wanted`. Returns whether the new
+/// part reads as zero; `None` if there is no room.
 pub fn extend(chunk: &'static Chunk, first: usize, count: usize, wanted: usize) -> Option<bool> {
     let arena = ARENA.lock();
     if first + wanted > SLICES || !chunk.free.get().has_all(first + count, wanted - count) {
@@ -83,7 +83,7 @@ pub fn extend(chunk: &'static Chunk, first: usize, count: usize, wanted: usize) 
     Some(fresh)
 }
 
-/// Slices on their way back: those of one chunk at a time.
+/// Slices on their way back, of one chunk at a time.
 pub struct Returned<'a> {
     arena: &'a Arena,
     chunk: Option<&'static Chunk>,
@@ -92,8 +92,8 @@ pub struct Returned<'a> {
 }
 
 impl Returned<'_> {
-    /// Gives the slices of an ended span back; `touched` bytes of it from the
-    /// start may have physical pages.
+    /// Gives the slices of an ended span back; its first `touched` bytes may have physical
+    /// pages.
     pub fn give(&mut self, chunk: &'static Chunk, first: usize, count: usize, touched: usize) {
         if !self.chunk.is_some_and(|now| core::ptr::eq(now, chunk)) {
             self.flush();
@@ -109,7 +109,7 @@ impl Returned<'_> {
         self.arena.give_huge(chunk);
     }
 
-    /// The chunk of what was given last, if it holds `address`.
+    /// The chunk of the last slices given back, if it holds `address`.
     pub fn chunk_of(&self, address: usize) -> Option<&'static Chunk> {
         self.chunk.filter(|chunk| chunk.holds(address))
     }
@@ -130,13 +130,13 @@ impl Drop for Returned<'_> {
 }
 
 impl Arena {
-    /// Takes ended spans back: one, or many at once.
+    /// Takes back one ended span, or many at once.
     pub fn take_back(&self) -> Returned<'_> {
         let (free, dirty) = (SliceSet::EMPTY, SliceSet::EMPTY);
         Returned { arena: self, chunk: None, free, dirty }
     }
 
-    /// A run of free slices: among those with physical pages first.
+    /// A run of free slices, first among those with physical pages.
     fn find(&self, count: usize, align: usize) -> Option<(&'static Chunk, usize)> {
         let dirty = |chunk: &'static Chunk| Some((chunk, chunk.find_dirty(count, align)?));
         let any = |chunk: &'static Chunk| Some((chunk, chunk.find_free(count, align)?));

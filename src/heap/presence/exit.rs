@@ -1,10 +1,10 @@
-//! The end of a thread: what it has is handed over, by a function that is given here.
+//! The end of a thread, at which a registered function hands over the thread's memory.
 //!
-//! On Unix by a key of the thread library, whose destructors run after those
-//! of the language, so what these free still finds the thread as it was. A
-//! destructor that allocates later makes the thread known once more, and its
-//! end is called again; but not more often than the thread library goes round. Blocks
-//! allocated behind the last round are handed over call by call: see [`after_call`].
+//! On Unix a key of the thread library calls it. Destructors of keys run after those of the
+//! language, so frees by these still find the thread as it was. A destructor that allocates
+//! later makes the thread known once more, and its end is called again, as often as the
+//! thread library repeats its destructors. Blocks allocated after the last round are handed
+//! over call by call: see [`after_call`].
 
 #[cfg(unix)]
 mod system {
@@ -19,7 +19,7 @@ mod system {
     const ROUNDS: u8 = 4;
 
     std::thread_local! {
-        // Const and without a destructor: it is there until the thread is gone.
+        // It is const and has no destructor, so it is there until the thread is gone.
         static ROUND: core::cell::Cell<u8> = const { core::cell::Cell::new(0) };
     }
 
@@ -31,7 +31,7 @@ mod system {
         end();
     }
 
-    /// Calls `end` for what the call before made this thread's, if nobody else will.
+    /// Calls `end` for memory that the last call gave this thread, if nothing else will.
     #[inline]
     pub fn after_call(end: fn()) {
         if ROUND.with(core::cell::Cell::get) >= ROUNDS {
@@ -48,14 +48,14 @@ mod system {
             }
             // A number, published by itself.
             if KEY.compare_exchange(0, made as usize + 1, Relaxed, Relaxed).is_err() {
-                // SAFETY: the key just made, used by nobody.
+                // SAFETY: the key was just made, and is not used.
                 unsafe { libc::pthread_key_delete(made) };
             }
         }
         Some((KEY.load(Relaxed) - 1) as libc::pthread_key_t)
     }
 
-    /// Sees to it that this thread calls `end` when it ends.
+    /// Ensures that this thread calls `end` when it ends.
     pub fn call_at_thread_end(end: fn()) {
         if let Some(key) = key() {
             // SAFETY: a live key of ours.
@@ -87,9 +87,9 @@ mod system {
     #[inline]
     pub fn after_call(_: fn()) {}
 
-    /// Sees to it that this thread calls `end` when it ends.
+    /// Ensures that this thread calls `end` when it ends.
     pub fn call_at_thread_end(end: fn()) {
-        // Fails only while the thread ends; see above.
+        // This fails only while the thread ends; see above.
         let _ = AT_END.try_with(|at_end| at_end.0.set(Some(end)));
     }
 }

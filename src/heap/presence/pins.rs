@@ -1,10 +1,10 @@
-//! Pins: what a thread keeps in place while it looks at what it does not own.
+//! Pins, by which a thread keeps memory and experts in place while it looks at them without
+//! owning them.
 //!
-//! Two words for each thread, and how often each came free. A pin is written,
-//! and then what it protects is looked at; whoever takes something away first
-//! makes it unfindable, and then looks for pins. With a sequentially consistent
-//! fence in between on both sides, one of the two sees the other. Checked by a
-//! model: see `loom/`.
+//! Each thread has two words, and counts how often each became free. A thread writes its
+//! pin before it looks at what the pin protects. A thread that takes something away first
+//! makes it unfindable, and then looks for pins. With a sequentially consistent fence in
+//! between on both sides, one of the two sees the other. A model checks this: see `loom/`.
 //!
 //! Invariants
 //!
@@ -18,7 +18,7 @@ use crate::sync::{AtomicUsize, Ordering, fence};
 /// The value of a word that means no key.
 pub const ANYTHING: usize = 1;
 
-/// The pins of one thread. Written by that thread, read by all.
+/// The pins of one thread. That thread writes them, and all threads read them.
 #[derive(Debug)]
 pub struct Pins {
     words: [AtomicUsize; 2],
@@ -26,11 +26,11 @@ pub struct Pins {
     freed: [AtomicUsize; 2],
 }
 
-/// How often the words of a thread's pins had come free when it was looked at.
+/// How often the words of a thread's pins had become free at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Seen([usize; 2]);
 
-/// One pin: which word it took, and what that word held before.
+/// One pin: the word that it took, and the old value of that word.
 #[derive(Clone, Copy, Debug)]
 pub struct PinnedWord {
     place: usize,
@@ -44,28 +44,28 @@ impl Pins {
         Self { words: zeros(), freed: zeros() }
     }
 
-    /// Pins `word`, a key or [`ANYTHING`]. By the pins' thread.
+    /// Pins `word`, a key or [`ANYTHING`]. Only the pins' thread calls this.
     #[inline]
     pub fn pin(&self, word: usize) -> PinnedWord {
         // Relaxed: only this thread writes them.
         let first = self.words[0].load(Ordering::Relaxed);
         if first == 0 {
             self.words[0].store(word, Ordering::Relaxed);
-            // SeqCst: the pin comes before what is looked at now (the fence of
-            // whoever takes it away).
+            // SeqCst: the pin comes before the reads that follow (the fence of the thread
+            // that takes something away).
             fence(Ordering::SeqCst);
             return PinnedWord { place: 0, before: 0 };
         }
-        // Any pin keeps chunks in place, and has its fence behind it.
+        // Any pin keeps chunks in place, and its fence has already been made.
         if word == ANYTHING {
             return PinnedWord { place: 0, before: first };
         }
         self.pin_inside(first, word)
     }
 
-    /// Pins `word` where nothing is pinned so far; false otherwise. The caller fences, by
-    /// [`fence_behind_exchange`](crate::sync::fence_behind_exchange) or otherwise, before it
-    /// trusts what it looks at. By the pins' thread, as all that follows.
+    /// Pins `word` if nothing is pinned so far; otherwise returns false. The caller fences,
+    /// by [`fence_behind_exchange`](crate::sync::fence_behind_exchange) or otherwise, before
+    /// it trusts what it reads. Only the pins' thread calls this and the functions below.
     #[cfg(any(feature = "capi", loom))]
     #[inline(always)]
     pub fn pin_first(&self, word: usize) -> bool {
@@ -76,7 +76,7 @@ impl Pins {
         is_first
     }
 
-    /// As [`pin_first`](Self::pin_first), with the fence: an exchange, which is one.
+    /// As [`pin_first`](Self::pin_first), with an exchange, which is also the fence.
     #[cfg(any(feature = "capi", loom))]
     #[inline(always)]
     pub fn pin_first_and_fence(&self, word: usize) -> bool {
@@ -100,8 +100,8 @@ impl Pins {
     #[cold]
     #[inline(never)]
     fn pin_inside(&self, first: usize, word: usize) -> PinnedWord {
-        // A pin inside a pin of the same key, or of anything, is covered by
-        // that; one of a second key (a transfer has two) takes the second place.
+        // An outer pin covers this one if it has the same key, or if this one pins
+        // anything; a pin of a second key (a transfer has two) takes the second word.
         let place = usize::from(first > ANYTHING && word != first);
         let before = self.words[place].load(Ordering::Relaxed);
         self.words[place].store(if before > ANYTHING { before } else { word }, Ordering::Relaxed);
@@ -110,10 +110,10 @@ impl Pins {
         PinnedWord { place, before }
     }
 
-    /// Undoes a pin. Later ones were undone before.
+    /// Undoes a pin. Undoes a pin; later pins were undone before.
     #[inline]
     pub fn unpin(&self, taken: PinnedWord) {
-        // Release: what was done under the pin (the Acquires below).
+        // Release: the work under the pin (the Acquires below).
         self.words[taken.place % 2].store(taken.before, Ordering::Release);
         if taken.before == 0 {
             let freed = &self.freed[taken.place % 2];
@@ -122,27 +122,25 @@ impl Pins {
         }
     }
 
-    /// Whether anything is pinned. If something was made unfindable before a
-    /// sequentially consistent fence before this call, pins that come later do not
-    /// find it.
+    /// Whether anything is pinned. If the caller made something unfindable, and then made a
+    /// sequentially consistent fence, later pins do not find it.
     pub fn are_any(&self) -> bool {
         self.words.iter().any(|word| word.load(Ordering::Acquire) != 0)
     }
 
-    /// For [`are_past`](Self::are_past), to be called after a sequentially
-    /// consistent fence.
+    /// The counts for [`are_past`](Self::are_past); call it after a sequentially consistent
+    /// fence.
     pub fn seen(&self) -> Seen {
         Seen([0, 1].map(|place| self.freed[place].load(Ordering::Acquire)))
     }
 
-    /// Whether all pins of `key` are undone that were there before `seen`; as
-    /// [`are_any`](Self::are_any).
+    /// Whether all pins of `key` that were there before `seen` are undone; for the fence
+    /// see [`are_any`](Self::are_any).
     ///
-    /// A word with the key in it may be a new pin each time it is looked at, of a
-    /// thread that calls again and again; such a pin does not count, and that a
-    /// word came free in between tells. Before the fence a word's last pin was
-    /// written, and how often the word had come free till then was seen; once more,
-    /// and that pin is undone.
+    /// A thread that calls again and again may have a new pin with the key each time the
+    /// word is read. Such a pin does not count; it is recognised because the word became
+    /// free in between. `seen` has the count of each word after the last pin that was
+    /// written before the fence. If the count is higher now, that pin is undone.
     pub fn are_past(&self, key: usize, seen: Seen) -> bool {
         [0, 1].into_iter().all(|place| {
             self.words[place].load(Ordering::Acquire) != key
@@ -150,7 +148,7 @@ impl Pins {
         })
     }
 
-    /// Takes all pins off, because their thread is gone and has not done so.
+    /// Removes all pins, because their thread is gone and has not done so.
     #[cfg(unix)]
     pub fn clear(&self) {
         self.words.iter().for_each(|word| word.store(0, Ordering::Relaxed));

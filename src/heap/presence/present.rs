@@ -6,9 +6,9 @@
 //!   ended, no span and no cache has it any more.
 //! - PRESENT2 while the thread has pins, PIN1 and PIN2 hold (see `pins`).
 //! - PRESENT3 caches, queues, lists of spans and what is kept idle are changed while the thread's
-//!   lock is held: by the thread itself in its slow paths, or by another that ends spans
-//!   without a block in use. Bins, current spans and lines are the thread's alone, and so
-//!   is any span with a block in use; so the fast paths need no lock.
+//!   lock is held: by the thread itself in its slow paths, or by another thread that ends spans
+//!   without a block in use. Only the thread uses bins, current spans, lines, and any span with a
+//!   block in use, so the fast paths need no lock.
 
 use core::cell::Cell;
 use core::ptr;
@@ -18,8 +18,8 @@ use super::token::token;
 use crate::lock::{Guard, Lock};
 use crate::sync::{AtomicPtr, AtomicUsize, Ordering, Ordering::Relaxed};
 
-/// What others may see of a thread, and its lock. A part of the thread's record, and
-/// recycled with it, never freed.
+/// The part of a thread that others see, and its lock. It is a part of the thread's record,
+/// and is recycled with it, never freed.
 pub struct Presence {
     lock: Lock<()>,
     /// How often the thread itself holds the lock now. The thread's alone.
@@ -36,17 +36,17 @@ unsafe impl Sync for Presence {}
 static MADE: AtomicPtr<Presence> = AtomicPtr::new(ptr::null_mut());
 
 thread_local! {
-    // Const and without a destructor: it is there until the thread is gone.
+    // It is const and has no destructor, so it is there until the thread is gone.
     static MINE: Cell<Option<&'static Presence>> = const { Cell::new(None) };
 }
 
-/// This thread's, if it has a record.
+/// The presence of this thread, if it has a record.
 #[inline]
 pub fn mine() -> Option<&'static Presence> {
     MINE.with(Cell::get)
 }
 
-/// Those of all threads, and of unused records.
+/// The presences of all threads, and of unused records.
 pub fn made() -> impl Iterator<Item = &'static Presence> {
     // Acquire: the records (the Release in `enrol`).
     // SAFETY: null or a part of a record, which is never freed.
@@ -57,14 +57,14 @@ pub fn made() -> impl Iterator<Item = &'static Presence> {
     })
 }
 
-/// Those of all threads but this one.
+/// The presences of all threads except this one.
 pub fn others() -> impl Iterator<Item = &'static Presence> {
     let mine = mine();
     made().filter(move |other| !mine.is_some_and(|mine| ptr::eq(mine, *other)))
 }
 
-/// The lock of this thread (PRESENT3), until it is dropped. Held once for all that the thread
-/// does in between.
+/// The lock of this thread (PRESENT3), until it is dropped. It is taken once for all work of
+/// the thread in between.
 pub struct Held {
     presence: &'static Presence,
     lock: Option<Guard<'static, ()>>,
@@ -83,7 +83,7 @@ pub fn hold() -> Option<Held> {
 }
 
 impl Presence {
-    /// That of a new record.
+    /// The presence of a new record.
     pub fn new() -> Self {
         Self {
             lock: Lock::new(()),
@@ -94,26 +94,27 @@ impl Presence {
         }
     }
 
-    /// Makes others find it, from now on. Once, under the lock of the records' pool.
+    /// Lets other threads find it from now on. It is called once, under the lock of the
+    /// records' pool.
     pub fn enrol(&'static self) {
         self.next_made.store(MADE.load(Relaxed), Relaxed);
         // Release: the record (the Acquire in `made`).
         MADE.store(ptr::from_ref(self).cast_mut(), Ordering::Release);
     }
 
-    /// Makes it this thread's.
+    /// Makes it the presence of this thread.
     pub fn arrive(&'static self) {
         self.token.store(token(), Relaxed);
         MINE.with(|mine| mine.set(Some(self)));
     }
 
-    /// Makes it nobody's: this thread, whose it is, ends.
+    /// Makes it the presence of no thread, because this thread ends.
     pub fn depart(&self) {
         MINE.with(|mine| mine.set(None));
         self.token.store(0, Relaxed);
     }
 
-    /// The thread's token; 0 where it has ended or is lost.
+    /// The thread's token; 0 if it has ended or is lost.
     pub fn token(&self) -> usize {
         self.token.load(Relaxed)
     }
@@ -123,7 +124,7 @@ impl Presence {
         &self.pins
     }
 
-    /// Takes the thread's lock, by the thread itself.
+    /// Takes the thread's lock; the thread itself calls this.
     pub fn hold(&'static self) -> Held {
         let is_first = self.holds.get() == 0;
         let lock = is_first.then(|| self.lock.lock());
@@ -131,9 +132,9 @@ impl Presence {
         Held { presence: self, lock }
     }
 
-    /// Runs `f` while the thread, another one, is in none of its slow paths. Does nothing
-    /// where it has ended or is lost; or where it is busy, and the caller in a slow path
-    /// of its own: two that waited for each other there would wait for ever.
+    /// Runs `f` while this other thread is in none of its slow paths. Does nothing if that
+    /// thread has ended or is lost, or if it is busy and the caller is in a slow path of
+    /// its own, because two threads could wait for each other for ever.
     pub fn visit<T>(&'static self, f: impl FnOnce() -> T) -> Option<T> {
         let mine = mine();
         if self.token() == 0 || mine.is_some_and(|mine| ptr::eq(mine, self)) {
@@ -146,19 +147,20 @@ impl Presence {
     }
 }
 
-/// The threads that a child of `fork` does not have are lost: nobody waits for them.
+/// Marks the threads that a child of `fork` does not have as lost, so no thread waits for
+/// them.
 #[cfg(unix)]
 pub fn lose_others() {
     for other in others() {
         other.token.store(0, Relaxed);
-        // The thread that held its lock, its own or a visitor, is not in the child.
-        // SAFETY: S1: as the copy of whoever took it, if anybody did.
+        // The thread that held the lock, its owner or a visitor, is not in the child.
+        // SAFETY: S1: this is the copy of the thread that took it, if a thread did.
         unsafe { other.lock.force_unlock() };
     }
 }
 
-/// Keeps other threads from visiting this one: for `fork`. A thread without a record is
-/// visited by nobody, and need not be known before the lock is given back.
+/// Keeps other threads from visiting this one, for `fork`. A thread without a record has no
+/// visitors, and need not be known before the lock is given back.
 #[cfg(unix)]
 pub fn hold_forever() {
     if let Some(mine) = mine() {
@@ -167,8 +169,8 @@ pub fn hold_forever() {
     }
 }
 
-/// Of the thread that forks and holds its own lock; null where it has no record.
-/// Written and read by that thread, and by its copy in the child.
+/// The presence of the thread that forks and holds its own lock; null if it has no record.
+/// That thread, and its copy in the child, write and read it.
 #[cfg(unix)]
 static FORKS: AtomicPtr<Presence> = AtomicPtr::new(ptr::null_mut());
 

@@ -30,8 +30,8 @@ mod system {
     use core::cell::Cell;
 
     std::thread_local! {
-        // Const and without a destructor: it is there until the thread is gone. A word,
-        // because the lowest bit of a token has to be free.
+        // It is const and has no destructor, so it is there until the thread is gone. It is
+        // a word, because the lowest bit of a token must be free.
         static PLACE: Cell<usize> = const { Cell::new(0) };
     }
 

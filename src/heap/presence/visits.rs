@@ -1,5 +1,5 @@
-//! Visits: a thread keeps in place what it looks at without owning it, and
-//! whoever wants to take it away looks for visitors.
+//! Visits: a thread pins memory or an expert that it looks at without owning it, and a
+//! thread that wants to take either away looks for visitors.
 //!
 //! The protocol is that of [`pins`](super::pins); here are its two sides, for
 //! all threads.
@@ -10,11 +10,11 @@ use crate::key::ExpertKey;
 use crate::sync::{AtomicUsize, Ordering, Ordering::Relaxed, fence};
 use crate::wait::Backoff;
 
-/// Pins of threads for which no record could be made.
+/// The number of pins of threads for which no record could be made.
 static PINS_WITHOUT_RECORD: AtomicUsize = AtomicUsize::new(0);
 
-/// Keeps, while it lives, chunks from being released, and the expert of its
-/// key from being reclaimed (PRESENT2). Stays on its thread.
+/// A visit: while it lives, no chunk is released, and the expert of its key is not
+/// reclaimed (PRESENT2). It stays on its thread.
 pub struct Pin {
     /// `None` for a thread without a record.
     taken: Option<(&'static Pins, PinnedWord)>,
@@ -46,7 +46,7 @@ impl Drop for Pin {
     fn drop(&mut self) {
         match self.taken {
             Some((pins, taken)) => pins.unpin(taken),
-            // Release: what was done under the pin (the Acquires below).
+            // Release: the work under the pin (the Acquires below).
             None => {
                 PINS_WITHOUT_RECORD.fetch_sub(1, Ordering::Release);
             }
@@ -54,16 +54,16 @@ impl Drop for Pin {
     }
 }
 
-/// Whether no other thread is pinned. A thread that pins later sees what the caller
-/// changed before.
+/// Whether no other thread is pinned. A thread that pins later sees the caller's earlier
+/// changes.
 pub fn nobody_else_is_pinned() -> bool {
     fence(Ordering::SeqCst);
     PINS_WITHOUT_RECORD.load(Ordering::Acquire) == 0
         && others().all(|other| !other.pins().are_any())
 }
 
-/// Waits for all pins of `key` that other threads have now. A thread that pins
-/// later sees what the caller changed before, and is not waited for.
+/// Waits for all pins of `key` that other threads have now. A thread that pins later sees
+/// the caller's earlier changes, and is not waited for.
 pub fn drain(key: ExpertKey) {
     fence(Ordering::SeqCst);
     let mut backoff = Backoff::new();
@@ -79,8 +79,8 @@ pub fn drain(key: ExpertKey) {
     }
 }
 
-/// Takes the pins of all other threads off: for the child of a `fork`, which
-/// has no other threads.
+/// Removes the pins of all other threads, in the child of a `fork`, which has no other
+/// threads.
 #[cfg(unix)]
 pub fn unpin_others() {
     // A record without a pin is not written: that would copy the page for the

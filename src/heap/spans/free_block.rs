@@ -1,4 +1,4 @@
-//! Blocks that nobody uses, and lists of them.
+//! Free blocks, and lists of them.
 //!
 //! ```text
 //!  word 0     word 1
@@ -7,11 +7,10 @@
 //!  +----------+------------------------+-- --+
 //! ```
 //!
-//! Word 1 is the *guard*. Freeing puts it in place without reading the block;
-//! handing out wants it there and wipes it. So a block that was freed twice is
-//! handed out once: when its turn comes again, the guard is gone. The distance
-//! is a constant: the guard finds mistakes, and is no defence against a program
-//! that writes guards on purpose.
+//! Word 1 is the *guard*. A free writes it without reading the block; handing out checks it
+//! and wipes it. So a block that was freed twice is handed out once: when its turn comes
+//! again, the guard is gone. The distance is a constant: the guard finds mistakes, and is
+//! no defence against a program that writes guards on purpose.
 
 use core::ptr::{self, NonNull};
 
@@ -48,14 +47,14 @@ struct Links {
     guard: usize,
 }
 
-/// The end of a list: it looks like a block without its guard, so that taking a
-/// block needs one test, not two.
+/// The end of a list. It looks like a block without its guard, so taking a block needs one
+/// test, not two.
 static END: Links = Links { next: FreeList(ptr::null()), guard: 0 };
 
 // SAFETY: never written.
 unsafe impl Sync for Links {}
 
-/// A block that nobody uses.
+/// A free block.
 ///
 /// # Invariants
 ///
@@ -81,7 +80,7 @@ impl FreeList {
     /// The list without blocks.
     pub const EMPTY: Self = Self(&raw const END);
 
-    /// Whether there is no block.
+    /// Whether the list is empty.
     #[inline]
     pub fn is_empty(self) -> bool {
         ptr::eq(self.0, &raw const END)
@@ -94,8 +93,8 @@ impl FreeList {
         first.map(FreeBlock)
     }
 
-    /// The first block, if there is one and its guard is in place, handed out,
-    /// and the list of the others.
+    /// Hands out the first block, if there is one and its guard is in place, and returns it
+    /// with the list of the others.
     #[inline(always)]
     pub fn pop(self) -> Option<(NonNull<u8>, Self)> {
         // SAFETY: FREE4; the end is not null either.
@@ -108,7 +107,7 @@ impl FreeList {
         Some((first.take(), next))
     }
 
-    /// The list as a pointer to hint with.
+    /// The list as a pointer, for a prefetch.
     #[inline(always)]
     pub fn as_ptr(self) -> *const i8 {
         self.0.cast()
@@ -142,8 +141,8 @@ impl FreeBlock {
     ///   provenance, and the caller gives up its use.
     #[inline(always)]
     pub unsafe fn new(memory: NonNull<u8>, next: FreeList) -> Self {
-        // SAFETY: S1: room and alignment. Relaxed: a raw call with a stale
-        // address may be looking at this word; what it reads is only compared.
+        // SAFETY: S1: room and alignment. Relaxed: a raw call with a stale address may be
+        // reading this word, and only compares the value.
         (unsafe { second_word(memory) }).store(guard_of(memory.addr().get()), Relaxed);
         let block = Self(memory.cast());
         block.set_next(next);
@@ -175,11 +174,11 @@ impl FreeBlock {
         (unsafe { self.0.cast::<AtomicPtr<Links>>().as_ref() }).store(next.0.cast_mut(), Relaxed);
     }
 
-    /// Whether the guard is in place: the block is free indeed.
+    /// Whether the guard is in place, so the block is really free.
     #[inline(always)]
     pub fn is_guarded(self) -> bool {
-        // SAFETY: FREE1: readable; if it is in use after all, by a program that
-        // freed it twice, the value read is only compared.
+        // SAFETY: FREE1: readable; if a program that freed it twice still uses it, the
+        // value is only compared.
         unsafe { (*self.0.as_ptr()).guard == guard_of(self.addr()) }
     }
 
@@ -198,12 +197,12 @@ impl FreeBlock {
     }
 }
 
-/// Zeroes a block that was just handed out. Its second word is 0 already, and
-/// is not written again: somebody with a stale address may be looking at it.
+/// Zeroes a block that was just handed out. Its second word is already 0 and is not written
+/// again, because a thread with a stale address may be reading it.
 ///
 /// # Safety
 ///
-/// - S1 `memory` is such a block, of `bytes` bytes or more, and of two words.
+/// - S1 `memory` is such a block, of at least `bytes` bytes and at least two words.
 #[inline]
 pub unsafe fn zero(memory: NonNull<u8>, bytes: usize) {
     // SAFETY: S1: the first word. Relaxed: as in `FreeBlock::set_next`.
@@ -211,7 +210,7 @@ pub unsafe fn zero(memory: NonNull<u8>, bytes: usize) {
     if let Some(rest @ 1..) = bytes.checked_sub(WORDS) {
         // SAFETY: S1: inside the block.
         let behind = unsafe { memory.add(WORDS) };
-        // SAFETY: S1: the rest of the block, which nobody has yet.
+        // SAFETY: S1: the rest of the block, which no other code uses yet.
         unsafe { behind.write_bytes(0, rest) };
     }
 }
@@ -220,9 +219,9 @@ pub unsafe fn zero(memory: NonNull<u8>, bytes: usize) {
 ///
 /// # Safety
 ///
-/// - S1 `memory` is the start of a block of this heap, so that 16 bytes can be
-///   read for as long as the reference is used. Another thread may be writing
-///   them: each look is at one atomic word, and its value is only compared.
+/// - S1 `memory` is the start of a block of this heap, so that 16 bytes can be read for as
+///   long as the reference is used. Another thread may be writing them, so each read is of
+///   one atomic word, and its value is only compared.
 #[inline(always)]
 pub unsafe fn second_word<'a>(memory: NonNull<u8>) -> &'a AtomicUsize {
     let word = memory.cast::<AtomicUsize>();

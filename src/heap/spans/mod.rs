@@ -1,9 +1,10 @@
-//! Spans: whose their blocks are by name only, and where each block is.
+//! Spans: the lists of their blocks. They name their owners only by address.
 //!
-//! - [`span`]: the header, and with it where each block of the span is; lists of spans.
-//! - [`free_block`]: a block that nobody uses, its guard, and lists of such.
-//! - [`remote`]: what other threads freed; [`pushes`]: how it gets there.
-//! - [`tags`]: whose a block of a tagged span is.
+//! - [`span`]: the header, with the lists of the span's blocks; lists of spans.
+//! - [`free_block`]: a free block, its guard, and lists of free blocks.
+//! - [`remote`]: the list of blocks that other threads freed; [`pushes`]: pushing a block
+//!   there.
+//! - [`tags`]: the owners of blocks of tagged spans.
 
 pub mod free_block;
 pub mod pushes;

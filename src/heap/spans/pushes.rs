@@ -1,5 +1,4 @@
-//! Blocks that are freed by others than their span's thread, on their way to its remote
-//! list.
+//! Pushes blocks that other threads than the span's free to the span's remote list.
 
 use core::ptr::NonNull;
 
@@ -9,8 +8,8 @@ use super::span::Span;
 use crate::heap::base::refused::refuse;
 use crate::heap::pages::address;
 
-/// Whether a block that is pushed on top of `state` is the last one in use, as far as
-/// can be told without the span's thread.
+/// Whether a block that is pushed on top of `state` is the last one in use, according to
+/// the counts that other threads can read.
 #[inline]
 pub fn is_last(span: &Span, state: RemoteState) -> bool {
     span.own_free().wrapping_add(state.count()).wrapping_add(1) >= span.carved()
@@ -36,7 +35,8 @@ pub fn link(span: &'static Span, block: FreeBlock, state: RemoteState) {
     block.set_next(first.map_or(FreeList::EMPTY, FreeList::from));
 }
 
-/// Gives back a block whose tag a sweep has taken off. Under the lock of the span's heap.
+/// Gives back a block whose tag a sweep has taken off. The caller holds the lock of the
+/// span's heap.
 ///
 /// # Safety
 ///

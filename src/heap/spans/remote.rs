@@ -1,4 +1,4 @@
-//! The remote free list of a span: what other threads than its own freed.
+//! The remote free list of a span: blocks that other threads have freed.
 //!
 //! One 32-bit word holds everything, so that one compare-exchange pushes a
 //! block, counts it, and learns whether the span was abandoned.
@@ -13,8 +13,8 @@
 //! Invariants
 //!
 //! - REMOTE1 `blocks` is the length of the list that begins at `first`.
-//! - REMOTE2 blocks are only pushed one by one and taken all at once, so a block
-//!   that is first again later cannot be mistaken for the earlier one's list.
+//! - REMOTE2 blocks are only pushed one by one and taken all at once, so there is no ABA
+//!   problem when a block becomes the first again.
 
 use crate::sync::{AtomicU32, Ordering};
 
@@ -58,27 +58,26 @@ impl Remote {
         Self(AtomicU32::new(0))
     }
 
-    /// Looks at the list.
+    /// Reads the state of the list.
     #[inline]
     pub fn state(&self) -> RemoteState {
-        // Acquire: the pushed blocks (the Release in `push`): a span may be ended
-        // and its memory used again because of the count alone.
+        // Acquire: the pushed blocks (the Release in `push`): because of the count alone, a
+        // span may be ended and its memory used again.
         RemoteState(self.0.load(Ordering::Acquire))
     }
 
-    /// Sees the blocks that the caller has counted in [`state`](Self::state),
-    /// with all that their users wrote, before they are anybody else's.
+    /// Orders the writes of the last users of the blocks that the caller has counted in
+    /// [`state`](Self::state) before the next use of these blocks.
     pub fn see_pushed(&self) {
-        // Acquire: the pushed blocks (the Release in `push`). The word is read
-        // again, so it is the one counted or a later one.
+        // Acquire: the pushed blocks (the Release in `push`). The word is read again, so it
+        // is the counted one or a later one.
         self.0.load(Ordering::Acquire);
     }
 
-    /// Pushes the block at `offset` bytes from the span's start. `link` is
-    /// told, each time before it is tried, the state that it comes on top of,
-    /// and says whether to go on. Returns the state after the push; `None`
-    /// where `link` said no, or the count is full, which only blocks freed
-    /// again and again can make it.
+    /// Pushes the block at `offset` bytes from the span's start. Before each attempt,
+    /// `link` gets the state under the push, and returns whether to go on. Returns the
+    /// state after the push, or `None` if `link` refused or the count is full, which
+    /// happens only if blocks are freed again and again.
     #[inline]
     pub fn push(
         &self,
@@ -86,8 +85,8 @@ impl Remote {
         mut link: impl FnMut(RemoteState) -> bool,
     ) -> Option<RemoteState> {
         let place = (offset / 16 + 1) as u32;
-        // Acquire, here and where the exchange fails: what a leaving thread wrote
-        // before it marked the span (the Release in `set_abandoned`), for `link`.
+        // Acquire, here and in a failed exchange: the writes of a leaving thread before it
+        // marked the span (the Release in `set_abandoned`), for `link`.
         let mut old = self.0.load(Ordering::Acquire);
         loop {
             if old & COUNT == COUNT || !link(RemoteState(old)) {
@@ -103,17 +102,17 @@ impl Remote {
         }
     }
 
-    /// Takes the whole list, and says whether the span was abandoned (it
-    /// stays so).
+    /// Takes the whole list, and returns whether the span is abandoned, which does not
+    /// change.
     pub fn take(&self) -> RemoteState {
         // Acquire: the pushed blocks (the Release in `push`).
         RemoteState(self.0.fetch_and(ABANDONED, Ordering::Acquire))
     }
 
-    /// Marks the span as abandoned, or as owned. Returns the state after it.
+    /// Marks the span as abandoned, or as owned. Returns the new state.
     pub fn set_abandoned(&self, abandoned: bool) -> RemoteState {
-        // Release: what the leaving thread wrote to the span's lists comes
-        // before a thread that sees the mark; the heap's lock orders the rest.
+        // Release: the leaving thread's writes to the span's lists, for a thread that sees
+        // the mark; the heap's lock orders the rest.
         let old = if abandoned {
             self.0.fetch_or(ABANDONED, Ordering::AcqRel)
         } else {
@@ -122,7 +121,7 @@ impl Remote {
         RemoteState(if abandoned { old | ABANDONED } else { old & !ABANDONED })
     }
 
-    /// Empties the list of a span that is begun or ended.
+    /// Empties the list of a span that begins or ends.
     pub fn reset(&self) {
         self.0.store(0, Ordering::Relaxed);
     }

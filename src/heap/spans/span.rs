@@ -1,7 +1,7 @@
 //! Spans: runs of slices with one owner and one size class, or one large block.
 //!
-//! The header below is the tag of all blocks of its span. It has two cache
-//! lines: what the span's thread writes, and what others write.
+//! The header below is the tag of all blocks of its span. It has two cache lines: one that
+//! the span's thread writes, and one that others write.
 //!
 //! ```text
 //!  blocks of a span:  carved ------------------------------------> | uncarved
@@ -12,19 +12,19 @@
 //!
 //! - SPAN1 `carved == used + |local| + |leftover| + |remote| + |bin|`, where `used` are the
 //!   blocks in programs' hands and `|bin|` is 0 unless the span is current.
-//! - SPAN2 `|local| == base - wait`; nothing counts the list itself.
+//! - SPAN2 `|local| == base - wait`; the list has no other count.
 //! - SPAN3 `thread` is the owner thread's token iff the span is in a queue of one of
 //!   that thread's caches, with the lowest bit set iff the span is tagged; 0 in the
 //!   headers of abandoned spans, of large blocks, of free slices and of a span's inner
 //!   slices.
-//! - SPAN4 `charged` is the carved bytes rounded up to a page (for a large block
-//!   its bytes, rounded up), and is what its owner's account was charged.
+//! - SPAN4 `charged` is the carved bytes rounded up to a page (for a large block its bytes,
+//!   rounded up), and its owner's account was charged as much.
 //! - SPAN5 a span is on the list of exactly one heap, the one in `heap`.
 //! - SPAN6 while its span is in use, an inner slice's `back` is its distance from
 //!   the span's first slice.
-//! - SPAN7 what moves free blocks from one list of a span to another, or to its cache's
-//!   bin, does so while `version` is odd; so who reads the counts between two equal even
-//!   versions reads of each block that it is in one place.
+//! - SPAN7 while free blocks move from one list of a span to another, or to its cache's
+//!   bin, `version` is odd; so counts that are read between two equal even versions have
+//!   each block in exactly one place.
 
 mod blocks;
 mod life;
@@ -43,11 +43,11 @@ use crate::heap::pages::chunk::Chunk;
 use crate::sync::Ordering::{self, Acquire, Relaxed, Release};
 use crate::sync::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicUsize};
 
-/// Where a span stands.
+/// The state of a span.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum SpanState {
-    /// Not a span: the header of a free slice, or an inner one.
+    /// No span: the header of a free slice, or of an inner one.
     Free = 0,
     /// The span that its cache's bin is filled from.
     Current = 1,
@@ -82,21 +82,21 @@ impl SpanState {
     ];
 }
 
-/// A `wait` that no number of frees brings to 0.
+/// A `wait` that never reaches 0.
 pub const NEVER: u32 = 1 << 30;
 
-/// A heap, as a header names it: an address. What is there is known in `owners`.
+/// A heap, as a header names it: an address. Only the room `owners` knows its type.
 pub struct HeapRecord(());
 
-/// A cache, as a header names it: an address. What is there is known in `caches`.
+/// A cache, as a header names it: an address. Only the room `caches` knows its type.
 pub struct CacheRecord(());
 
-/// What a span's thread word has beside the token where the span is tagged (SPAN3).
+/// The bit of a span's thread word that marks a tagged span (SPAN3).
 pub const TAGGED: usize = 1;
 
-/// A span's header. Fields in `Cell`s belong to the thread in `thread`, or,
-/// where said so, to the holder of the heap's lock. Atomics are read by others
-/// as well: each by itself, nothing is published through them (`Relaxed`).
+/// A span's header. Fields in `Cell`s belong to the thread in `thread`, or, if their
+/// comment says so, to the holder of the heap's lock. Atomics are also read by others. Each
+/// stands for itself and publishes nothing (`Relaxed`).
 #[repr(C, align(128))]
 pub struct Span {
     /// The token of the thread that owns the span (SPAN3).
@@ -109,12 +109,12 @@ pub struct Span {
     base: AtomicU32,
     /// The heap that owns the blocks: the tag.
     heap: AtomicPtr<HeapRecord>,
-    /// The cache that the span is in, or was in lately.
+    /// The cache that the span is in, or was in before.
     cache: AtomicPtr<CacheRecord>,
     block_size: AtomicUsize,
     /// The address of the first block.
     start: AtomicUsize,
-    /// How many blocks were made so far.
+    /// How many blocks were carved so far.
     carved: AtomicU16,
     leftover_count: AtomicU16,
     /// Whether the slices read as zero when the span began.
@@ -128,18 +128,17 @@ pub struct Span {
     pub remote: Remote,
     slices: Cell<u16>,
     back: AtomicU16,
-    /// On a list of the cache, or on the heap's abandoned list.
+    /// The links on a list of the cache, or on the heap's abandoned list.
     in_queue: Links<Span>,
-    /// On the heap's list of all its spans; under its lock.
+    /// The links on the heap's list of all its spans, used under the heap's lock.
     in_heap: Links<Span>,
     charged: AtomicUsize,
-    /// The tag of a raw block with a span of its own; none of any other.
+    /// The tag of a raw block with a span of its own; all other spans have none here.
     mark: TagWord,
     /// See SPAN7.
     version: AtomicU32,
-    /// Blocks that a bin still held when it was emptied while `local` was not
-    /// empty: kept apart, because one of two lists would have to be walked to join
-    /// them.
+    /// Blocks that a bin still held when it was emptied while `local` was not empty. They
+    /// are kept apart, because joining two lists would walk one of them.
     leftover: Cell<FreeList>,
 }
 
@@ -215,7 +214,7 @@ impl Span {
         self.is_tagged.store(true, Relaxed);
     }
 
-    /// This slice's distance from the first slice of its span (SPAN6).
+    /// The distance of this slice from the first slice of its span (SPAN6).
     #[inline(always)]
     pub fn back(&self) -> usize {
         usize::from(self.back.load(Relaxed))
@@ -226,7 +225,7 @@ impl Span {
         self.back.store(back, Relaxed);
     }
 
-    /// The token of the thread that owns the span, and whether that is tagged (SPAN3).
+    /// The token of the thread that owns the span, with the mark of a tagged span (SPAN3).
     #[inline(always)]
     pub fn thread(&self) -> usize {
         self.thread.load(Relaxed)
@@ -242,7 +241,7 @@ impl Span {
         self.heap.load(order)
     }
 
-    /// Names the heap. Release: the header, to those who look addresses up.
+    /// Names the heap. Release: the header (the Acquire in look-ups of addresses).
     pub fn set_heap_record(&self, heap: *mut HeapRecord) {
         self.heap.store(heap, Release);
     }
@@ -363,7 +362,7 @@ impl Span {
         unsafe { tags::word_of(self.start(), address, self.class()) }
     }
 
-    /// Whether the span is for one block.
+    /// Whether the span has a single block.
     pub fn is_large(&self) -> bool {
         matches!(self.state(), SpanState::Large | SpanState::Huge | SpanState::Spare)
     }
@@ -373,11 +372,12 @@ impl Span {
         self.state() == SpanState::Large
     }
 
-    /// Makes the span of a large block that is freed a spare one. Of several
-    /// who free the block, one succeeds.
+    /// Makes the span of a large block that is freed a spare one. If several threads free
+    /// the block, one succeeds.
     pub fn claim(&self) -> bool {
         let (live, freed) = (SpanState::Large as u8, SpanState::Spare as u8);
-        // Relaxed: decides who frees; nobody reads the block's content.
+        // Relaxed: this only decides which thread frees; no thread reads the block's
+        // content.
         self.state.compare_exchange(live, freed, Relaxed, Relaxed).is_ok()
     }
 
@@ -386,7 +386,7 @@ impl Span {
     }
 
     pub fn set_carved(&self, blocks: u32) {
-        // Release: the blocks' guards, to those who look addresses up.
+        // Release: the blocks' guards (the Acquire in look-ups of addresses).
         self.carved.store(blocks as u16, Release);
     }
 
@@ -395,7 +395,7 @@ impl Span {
         size_class::capacity(self.class())
     }
 
-    /// Asks for the header behind this one on its heap's list.
+    /// Prefetches the header behind this one on its heap's list.
     pub fn prefetch_next(&self) {
         if let Some(next) = self.in_heap.next() {
             prefetch(core::ptr::from_ref(next).cast());
@@ -403,7 +403,7 @@ impl Span {
         }
     }
 
-    /// The start of the carved block that holds `address`, if any does.
+    /// The start of the carved block that holds `address`, if there is one.
     pub fn block_start(&self, address: usize) -> Option<usize> {
         let size = self.block_size();
         let offset = address.checked_sub(self.start())?;
@@ -423,12 +423,12 @@ impl Span {
         unsafe { address::block_at(self.start() + offset) }
     }
 
-    /// The bytes that `blocks` carved blocks are charged as (SPAN4).
+    /// The bytes that are charged for `blocks` carved blocks (SPAN4).
     pub fn charge_of(&self, blocks: u32) -> usize {
         (blocks as usize * self.block_size()).next_multiple_of(PAGE).min(self.slices() * SLICE)
     }
 
-    /// The address of the header, for comparing.
+    /// The address of the header, for comparisons.
     #[cfg(feature = "testing")]
     pub fn id(&self) -> usize {
         core::ptr::from_ref(self).addr()

@@ -1,9 +1,8 @@
 //! Tags: a word for each block of a *tagged* span, beside the headers, where no
 //! program writes.
 //!
-//! Spans of one owner need none: their header says whose they are. In a tagged
-//! span the blocks of many owners lie side by side, or raw blocks, which untrusted
-//! pointers lead to.
+//! Spans of one owner need no tags, because their header names the owner. A tagged span
+//! holds blocks of many owners, or raw blocks, to which untrusted pointers may lead.
 //!
 //! ```text
 //!   31      30 29                    7      6      5          0
@@ -13,25 +12,25 @@
 //!   `------- owner number -----------'
 //! ```
 //!
-//! A table belongs to a slice for as long as its chunk is mapped, so a word of it
-//! is a tag whatever the slice is used for. The class is in the tag because it says
-//! which address the word stands for: two spans that begin at the same slice, one
-//! after the other, have different classes there, or the same blocks.
+//! A table belongs to a slice for as long as its chunk is mapped, so a word of it is a tag
+//! whatever the slice is used for. The tag has the class because the class tells which
+//! address the word stands for: of two spans that begin at the same slice, one after the
+//! other, either the classes differ, or the blocks are the same.
 //!
 //! # Invariants
 //!
 //! - TAG1 a block of a tagged span is in use iff its tag is not 0; the tag is then its
-//!   owner number and the class of its span. (A raw block that is allocated or
-//!   resized just now, or freed, counts as either.)
-//! - TAG2 all words of a table are 0 while no tagged span begins at its slice, but for
-//!   what TAG1 says.
-//! - TAG3 who changes a tag from one word to another that is not 0, or takes a tag
-//!   that somebody else may take as well, does it by one exchange: a raw call, a
-//!   sweep, a thread that does not own the span. The thread that owns it may clear the
-//!   tag of a block that it was given to free by a load and a store, because all
-//!   others leave such a block alone: raw calls and sweeps want other tags.
-//! - TAG4 `in work` is set by a raw call that has found the block, and by nobody
-//!   else; until it is cleared, other raw calls for the block wait.
+//!   owner number and the class of its span. (While a raw block is allocated, resized or
+//!   freed, it counts as either.)
+//! - TAG2 all words of a table are 0, except tags of blocks in use (TAG1); so all are 0
+//!   while no tagged span begins at its slice.
+//! - TAG3 a change of a tag to another word that is not 0, and a taking of a tag that
+//!   another thread may take as well, is one exchange; raw calls, sweeps and threads that
+//!   do not own the span do this. The thread that owns the span may use a load and a store
+//!   to clear the tag of a block that it was given to free, because all others leave such a
+//!   block alone: raw calls and sweeps look for other tags.
+//! - TAG4 only a raw call that has found the block sets `in work`; until it is cleared,
+//!   other raw calls for the block wait.
 
 use core::ptr;
 
@@ -60,16 +59,16 @@ const LARGE: usize = (1 << CLASS_BITS) - 1;
 pub struct Tag(u32);
 
 impl Tag {
-    /// That of no block.
+    /// The tag of no block.
     pub const NONE: Self = Self(0);
 
-    /// That of a block of `class` in use.
+    /// The tag of a block of `class` in use.
     #[inline(always)]
     pub const fn new(number: Number, class: usize) -> Self {
         Self(number.into_raw() << NUMBER_SHIFT | class as u32)
     }
 
-    /// That of a block with a span of its own.
+    /// The tag of a block with a span of its own.
     pub const fn large(number: Number) -> Self {
         Self::new(number, LARGE)
     }
@@ -83,12 +82,12 @@ impl Tag {
     /// The owner of a block that is not raw; `None` if there is no block, or a raw one.
     #[inline(always)]
     pub const fn number_unless_raw(self) -> Option<Number> {
-        // The word of a raw block has its highest bit set, and as a signed one is below 0;
-        // without an owner it is below all numbers.
+        // The tag of a raw block has its highest bit set, so as a signed number it is below
+        // 0; a tag of no block is below all numbers.
         if self.0 as i32 >= 1 << NUMBER_SHIFT { self.number() } else { None }
     }
 
-    /// The class of the block's span; `None` of a block with a span of its own.
+    /// The class of the block's span; `None` for a block with a span of its own.
     pub const fn class(self) -> Option<usize> {
         let class = (self.0 & (IN_WORK - 1)) as usize;
         if class < CLASSES { Some(class) } else { None }
@@ -118,21 +117,22 @@ impl TagWord {
         Tag(self.0.load(Ordering::Acquire))
     }
 
-    /// Writes the tag of a block that the caller has to itself.
+    /// Writes the tag of a block that only the caller uses.
     #[inline(always)]
     pub fn store(&self, tag: Tag) {
-        // Release: what is in the block, to a raw call that finds it.
+        // Release: the block's content, to a raw call that finds it.
         self.0.store(tag.0, Ordering::Release);
     }
 
     /// Takes the tag, whatever it is (TAG3).
     #[inline]
     pub fn take(&self) -> Tag {
-        // Relaxed: decides who frees the block; the list it goes to orders the rest.
+        // Relaxed: this only decides which thread frees the block; the list that gets the
+        // block orders the rest.
         Tag(self.0.swap(0, Ordering::Relaxed))
     }
 
-    /// Makes `old` `new`; whether it was `old` (TAG3).
+    /// Changes `old` to `new`, and returns whether the tag was `old` (TAG3).
     pub fn exchange(&self, old: Tag, new: Tag) -> bool {
         // Acquire: as in `load`. Release: as in `store`.
         let done = self.0.compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Acquire);
@@ -151,17 +151,19 @@ impl TagWord {
     }
 }
 
-/// Of a class, what turns an offset into the number of a block, and the size of a block.
+/// For each class, the factor that turns an offset into the number of a block, and the size
+/// of a block.
 #[derive(Clone, Copy)]
 pub struct Measure {
     /// `offset * inverse >> 32` is the number of the block there, of a class of one slice;
     /// exact for offsets below 64 KiB, since the factor is less than 1 above 2^32 / size,
-    /// and `offset * size < 2^32`. 0 for the other classes.
+    /// and `offset * size < 2^32`. It is 0 for the other classes.
     inverse: u32,
     size: u32,
 }
 
-/// A constant, so that its users have it beside them and need no look at a linker's table.
+/// It is a constant, so the linker places it beside its users, and they need no indirect
+/// access.
 const MEASURES: &[Measure; CLASSES] = &{
     let mut table = [Measure { inverse: 0, size: 0 }; CLASSES];
     let mut class = 0;
@@ -177,7 +179,7 @@ const MEASURES: &[Measure; CLASSES] = &{
 const _: () = assert!(SLICE * SMALL_MAX < 1 << 32);
 
 impl Measure {
-    /// That of `class`.
+    /// The entry of `class`.
     #[inline(always)]
     pub fn of(class: usize) -> Self {
         debug_assert!(class < CLASSES);
@@ -224,8 +226,8 @@ pub fn block_bytes(class: usize) -> u32 {
     Measure::of(class).size
 }
 
-/// The number of the block of `class` that is `offset` bytes from the first one, of a
-/// class of one slice; `None` of any other.
+/// The number of the block of `class` that is `offset` bytes from the first one, of a class
+/// of one slice; `None` for other classes.
 #[inline(always)]
 pub fn index_in_slice(class: usize, offset: usize) -> Option<usize> {
     let measure = Measure::of(class);

@@ -1,5 +1,5 @@
-//! What the fast paths read of a thread, beside its token: the cache that the global
-//! allocator allocates from, and the cache that a handle found last.
+//! The words of a thread that the fast paths read, beside its token: the cache that the
+//! global allocator allocates from, and the cache that a handle found last.
 //!
 //! A library that may be loaded at run time reaches its thread-locals through
 //! a function call, after which no register can be trusted; an allocator's
@@ -14,7 +14,7 @@ mod system {
 
     use crate::heap::caches::cache::{Cache, EMPTY};
 
-    // Two words per thread, which begin as the address of the empty cache.
+    // Two words per thread, whose initial value is the address of the empty cache.
     global_asm!(
         ".pushsection .tdata.expert_alloc_0_1_caches,\"awT\",@progbits",
         ".globl expert_alloc_0_1_caches",
@@ -101,8 +101,8 @@ mod system {
     use crate::heap::caches::cache::{Cache, EMPTY};
 
     std::thread_local! {
-        // Const and without a destructor: it is there until the thread is gone.
-        // A pointer, because a constant must not refer to what changes.
+        // It is const and has no destructor, so it is there until the thread is gone. It is
+        // a pointer, because a constant must not refer to memory that changes.
         static CURRENT: Cell<*const Cache> = const { Cell::new(&raw const EMPTY) };
         static FOUND: Cell<*const Cache> = const { Cell::new(&raw const EMPTY) };
     }

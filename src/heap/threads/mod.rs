@@ -1,11 +1,12 @@
-//! Threads: what each has, and for whom it allocates.
+//! Threads: their caches and desks, and the owners that they allocate for.
 //!
-//! - [`current`]: the words that the fast paths read: the current cache, the one found last.
-//! - [`thread`]: a thread's record: its caches and desks. [`thread::seats`]: where an owner
-//!   is seated; [`thread::tending`]: how the thread sees to what others did, and its end;
-//!   [`thread::giving_back`]: what is empty goes back, also of threads that sleep.
-//! - [`scopes`]: for whom the thread allocates through the global allocator.
-//! - [`relief`]: what a thread gives back when a quota refuses.
+//! - [`current`]: the words that the fast paths read: the current cache, and the cache found
+//!   last.
+//! - [`thread`]: a thread's record: its caches and desks. [`thread::seats`]: the seats of
+//!   owners; [`thread::tending`]: handling of changes by others, and the end of a thread;
+//!   [`thread::giving_back`]: empty spans go back, even those of threads that sleep.
+//! - [`scopes`]: the owners that the thread allocates for through the global allocator.
+//! - [`relief`]: memory that a thread gives back when a quota refuses.
 
 pub mod current;
 pub mod relief;

@@ -1,4 +1,5 @@
-//! A quota refuses: what this thread holds of it in vain goes back, whoever's it is.
+//! When a quota refuses, this thread gives back unused memory that counts against that
+//! quota, whatever its owner.
 
 use super::thread;
 use crate::account::Account;
@@ -7,11 +8,12 @@ use crate::heap::owners::credit;
 use crate::heap::owners::entry::Standing;
 use crate::heap::owners::numbers;
 
-/// A quota in the chain of `account` has refused: gives back what this thread's caches
-/// hold in vain of it, and credit. Returns whether caches were looked through.
+/// Gives back empty spans of this thread's caches, and credit, that count against a quota
+/// in the chain of `account`, which has refused. Returns whether caches were looked
+/// through.
 ///
-/// All caches of the thread are asked whether they share a quota with it, and some of
-/// its lines: a refusal takes microseconds, however many owners there are.
+/// It checks all caches of the thread, and some of its lines, for a shared quota. So a
+/// refusal takes microseconds, however many owners there are.
 #[cold]
 pub fn relieve(account: &Account) -> bool {
     let Some(thread) = thread::known() else { return false };
@@ -27,5 +29,5 @@ pub fn relieve(account: &Account) -> bool {
     thread.home().caches().filter(|cache| shares(cache.heap().account())).fold(false, add)
 }
 
-/// Of how many owners a thread takes credit back for one refusal.
+/// How many owners a thread takes credit back from for one refusal.
 const LINES_PER_REFUSAL: usize = 16;

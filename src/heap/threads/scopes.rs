@@ -1,9 +1,10 @@
-//! The scopes of a thread: for whom it allocates through the global allocator.
+//! The scopes of a thread, which tell the owner of its allocations through the global
+//! allocator.
 //!
-//! They stand on a stack. The innermost one that stands is current; a scope that is
-//! left while inner ones stand is struck out where it is, and the inner ones go on. So
-//! once all scopes of an owner are dropped, in whatever order, the thread does not
-//! allocate for it.
+//! They stand on a stack. The innermost one that stands is current; a scope that is left
+//! while inner ones stand is struck out where it is, and the inner ones go on. So once all
+//! scopes of an owner are dropped, in whatever order, the thread does not allocate for that
+//! owner.
 //!
 //! Invariants
 //!
@@ -18,7 +19,7 @@ use core::ptr::NonNull;
 use crate::heap::base::number::Number;
 use crate::heap::base::tables;
 
-/// For whom a scope is: a number, or the host.
+/// The owner of a scope: a number, or the host.
 type Owner = Option<Number>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,14 +34,14 @@ const INLINE: usize = 8;
 /// The stack of a thread. The thread's alone.
 pub struct Scopes {
     inline: [Cell<Level>; INLINE],
-    /// The stack that took its place when it was full.
+    /// The larger stack that has replaced the inline one.
     more: Cell<Option<NonNull<Cell<Level>>>>,
     capacity: Cell<usize>,
     len: Cell<usize>,
 }
 
 impl Scopes {
-    /// No scopes: the host's.
+    /// A stack without scopes, for the host.
     pub const fn new() -> Self {
         Self {
             inline: [const { Cell::new(Level::StruckOut) }; INLINE],
@@ -50,12 +51,12 @@ impl Scopes {
         }
     }
 
-    /// Forgets all scopes, whose thread is gone.
+    /// Forgets all scopes, because their thread is gone.
     pub fn clear(&self) {
         self.len.set(0);
     }
 
-    /// For whom the thread allocates.
+    /// The owner that the thread allocates for.
     #[inline]
     pub fn current(&self) -> Owner {
         match self.len.get().checked_sub(1).map(|last| self.level(last).get()) {
@@ -64,7 +65,7 @@ impl Scopes {
         }
     }
 
-    /// Enters a scope; its place on the stack, or `None` where there is no memory.
+    /// Enters a scope, and returns its place on the stack, or `None` if there is no memory.
     #[inline]
     pub fn push(&self, owner: Owner) -> Option<usize> {
         let place = self.len.get();
@@ -82,8 +83,8 @@ impl Scopes {
         self.len.get().checked_sub(1)
     }
 
-    /// Leaves the scope at `place`. Returns its owner, and whether another scope is
-    /// current now. `None` where no scope stands there.
+    /// Leaves the scope at `place`. Returns its owner, and whether another scope is current
+    /// now. `None` if no scope stands there.
     #[inline]
     pub fn remove(&self, place: usize) -> Option<(Owner, bool)> {
         if place >= self.len.get() {
@@ -115,7 +116,7 @@ impl Scopes {
         unsafe { &*level }
     }
 
-    /// Doubles the capacity. Time in the scopes.
+    /// Doubles the capacity. The time grows with the number of scopes.
     #[cold]
     fn enlarge(&self) -> Option<()> {
         let capacity = self.capacity.get();

@@ -1,23 +1,23 @@
-//! Threads: which caches each has, for whom it allocates, and what it keeps for
-//! owners without a cache.
+//! Threads: their caches, the owners that they allocate for, and their lines for owners
+//! without a cache.
 //!
 //! The fast paths read two thread-local words, the token and the current
 //! cache; both have values that lead to the slow path until the thread is
 //! known. Thread records live in the tables and are recycled, never freed.
 //!
-//! An owner is *seated* at a cache: its own, or a *desk*, a cache without spans that
-//! serves no class, so that each request takes the way of `common`. A thread has a desk
-//! for each kind of blocks, and one for *guests*: owners of blocks that are resized, in
-//! whatever scope. The last owner there is found there.
+//! An owner is *seated* at a cache. This is its own cache, or a *desk*: a cache without
+//! spans that serves no class, so each request goes to `common`. A thread has a desk for
+//! each kind of blocks, and one for *guests*: owners of blocks that are resized in any
+//! scope. A desk remembers its last owner.
 //!
 //! Invariants
 //!
-//! - THREAD1 a thread's list of caches holds all its caches but the desks; its table those of
-//!   owners, by number; what is in `recent` is in the table, at its place.
-//!   What is in `raw_seats` is one of the thread's caches or desks, or the empty one.
-//! - THREAD2 what an owner's cache or desk says of its line is so: the line is open.
-//! - THREAD3 the current cache is where the current scope's owner is seated, or the empty one,
-//!   or, where that owner has ended, what it was until the thread tends.
+//! - THREAD1 a thread's list has all its caches except the desks; its table has those of
+//!   owners, by number; each cache in `recent` is also in the table, and is at its place.
+//!   Each entry of `raw_seats` is one of the thread's caches or desks, or the empty cache.
+//! - THREAD2 the line that an owner's cache or desk points to is open.
+//! - THREAD3 the current cache is the seat of the current scope's owner, or the empty cache;
+//!   if that owner has ended, it stays as it was until the thread tends.
 
 pub mod giving_back;
 pub mod seats;
@@ -50,13 +50,13 @@ type Table = HashMap<usize, &'static Cache, IdHasher, TableAllocator>;
 /// How many caches a thread finds without a search.
 const RECENT: usize = 64;
 
-/// For how many slices a thread notes what class their raw blocks are of.
+/// For how many slices a thread notes the class of their raw blocks.
 const RAW_CLASSES: usize = 64;
 
-/// A desk for each kind of blocks, and the guests'.
+/// The number of desks: one for each kind of blocks, and the guests' desk.
 const DESKS: usize = 4;
 
-/// A thread looks for lines of owners that have ended once so many have.
+/// A thread looks for lines of ended owners once this many owners have ended.
 const ENDED_PER_LOOK: usize = 64;
 
 /// A thread's record. The `Cell`s belong to the thread, or, where PRESENT3 says so, to the
@@ -71,19 +71,19 @@ pub struct Thread {
     lines: Cell<usize>,
     scopes: Scopes,
     table: RefCell<Table>,
-    /// Of what class raw blocks are: see `raw_class`.
+    /// The classes of raw blocks: see `raw_class`.
     raw_classes: [Cell<u8>; RAW_CLASSES],
-    /// Where owners of raw blocks were seated last, found without a search.
+    /// The last seats of owners of raw blocks, found without a search.
     raw_seats: [Cell<&'static Cache>; RECENT],
-    /// Some of what is in the table, found without a search.
+    /// Some caches of the table, which are found without a search.
     recent: [Cell<Option<&'static Cache>>; RECENT],
-    /// How often the common cache was refilled.
+    /// How often the common cache was refilled so far.
     refills: Cell<u32>,
     /// Owners for which all classes are served, however small they are.
     busy: Cell<u32>,
-    /// What `entry::ended` was when lines were looked through last.
+    /// The value of `entry::ended` when lines were looked through last.
     seen_ended: Cell<usize>,
-    /// Which of all records this is.
+    /// The index of this record.
     index: AtomicUsize,
     /// The number of its thread. Never the same twice.
     life: Cell<u64>,
@@ -105,8 +105,8 @@ struct Local {
 }
 
 thread_local! {
-    // Const and without a destructor: the fast paths read it without asking
-    // whether it is there, and it is there until the thread is gone.
+    // It is const and has no destructor, so it is there until the thread is gone, and the
+    // fast paths read it without a check.
     static LOCAL: Local = const {
         Local {
             thread: Cell::new(None),
@@ -120,12 +120,12 @@ pub fn known() -> Option<&'static Thread> {
     LOCAL.with(|local| local.thread.get())
 }
 
-/// Where a cache of this number is kept when it was found.
+/// The place at which a cache of this number is kept when it was found.
 fn recent_place(number: Number) -> usize {
     number.index() % RECENT
 }
 
-/// A cache of this thread for `heap` of `key`.
+/// Makes a cache of this thread for `heap` of `key`.
 fn attach(
     thread: &'static Thread,
     heap: &'static Heap,
@@ -144,10 +144,10 @@ fn attach(
     Ok(cache)
 }
 
-/// Makes a record for this thread, which has none. `None` where there is no memory.
+/// Makes a record for this thread, which has none. `None` if there is no memory.
 pub fn begin() -> Option<&'static Thread> {
     let thread = POOL.take(|thread| {
-        // Records are only ever added, under the pool's lock.
+        // Records are only added, never removed, under the pool's lock.
         let before = MADE.load(Relaxed);
         // SAFETY: null or a record, which is never freed.
         let index = unsafe { before.as_ref() }.map_or(0, |last| last.index.load(Relaxed) + 1);
@@ -164,7 +164,7 @@ pub fn begin() -> Option<&'static Thread> {
     Some(thread)
 }
 
-/// All records ever made.
+/// All records.
 pub fn made() -> impl Iterator<Item = &'static Thread> {
     // Acquire: the records (the Release in `begin`).
     // SAFETY: null or a record, which is never freed.
@@ -192,17 +192,17 @@ impl Thread {
         &self.scopes
     }
 
-    /// Which of all threads it is. Never the same twice.
+    /// The number of the thread. No two threads have the same.
     pub fn life(&self) -> u64 {
         self.life.get()
     }
 
-    /// Whether it may have a line of an entry with these threads.
+    /// Whether the thread may have a line of an entry with these threads.
     pub fn is_among(&self, threads: u64) -> bool {
         threads >> (self.index.load(Relaxed) % 64) & 1 != 0
     }
 
-    /// The cache of an owner's number, if it has one here and that is in use.
+    /// The cache of an owner's number, if there is one here that is in use.
     #[inline]
     pub fn cache_of(&self, number: Number) -> Option<&'static Cache> {
         let recent = self.recent[recent_place(number)].get();
@@ -223,7 +223,7 @@ impl Thread {
         Some(cache)
     }
 
-    /// The thread's cache for what belongs to the host.
+    /// The thread's cache for the host.
     pub fn host_cache(&'static self) -> Option<&'static Cache> {
         if self.host.get().is_none() {
             self.host.set(attach(self, &HOST, HOST_KEY).ok());
@@ -231,7 +231,7 @@ impl Thread {
         self.host.get()
     }
 
-    /// The thread's common cache.
+    /// The thread's common cache, which is made if there is none.
     pub fn common(&'static self) -> Option<&'static Cache> {
         if self.common.get().is_none() {
             self.common.set(attach(self, &COMMON, HOST_KEY).ok());
@@ -244,28 +244,29 @@ impl Thread {
         self.common.get()
     }
 
-    /// A hint: the class of the raw block that was noted last near `address`; one of one
-    /// slice.
+    /// A hint: the class of the raw block that was noted last near `address`, which has
+    /// spans of one slice.
     #[cfg(feature = "capi")]
     #[inline(always)]
     pub fn raw_class(&self, address: usize) -> usize {
         usize::from(self.raw_classes[(address >> SLICE_SHIFT) % RAW_CLASSES].get())
     }
 
-    /// Notes that there is a raw block of `class`, one of one slice, at `address`.
+    /// Notes that there is a raw block of `class`, which has spans of one slice, at
+    /// `address`.
     #[inline(always)]
     pub fn note_raw_class(&self, address: usize, class: usize) {
         self.raw_classes[(address >> SLICE_SHIFT) % RAW_CLASSES].set(class as u8);
     }
 
-    /// Those of the thread's desks at which the owner of `number` is seated.
+    /// The thread's desks at which the owner of `number` is seated.
     fn desks_of(&self, number: Number) -> impl Iterator<Item = &'static Cache> + '_ {
         let desks = self.desks.iter().filter_map(Cell::get);
         desks.filter(move |desk| desk.number() == Some(number))
     }
 }
 
-/// For the walker: the thread's own structures, while it is quiet.
+/// The thread's own structures, for the walker, while the thread is quiet.
 #[cfg(feature = "testing")]
 impl Thread {
     pub fn is_pinned(&self) -> bool {
@@ -285,7 +286,7 @@ impl Thread {
     }
 }
 
-/// Calls `f` with every thread record ever made, until it fails.
+/// Calls `f` with every thread record, until it fails.
 ///
 /// # Errors
 ///

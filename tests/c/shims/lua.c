@@ -7,15 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../check.h"
 #include "expert_lua.h"
-
-#define CHECK(condition)                                                        \
-    do {                                                                        \
-        if (!(condition)) {                                                     \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);     \
-            exit(1);                                                            \
-        }                                                                       \
-    } while (0)
 
 /* Words, sorted and counted; closures; strings; a queue that is filled and emptied. */
 static const char WORK[] =
@@ -37,7 +30,7 @@ static const char WORK[] =
     "end\n"
     "return #list + select(2, all:gsub('=', ''))\n";
 
-/* Eats until it is refused, lets go, and goes on. */
+/* Takes memory until it is refused, frees it, and goes on. */
 static const char EATS[] =
     "local function eat()\n"
     "  local held = {}\n"
@@ -100,7 +93,8 @@ int main(void)
     CHECK(run(eater, WORK) == 2000 && run(worker, WORK) == 2000);
     CHECK(stats(works).refusals == 0);
 
-    /* One is closed, and leaves nothing; the other is not, and all of it comes back. */
+    /* One state is closed and leaves nothing; the other is not closed, and all of
+     * its memory comes back. */
     lua_close(worker);
     CHECK(stats(works).live_blocks == 0);
     CHECK(ExpertReclaimKey(works, &report) == NMERR_SUCCESS && report.blocks == 0);
@@ -108,7 +102,7 @@ int main(void)
     CHECK(held > 100 && ExpertReclaimKey(eats, &report) == NMERR_SUCCESS);
     CHECK(report.blocks == held);
 
-    /* One that is told to stop still shrinks and frees. */
+    /* A state whose expert is told to stop still shrinks and frees. */
     HEXPERTKEY stopped = register_key("stopped", 0);
     lua_State *last = open_state(stopped);
     CHECK(run(last, WORK) == 2000);

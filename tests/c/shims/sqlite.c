@@ -4,15 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../check.h"
 #include "expert_sqlite.h"
-
-#define CHECK(condition)                                                        \
-    do {                                                                        \
-        if (!(condition)) {                                                     \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);     \
-            exit(1);                                                            \
-        }                                                                       \
-    } while (0)
 
 static sqlite3 *database;
 
@@ -73,7 +66,7 @@ int main(void)
               "where a.id <= 200") > 200);
     CHECK(stats(key).live_bytes > 1 << 20);
 
-    /* The whole of it is refused, what was there stays, and a little still goes. */
+    /* The whole statement is refused, the old rows stay, and a small statement still works. */
     CHECK(execute("create table huge as with recursive n(i) as "
                   "(select 1 union all select i + 1 from n) select i, zeroblob(1000) from n")
           == SQLITE_NOMEM);

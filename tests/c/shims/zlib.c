@@ -3,15 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../check.h"
 #include "expert_zlib.h"
-
-#define CHECK(condition)                                                        \
-    do {                                                                        \
-        if (!(condition)) {                                                     \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #condition);     \
-            exit(1);                                                            \
-        }                                                                       \
-    } while (0)
 
 enum { SIZE = 4 << 20 };
 

@@ -1,10 +1,10 @@
 //! Counts the instructions of the fast paths by single steps, and prints a
 //! line for each: its name, and the mean of a thousand calls.
 //!
-//! Each path is a function that is not inlined, under a plain name, so that
-//! `objdump` finds it. What the call itself costs, which a path in its
-//! caller's code does not have, is counted with `nothing` and taken off.
-//! `pair_64` has both paths inlined in a loop, which is counted and taken off.
+//! Each path is a function that is not inlined, under a plain name, so that `objdump` finds
+//! it. The cost of the call itself is measured with `nothing` and subtracted, because a
+//! path in its caller's code does not have it. `pair_64` has both paths inlined in a loop,
+//! whose cost is measured and subtracted.
 
 #[path = "../../common/stepper.rs"]
 mod stepper;
@@ -23,8 +23,8 @@ use crate::stepper::Stepper;
 #[global_allocator]
 static ALLOC: ExpertAlloc = ExpertAlloc::new();
 
-/// Calls that are counted, after as many that are not: those make the thread's
-/// cache and its first spans.
+/// Calls that are counted. As many calls come before them and are not counted, because they
+/// make the thread's cache and its first spans.
 const ROUNDS: u64 = 1_000;
 
 const OF_64: Layout = Layout::new::<[u64; 8]>();
@@ -99,13 +99,13 @@ fn free_64(block: *mut u8) {
     unsafe { std::alloc::dealloc(block, OF_64) };
 }
 
-/// A turn of the loop around `pair_64`, without it.
+/// An iteration of the loop around `pair_64`, without `pair_64`.
 #[inline(always)]
 fn turn() {
     black_box(std::ptr::dangling_mut::<u8>());
 }
 
-/// Both paths, as they stand in a caller's code.
+/// Both paths, as they are compiled into a caller's code.
 #[inline(always)]
 fn pair_64() {
     // SAFETY: the size is not 0.
@@ -114,7 +114,7 @@ fn pair_64() {
     unsafe { std::alloc::dealloc(block, OF_64) };
 }
 
-/// Allocates and frees a block whose size is not known before.
+/// Allocates and frees a block whose size is not known at compile time.
 #[unsafe(no_mangle)]
 #[inline(never)]
 fn pair_of(size: usize) {

@@ -1,4 +1,4 @@
-// A plug-in in C++ whose functions throw what the host does not know.
+// A plug-in in C++ whose functions throw types that the host does not know.
 #include <stdexcept>
 
 extern "C" void calls_back(void (*callback)(void *), void *context)

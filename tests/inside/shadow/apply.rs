@@ -1,5 +1,5 @@
-//! The steps of a run: each does to the heap what it does to the list, and
-//! compares what came of it.
+//! The steps of a run. Each changes the heap and the list in the same way, and compares the
+//! results.
 
 use core::alloc::Layout;
 use core::ptr::NonNull;
@@ -73,8 +73,8 @@ impl Shadow<'_> {
         self.place(heap, slot, Live { at, size, align, kind, patron, content })
     }
 
-    /// The content for a new block of `size` bytes at `at`: often words that look like
-    /// headers, if there is room for some.
+    /// The content for a new block of `size` bytes at `at`, often words that look like
+    /// headers, if there is room for them.
     fn content(&mut self, at: NonNull<u8>, size: usize) -> Content {
         match self.random.below(8) {
             0 => {
@@ -102,7 +102,7 @@ impl Shadow<'_> {
         }
         live.content.write(live.at, live.size);
         if live.content.is_like_headers() {
-            // What stands there now may pass for the header of a freed block.
+            // The words there may pass for the header of a freed block.
             let covered = |at: NonNull<u8>| {
                 let header = at.addr().get() - HEADER;
                 (start..start + live.size).contains(&header)
@@ -114,7 +114,7 @@ impl Shadow<'_> {
         self.forge_again(heap, slot)
     }
 
-    /// Whether there was a reason to refuse a request.
+    /// Checks that there was a reason to refuse a request.
     fn refused(
         &mut self,
         heap: &Heap<'_>,
@@ -142,7 +142,7 @@ impl Shadow<'_> {
         }
     }
 
-    /// Takes a block out of the list, if its content is whole.
+    /// Checks the content of a block, and takes the block out of the list.
     fn leave(&mut self, slot: usize) -> Result<Option<Live>, &'static str> {
         let Some(live) = self.blocks[slot].take() else { return Ok(None) };
         rule(live.content.is_at(live.at, 0..live.size), "a block's content has changed")?;
@@ -255,7 +255,7 @@ impl Shadow<'_> {
         };
         let found = self.blocks.iter().flatten().find(at).copied();
         let is_start = found.is_some_and(|live| live.at.addr().get() == address);
-        // In free memory lies what was written there when it was not.
+        // Free memory still has the content of earlier blocks.
         let is_doubtful = !is_start && found.is_none_or(|live| live.content.is_like_headers());
         if is_doubtful && self.doubt(heap, address, found)? {
             return Ok(());
@@ -288,8 +288,7 @@ impl Shadow<'_> {
         Ok(())
     }
 
-    /// Asks about what is inside a block that looks like headers, wherever
-    /// one could end.
+    /// Asks about each address inside a block with words like headers.
     fn doubt_all(&mut self, heap: &Heap<'_>, slot: usize) -> Step {
         if let Some(live) = self.blocks[slot].filter(|live| live.content.is_like_headers()) {
             for inside in (GRANULE..live.size).step_by(GRANULE).take(64) {
@@ -299,9 +298,9 @@ impl Shadow<'_> {
         Ok(())
     }
 
-    /// Whether an address where no block begins, but which may be behind what
-    /// looks like a header, passes for a block: by chance that is no mistake, so
-    /// it is counted, and nothing is done there.
+    /// Asks whether an address behind words like a header, where no block begins, passes
+    /// for a block. A rare pass by chance is no mistake, so it is counted, and the block is
+    /// not used.
     fn doubt(
         &mut self,
         heap: &Heap<'_>,
@@ -363,7 +362,7 @@ impl Shadow<'_> {
                 most += live.map_or(0, |live| live.most());
             }
         }
-        // SAFETY: the list has forgotten the blocks, and there is one thread.
+        // SAFETY: the list has dropped the blocks, and there is one thread.
         let taken = unsafe { heap.reclaim(self.who(heap, patron), kind) };
         self.counts.reclaimed += blocks as u32;
         rule(taken.blocks == blocks, "a reclaim took another number of blocks")?;
@@ -393,7 +392,7 @@ impl Shadow<'_> {
         Ok(())
     }
 
-    /// Cuts a region off the memory, at any alignment, and gives it to the heap.
+    /// Cuts a region with any alignment off the memory, and gives it to the heap.
     fn add_region(&mut self, heap: &Heap<'_>) -> Step {
         let memory = core::mem::take(&mut self.memory);
         let lost = self.random.below(24).min(memory.len());

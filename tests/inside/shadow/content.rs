@@ -1,5 +1,5 @@
-//! What the model writes into its blocks. Most mistakes about whose address it
-//! is show only where a payload looks like headers, so that many do.
+//! The content that the model writes into its blocks. Many payloads look like headers,
+//! because most mistakes in recognising addresses show only there.
 
 use core::ptr::NonNull;
 
@@ -10,10 +10,9 @@ use crate::fixed::header::{GRANULE, HEADER, MIN_BLOCK};
 /// The content of a block, from its first byte on.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Content {
-    /// One byte, again and again: no part of it is like a header.
+    /// One byte, again and again, so no part of it is like a header.
     Byte(u8),
-    /// Words like headers of raw blocks: of this tag, with sizes up to `most`,
-    /// and anything for a check.
+    /// Words like headers of raw blocks, with this tag, sizes up to `most`, and any check.
     Forged { seed: u32, tag: u32, most: u32 },
     /// The header of a live block, again and again.
     Copied([u32; HEADER / 4]),
@@ -22,13 +21,14 @@ pub(super) enum Content {
 impl Content {
     /// Words like headers, of blocks of the owner in `slot`, for `size` bytes.
     pub(super) fn forged(random: &mut Random, slot: usize, size: usize) -> Self {
-        // Half of the time most of them lead to others.
+        // In half of the cases, most of these words lead to others.
         let bound = if random.below(2) == 0 { 0x200 } else { size.next_power_of_two() / 4 };
         let most = bound.clamp(2 * MIN_BLOCK, 0x200) as u32 - 1;
         Self::Forged { seed: random.next(), tag: slot as u32, most }
     }
 
-    /// Makes other words of words like headers; whether it was of that kind.
+    /// Replaces words like headers by others, and returns whether the content was of that
+    /// kind.
     pub(super) fn forge_again(&mut self, random: &mut Random) -> bool {
         let Self::Forged { seed, .. } = self else { return false };
         *seed = random.next();
@@ -43,7 +43,7 @@ impl Content {
         Self::Copied(unsafe { header.cast().read() })
     }
 
-    /// Whether it is meant to look like headers.
+    /// Whether the content is meant to look like headers.
     pub(super) fn is_like_headers(self) -> bool {
         !matches!(self, Self::Byte(_))
     }
@@ -67,8 +67,8 @@ impl Content {
         words.to_ne_bytes()[word]
     }
 
-    /// Writes the first `size` bytes of it to `start`, a live block's payload
-    /// of this size.
+    /// Writes the first `size` bytes of the content to `start`, a live block's payload of
+    /// this size.
     pub(super) fn write(self, start: NonNull<u8>, size: usize) {
         for offset in 0..size {
             // SAFETY: the block is the caller's, `size` bytes long.
@@ -78,7 +78,7 @@ impl Content {
         }
     }
 
-    /// Whether bytes of a live block's payload at `start` are those of this.
+    /// Whether bytes of a live block's payload at `start` are those of this content.
     pub(super) fn is_at(self, start: NonNull<u8>, mut range: core::ops::Range<usize>) -> bool {
         range.all(|offset| {
             // SAFETY: the callers pass ranges of live blocks.

@@ -1,9 +1,9 @@
-//! The shadow model of the fixed engine: random operations, and beside the
-//! heap a plain list that knows every block, its owner and its content.
+//! The shadow model of the fixed engine: it runs random operations on the heap, and keeps a
+//! plain list of every block, its owner and its content.
 //!
-//! Needs no `std` and no memory but what it is given, so that the same model
-//! runs on a microcontroller. A failed run names the operation, and the same
-//! seed and memory repeat it.
+//! It needs no `std` and only the memory that it is given, so the same model runs on a
+//! microcontroller. A failed run names the operation, and the same seed and memory repeat
+//! it.
 
 mod apply;
 mod content;
@@ -27,13 +27,13 @@ use crate::sync::{AtomicUsize, Ordering::Relaxed};
 /// Blocks alive at once, at most.
 const BLOCKS: usize = 96;
 
-/// Freed addresses that are remembered, to be freed again.
+/// How many freed addresses are remembered, to be freed again.
 const STALE: usize = 16;
 
 /// Experts beside the host.
 const PATRONS: usize = 5;
 
-/// What went wrong, and in which operation of the run.
+/// The mistake, and the operation of the run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The number of the operation.
@@ -42,7 +42,7 @@ pub struct Failure {
     pub rule: &'static str,
 }
 
-/// What a run has done: it shows that the slow paths were entered.
+/// Counts of a run, which show that the slow paths were entered.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     /// Blocks allocated.
@@ -67,11 +67,11 @@ pub struct Counts {
     pub refused_pointers: u32,
     /// Pointers behind words like a header that lead to other such words.
     pub forged: u32,
-    /// Those of them that passed for blocks: both checks fitted by chance.
+    /// How many of those passed for blocks, because both checks fitted by chance.
     pub forged_passed: u32,
-    /// Pointers behind anything else that may look like a header.
+    /// Pointers behind other words that may look like a header.
     pub doubtful: u32,
-    /// Those of them that passed for blocks: the check fitted by chance.
+    /// How many of those passed for blocks, because the check fitted by chance.
     pub doubtful_passed: u32,
     /// The most regions that a heap had.
     pub regions: u32,
@@ -188,7 +188,7 @@ struct Shadow<'m> {
     random: Random,
     patrons: &'m Patrons,
     blocks: [Option<Live>; BLOCKS],
-    /// Freed last, unless words like headers were written over their headers.
+    /// The addresses freed last, unless words like headers were written over their headers.
     stale: [Option<NonNull<u8>>; STALE],
     memory: &'m mut [MaybeUninit<u8>],
     /// Address range of all memory, given to the heap or not yet.
@@ -229,9 +229,9 @@ pub fn run(seed: u64, operations: u32, memory: &mut [MaybeUninit<u8>]) -> Result
 }
 
 impl Shadow<'_> {
-    /// Opens the accounts: quotas from none to tight, one patron the child of
-    /// another, slots far apart; of two patrons such that a link that is taken for
-    /// a label names them.
+    /// Opens the accounts. Quotas range from none to tight, one patron is the child of
+    /// another, and slots are far apart. The slots of two patrons are such that a link that
+    /// is mistaken for a label names them.
     fn open_all(&mut self) {
         let Range { start, end } = self.range;
         let likely = [start, end].map(|address| address >> 16 & 0xFFFF);
@@ -278,7 +278,7 @@ impl Shadow<'_> {
         }
     }
 
-    /// Mostly small sizes, a few as large as the memory or impossible.
+    /// A random size: usually small, sometimes as large as the memory or impossible.
     fn size(&mut self) -> usize {
         let most = if self.random.below(8) == 0 { 18 } else { 9 };
         let bits = self.random.below(most);
@@ -315,7 +315,7 @@ impl Shadow<'_> {
         Ok(())
     }
 
-    /// Ends everyone and frees the rest: each region is one free block again,
+    /// Ends all patrons and frees the rest. Then each region is one free block again,
     /// except for the engine's table.
     fn empty(&mut self, heap: &Heap<'_>) -> Step {
         for patron in 0..PATRONS {

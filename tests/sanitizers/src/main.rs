@@ -1,6 +1,6 @@
-//! A fault of the kind that the argument names: `race`, two threads that write to one
-//! block of the heap; or `freed`, a read of a block of the system's that was freed.
-//! Without an argument nothing is wrong.
+//! Makes the fault that the argument names: with `race`, two threads write to one block of
+//! the heap; with `freed`, a freed block of the system's allocator is read. Without an
+//! argument nothing is wrong.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::Barrier;
@@ -11,7 +11,7 @@ use expert_alloc::ExpertAlloc;
 #[global_allocator]
 static ALLOC: ExpertAlloc = ExpertAlloc::new();
 
-/// Two threads write to a block many times, one after the other or at the same time.
+/// Two threads write to a block many times, in turn or at the same time.
 fn write_twice(in_turn: bool) {
     let mut block = Box::new(0u64);
     let place = &AtomicPtr::new(&raw mut *block);

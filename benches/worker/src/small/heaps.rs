@@ -39,7 +39,7 @@ impl Drop for Region {
 
 type Make = fn(&mut Region) -> Box<dyn GlobalAlloc>;
 
-/// All of them, in the order of their numbers.
+/// All allocators, in the order of their numbers.
 const HEAPS: &[(&str, Make)] = &[
     #[cfg(feature = "small-expert")]
     ("ExpertHeap", expert_heap),
@@ -136,8 +136,8 @@ fn buddy(region: &mut Region) -> Box<dyn GlobalAlloc> {
     Box::new(heap)
 }
 
-/// What embedded-alloc locks with. There is one thread, and on a single core
-/// a critical section is two instructions: nothing comes closest.
+/// The lock of embedded-alloc. It does nothing, because there is one thread here; on a
+/// single core a critical section takes two instructions.
 struct NoInterrupts;
 critical_section::set_impl!(NoInterrupts);
 

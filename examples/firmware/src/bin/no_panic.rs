@@ -1,7 +1,7 @@
-//! Links only if no call of the heap can panic: the panic handler refers to a
-//! symbol that does not exist, so it must not be reached from any of them.
+//! Links only if no call of the heap can panic: the panic handler refers to a symbol that
+//! does not exist, so no call may reach it.
 //!
-//! What prints a report is not among the calls: `core::fmt` can panic.
+//! Printing a report is not among the calls, because `core::fmt` can panic.
 
 #![no_std]
 #![no_main]

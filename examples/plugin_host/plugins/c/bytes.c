@@ -16,5 +16,5 @@ DWORD Run(HEXPERTKEY key, const EXPERTCONFIG *config, EXPERTSTARTUPINFO *startup
     startup->result = 0;
     for (uint64_t byte = 0; byte < 256; byte++)
         startup->result += counts[byte] * (byte + 1);
-    return NMERR_SUCCESS; /* and leaves the block to the host */
+    return NMERR_SUCCESS; /* the host frees the block */
 }

@@ -1,4 +1,4 @@
-/* Frees what is not its own: the data. */
+/* Frees a block that is not its own: the data of the run. */
 #include "expert_plugin.h"
 
 EXPERT_PLUGIN("foreign free", "frees another's block")

@@ -7,7 +7,7 @@ EXPERT_PLUGIN("jumps", "jumps over its host")
 
 static jmp_buf place;
 
-/* Calls the host, which calls Run; 1 where Run came here. */
+/* Calls the host, which calls Run. Returns 1 if Run jumped here. */
 EXPERT_EXPORT int CallsHost(void (*host)(LPVOID), LPVOID context)
 {
     if (setjmp(place) != 0)

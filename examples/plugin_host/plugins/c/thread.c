@@ -12,7 +12,7 @@ static void *works(void *key)
     for (;;) {
         void *block = ExpertAllocMemory(key, 10000, NULL);
         if (block == NULL) {
-            /* Is still at work: who unloads this code now pulls it from under us. */
+            /* The thread still runs this code, so the library must not be unloaded now. */
             nanosleep(&a_while, NULL);
             return NULL;
         }

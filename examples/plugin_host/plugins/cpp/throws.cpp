@@ -1,4 +1,4 @@
-// Throws what it does not catch.
+// Throws an exception and does not catch it.
 #include <stdexcept>
 #include <vector>
 

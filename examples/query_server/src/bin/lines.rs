@@ -1,4 +1,4 @@
-//! A server on tokio whose every line is a request: the program of the guide's page on
+//! A server on tokio in which every line is a request: the program of the guide's page on
 //! servers, word for word below this line. `tests/lines.rs` runs it.
 
 use expert_alloc::{Error, ExpertAlloc, FailureKind, SharedExpert, State};
@@ -21,7 +21,8 @@ async fn request(line: &str, connection: &SharedExpert) -> Result<String, Error>
     let expert = ALLOC.expert("request").parent(connection).quota(1 << 20).register()?;
     let outcome = expert.run_async(answer(line)).await;
     let text = match outcome {
-        // It passed its quota and returned at the same poll, before it could be stopped.
+        // The request passed its quota and returned at the same poll, before it could be
+        // stopped.
         Ok(_) if expert.state() == State::Overdrawn => "too much memory".into(),
         Ok(text) => text,
         Err(failure) if failure.kind() == FailureKind::OverQuota => "too much memory".into(),

@@ -1,4 +1,4 @@
-//! Caches as spans and heaps name them: by address. What is stored there comes from here.
+//! Caches as spans and heaps name them: by address. Only this file stores such addresses.
 
 use core::ptr;
 
@@ -39,10 +39,10 @@ fn first_of(lists: &Lists) -> Option<&'static Cache> {
     unsafe { lists.first_cache().cast::<Cache>().as_ref() }
 }
 
-/// Which cache a span is in.
+/// The cache that a span is in.
 impl Span {
-    /// The cache that the span is in. To others than its thread, one that it was
-    /// in lately.
+    /// The cache that the span is in. Other threads than the span's may see a cache that it
+    /// was in lately.
     pub fn cache(&self) -> Option<&'static Cache> {
         // SAFETY: null or a cache (`set_cache`), which is never freed.
         unsafe { self.cache_record().cast::<Cache>().as_ref() }
@@ -53,7 +53,7 @@ impl Span {
         self.set_cache_record(record_of(cache).cast());
     }
 
-    /// How many of its blocks are in the bin that it fills.
+    /// How many blocks of the span are in the bin that it fills.
     pub fn in_bin(&self) -> u32 {
         match (self.state(), self.cache()) {
             (SpanState::Current, Some(cache)) => cache.bin_count(self.class()) as u32,

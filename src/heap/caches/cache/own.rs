@@ -1,5 +1,5 @@
 //! "Is the heap still mine?" The heap of a cache may be reclaimed, or adopted by the host, at
-//! any moment; its lock decides. Whoever acts on the lists of a cache's heap asks here.
+//! any moment; its lock decides. Code that changes the lists of a cache's heap asks here.
 
 use core::ptr;
 
@@ -8,19 +8,19 @@ use crate::heap::owners::heap::Heap;
 use crate::heap::owners::lists::Lists;
 
 impl Cache {
-    /// Runs `f` under the lock of the cache's heap. `None`, and nothing is done, where the
-    /// heap that was found is not the cache's any more.
+    /// Runs `f` under the lock of the cache's heap. Returns `None`, and does nothing, if
+    /// the heap is not the cache's any more.
     pub fn if_own<T>(&self, f: impl FnOnce(&'static Heap, &Lists) -> T) -> Option<T> {
         let heap = self.heap();
         heap.with(|lists| ptr::eq(heap, self.heap()).then(|| f(heap, lists)))
     }
 
-    /// As [`if_own`](Self::if_own), where the cache has been neither reclaimed nor adopted.
+    /// As [`if_own`](Self::if_own), if the cache was neither reclaimed nor adopted.
     pub fn if_alive<T>(&self, f: impl FnOnce(&'static Heap, &Lists) -> T) -> Option<T> {
         self.if_own(|heap, lists| (self.fate() == CacheFate::Alive).then(|| f(heap, lists)))?
     }
 
-    /// Runs `f` under the lock of the cache's heap, whose ever that is by then.
+    /// Runs `f` under the lock of the cache's heap, even if the heap has changed.
     pub fn with_own<T>(&self, f: impl Fn(&'static Heap, &Lists) -> T) -> T {
         loop {
             if let Some(done) = self.if_own(&f) {

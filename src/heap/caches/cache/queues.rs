@@ -1,4 +1,4 @@
-//! From the bin and back: what the fast path takes, and which list a span is on.
+//! Bins and queues: the blocks that the fast path takes, and the list that a span is on.
 
 use core::ptr::{self, NonNull};
 
@@ -21,7 +21,7 @@ impl Cache {
         // SAFETY: a place is that of a class, and those are below CLASSES.
         let bin = unsafe { bins.byte_add(place.offset()) };
         let queues = (&raw const self.queues).cast::<Queue>();
-        // SAFETY: as above; queues are so many times as far apart as bins.
+        // SAFETY: as above; the distances of queues are a multiple of those of bins.
         let queue =
             unsafe { queues.byte_add(place.offset() * (size_of::<Queue>() / BinPlace::BIN)) };
         // SAFETY: as above: one of this cache's bins.
@@ -43,11 +43,11 @@ impl Cache {
         &self.queues[class]
     }
 
-    /// Takes a block of `class` from its bin; `None` where that is empty. The
-    /// fast path of every allocation.
+    /// Takes a block of `class` from its bin; `None` if that is empty. This is the fast
+    /// path of every allocation.
     ///
-    /// A block without its guard was freed twice and has been handed out since:
-    /// it is not handed out again, and the slow path drops the bin.
+    /// A block without its guard was freed twice and handed out since. It is not handed out
+    /// again, and the slow path drops the bin.
     #[inline(always)]
     pub fn pop(&self, place: BinPlace) -> Option<NonNull<u8>> {
         debug_assert!(place.class() < CLASSES);
@@ -64,9 +64,8 @@ impl Cache {
         Some(block)
     }
 
-    /// Drops the list of a bin that `pop` refuses: one of its blocks is in use,
-    /// and what its link says is not to be trusted. Lost blocks count as in use
-    /// until their owner ends.
+    /// Drops the list of a bin that `pop` refuses: one of its blocks is in use, so its link
+    /// cannot be trusted. Lost blocks count as in use until their owner ends.
     pub fn lose_bin(&self, class: usize) {
         if !self.bins[class].head.take().is_empty() {
             paths::entered(Path::GuardMissed);
@@ -93,20 +92,20 @@ impl Cache {
         self.bins[class].head.get()
     }
 
-    /// How many blocks the bin holds (CACHE2).
+    /// How many blocks the bin of `class` holds (CACHE2).
     pub fn bin_count(&self, class: usize) -> usize {
         let allocated = self.bins[class].allocated.load(Relaxed);
         self.queues[class].limit.load(Relaxed).wrapping_sub(allocated)
     }
 
-    /// How many blocks were ever taken from the bins, and of spare spans.
+    /// How many blocks were taken from the bins and from spare spans so far.
     pub fn allocations(&self) -> u64 {
         let of_class = |class: usize| self.bins[class].allocated.load(Relaxed) as u64;
         let large = self.large_allocated.load(Relaxed) as u64;
         large + self.used_classes().map(of_class).sum::<u64>()
     }
 
-    /// Puts what the bin holds back on the local list of the current span.
+    /// Puts the blocks of the bin back on the local list of the current span.
     pub fn empty_bin(&self, class: usize) {
         let list = self.bins[class].head.take();
         if list.is_empty() {
@@ -122,7 +121,7 @@ impl Cache {
         });
     }
 
-    /// Makes `span` current and sets the one before aside.
+    /// Makes `span` current and sets the old current span aside.
     pub fn make_current(&'static self, class: usize, span: &'static Span) {
         self.set_current_aside(class);
         span.set_state(SpanState::Current);
@@ -131,9 +130,9 @@ impl Cache {
         self.use_class(class);
     }
 
-    /// Notes that the current span has `local` blocks on its local list: it is looked at
-    /// when it may have become empty, if then much of it has been freed since its bin was
-    /// filled, or the quota is tight.
+    /// Notes that the current span has `local` blocks on its local list. The span is looked
+    /// at again when it may have become empty, if much of it was freed since its bin was
+    /// filled, or if the quota is tight.
     pub fn watch(&self, span: &Span, local: u32) {
         span.set_wait(local, self.watched(span, local));
     }
@@ -141,7 +140,8 @@ impl Cache {
     /// How many more frees [`watch`](Self::watch) waits for.
     #[inline(always)]
     pub fn watched(&self, span: &Span, local: u32) -> u32 {
-        // Wrapping: a second free makes any number of the bin's count (CACHE2).
+        // The subtraction wraps, because after a second free the bin's count may be any
+        // number (CACHE2).
         let free = local.wrapping_add(span.leftover_count());
         let free = free.wrapping_add(self.bin_count(span.class()) as u32);
         let used = span.carved().saturating_sub(free);
@@ -153,13 +153,13 @@ impl Cache {
         span.outstanding() as usize == self.bin_count(span.class())
     }
 
-    /// How many free blocks make a span worth a visit: an eighth, so that what
-    /// waits is at most an eighth of the memory; one where the quota is tight.
+    /// How many free blocks make a span worth a visit: an eighth, so at most an eighth of
+    /// the memory waits; one if the quota is tight.
     pub fn enough(&self, span: &Span) -> u32 {
         if self.is_tight() { 1 } else { (span.carved() / 8).max(1) }
     }
 
-    /// Takes a span out of its queue, wherever in it it is.
+    /// Takes a span out of its queue, whichever list it is on.
     pub fn dequeue(&self, span: &'static Span) {
         let queue = self.queue(span.class());
         match span.state() {
@@ -186,14 +186,14 @@ impl Cache {
         list.remove(span);
     }
 
-    /// The look-around goes on behind `span` (COLLECT1).
+    /// Lets the look-around continue behind `span` (COLLECT1).
     fn step_over(&self, span: &'static Span) {
         if self.cursor.get().is_some_and(|next| ptr::eq(next, span)) {
             self.cursor.set(span.next());
         }
     }
 
-    /// Puts the current span, whose bin is empty, on the list it belongs on.
+    /// Puts the current span, whose bin is empty, on the right list.
     pub fn set_current_aside(&'static self, class: usize) {
         if let Some(span) = self.queues[class].current.take() {
             self.enlist(span);

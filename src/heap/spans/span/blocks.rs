@@ -1,5 +1,4 @@
-//! Where each block of a span is: the counts and the lists of its free ones (SPAN1, SPAN2,
-//! SPAN7).
+//! The blocks of a span: the counts and the lists of its free blocks (SPAN1, SPAN2, SPAN7).
 
 use core::ptr::NonNull;
 
@@ -10,40 +9,40 @@ use crate::heap::spans::tags::Tag;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::fence;
 
-/// How often who counts a span's blocks reads them again, while they move. The span's
-/// thread moves them within about ten instructions; if it was stopped there, a count
-/// may be off by the blocks that are being moved.
+/// How often the counts of a span are read again while its blocks move. The span's thread
+/// moves blocks within about ten instructions. If it is stopped there, a count may be off
+/// by the blocks that are being moved.
 const READ_TRIES: u32 = 1000;
 
 impl Span {
-    /// Runs `f`, which moves free blocks from list to list (SPAN7). By the span's thread, or
-    /// under its heap's lock where it has none. May be nested.
+    /// Runs `f`, which moves free blocks from list to list (SPAN7). The span's thread calls
+    /// this, or the holder of its heap's lock if it has no thread. May be nested.
     #[inline(always)]
     pub fn moving<T>(&self, f: impl FnOnce() -> T) -> T {
         if self.version.load(Relaxed) % 2 != 0 { f() } else { self.moving_alone(f) }
     }
 
-    /// As [`moving`](Self::moving), where nothing else is on the move.
+    /// As [`moving`](Self::moving), if nothing else is moving.
     #[inline(always)]
     pub fn moving_alone<T>(&self, f: impl FnOnce() -> T) -> T {
         let version = self.version.load(Relaxed);
         debug_assert!(version % 2 == 0);
         self.version.store(version.wrapping_add(1), Relaxed);
-        // Release: the odd version before what moves (the fence in `used`).
+        // Release: the odd version before the moves (the fence in `used`).
         fence(Release);
         let done = f();
-        // Release: what has moved before the even version (the Acquire in `used`).
+        // Release: the moves before the even version (the Acquire in `used`).
         self.version.store(version.wrapping_add(2), Release);
         done
     }
 
-    /// How many blocks are in programs' hands, for one who does not own the span; the
-    /// heap's lock is held. `in_bin` tells how many are in the bin, if the span is current. Exact where nobody allocates or
-    /// frees meanwhile; otherwise off by what is allocated and freed.
+    /// How many blocks are in use, for a caller that does not own the span but holds the heap's
+    /// lock. `in_bin` tells how many are in the bin, if the span is current. The count is exact if
+    /// no thread allocates or frees meanwhile; otherwise it is off by what they allocate and free.
     pub fn used(&self, in_bin: impl Fn() -> u32) -> u32 {
         let mut used = 0;
         for _ in 0..READ_TRIES {
-            // Acquire: what has moved (the Release in `moving`).
+            // Acquire: the moves (the Release in `moving`).
             let version = self.version.load(Acquire);
             let in_bin = in_bin();
             let free = self.own_free().wrapping_add(self.remote.state().count());
@@ -57,8 +56,8 @@ impl Span {
         used
     }
 
-    /// Frees the block at `memory`. Returns false where somebody waits for this very free:
-    /// then the block is not counted yet, see [`count_noticed`](Self::count_noticed).
+    /// Frees the block at `memory`. Returns false if the span waits for exactly this free.
+    /// Then the block is not counted yet, see [`count_noticed`](Self::count_noticed).
     ///
     /// The block is written and not read: it may have left the processor's caches, and a
     /// store need not wait for it.
@@ -77,8 +76,8 @@ impl Span {
         if wait == 0 {
             return false;
         }
-        // Release: what was in the block, and its words, to whoever counts the free blocks.
-        // Where this was the last one, the span may be gone the moment after.
+        // Release: the block's content and words, to a thread that counts the free blocks.
+        // If this was the last block, the span may end the moment after.
         self.wait.store(wait, Release);
         true
     }
@@ -95,7 +94,7 @@ impl Span {
         self.local.get()
     }
 
-    /// Takes the local list; the caller sets what is waited for anew.
+    /// Takes the local list; the caller must then set `wait`.
     #[inline(always)]
     pub fn take_local(&self) -> FreeList {
         self.local.take()
@@ -121,7 +120,7 @@ impl Span {
         self.base.store(local.wrapping_add(wait), Relaxed);
     }
 
-    /// How many blocks are left over.
+    /// How many blocks are left over from a bin.
     pub fn leftover_count(&self) -> u32 {
         u32::from(self.leftover_count.load(Relaxed))
     }
@@ -131,7 +130,7 @@ impl Span {
         self.leftover.get()
     }
 
-    /// Keeps `list`, of `count` blocks, as what is left over.
+    /// Keeps `list`, of `count` blocks, as blocks left over from a bin.
     pub fn set_leftover(&self, list: FreeList, count: u32) {
         self.leftover.set(list);
         self.leftover_count.store(count as u16, Relaxed);
@@ -146,7 +145,7 @@ impl Span {
         }
         let before = self.leftover();
         if !before.is_empty() {
-            // Counted, because a block that was freed twice makes a ring.
+            // The loop is counted, because a block that was freed twice makes a ring.
             let is_sound = |block: &FreeBlock| block.is_guarded();
             let all = before.iter().take_while(is_sound).take(self.leftover_count() as usize);
             let Some(last) = all.last() else { return };
@@ -156,7 +155,7 @@ impl Span {
         self.set_leftover(all, self.leftover_count() + count);
     }
 
-    /// Brings home what other threads freed. By the span's thread.
+    /// Collects the blocks that other threads freed. Only the span's thread calls this.
     pub fn bring_home(&'static self) {
         self.moving(|| {
             let taken = self.remote.take();
@@ -167,20 +166,20 @@ impl Span {
         });
     }
 
-    /// How many free blocks this thread has of the span, those of other
-    /// threads and of the bin not counted.
+    /// How many free blocks of the span this thread has, without the remote list and the
+    /// bin.
     pub fn own_free(&self) -> u32 {
         self.local_count().wrapping_add(self.leftover_count())
     }
 
     /// Carved blocks that are on no list of the span: in use, or in the bin.
     pub fn outstanding(&self) -> u32 {
-        // Racing with frees, the counts may not fit each other.
+        // Other threads may free meanwhile, so the counts may not match.
         self.carved().saturating_sub(self.own_free().wrapping_add(self.remote.state().count()))
     }
 
-    /// Whether every carved block carries its guard, or has no tag: a block in use
-    /// does not count as free because another block was freed twice.
+    /// Whether every carved block carries its guard, or has no tag. So a block in use does
+    /// not count as free because another block was freed twice.
     pub fn is_all_free(&self) -> bool {
         if self.is_tagged() {
             return self.tag_words().all(|word| word.load() == Tag::NONE);

@@ -1,4 +1,4 @@
-//! How a header becomes that of a span, and is that of a free slice again.
+//! The beginning and the end of a span in a header.
 
 use core::ptr;
 
@@ -36,11 +36,11 @@ impl Span {
         self.back.store(0, Relaxed);
     }
 
-    /// Ends the span: the header is as that of a free slice.
+    /// Ends the span, so the header is that of a free slice again.
     pub fn end(&self) {
         self.thread.store(0, Relaxed);
         if self.is_tagged() {
-            // TAG2: those of a reclaimed owner are still there.
+            // TAG2: tags of a reclaimed owner are still there.
             self.tag_words().for_each(|word| word.store(Tag::NONE));
         }
         self.mark.store(Tag::NONE);

@@ -1,5 +1,5 @@
-//! How what is empty in a thread's structures is given back, also by others while
-//! the thread sleeps (PRESENT3).
+//! Gives back empty spans of a thread, which other threads may do while it sleeps
+//! (PRESENT3).
 
 use core::ptr;
 
@@ -15,9 +15,9 @@ use crate::heap::owners::credit;
 use crate::heap::owners::numbers;
 use crate::heap::presence::present;
 
-/// Ends what is empty in the caches of all other threads, as far as the threads
-/// themselves are not needed for it: what their bins are filled from stays. `f` says in
-/// which caches.
+/// Ends empty spans in the caches of all other threads. The spans that their bins are
+/// filled from stay, because only the threads themselves can end these. `f` selects the
+/// caches.
 pub fn end_empty_spans_of_others(f: impl Fn(&Cache) -> bool) {
     for thread in made() {
         thread.home.presence().visit(|| {
@@ -26,7 +26,7 @@ pub fn end_empty_spans_of_others(f: impl Fn(&Cache) -> bool) {
     }
 }
 
-/// Ends what is empty in the caches of all other threads, which keep less from then on.
+/// Ends empty spans in the caches of all other threads, which keep fewer from then on.
 pub fn end_all_of_others() {
     for thread in made() {
         thread.home.presence().visit(|| {
@@ -36,8 +36,8 @@ pub fn end_all_of_others() {
     }
 }
 
-/// Gives back what the owner of `number` was charged for and does not use: this thread's
-/// credit, and what is empty in the owner's caches, of all threads.
+/// Gives back memory that the owner of `number` is charged for and does not use: this
+/// thread's credit, and empty spans in the owner's caches of all threads.
 pub fn trim(number: Number) {
     if let Some(thread) = known() {
         let _held = thread.home.presence().hold();
@@ -51,7 +51,7 @@ pub fn trim(number: Number) {
     }
 }
 
-/// Gives back what is empty in this thread's caches.
+/// Gives back the empty spans of this thread's caches.
 pub fn end_empty_spans() {
     let _held = present::hold();
     tend();
@@ -65,18 +65,18 @@ pub fn end_empty_spans() {
     }
 }
 
-/// No thread keeps anything but this one, which forked: for the child.
+/// Notes in the child of a `fork` that only this thread keeps spans.
 #[cfg(unix)]
 pub fn be_only() {
     IdleSlices::be_only(known().map(|thread| thread.home.idle()));
 }
 
-/// Gives the pages of caches back that nobody uses.
+/// Gives back the pages of cache records that are not in use.
 pub fn purge_records() {
     CACHES.purge();
 }
 
-/// Keeps pools and records as they are: for `fork`.
+/// Takes the locks of pools and records without a guard, for `fork`.
 #[cfg(unix)]
 pub fn lock_forever() {
     POOL.lock_forever();

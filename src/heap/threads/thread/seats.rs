@@ -1,5 +1,5 @@
-//! Seats: where in a thread the owner of a number is served, at a cache of its own or at
-//! a desk, and whose line pays there. See `thread`.
+//! Seats: the cache or the desk of a thread at which the owner of a number is served, with
+//! the owner's line. See `thread`.
 
 use core::ptr;
 
@@ -22,12 +22,12 @@ const GUESTS: usize = 3;
 /// How many owners of a thread are served as busy ones at the same time.
 const BUSY_OWNERS: u32 = 16;
 
-/// Whether an owner is busy is told by how many refills of the common cache in a row
-/// are its.
+/// The length of a window: an owner is busy if it caused many of this many refills of the
+/// common cache.
 const REFILLS_PER_WINDOW: u32 = 256;
 
-/// Where the owner of `pass` is seated in this thread for its bound blocks, if it was
-/// found last and may be given memory.
+/// The seat in this thread of the owner of `pass` for its bound blocks, if it was found
+/// last and may be given memory.
 #[inline(always)]
 pub fn passed(pass: Pass) -> Option<&'static Cache> {
     let cache = found();
@@ -36,18 +36,18 @@ pub fn passed(pass: Pass) -> Option<&'static Cache> {
     (cache.id() == pass.word()).then_some(cache)
 }
 
-/// Where the owner of `key` is seated in this thread for its bound blocks, if it was
-/// found last.
+/// The seat in this thread of the owner of `key` for its bound blocks, if it was found
+/// last.
 #[inline(always)]
 pub fn remembered(key: ExpertKey) -> Option<&'static Cache> {
     let cache = found();
-    // The cache that was found last is for bound blocks, and its id is the whole
-    // key, which no other expert ever has. Nor has the empty cache a key.
+    // The cache that was found last is for bound blocks, and its id is the whole key, which
+    // no other expert ever has. The empty cache has no key either.
     (cache.id() == key.into_raw()).then_some(cache)
 }
 
 impl Thread {
-    /// Counts a refill of the common cache; the number of the window it is in.
+    /// Counts a refill of the common cache, and returns the number of its window.
     #[inline]
     pub fn count_refill(&self) -> u8 {
         self.refills.set(self.refills.get().wrapping_add(1));
@@ -64,7 +64,7 @@ impl Thread {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`]; [`Error::InvalidKey`] where its owner has ended.
+    /// [`Error::OutOfMemory`]; [`Error::InvalidKey`] if its owner has ended.
     #[inline]
     pub fn open_line(&self, number: Number) -> Result<&'static Line, Error> {
         match self.ledger.opened(number) {
@@ -88,8 +88,8 @@ impl Thread {
         Ok(line)
     }
 
-    /// Where the owner of `number` is seated: at its cache, or at the desk `desk`, which
-    /// is its from now on. `key` is the owner's.
+    /// The seat of the owner of `number`: its cache, or the desk `desk`, at which it sits
+    /// from now on. `key` is the owner's key.
     ///
     /// # Errors
     ///
@@ -115,7 +115,7 @@ impl Thread {
         Ok(cache)
     }
 
-    /// As [`seat`](Self::seat), for a request that says nothing of the thread's scope.
+    /// As [`seat`](Self::seat), for a request that does not depend on the thread's scope.
     ///
     /// # Errors
     ///
@@ -131,12 +131,12 @@ impl Thread {
         self.seat(number, key, if kind == Kind::Ambient { GUESTS } else { kind as usize })
     }
 
-    /// Where the owner of `number`, one of raw blocks, is seated in this thread, if that is
-    /// found without a search. It may be at a cache that was reclaimed, where the owner has
+    /// The seat in this thread of the owner of `number`, a number of raw blocks, if it is
+    /// found without a search. It may be at a cache that was reclaimed, if the owner has
     /// ended.
     #[inline(always)]
     pub fn raw_seat(&self, number: Number) -> Option<(&'static Cache, Seat)> {
-        // Who has a cache of its own sits at no desk.
+        // An owner with a cache of its own sits at no desk.
         let cache = self.raw_seats[recent_place(number)].get();
         Some((cache, cache.seat_of(number)?))
     }
@@ -168,12 +168,12 @@ impl Thread {
         Some(desk)
     }
 
-    /// Gives the owner of `number`, who has none here, a cache with spans of its own. It
-    /// serves no class so far.
+    /// Gives the owner of `number`, which has no cache here, a cache with spans of its own.
+    /// The cache serves no class at first.
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfMemory`]; [`Error::InvalidKey`] where the owner has ended.
+    /// [`Error::OutOfMemory`]; [`Error::InvalidKey`] if the owner has ended.
     pub fn open_cache(
         &'static self,
         number: Number,
@@ -188,7 +188,7 @@ impl Thread {
         cache.serve(number, line, common, id_of(number, key));
         line.set_cache(true);
         self.table.borrow_mut().insert(number.into_raw() as usize, cache);
-        // The owner that sits at the desk moves.
+        // The owner moves from the desk to the cache.
         for desk in self.desks_of(number) {
             desk.serve_nobody();
             if ptr::eq(current(), desk) {
@@ -201,13 +201,12 @@ impl Thread {
         Ok(cache)
     }
 
-    /// Makes the cache current where the current scope's owner is seated. By the
-    /// thread.
+    /// Makes the seat of the current scope's owner the current cache. By the thread.
     pub fn sit_down(&'static self) {
         let seated = self.scopes.current().and_then(|number| {
             let entry = numbers::entry(number);
-            // An owner that has ended has no seat any more: the host allocates from
-            // here on.
+            // An owner that has ended has no seat any more, so the thread allocates for the
+            // host from here on.
             let key = entry.key().filter(|_| entry.standing() == Standing::Live)?;
             self.seat(number, key, Kind::Ambient as usize).ok()
         });

@@ -1,5 +1,5 @@
-//! How a thread sees to what others did to its caches, and to owners that have ended; and
-//! its end.
+//! Tending: a thread handles changes of its caches by others, and ends of owners. The file
+//! also has the end of a thread.
 
 use core::ptr;
 
@@ -32,7 +32,7 @@ pub fn forget(number: Number) {
     }
 }
 
-/// Sees to what others did to this thread's caches, and to owners that have ended.
+/// Handles changes of this thread's caches by others, and ends of owners.
 #[inline]
 pub fn tend() {
     if let Some(thread) = known() {
@@ -47,7 +47,7 @@ pub fn tend() {
     }
 }
 
-/// Hands over all that this thread has, and forgets the thread.
+/// Hands over all memory of this thread, and forgets the thread.
 pub fn end() {
     let Some(thread) = known() else { return };
     let held = thread.home.presence().hold();
@@ -93,7 +93,7 @@ impl Thread {
         }
     }
 
-    /// Closes the lines of owners that have ended, but those that scopes stand for.
+    /// Closes the lines of owners that have ended, except those that scopes hold.
     #[cold]
     pub fn close_ended(&'static self) {
         self.seen_ended.set(entry::ended());
@@ -105,7 +105,7 @@ impl Thread {
         }
     }
 
-    /// Closes a line that no scope stands for, of an owner without a cache here.
+    /// Closes a line that no scope holds, of an owner without a cache here.
     fn close(&self, number: Number, line: &'static Line) {
         for desk in self.desks_of(number) {
             if ptr::eq(current(), desk) {
@@ -150,7 +150,7 @@ impl Thread {
         if ptr::eq(found(), cache) {
             set_found(&EMPTY);
         }
-        // Of a dead cache nothing is kept: its spans are gone.
+        // Nothing of a dead cache is kept, because its spans have ended.
         self.home.idle().remove(cache.idle_slices());
         cache.close();
         CACHES.give(cache);

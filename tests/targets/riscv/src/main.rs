@@ -1,6 +1,5 @@
-//! The fixed engine on QEMU's RISC-V machine `virt`, without an operating
-//! system: what happens is written to the serial port, and the exit status of
-//! QEMU says whether it went well.
+//! The fixed engine on QEMU's RISC-V machine `virt`, without an operating system: it writes
+//! to the serial port, and the exit status of QEMU tells whether the tests passed.
 
 #![no_std]
 #![no_main]

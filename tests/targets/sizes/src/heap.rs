@@ -18,7 +18,7 @@ mod chosen {
     use core::alloc::{GlobalAlloc, Layout};
     use core::ptr::null_mut;
 
-    /// No allocator: what the program takes by itself.
+    /// No allocator, which shows the size of the program itself.
     pub struct None;
 
     pub static HEAP: None = None;
@@ -135,7 +135,7 @@ mod chosen {
         unsafe { HEAP.init(memory.addr(), len) };
     }
 
-    /// Nothing comes closest to a critical section of two instructions.
+    /// It does nothing, which is close to a critical section of two instructions.
     struct NoInterrupts;
     critical_section::set_impl!(NoInterrupts);
 

@@ -1,6 +1,6 @@
-//! What an allocator adds to a program for a microcontroller: `.ci/targets
-//! sizes` builds this once with each, and tells the sizes of its sections. It
-//! is linked, not run.
+//! A program that shows how much an allocator adds to firmware: `.ci/targets sizes` builds
+//! it once with each allocator, and prints the sizes of its sections. It is linked, not
+//! run.
 
 #![no_std]
 #![no_main]

@@ -14,8 +14,8 @@ mod tour;
 /// Bytes in a page of WebAssembly memory.
 const PAGE: usize = 64 << 10;
 
-/// 0 where all is well; else the address of a text, whose length is in the
-/// high half.
+/// Returns 0 if all is well, otherwise the address of a text, whose length is in the high
+/// half.
 #[unsafe(no_mangle)]
 pub extern "C" fn run() -> u64 {
     let Some(memory) = grow(2) else { return text("the memory does not grow") };
@@ -25,8 +25,8 @@ pub extern "C" fn run() -> u64 {
     }
 }
 
-/// A heap in the last `len` addresses of a memory that has all of them: 0 where all is
-/// well, as above.
+/// Tests a heap in the last `len` addresses of a memory that has all of them; the result is
+/// as above.
 #[unsafe(no_mangle)]
 pub extern "C" fn run_at_the_top(len: usize) -> u64 {
     static HEAP: ExpertHeap = ExpertHeap::empty();
@@ -63,7 +63,7 @@ fn at_the_top(heap: &'static ExpertHeap) -> Result<(), &'static str> {
     if expert.finish().blocks != all { Err("the blocks did not come back") } else { Ok(()) }
 }
 
-/// New pages at the end of the memory, which are nobody else's.
+/// New pages at the end of the memory, which no other code uses.
 fn grow(pages: usize) -> Option<&'static mut [MaybeUninit<u8>]> {
     let before = core::arch::wasm32::memory_grow(0, pages);
     if before == usize::MAX {

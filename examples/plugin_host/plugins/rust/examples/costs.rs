@@ -1,5 +1,4 @@
-//! What a pair of an allocation and a free costs in a plug-in, in entry points of its
-//! own.
+//! The cost of an allocation and a free in a plug-in, measured by entry points of its own.
 
 use expert_alloc_plugin::{Key, entry, heap};
 use std::ffi::c_void;
@@ -15,7 +14,7 @@ entry! {
     ///
     /// - S1 `nanoseconds` may be written to.
     unsafe fn allocator_pairs(pairs: u64, nanoseconds: *mut u64) {
-        // The first is slower.
+        // The first pair is slower.
         drop(black_box(Box::new([0_u64; 8])));
         let began = Instant::now();
         for _ in 0..pairs {

@@ -1,5 +1,5 @@
-//! Keeps data for each thread, which is dropped when the thread ends: as long as one
-//! lives, the library stays in memory, closed or not.
+//! Keeps data for each thread, which is dropped when the thread ends. As long as such a
+//! thread lives, the library stays in memory, closed or not.
 
 use expert_alloc_plugin::{Error, Plugin, Run, plugin};
 use std::cell::RefCell;

@@ -1,1 +1,1 @@
-//! Nothing: the plug-ins are in `examples`.
+//! This library is empty: the plug-ins are in `examples`.

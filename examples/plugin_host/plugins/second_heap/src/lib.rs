@@ -1,4 +1,4 @@
-//! A plug-in with a heap of its own: the host notices when it loads it.
+//! A plug-in with a heap of its own, which the host refuses to load.
 
 use expert_alloc::ExpertAlloc;
 use std::ffi::c_void;

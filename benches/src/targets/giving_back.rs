@@ -1,7 +1,7 @@
-//! The bars of memory that goes back. Those with a background purger, and of
-//! limits of the system, are the tests'.
+//! The targets of memory that goes back. The tests check the background purger and limits
+//! of the system.
 
-use super::Bar;
+use super::Target;
 use crate::groups::Group;
 use crate::peers::{GLIBC, MIMALLOC_36, OURS};
 use crate::plan::giving_back::{BURSTS, FOREIGN, FORKING, after_owners, burst, fork, server};
@@ -10,16 +10,16 @@ use crate::results::{Cell, Measured, Results};
 
 const GROUP: Group = Group::GivingBack;
 
-/// Whom a bursty server is compared with.
+/// The peers that a bursty server is compared with.
 const SERVERS: [&str; 3] = [GLIBC.name, MIMALLOC_36.name, "jemalloc"];
 
-/// MiB that memory is known to.
+/// The resolution of memory figures, in MiB.
 const LEAST: f64 = RESOLUTION / (1 << 20) as f64;
 
-pub fn check(results: &Results, bars: &mut Vec<Bar>) {
-    bursts(results, bars);
-    servers(results, bars);
-    forks(results, bars);
+pub fn check(results: &Results, targets: &mut Vec<Target>) {
+    bursts(results, targets);
+    servers(results, targets);
+    forks(results, targets);
 }
 
 fn find<'r>(results: &'r Results, name: &str) -> Option<&'r Measured> {
@@ -30,13 +30,14 @@ fn ours(results: &Results, name: &str) -> Option<f64> {
     find(results, name)?.figure(OURS.name)
 }
 
-/// Two seconds after everything was freed, or thousands of owners ended: 24 MiB,
-/// without any call; after a purge 2 MiB. Where one thread allocates blocks of
-/// one size after another and another frees: 1.6 times what is live, throughout.
-fn bursts(results: &Results, bars: &mut Vec<Bar>) {
+/// Two seconds after everything was freed, or thousands of owners ended, the process may
+/// hold 24 MiB without any call, and 2 MiB after a purge. While one thread allocates blocks
+/// of one size after another and a second thread frees them, the process may hold 1.6 times
+/// the live bytes.
+fn bursts(results: &Results, targets: &mut Vec<Target>) {
     let mut at_most = |name: &str, limit: f64| {
         if let Some(mib) = ours(results, name) {
-            bars.push(Bar::at_most(GROUP, &format!("{name}, MiB"), mib, limit));
+            targets.push(Target::at_most(GROUP, &format!("{name}, MiB"), mib, limit));
         }
     };
     let purge = "after a purge by the main thread";
@@ -49,29 +50,34 @@ fn bursts(results: &Results, bars: &mut Vec<Bar>) {
     let name = "producer and consumer over sizes, most";
     let cell = find(results, name).and_then(|row| row.cell(OURS.name));
     if let Some((cell, live)) = cell.and_then(|cell| Some((cell, cell.extra("live")?))) {
-        bars.push(Bar::at_most(GROUP, &format!("{name} / live"), cell.figure() / live, 1.6));
+        targets.push(Target::at_most(GROUP, &format!("{name} / live"), cell.figure() / live, 1.6));
     }
 }
 
-/// A bursty server: at most 1.2 times the best of three, in peak and after each
+/// A bursty server may hold at most 1.2 times the best of three, in peak and after each
 /// round.
-fn servers(results: &Results, bars: &mut Vec<Bar>) {
+fn servers(results: &Results, targets: &mut Vec<Target>) {
     for foreign in FOREIGN {
         let Some(row) = find(results, &server(foreign, "peak")) else { continue };
         let rounds = (1..=10).map(|round| format!("after_{round}"));
         let over = |figure: &str| over_best(row, |cell| cell.extra(figure));
         if let Some(ratio) = over("peak") {
-            bars.push(Bar::at_most(GROUP, &server(foreign, "peak / best of three"), ratio, 1.2));
+            targets.push(Target::at_most(
+                GROUP,
+                &server(foreign, "peak / best of three"),
+                ratio,
+                1.2,
+            ));
         }
         let worst = rounds.filter_map(|figure| over(&figure)).max_by(f64::total_cmp);
         if let Some(ratio) = worst {
             let name = server(foreign, "after the round that is worst, / best of three");
-            bars.push(Bar::at_most(GROUP, &name, ratio, 1.2));
+            targets.push(Target::at_most(GROUP, &name, ratio, 1.2));
         }
     }
 }
 
-/// Ours over the least of the three, none below what can be known.
+/// Our figure over the least of the three, each counted as at least the resolution.
 fn over_best(row: &Measured, figure: impl Fn(&Cell) -> Option<f64>) -> Option<f64> {
     let ours = figure(row.cell(OURS.name)?)?;
     let peers = SERVERS.iter().filter_map(|&name| figure(row.cell(name)?));
@@ -79,15 +85,21 @@ fn over_best(row: &Measured, figure: impl Fn(&Cell) -> Option<f64>) -> Option<f6
     Some(ours.max(LEAST) / best.max(LEAST))
 }
 
-/// With any number of experts, alive or ended, at most 5 ms more than without.
-fn forks(results: &Results, bars: &mut Vec<Bar>) {
+/// `fork` with any number of experts, alive or ended, may take at most 5 ms more than
+/// without.
+fn forks(results: &Results, targets: &mut Vec<Target>) {
     for owners in FORKING {
         let Some(before) = ours(results, &fork(owners, "to come")) else { continue };
         for what in ["alive", "ended"] {
             let name = fork(owners, what);
             if let Some(microseconds) = ours(results, &name) {
                 let more = (microseconds - before) / 1000.0;
-                bars.push(Bar::at_most(GROUP, &format!("{name}, ms more than without"), more, 5.0));
+                targets.push(Target::at_most(
+                    GROUP,
+                    &format!("{name}, ms more than without"),
+                    more,
+                    5.0,
+                ));
             }
         }
     }
@@ -96,8 +108,8 @@ fn forks(results: &Results, bars: &mut Vec<Bar>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bars::Limit;
     use crate::results::Sample;
+    use crate::targets::tests::measured;
 
     fn row(name: &str, figures: &[(&str, &[(&str, f64)])]) -> Measured {
         let cell = |&(column, noted): &(&str, &[(&str, f64)])| {
@@ -109,13 +121,8 @@ mod tests {
         Measured { group: GROUP, row: name.to_owned(), unit: "MiB".to_owned(), cells }
     }
 
-    /// What is measured for the bar of this name, and its limit.
-    fn bar(rows: Vec<Measured>, what: &str) -> (f64, f64) {
-        let mut bars = Vec::new();
-        check(&Results { rows, ..Results::default() }, &mut bars);
-        let bar = bars.iter().find(|bar| bar.what == what).expect("there is such a bar");
-        let (Limit::AtMost(limit) | Limit::AtLeast(limit)) = bar.limit;
-        (bar.measured, limit)
+    fn target(rows: Vec<Measured>, what: &str) -> (f64, f64) {
+        measured(check, rows, what)
     }
 
     #[test]
@@ -127,16 +134,16 @@ mod tests {
             ("rpmalloc", &[("peak", 100.0), ("after_1", 1.0), ("after_2", 1.0)]),
         ];
         let rows = || vec![row(&server(25, "peak"), &figures)];
-        assert_eq!(bar(rows(), &server(25, "peak / best of three")), (1.2, 1.2));
+        assert_eq!(target(rows(), &server(25, "peak / best of three")), (1.2, 1.2));
         let worst = server(25, "after the round that is worst, / best of three");
-        assert_eq!(bar(rows(), &worst), (1.5, 1.2));
+        assert_eq!(target(rows(), &worst), (1.5, 1.2));
     }
 
     #[test]
     fn what_is_left_of_a_burst_has_a_bound() {
         let name = burst(4, "sleep", "2 s");
         let rows = vec![row(&name, &[(OURS.name, &[("at_2_s", 30.0)])])];
-        assert_eq!(bar(rows, &format!("{name}, MiB")), (30.0, 24.0));
+        assert_eq!(target(rows, &format!("{name}, MiB")), (30.0, 24.0));
     }
 
     #[test]
@@ -144,6 +151,6 @@ mod tests {
         let figure = |what, time| row(&fork(10_000, what), &[(OURS.name, &[("us", time)])]);
         let rows = || vec![figure("to come", 100.0), figure("alive", 9_100.0)];
         let name = format!("{}, ms more than without", fork(10_000, "alive"));
-        assert_eq!(bar(rows(), &name), (9.0, 5.0));
+        assert_eq!(target(rows(), &name), (9.0, 5.0));
     }
 }

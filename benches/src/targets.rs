@@ -1,4 +1,4 @@
-//! The bars: what must hold of our own figures.
+//! The targets that our own figures must meet.
 
 mod experts;
 mod giving_back;
@@ -11,8 +11,8 @@ use crate::ratios;
 use crate::results::Results;
 use crate::tables;
 
-/// A bar, and what was measured against it.
-pub struct Bar {
+/// A target, and the figure that is compared with it.
+pub struct Target {
     pub group: &'static str,
     pub what: String,
     pub measured: f64,
@@ -25,7 +25,7 @@ pub enum Limit {
     AtLeast(f64),
 }
 
-impl Bar {
+impl Target {
     pub fn at_most(group: Group, what: &str, measured: f64, limit: f64) -> Self {
         Self { group: group.name(), what: what.to_owned(), measured, limit: Limit::AtMost(limit) }
     }
@@ -42,51 +42,52 @@ impl Bar {
     }
 }
 
-/// All bars of the rows that ran.
-pub fn check(results: &Results) -> Vec<Bar> {
-    let mut bars = Vec::new();
-    global(results, Group::Single, &mut bars);
-    global(results, Group::Threads, &mut bars);
-    memory(results, &mut bars);
-    instructions(results, &mut bars);
-    experts::check(results, &mut bars);
-    small_owners::check(results, &mut bars);
-    giving_back::check(results, &mut bars);
-    no_slower_than_before(results, &mut bars);
-    global(results, Group::Programs, &mut bars);
-    bars
+/// All targets of the rows that ran.
+pub fn check(results: &Results) -> Vec<Target> {
+    let mut targets = Vec::new();
+    global(results, Group::Single, &mut targets);
+    global(results, Group::Threads, &mut targets);
+    memory(results, &mut targets);
+    instructions(results, &mut targets);
+    experts::check(results, &mut targets);
+    small_owners::check(results, &mut targets);
+    giving_back::check(results, &mut targets);
+    no_slower_than_before(results, &mut targets);
+    global(results, Group::Programs, &mut targets);
+    targets
 }
 
-/// How many bars were met, and a line for each that was missed.
-pub fn report(results: &Results, bars: &[Bar]) -> String {
-    if bars.is_empty() {
+/// How many targets were met, and a line for each that was missed.
+pub fn report(results: &Results, targets: &[Target]) -> String {
+    if targets.is_empty() {
         let mut cells = results.rows.iter().flat_map(|row| &row.cells);
         return if cells.any(|cell| ratios::is_ours(&cell.column)) {
-            "No bars: none is about these rows and allocators.".to_owned()
+            "No targets: none is about these rows and allocators.".to_owned()
         } else {
-            "No bars: expert-alloc was not among the allocators.".to_owned()
+            "No targets: expert-alloc was not among the allocators.".to_owned()
         };
     }
-    let missed: Vec<_> = bars.iter().filter(|bar| !bar.is_met()).collect();
-    let mut lines = vec![format!("{} of {} bars met.", bars.len() - missed.len(), bars.len())];
-    for bar in missed {
-        let (word, limit) = match bar.limit {
+    let missed: Vec<_> = targets.iter().filter(|target| !target.is_met()).collect();
+    let mut lines =
+        vec![format!("{} of {} targets met.", targets.len() - missed.len(), targets.len())];
+    for target in missed {
+        let (word, limit) = match target.limit {
             Limit::AtMost(limit) => ("at most", limit),
             Limit::AtLeast(limit) => ("at least", limit),
         };
-        let (measured, limit) = (tables::significant(bar.measured), tables::significant(limit));
-        lines.push(format!("MISSED {}: {}: {measured}, {word} {limit}", bar.group, bar.what));
+        let (measured, limit) = (tables::significant(target.measured), tables::significant(limit));
+        lines.push(format!("MISSED {}: {}: {measured}, {word} {limit}", target.group, target.what));
     }
     lines.join("\n")
 }
 
-/// Each row at least as fast as the best peer; geometric mean 10 % ahead.
-fn global(results: &Results, group: Group, bars: &mut Vec<Bar>) {
+/// Each row must be at least as fast as the best peer, and the geometric mean 10 % faster.
+fn global(results: &Results, group: Group, targets: &mut Vec<Target>) {
     let mut logarithms = Vec::new();
     for row in results.group(group) {
         if let Some(ratio) = ratios::to_best(row) {
             logarithms.push(ratio.ln());
-            bars.push(Bar {
+            targets.push(Target {
                 group: group.name(),
                 what: format!("{}, ours / best peer", row.row),
                 measured: ratio,
@@ -95,7 +96,7 @@ fn global(results: &Results, group: Group, bars: &mut Vec<Bar>) {
         }
     }
     if !logarithms.is_empty() {
-        bars.push(Bar {
+        targets.push(Target {
             group: group.name(),
             what: "geometric mean of ours / best peer".to_owned(),
             measured: (logarithms.iter().sum::<f64>() / logarithms.len() as f64).exp(),
@@ -104,19 +105,19 @@ fn global(results: &Results, group: Group, bars: &mut Vec<Bar>) {
     }
 }
 
-/// Peak within 5 % of the smallest; little held in the end.
-fn memory(results: &Results, bars: &mut Vec<Bar>) {
+/// The peak must be within 5 % of the smallest, and little memory may be held in the end.
+fn memory(results: &Results, targets: &mut Vec<Target>) {
     for row in results.group(Group::Single).chain(results.group(Group::Threads)) {
         let Some(ours) = row.cell(OURS.name) else { continue };
         if let Some(ratio) = ratios::to_smallest(row, |sample| sample.peak_bytes) {
-            bars.push(Bar {
+            targets.push(Target {
                 group: "Memory",
                 what: format!("{}, peak / smallest of mimalloc, jemalloc, snmalloc", row.row),
                 measured: ratio,
                 limit: Limit::AtMost(1.05),
             });
         }
-        bars.push(Bar {
+        targets.push(Target {
             group: "Memory",
             what: format!("{}, MiB held", row.row),
             measured: ours.median(|sample| sample.held_bytes) / f64::from(1 << 20),
@@ -125,20 +126,19 @@ fn memory(results: &Results, bars: &mut Vec<Bar>) {
     }
 }
 
-/// 36 instructions for alloc + free of 64 bytes.
-fn instructions(results: &Results, bars: &mut Vec<Bar>) {
+/// An alloc and a free of 64 bytes may take 36 instructions.
+fn instructions(results: &Results, targets: &mut Vec<Target>) {
     let group = Group::Instructions;
     for row in results.group(group) {
         if let Some(count) = row.figure(OURS.name) {
-            bars.push(Bar::at_most(group, &row.row, count, 36.0));
+            targets.push(Target::at_most(group, &row.row, count, 36.0));
         }
     }
 }
 
-/// Where the library before was measured too: what it did well takes at most 2 %
-/// more now, in the global rows, with one and with ten owners, and in the end of
-/// an expert with a million blocks.
-fn no_slower_than_before(results: &Results, bars: &mut Vec<Bar>) {
+/// If the library before was measured too, it may be at most 2 % faster in the global rows,
+/// with one and with ten owners, and in the end of an expert with a million blocks.
+fn no_slower_than_before(results: &Results, targets: &mut Vec<Target>) {
     for change in before::changes(results).into_iter().filter(|change| change.is_time) {
         let counts = match change.group {
             Group::Single | Group::Threads => true,
@@ -150,7 +150,7 @@ fn no_slower_than_before(results: &Results, bars: &mut Vec<Bar>) {
         };
         if counts {
             let what = format!("{}, now / before", change.row);
-            bars.push(Bar::at_most(change.group, &what, change.figure, 1.02));
+            targets.push(Target::at_most(change.group, &what, change.figure, 1.02));
         }
     }
 }
@@ -159,6 +159,20 @@ fn no_slower_than_before(results: &Results, bars: &mut Vec<Bar>) {
 mod tests {
     use super::*;
     use crate::results::{Cell, Measured, Sample};
+
+    /// The measured value for the target of this name, and its limit, by one of the checks.
+    pub fn measured(
+        check: fn(&Results, &mut Vec<Target>),
+        rows: Vec<Measured>,
+        what: &str,
+    ) -> (f64, f64) {
+        let mut targets = Vec::new();
+        check(&Results { rows, ..Results::default() }, &mut targets);
+        let target =
+            targets.iter().find(|target| target.what == what).expect("there is such a target");
+        let (Limit::AtMost(limit) | Limit::AtLeast(limit)) = target.limit;
+        (target.measured, limit)
+    }
 
     fn results(group: Group, columns: &[&str]) -> Results {
         let cell = |&column: &&str| Cell {
@@ -177,11 +191,11 @@ mod tests {
 
     #[test]
     fn no_bars_says_why() {
-        let without = "No bars: expert-alloc was not among the allocators.";
+        let without = "No targets: expert-alloc was not among the allocators.";
         assert_eq!(report_of(Group::Scaling, &["mimalloc 3"]), without);
-        let unbarred = "No bars: none is about these rows and allocators.";
-        assert_eq!(report_of(Group::Scaling, &["expert-alloc"]), unbarred);
-        assert_eq!(report_of(Group::Attribution, &["scopes of 10"]), unbarred);
+        let untargeted = "No targets: none is about these rows and allocators.";
+        assert_eq!(report_of(Group::Scaling, &["expert-alloc"]), untargeted);
+        assert_eq!(report_of(Group::Attribution, &["scopes of 10"]), untargeted);
     }
 
     #[test]
@@ -200,12 +214,12 @@ mod tests {
         let report = report(&results, &check(&results));
         let missed =
             "MISSED Small owners: pair, 10 owners, turns of 100, now / before: 1.10, at most 1.02";
-        assert_eq!(report, format!("0 of 1 bars met.\n{missed}"));
+        assert_eq!(report, format!("0 of 1 targets met.\n{missed}"));
     }
 
     #[test]
     fn missed_bars_are_listed() {
         let report = report_of(Group::Instructions, &["expert-alloc"]);
-        assert_eq!(report, "0 of 1 bars met.\nMISSED Instructions: row: 37.0, at most 36.0");
+        assert_eq!(report, "0 of 1 targets met.\nMISSED Instructions: row: 37.0, at most 36.0");
     }
 }
