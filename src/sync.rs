@@ -52,25 +52,154 @@ pub type AtomicHalf = AtomicU16;
 #[cfg(target_pointer_width = "64")]
 pub type AtomicHalf = AtomicU32;
 
-/// Lets other threads run between a read of shared state and the act that trusts it. In
-/// tests of races it waits for a random time; otherwise it does nothing.
+/// The windows between looks at shared state without its lock and the acts that trust them,
+/// with a name each. `DESIGN.md` says for each look why the act is right.
+macro_rules! windows {
+    ($($(#[$doc:meta])* $window:ident,)+) => {
+        /// A window between a look at shared state and the act that trusts it.
+        #[derive(Clone, Copy, Debug)]
+        #[allow(dead_code, reason = "not every engine has all of them")]
+        pub enum Window {
+            $($(#[$doc])* $window,)+
+        }
+
+        #[cfg(feature = "testing-delays")]
+        impl Window {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$window,)+];
+        }
+    };
+}
+
+windows! {
+    /// A heap has spans that no thread owns, and its lock will be taken.
+    AdoptAbandoned,
+    /// The heap of an owner was found, and gets a cache.
+    Attach,
+    /// A quota has room, and will be charged.
+    Charge,
+    /// A chunk was found, and an address will be looked for in it.
+    ChunkMap,
+    /// Whether an owner has ended is known, and its line will be closed.
+    CloseEnded,
+    /// The blocks are taken back, and the engine's owner will be closed.
+    CloseOwner,
+    /// A free is counted, and the standing of the number will be read.
+    CountFree,
+    /// The pins of a thread were counted, and will be waited for.
+    DrainPins,
+    /// The last block of a span that no thread owns was freed, and the span will be looked at.
+    EndIfEmpty,
+    /// A span without a block in use was seen, and its thread will be visited.
+    EndIfUnused,
+    /// Frees were added up, and allocations will be.
+    Figures,
+    /// A slot has the key, and the caller relies on that.
+    FindKey,
+    /// A span is another thread's, and a block of it will be freed.
+    FreeRemote,
+    /// A span is the host's, and will be charged.
+    HostCharge,
+    /// Adopted blocks were added up, and the host's own will be.
+    HostFigures,
+    /// A cache was sent, and its fate will be read.
+    Inbox,
+    /// A key is pinned, and will be looked at.
+    KeyAllocate,
+    /// A key is pinned, and a tag will be taken.
+    KeyFree,
+    /// The place of a tag is known, and the tag will be taken.
+    KeyTake,
+    /// A tag is taken, and the key will be looked at again.
+    KeyTaken,
+    /// A place was read, and will be reserved.
+    Leftover,
+    /// A place has the key, and its account will be read.
+    Lent,
+    /// A free was waited for, and will be counted.
+    Noticed,
+    /// The tag of a block of this thread's was read, and will be cleared.
+    OwnTag,
+    /// The owner of a block has ended, and its block is resized for the next.
+    OwnerEnded,
+    /// The heap of a span was read, and its key will be.
+    OwnerOfSpan,
+    /// A tag was read, and the key of its number will be.
+    OwnerOfTag,
+    /// A key is pinned, and its slot will be looked at.
+    PinKey,
+    /// A block will be pushed to a span, whoever owns it.
+    PushAny,
+    /// A block will be pushed to a span that a thread owns.
+    PushOwned,
+    /// A raw block was found, and its tag will be read.
+    RawFound,
+    /// The place of a tag is known, and the tag will be exchanged for none.
+    RawFree,
+    /// An expert is open, and a raw block of it will be resized.
+    RawReallocate,
+    /// A tag was read, and will be taken in work.
+    RawTake,
+    /// Both experts are open, and a block will pass from one to the other.
+    RawTransfer,
+    /// A name was read, and the word of its slot will be.
+    ReadName,
+    /// The parent was found, and a slot will be taken.
+    Register,
+    /// A chunk is out of the map, and pins will be looked for.
+    ReleaseChunk,
+    /// The parent of a slot was read, and the slot will be given up.
+    ReleaseSlot,
+    /// An owner shares a quota, and its credit will go back.
+    Relieve,
+    /// The heap of a span was read, and its number will be.
+    ResizeSpan,
+    /// A tag was read, and the key of its number will be.
+    ResizeTagged,
+    /// An end has begun, and the account will be sealed.
+    Seal,
+    /// A key is stale, and its visitors will be waited for.
+    Shut,
+    /// The owner of the current scope is there, and will be seated.
+    SitDown,
+    /// The number of slots was read, and will grow.
+    SlotCarve,
+    /// The first free slot was read, and will be removed.
+    SlotPop,
+    /// The version of a span was read, and its counts will be.
+    SpanUsed,
+    /// A tag was read, and the standing of its number will be.
+    Sweep,
+    /// The tag of a block of another thread's was read, and will be taken.
+    TakeTag,
+    /// A thread is there, and its lock will be taken.
+    VisitThread,
+}
+
+/// Lets other threads come in between a look at shared state and the act that
+/// trusts it: in the tests of races a wait of random length, otherwise nothing.
 #[cfg(not(feature = "testing-delays"))]
 #[inline(always)]
-pub fn delay() {}
+pub fn delay(_: Window) {}
 
 #[cfg(feature = "testing-delays")]
-pub use delays::{delay, set_delays};
+pub use delays::{delay, entered, set_delays};
 
 /// Waits of random length, which widen the windows of races. Nothing here allocates, takes
 /// a lock or orders memory accesses, so it hides no mistake in an ordering.
 #[cfg(feature = "testing-delays")]
 mod delays {
+    use super::Window;
     use core::cell::Cell;
-    use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
+    use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
     use std::time::Duration;
 
     /// One in this many calls waits; 0 for none.
     static ONE_IN: AtomicU32 = AtomicU32::new(0);
+
+    /// How often each window was entered.
+    static ENTERED: [AtomicU64; Window::ALL.len()] =
+        [const { AtomicU64::new(0) }; Window::ALL.len()];
 
     std::thread_local! {
         // It is const and has no destructor, so it is there until the thread is gone.
@@ -83,8 +212,16 @@ mod delays {
         ONE_IN.store(one_in, Relaxed);
     }
 
+    /// How often `window` was entered, about.
+    pub fn entered(window: Window) -> u64 {
+        ENTERED[window as usize].load(Relaxed)
+    }
+
     /// Waits for a random time, or not at all: see [`set_delays`].
-    pub fn delay() {
+    pub fn delay(window: Window) {
+        let count = &ENTERED[window as usize];
+        // Not by an exchange, which would order what is around it: some may be lost.
+        count.store(count.load(Relaxed) + 1, Relaxed);
         let one_in = ONE_IN.load(Relaxed);
         if one_in != 0 {
             let random = random();
@@ -123,7 +260,7 @@ mod delays {
 
     #[cfg(test)]
     mod tests {
-        use super::{delay, set_delays};
+        use super::{Window, delay, entered, set_delays};
         use std::time::{Duration, Instant};
 
         #[test]
@@ -131,8 +268,9 @@ mod delays {
             // An eighth of the waits are sleeps, of 128 µs on average.
             set_delays(1);
             let began = Instant::now();
-            (0..2_000).for_each(|_| delay());
+            (0..2_000).for_each(|_| delay(Window::Charge));
             set_delays(0);
+            assert!(entered(Window::Charge) >= 2_000);
             assert!(began.elapsed() > Duration::from_millis(10), "{:?}", began.elapsed());
         }
     }

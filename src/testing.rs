@@ -14,7 +14,7 @@ pub use crate::source::testing::{
     Call, fail_after, fail_beyond, fail_calls_after, failed, failures, heal, leftovers,
 };
 #[cfg(feature = "testing-delays")]
-pub use crate::sync::set_delays;
+pub use crate::sync::{Window, entered, set_delays};
 
 /// Makes `key` the next one of its slot, as if all experts in between had come and
 /// gone. The slot is that of an expert that has ended, and free.

@@ -6,7 +6,7 @@
 
 use super::{Account, INHERITS, OVERDRAWN, Refused};
 use crate::sync::Ordering::{Relaxed, Release};
-use crate::sync::delay;
+use crate::sync::{Window, delay};
 
 impl Account {
     /// Charges `bytes` here and to every parent, or charges nothing at all. A refusal is
@@ -22,7 +22,7 @@ impl Account {
         if self.is_marked(INHERITS) && !self.has_room(bytes) {
             return Err(Refused);
         }
-        delay();
+        delay(Window::Charge);
         for (depth, account) in self.chain().enumerate() {
             let is_reserve = account.is_reserve();
             let charged = match is_reserve {

@@ -118,6 +118,7 @@ impl Place {
         if place.key.load(Acquire) != key {
             return None;
         }
+        crate::sync::delay(crate::sync::Window::Lent);
         // SAFETY: PLACE1.
         let account = unsafe { &*place.account.load(Relaxed) };
         // The account of an expert that has ended is marked until another has the slot,

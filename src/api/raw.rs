@@ -16,7 +16,7 @@ use crate::error::Error;
 use crate::expert::home::{Home, OwnerOf};
 use crate::expert::life;
 use crate::key::ExpertKey;
-use crate::sync::delay;
+use crate::sync::{Window, delay};
 
 /// An owner of raw blocks: an [`Expert`] or the [`Host`].
 ///
@@ -140,7 +140,7 @@ fn realloc<H: Home>(
     }
     let resize = || {
         holder.check_open()?;
-        delay();
+        delay(Window::RawReallocate);
         holder.home().engine().raw_reallocate(holder.who(), block, size)
     };
     holder.or_asked(size, resize)
@@ -167,7 +167,7 @@ fn transfer<H: Home>(
     }
     let transfer = || {
         to.check_open()?;
-        delay();
+        delay(Window::RawTransfer);
         from.home().engine().raw_transfer(from.who(), block, to.who())
     };
     let transferred = to.or_asked(size(from, block), transfer)?;

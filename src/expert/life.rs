@@ -40,7 +40,7 @@ use crate::expert::visit::who;
 use crate::key::ExpertKey;
 #[cfg(feature = "std")]
 use crate::sync::Ordering::Relaxed;
-use crate::sync::delay;
+use crate::sync::{Window, delay};
 
 /// The expert to register.
 pub(crate) struct Request<'n, 'p, H: Home + 'p> {
@@ -87,7 +87,7 @@ pub(crate) fn register<'a, H: Home + 'a>(
         Some(parent) if request.guarantee != 0 => Some(set_aside(home, parent, request.guarantee)?),
         parent => parent,
     };
-    delay();
+    delay(Window::Register);
     let taken = registry.take(home.engine()).and_then(|(number, slot)| {
         if parent.is_some_and(|(_, parent)| !parent.hold()) {
             registry.give_back(number);
@@ -225,7 +225,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
         #[cfg(feature = "std")]
         let started = std::time::Instant::now();
         let before = slot.begin_closing(key, required).ok_or(Error::InvalidKey)?;
-        delay();
+        delay(Window::Seal);
         #[cfg(feature = "std")]
         look::look(home, key, slot);
         slot.account().seal();
@@ -289,7 +289,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
     /// Makes the key invalid, and waits for visitors that came in before.
     fn shut(&self) -> Word {
         let before = self.slot.shut();
-        delay();
+        delay(Window::Shut);
         self.wait_for_visitors(before);
         before
     }
@@ -326,7 +326,7 @@ impl<'a, H: Home + 'a> Closing<'a, H> {
                 self.count(|reclaimed| reclaimed.count_reclaimed(taken));
             }
         }
-        delay();
+        delay(Window::CloseOwner);
         engine.close(who);
         #[cfg(feature = "std")]
         if let Some(hosted) = self.slot.hosted() {
@@ -357,7 +357,7 @@ fn release<H: Home>(home: H, mut number: usize) {
     while number != 0 {
         let slot = registry.place(number);
         let parent = slot.link();
-        delay();
+        delay(Window::ReleaseSlot);
         if !slot.unhold() {
             break;
         }

@@ -30,7 +30,7 @@ use crate::expert::slot::Slot;
 use crate::key::ExpertKey;
 use crate::key::MAX_SLOTS;
 use crate::sync::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use crate::sync::{AtomicPtr, AtomicUsize, Half, delay};
+use crate::sync::{AtomicPtr, AtomicUsize, Half, Window, delay};
 
 /// Slots in the first segment: enough for a small system.
 const FIRST: usize = 4;
@@ -178,7 +178,7 @@ impl<O, N: Name> Registry<O, N> {
             // The link may be a parent by now, but then `free` has changed (REGISTRY2).
             let changes = (head & !SLOT).wrapping_add(SLOT + 1);
             let next = changes | found.link();
-            delay();
+            delay(Window::SlotPop);
             match self.free.compare_exchange_weak(head, next, Acquire, Acquire) {
                 Ok(_) => return Some((slot, found)),
                 Err(now) => head = now,
@@ -198,7 +198,7 @@ impl<O, N: Name> Registry<O, N> {
                 return Err(Error::TooManyExperts);
             }
             self.ensure_segment(engine, locate(slot).0)?;
-            delay();
+            delay(Window::SlotCarve);
             // Release: publishes the segment (REGISTRY1) to `carved`.
             if self.carved.compare_exchange(carved, slot, AcqRel, Relaxed).is_ok() {
                 let found = self.place(slot);

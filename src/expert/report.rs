@@ -10,7 +10,7 @@ use crate::expert::stats::Stats;
 use crate::expert::visit::{State, Visit};
 use crate::key::ExpertKey;
 use crate::sync::Ordering::Acquire;
-use crate::sync::{delay, fence};
+use crate::sync::{Window, delay, fence};
 
 /// The figures of one expert at one moment. `N` is the name, by value.
 ///
@@ -119,7 +119,7 @@ fn name<H: Home>(visit: &Visit<'_, H>) -> H::Text {
         None => H::Name::host(),
         Some(slot) => {
             let words = slot.name().load();
-            delay();
+            delay(Window::ReadName);
             // Acquire: pairs with the Release fence in `Slot::open`.
             fence(Acquire);
             // The expert may be shut meanwhile, but its slot is not taken again

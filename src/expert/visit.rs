@@ -11,7 +11,7 @@ use crate::error::Error;
 use crate::expert::home::{Home, OwnerOf, SlotOf};
 use crate::expert::slot::{CLOSING, OVERDRAFT, Word};
 use crate::key::ExpertKey;
-use crate::sync::delay;
+use crate::sync::{Window, delay};
 
 /// Whether an expert may allocate, and the reason if not.
 ///
@@ -130,7 +130,7 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
         }
         let slot = Self::find(home, key).ok_or(Error::InvalidKey)?;
         let pin = home.pin(key);
-        delay();
+        delay(Window::PinKey);
         let word = slot.mark_keyed(key).ok_or(Error::InvalidKey)?;
         Ok(Self { home, key, slot: Some(slot), word, _pin: Some(pin) })
     }
@@ -145,7 +145,7 @@ impl<'a, H: Home + 'a> Visit<'a, H> {
     fn find(home: H, key: ExpertKey) -> Option<&'a SlotOf<H>> {
         let slot = home.registry().lookup(key.slot()?)?;
         let is_its = slot.word().is_of(key);
-        delay();
+        delay(Window::FindKey);
         is_its.then_some(slot)
     }
 

@@ -70,6 +70,7 @@ impl Drop for Reserved {
 impl Place {
     /// Reserves a place if its state is `now`. Returns the state before.
     fn take(&self, now: *mut u8) -> Option<*mut u8> {
+        crate::sync::delay(crate::sync::Window::Leftover);
         // Acquire: the length (the Release in `keep`).
         self.start.compare_exchange(now, RESERVED, Ordering::Acquire, Relaxed).ok()
     }

@@ -78,6 +78,17 @@ fn set_delays() {
     expert_alloc::testing::set_delays(number("STRESS_DELAYS").unwrap_or(8) as u32);
 }
 
+/// Says how often each window was entered; each must have been, or the run has not tried it.
+#[cfg(feature = "testing-delays")]
+fn all_windows_were_entered() {
+    use expert_alloc::testing::{Window, entered};
+    for &window in Window::ALL {
+        println!("{:>12} {window:?}", entered(window));
+    }
+    let left: Vec<_> = Window::ALL.iter().filter(|&&window| entered(window) == 0).collect();
+    assert!(left.is_empty(), "never entered: {left:?}");
+}
+
 fn main() {
     if std::env::args().any(|arg| arg == "--list") {
         println!("stress: test");
@@ -111,5 +122,7 @@ fn main() {
         assert_eq!(left, 1, "the host and {} experts are left after {name}", left - 1);
         turns += 1;
     }
+    #[cfg(feature = "testing-delays")]
+    all_windows_were_entered();
     println!("stress: {turns} turns in {:.1?}, seed {seed}, nothing found", began.elapsed());
 }

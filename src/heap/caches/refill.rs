@@ -189,6 +189,7 @@ impl Cache {
         if !heap.has_abandoned(class) {
             return false;
         }
+        crate::sync::delay(crate::sync::Window::AdoptAbandoned);
         let adopted = self.if_own(|heap, lists| {
             let list = &lists.abandoned[class];
             for _ in 0..LOOKS {
@@ -313,6 +314,7 @@ impl Cache {
         if has_span && heap.is_host() {
             // Acquire: the charge so far (the Release in `adopt_span`).
             fence(Acquire);
+            crate::sync::delay(crate::sync::Window::HostCharge);
             return how(heap, span, bytes);
         }
         self.with_own(|heap, _| how(heap, span, bytes))

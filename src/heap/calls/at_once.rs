@@ -63,7 +63,7 @@ mod by_key {
         if !pins.pin_first_and_fence(key.into_raw()) {
             return None;
         }
-        crate::sync::delay();
+        crate::sync::delay(crate::sync::Window::KeyAllocate);
         let block = number().and_then(|number| take(thread, number, size));
         pins.unpin_first();
         block
@@ -81,7 +81,7 @@ mod by_key {
         is_still: impl FnOnce() -> bool,
     ) -> bool {
         let Some(thread) = thread::known() else { return false };
-        crate::sync::delay();
+        crate::sync::delay(crate::sync::Window::KeyFree);
         let pins = thread.home().presence().pins();
         if !pins.pin_first(key.into_raw()) {
             return false;
@@ -137,11 +137,11 @@ mod by_key {
         #[inline(always)]
         fn free(self, number: Number, block: usize, is_still: impl FnOnce() -> bool) -> bool {
             let tag = Tag::new(number, self.class);
-            crate::sync::delay();
+            crate::sync::delay(crate::sync::Window::KeyTake);
             if !self.word.exchange_and_fence(tag, tag.in_work()) {
                 return false;
             }
-            crate::sync::delay();
+            crate::sync::delay(crate::sync::Window::KeyTaken);
             if !is_still() {
                 self.word.exchange(tag.in_work(), tag);
                 return false;

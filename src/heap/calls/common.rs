@@ -317,6 +317,7 @@ pub fn take_own_tag_at_once(class: usize, block: NonNull<u8>) -> bool {
     // SAFETY: a carved block of a tagged span; looked at above.
     let word = unsafe { measure.word_in_slice(block.addr().get()) };
     let Some(number) = word.load().number_unless_raw() else { return false };
+    crate::sync::delay(crate::sync::Window::OwnTag);
     let is_counted = count_free_at_once(number, measure);
     if is_counted {
         word.store(Tag::NONE);
@@ -329,6 +330,7 @@ pub fn take_own_tag_at_once(class: usize, block: NonNull<u8>) -> bool {
 pub fn take_own_tag(class: usize, block: NonNull<u8>) -> Option<Number> {
     let word = tag_word(block, class);
     let number = word.load().number_unless_raw()?;
+    crate::sync::delay(crate::sync::Window::OwnTag);
     word.store(Tag::NONE);
     Some(number)
 }
@@ -338,6 +340,7 @@ pub fn take_tag(span: &Span, address: usize) -> Option<Number> {
     let word = span.tag_word(address);
     let tag = word.load();
     let number = tag.number_unless_raw()?;
+    crate::sync::delay(crate::sync::Window::TakeTag);
     // The span's own thread may change the owner meanwhile: see `sweep`.
     if word.exchange(tag, Tag::NONE) { Some(number) } else { word.take().number() }
 }

@@ -60,6 +60,7 @@ pub fn noticed(span: &'static Span) {
     // The lock is taken before the block counts as free, because from then on another thread
     // may end the span (PRESENT3).
     let _held = present::hold();
+    crate::sync::delay(crate::sync::Window::Noticed);
     span.count_noticed();
     let Some(cache) = span.cache() else { return };
     let local = span.local_count();
@@ -111,6 +112,7 @@ unsafe fn free_remote(header: &'static Span, memory: NonNull<u8>) {
     // SPAN3: this is the first header of another thread's span, or of a span that was just
     // abandoned.
     if header.thread() != 0 {
+        crate::sync::delay(crate::sync::Window::FreeRemote);
         // SAFETY: S1 is handed on.
         if !unsafe { untag(header, memory) } {
             return refuse();
@@ -216,6 +218,7 @@ unsafe fn push_owned(span: &'static Span, memory: NonNull<u8>) -> bool {
             pin = Some(arrival::pin_anything());
         }
         link(span, block, state);
+        crate::sync::delay(crate::sync::Window::PushOwned);
         !state.is_abandoned()
     });
     if after.is_none() {
@@ -235,7 +238,7 @@ unsafe fn push_owned(span: &'static Span, memory: NonNull<u8>) -> bool {
 fn end_if_unused(span: &'static Span) {
     let owner = span.cache().and_then(Cache::home);
     let Some(owner) = owner else { return };
-    crate::sync::delay();
+    crate::sync::delay(crate::sync::Window::EndIfUnused);
     owner.presence().visit(|| {
         // Under the thread's lock its spans stay its own (PRESENT3), so the check below is
         // final.
@@ -316,6 +319,7 @@ unsafe fn push_any(span: &'static Span, memory: NonNull<u8>) {
             pin = Some(arrival::pin_anything());
         }
         link(span, block, state);
+        crate::sync::delay(crate::sync::Window::PushAny);
         true
     });
     match after {
@@ -331,6 +335,7 @@ unsafe fn push_any(span: &'static Span, memory: NonNull<u8>) {
 /// Ends a span that no thread owns, if no block of it is in use.
 #[cold]
 fn end_if_empty(span: &'static Span) {
+    crate::sync::delay(crate::sync::Window::EndIfEmpty);
     span.with_heap(|heap, lists| {
         if heap.end_if_left(lists, span) {
             paths::entered(Path::AbandonedSpanEnded);

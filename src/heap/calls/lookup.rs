@@ -106,13 +106,13 @@ pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
         if let Some(word) = found.tag.filter(|_| found.span.is_tagged()) {
             let tag = word.load();
             let number = tag.number()?;
+            crate::sync::delay(crate::sync::Window::OwnerOfTag);
             let key = numbers::entry(number).key();
             // The block still has the number, so this is the key that the number had while
             // it was the block's.
             if word.load() == tag && found.is_of(tag) {
                 return key;
             }
-            crate::sync::delay();
             continue;
         }
         let heap = found.span.heap_seen()?;
@@ -120,6 +120,7 @@ pub fn owner_of(address: *const u8) -> Option<ExpertKey> {
         if matches!(found.span.state(), SpanState::Free | SpanState::Spare) {
             return None;
         }
+        crate::sync::delay(crate::sync::Window::OwnerOfSpan);
         let key = heap.key();
         // The host may have adopted the span since, and another owner may have the record.
         // Spans of the host stay the host's.

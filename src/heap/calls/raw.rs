@@ -154,7 +154,7 @@ impl<'p> Work<'p> {
             let found = lookup::find(block, pin).ok_or(Error::InvalidPointer)?;
             let begins = found.start.addr().get() == block;
             let word = found.tag.filter(|_| begins).ok_or(Error::InvalidPointer)?;
-            crate::sync::delay();
+            crate::sync::delay(crate::sync::Window::RawFound);
             let tag = word.load();
             let number = tag.number().filter(|number| number.kind() == Kind::Raw);
             let number = number.ok_or(Error::InvalidPointer)?;
@@ -170,7 +170,7 @@ impl<'p> Work<'p> {
                 }
                 continue;
             }
-            crate::sync::delay();
+            crate::sync::delay(crate::sync::Window::RawTake);
             if !word.exchange(tag, tag.in_work()) {
                 continue;
             }
@@ -263,7 +263,7 @@ pub fn free_at_once(number: Number, address: *const u8) -> bool {
     let pin = arrival::pin_anything();
     let block = address.addr().wrapping_sub(PREFIX);
     let Some((class, word)) = lookup::find_start(block, &pin) else { return false };
-    crate::sync::delay();
+    crate::sync::delay(crate::sync::Window::RawFree);
     if !word.exchange(Tag::new(number, class), Tag::NONE) {
         return false;
     }

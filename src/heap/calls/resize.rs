@@ -182,7 +182,7 @@ fn allocate_beside(
             return done;
         }
         paths::entered(Path::HeapMoved);
-        crate::sync::delay();
+        crate::sync::delay(crate::sync::Window::OwnerEnded);
     }
 }
 
@@ -200,7 +200,7 @@ fn owner_of(span: &'static Span, memory: NonNull<u8>) -> Option<(Number, ExpertK
         loop {
             let tag = word.load();
             let number = tag.number()?;
-            crate::sync::delay();
+            crate::sync::delay(crate::sync::Window::ResizeTagged);
             let key = numbers::entry(number).key();
             if word.load() == tag {
                 return key.filter(|&key| key != HOST_KEY).map(|key| (number, key));
@@ -209,7 +209,7 @@ fn owner_of(span: &'static Span, memory: NonNull<u8>) -> Option<(Number, ExpertK
     }
     loop {
         let heap = span.heap_seen()?;
-        crate::sync::delay();
+        crate::sync::delay(crate::sync::Window::ResizeSpan);
         let number = heap.number()?;
         let key = numbers::entry(number).key();
         if span.heap_seen().is_some_and(|now| core::ptr::eq(now, heap)) {

@@ -109,7 +109,7 @@ fn sweep_span(span: &'static Span) {
             continue;
         }
         if dead.is_none_or(|(same, _)| same != number) {
-            crate::sync::delay();
+            crate::sync::delay(crate::sync::Window::Sweep);
             match numbers::entry(number).standing() {
                 Standing::Dead => count_swept(dead.replace((number, 0)), bytes),
                 Standing::Live => live = Some(number),

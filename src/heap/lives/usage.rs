@@ -55,6 +55,7 @@ pub fn of_host() -> Usage {
             })
         })
         .sum();
+    crate::sync::delay(crate::sync::Window::HostFigures);
     let own = of_heap(&HOST);
     let live_blocks = own.live_blocks + adopted.live_blocks;
     let live_bytes = own.live_bytes + adopted.live_bytes;
@@ -85,6 +86,7 @@ pub fn in_common(number: Number, entry: &Entry) -> Usage {
         frees = frees.wrapping_add(u64::from(counts.frees));
         credit = credit.saturating_add(counts.credit);
     }
+    crate::sync::delay(crate::sync::Window::Figures);
     let own = entry.own_allocations();
     let allocations =
         lines().fold(own, |sum, line| sum.wrapping_add(u64::from(line.allocations())));

@@ -262,6 +262,7 @@ impl Entry {
         // AcqRel: the thread that counts the last free sees the frees of all others, and a
         // thread that frees sees the allocation.
         self.frees.fetch_add(1, AcqRel);
+        crate::sync::delay(crate::sync::Window::CountFree);
         if returned > MOST_RETURNED || self.standing() != Standing::Live {
             self.lock(number, || {
                 // Another thread may have released the number in between: when its last

@@ -35,6 +35,7 @@ pub fn find(address: usize) -> Option<&'static Chunk> {
     let chunk = leaf[unit % LEAF].load(Ordering::Acquire);
     // SAFETY: entries are null or chunk records, which are never unmapped.
     let chunk = unsafe { chunk.as_ref() }?;
+    crate::sync::delay(crate::sync::Window::ChunkMap);
     chunk.holds(address).then_some(chunk)
 }
 

@@ -57,6 +57,7 @@ impl Arena {
         for chunk in self.chunks().filter(|chunk| chunk.is_empty()).skip(keep) {
             self.unlist(chunk);
             chunk_map::remove(chunk);
+            crate::sync::delay(crate::sync::Window::ReleaseChunk);
             let is_quiet = visits::nobody_else_is_pinned();
             let dirty = chunk.dirty.get().len();
             if is_quiet && self.unmap_chunk(chunk) {
@@ -94,6 +95,7 @@ impl Arena {
     pub fn give_huge(&self, chunk: &'static Chunk) {
         chunk.set_start(1, false);
         chunk_map::remove(chunk);
+        crate::sync::delay(crate::sync::Window::ReleaseChunk);
         self.huge.set(self.huge.get() - chunk.bytes());
         let most = self.most_dirty() * SLICE;
         if !self.kept.has_room(0, most) && visits::nobody_else_is_pinned() {

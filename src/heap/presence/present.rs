@@ -141,6 +141,7 @@ impl Presence {
             return None;
         }
         let may_wait = mine.is_none_or(|mine| mine.holds.get() == 0);
+        crate::sync::delay(crate::sync::Window::VisitThread);
         let held = if may_wait { Some(self.lock.lock()) } else { self.lock.try_lock() };
         let _held = held?;
         (self.token() != 0).then(f)

@@ -72,6 +72,7 @@ pub fn drain(key: ExpertKey) {
     }
     for other in others() {
         let seen = other.pins().seen();
+        crate::sync::delay(crate::sync::Window::DrainPins);
         let mut backoff = Backoff::new();
         while !other.pins().are_past(key.into_raw(), seen) {
             backoff.pause();

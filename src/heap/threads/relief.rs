@@ -22,6 +22,7 @@ pub fn relieve(account: &Account) -> bool {
     for (number, line) in thread.ledger().open_lines().take(LINES_PER_REFUSAL) {
         let entry = numbers::entry(number);
         if line.credit() > 0 && entry.standing() == Standing::Live && shares(entry.account()) {
+            crate::sync::delay(crate::sync::Window::Relieve);
             credit::settle(number, line, 0);
         }
     }

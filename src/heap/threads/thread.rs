@@ -131,6 +131,7 @@ fn attach(
     heap: &'static Heap,
     key: ExpertKey,
 ) -> Result<&'static Cache, Error> {
+    crate::sync::delay(crate::sync::Window::Attach);
     let cache = CACHES.take().ok_or(Error::OutOfMemory)?;
     cache.open(&thread.home, heap);
     if heap.if_of(key, |lists| lists.add_cache(cache)).is_none() {

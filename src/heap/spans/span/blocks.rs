@@ -45,6 +45,7 @@ impl Span {
             // Acquire: the moves (the Release in `moving`).
             let version = self.version.load(Acquire);
             let in_bin = in_bin();
+            crate::sync::delay(crate::sync::Window::SpanUsed);
             let free = self.own_free().wrapping_add(self.remote.state().count());
             used = self.carved().saturating_sub(free.saturating_add(in_bin));
             fence(Acquire);

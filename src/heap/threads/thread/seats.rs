@@ -208,6 +208,7 @@ impl Thread {
             // An owner that has ended has no seat any more, so the thread allocates for the
             // host from here on.
             let key = entry.key().filter(|_| entry.standing() == Standing::Live)?;
+            crate::sync::delay(crate::sync::Window::SitDown);
             self.seat(number, key, Kind::Ambient as usize).ok()
         });
         set_current(seated.unwrap_or(&EMPTY));

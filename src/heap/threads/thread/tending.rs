@@ -84,6 +84,7 @@ impl Thread {
     #[cold]
     fn open_inbox(&'static self) {
         for cache in self.home.take_inbox() {
+            crate::sync::delay(crate::sync::Window::Inbox);
             if cache.fate() == CacheFate::Adopted {
                 leaving::merge(cache, self.host_cache());
             } else {
@@ -99,6 +100,7 @@ impl Thread {
         self.seen_ended.set(entry::ended());
         for (number, line) in self.ledger.open_lines() {
             let has_ended = numbers::entry(number).standing() != Standing::Live;
+            crate::sync::delay(crate::sync::Window::CloseEnded);
             if has_ended && !line.is_held() && !line.has_cache() {
                 self.close(number, line);
             }
