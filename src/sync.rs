@@ -116,6 +116,8 @@ windows! {
     Leftover,
     /// A place has the key, and its account will be read.
     Lent,
+    /// Free blocks of a span move from one list to another.
+    Moving,
     /// A free was waited for, and will be counted.
     Noticed,
     /// The tag of a block of this thread's was read, and will be cleared.

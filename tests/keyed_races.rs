@@ -9,6 +9,8 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering::Relaxed};
 
 use common::ALLOC;
+#[cfg(feature = "testing-delays")]
+use expert_alloc::testing::{Window, entered, set_delays};
 use model::calls::*;
 use model::dice::Dice;
 use model::run::walk;
@@ -133,10 +135,16 @@ fn keys_are_reclaimed_under_calls() {
     }
     let after = walk();
     println!("  {calls} calls, {rounds} experts; {after:?}");
+    #[cfg(feature = "testing-delays")]
+    for window in [Window::KeyAllocate, Window::KeyFree, Window::KeyTake, Window::KeyTaken] {
+        assert!(entered(window) > 0, "{window:?} was not tried");
+    }
     assert_eq!(ALLOC.snapshot().experts.len(), 1, "the host is left");
     assert_eq!(after.heaps, 2, "the host and the common one are left: {after:?}");
 }
 
 fn main() {
+    #[cfg(feature = "testing-delays")]
+    set_delays(8);
     common::run_alone(&[("keys_are_reclaimed_under_calls", keys_are_reclaimed_under_calls)]);
 }

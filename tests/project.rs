@@ -335,6 +335,32 @@ fn constants_that_the_design_names_have_these_values() {
     }
 }
 
+/// The table of reads without a lock: its last column names the windows, and is the list of
+/// all there are; each is somewhere in the code.
+#[test]
+fn the_design_names_the_windows_of_every_read_without_a_lock() {
+    let design = read("DESIGN.md");
+    let rows = table(&design, "\n## Reads without a lock, and why they are right\n");
+    let is_named = |cell: &&str| cell.starts_with('`') || cell.starts_with("none: ");
+    let without: Vec<_> = rows.iter().filter(|row| !is_named(&row[4])).map(|row| row[0]).collect();
+    assert!(rows.len() > 30 && without.is_empty(), "without a window, or a reason: {without:?}");
+    let cells = rows.iter().map(|row| row[4]).filter(|cell| cell.starts_with('`'));
+    let named = cells.flat_map(|cell| cell.split(", ")).map(|name| name.trim_matches('`'));
+    let named: BTreeSet<_> = named.collect();
+    let source = read("src/sync.rs");
+    let (_, list) = source.split_once("\nwindows! {\n").expect("the list of windows");
+    let (list, _) = list.split_once("\n}\n").expect("its end");
+    let lines = list.lines().filter_map(|line| line.trim().strip_suffix(','));
+    let listed: BTreeSet<_> = lines.filter(|line| !line.contains(' ')).collect();
+    assert_eq!(named, listed);
+    let code: String =
+        files("src", "rs").iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let code = code.replace("crate::sync::delay(crate::sync::Window::", "delay(Window::");
+    let unused: Vec<_> =
+        listed.iter().filter(|name| !code.contains(&format!("delay(Window::{name})"))).collect();
+    assert!(unused.is_empty(), "nobody waits in {unused:?}");
+}
+
 /// The table of invariants in DESIGN: file, prefix.
 #[test]
 fn the_design_names_the_prefix_of_every_file_with_invariants() {

@@ -77,4 +77,6 @@ fn a_table_serves_no_other_key() {
         assert_eq!(unsafe { one.reclaim_all() }.blocks, 0);
     }
     assert!(keys.into_iter().all(|key| take(key).is_null()), "stale keys find nothing");
+    #[cfg(feature = "testing-delays")]
+    assert!(expert_alloc::testing::entered(expert_alloc::testing::Window::Lent) > 0);
 }

@@ -85,7 +85,13 @@ fn all_windows_were_entered() {
     for &window in Window::ALL {
         println!("{:>12} {window:?}", entered(window));
     }
-    let left: Vec<_> = Window::ALL.iter().filter(|&&window| entered(window) == 0).collect();
+    // Calls by key, and plug-ins, are in `keyed_races` and `hosts`.
+    let is_elsewhere = |window: &Window| {
+        use Window::*;
+        matches!(window, KeyAllocate | KeyFree | KeyTake | KeyTaken | Lent)
+    };
+    let wanted = Window::ALL.iter().filter(|window| !is_elsewhere(window));
+    let left: Vec<_> = wanted.filter(|&&window| entered(window) == 0).collect();
     assert!(left.is_empty(), "never entered: {left:?}");
 }
 
@@ -123,6 +129,8 @@ fn main() {
         turns += 1;
     }
     #[cfg(feature = "testing-delays")]
-    all_windows_were_entered();
+    if scenes.len() == SCENES.len() && turns >= 3 * SCENES.len() {
+        all_windows_were_entered();
+    }
     println!("stress: {turns} turns in {:.1?}, seed {seed}, nothing found", began.elapsed());
 }

@@ -8,11 +8,11 @@ use crate::heap::spans::free_block::{self, FreeBlock, FreeList};
 use crate::heap::spans::tags::Tag;
 use crate::sync::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::fence;
+use crate::wait::Backoff;
 
-/// How often the counts of a span are read again while its blocks move. The span's thread
-/// moves blocks within about ten instructions. If it is stopped there, a count may be off
-/// by the blocks that are being moved.
-const READ_TRIES: u32 = 1000;
+/// How often the counts of a span are read while its blocks move: 128 times at once, then
+/// 32 times after sleeps that double up to 1 ms.
+const READ_ROUNDS: u32 = 160;
 
 impl Span {
     /// Runs `f`, which moves free blocks from list to list (SPAN7). The span's thread calls
@@ -30,7 +30,9 @@ impl Span {
         self.version.store(version.wrapping_add(1), Relaxed);
         // Release: the odd version before the moves (the fence in `used`).
         fence(Release);
+        crate::sync::delay(crate::sync::Window::Moving);
         let done = f();
+        crate::sync::delay(crate::sync::Window::Moving);
         // Release: the moves before the even version (the Acquire in `used`).
         self.version.store(version.wrapping_add(2), Release);
         done
@@ -39,22 +41,27 @@ impl Span {
     /// How many blocks are in use, for a caller that does not own the span but holds the heap's
     /// lock. `in_bin` tells how many are in the bin, if the span is current. The count is exact if
     /// no thread allocates or frees meanwhile; otherwise it is off by what they allocate and free.
+    ///
+    /// While blocks move, the counts are read again; if the span's thread was stopped within
+    /// the ten or so instructions of a move, the caller waits for it. After about 20 ms all
+    /// blocks count as in use, because then there is no telling: a program that is told of
+    /// too many loses none.
     pub fn used(&self, in_bin: impl Fn() -> u32) -> u32 {
-        let mut used = 0;
-        for _ in 0..READ_TRIES {
+        let mut backoff = Backoff::new();
+        while backoff.rounds() < READ_ROUNDS {
             // Acquire: the moves (the Release in `moving`).
             let version = self.version.load(Acquire);
             let in_bin = in_bin();
             crate::sync::delay(crate::sync::Window::SpanUsed);
             let free = self.own_free().wrapping_add(self.remote.state().count());
-            used = self.carved().saturating_sub(free.saturating_add(in_bin));
+            let used = self.carved().saturating_sub(free.saturating_add(in_bin));
             fence(Acquire);
             if version % 2 == 0 && self.version.load(Relaxed) == version {
-                break;
+                return used;
             }
-            core::hint::spin_loop();
+            backoff.pause();
         }
-        used
+        self.carved()
     }
 
     /// Frees the block at `memory`. Returns false if the span waits for exactly this free.
@@ -197,5 +204,52 @@ impl Span {
             }
         }
         true
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::boxed::Box;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A span with 100 blocks, of which 40 are on the local list.
+    fn span() -> &'static Span {
+        // SAFETY: zero is a header (`header_of`).
+        let span: &'static Span = Box::leak(Box::new(unsafe { core::mem::zeroed() }));
+        span.set_carved(100);
+        span.set_wait(40, NEVER);
+        span
+    }
+
+    /// A move of the local list to the bin, which stops in the middle for so long.
+    fn counted_while_it_moves(stops_for: Duration) -> u32 {
+        let (span, in_bin, ready) = (span(), AtomicU32::new(0), Barrier::new(2));
+        thread::scope(|threads| {
+            threads.spawn(|| {
+                span.moving(|| {
+                    in_bin.store(40, SeqCst);
+                    ready.wait();
+                    thread::sleep(stops_for);
+                    span.set_wait_moving(0, NEVER);
+                });
+            });
+            ready.wait();
+            span.used(|| in_bin.load(SeqCst))
+        })
+    }
+
+    #[test]
+    fn whoever_counts_waits_for_a_thread_that_is_stopped_in_a_move() {
+        assert_eq!(counted_while_it_moves(Duration::from_millis(1)), 60);
+    }
+
+    #[test]
+    fn all_blocks_count_as_in_use_where_a_move_does_not_end() {
+        assert_eq!(counted_while_it_moves(Duration::from_secs(1)), 100);
     }
 }
