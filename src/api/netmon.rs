@@ -315,7 +315,8 @@ pub(crate) fn enter<H: Ambient>(home: H, key: Key) -> Result<H::Entered, Error> 
     if visit.state() == State::Closing {
         return Err(Error::Terminated);
     }
-    Ok(home.enter(visit.who()))
+    let entered = home.enter(visit.who());
+    if H::has_entered(entered) { Ok(entered) } else { Err(Error::OutOfMemory) }
 }
 
 /// Refuses a key whose expert must stop. The refusal is not counted, because no memory was

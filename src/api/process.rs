@@ -107,6 +107,11 @@ unsafe impl Ambient for ExpertAlloc {
     }
 
     #[inline]
+    fn has_entered(entered: heap::Entered) -> bool {
+        entered.is_noted()
+    }
+
+    #[inline]
     fn leave(self, entered: heap::Entered) {
         heap::leave(entered);
     }

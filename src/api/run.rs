@@ -11,6 +11,7 @@ use std::vec::Vec;
 use crate::api::expert::Expert;
 use crate::api::foreign::{self, Foreign, Note, Thrown};
 use crate::api::panics;
+use crate::error::Error;
 use crate::expert::explained::Explained;
 use crate::expert::home::Ambient;
 use crate::expert::look;
@@ -38,11 +39,12 @@ impl<H: Ambient> Expert<H> {
     ///
     /// # Errors
     ///
-    /// [`Failure`], which describes the panic or the exception.
+    /// [`Failure`] with what the panic or the exception was. If there is no memory for the
+    /// scope, `f` is not called.
     pub fn run<T>(&self, f: impl FnOnce() -> T) -> Result<T, Failure> {
-        let outcome = {
-            let _scope = self.enter();
-            foreign::call(f)
+        let outcome = match self.try_enter() {
+            Ok(_scope) => foreign::call(f),
+            Err(_) => return Err(Failure::stopped(self, FailureKind::OutOfMemory)),
         };
         look::look(self.home(), self.key(), self.slot());
         outcome.map_err(|thrown| self.home().as_host(|| Failure::of(thrown)))
@@ -78,6 +80,8 @@ pub enum FailureKind {
     Terminated,
     /// A parent of it has ended or must stop.
     ParentStopped,
+    /// The system had no memory for its scope, so the code was not called, or polled.
+    OutOfMemory,
 }
 
 impl FailureKind {
@@ -99,6 +103,7 @@ impl FailureKind {
             Self::OverQuota => "stopped: over its quota",
             Self::Terminated => "stopped: told to stop",
             Self::ParentStopped => "stopped: a parent has ended or is to stop",
+            Self::OutOfMemory => "stopped: no memory for its scope",
         }
     }
 }
@@ -147,8 +152,16 @@ impl Failure {
         }
     }
 
-    /// The failure of an expert that must stop. Its contents were allocated for the host.
-    pub(crate) fn stopped(kind: FailureKind, explained: Vec<Explained>) -> Self {
+    /// The failure of an expert that must stop, with who holds most now, if it stops for
+    /// want of memory.
+    pub(crate) fn stopped<H: Ambient>(expert: &Expert<H>, kind: FailureKind) -> Self {
+        let want = match kind {
+            FailureKind::OverQuota => Some(Error::Overdrawn),
+            FailureKind::OutOfMemory => Some(Error::OutOfMemory),
+            _ => None,
+        };
+        let keep = |error| kept(expert.explain(error).owned());
+        let explained = expert.home().as_host(|| want.map(keep).unwrap_or_default());
         Self { kind, payload: None, place: None, explained }
     }
 
@@ -203,8 +216,9 @@ impl Failure {
         self.place.as_deref()
     }
 
-    /// For an expert that was over its quota: its charge and the largest holders at the
-    /// moment when it was stopped. `None` if there was no memory for that.
+    /// Of an expert that was over its quota: how much of it was charged, and who held
+    /// most, when it was stopped; of one without memory for its scope: who held most.
+    /// `None` where there was no memory to keep that in.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -258,6 +272,16 @@ impl Drop for Failure {
             core::mem::forget(another);
         }
     }
+}
+
+/// A list with this in it; an empty one where there is no memory, which a box would end
+/// the process for.
+fn kept(explained: Explained) -> Vec<Explained> {
+    let mut kept = Vec::new();
+    if kept.try_reserve_exact(1).is_ok() {
+        kept.push(explained);
+    }
+    kept
 }
 
 /// The text of a payload.

@@ -14,6 +14,7 @@ use core::task::{Context, Poll};
 use crate::api::expert::Expert;
 use crate::api::home::DefaultHome;
 use crate::engine::{Engine, Who};
+use crate::error::Error;
 use crate::expert::home::{Ambient, OwnerOf};
 use crate::expert::slot::OVERDRAFT;
 use crate::expert::visit::{self, State, Visit};
@@ -62,16 +63,24 @@ impl<H: Ambient> Within<H> {
         Self { home, entered: home.enter(who), _thread: PhantomData }
     }
 
-    /// The scope of the expert of `key`; the host's for `None`, or if the expert
-    /// has ended or is ending.
+    /// As [`enter`](Self::enter), if there is memory for the scope.
+    #[inline]
+    fn try_enter(home: H, who: Who<'_, OwnerOf<H>>) -> Result<Self, Error> {
+        let within = Self::enter(home, who);
+        if H::has_entered(within.entered) { Ok(within) } else { Err(Error::OutOfMemory) }
+    }
+
+    /// The scope of the expert of `key`; the host's for `None`, or if the expert has ended
+    /// or is ending, or there is no memory for its scope.
     pub(crate) fn enter_by_key(home: H, key: Option<ExpertKey>) -> Self {
         let visit = key.and_then(|key| Visit::new(home, key).ok());
         match visit.filter(|visit| visit.state() != State::Closing) {
             // The expert may end after the visit: then its blocks, and the scope,
             // become the host's (S1 of `Ambient`).
-            Some(visit) => Self::enter(home, visit.who()),
-            None => Self::enter(home, home.engine().host()),
+            Some(visit) => Self::try_enter(home, visit.who()).ok(),
+            None => None,
         }
+        .unwrap_or_else(|| Self::enter(home, home.engine().host()))
     }
 }
 
@@ -85,6 +94,11 @@ impl<H: Ambient> Drop for Within<H> {
 impl<H: Ambient> Expert<H> {
     /// Makes this expert the owner of this thread's allocations through the global
     /// allocator, until the result is dropped.
+    ///
+    /// The first scope of an expert in a thread needs some memory, as does each level of
+    /// nested scopes beyond seven. If the system has none, the owner stays as it was: the
+    /// host, or that of the scope around this one. [`try_enter`](Self::try_enter) fails
+    /// then, as do [`run`](Self::run) and [`run_async`](Self::run_async).
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -106,7 +120,33 @@ impl<H: Ambient> Expert<H> {
         Scope { _within: within, _expert: PhantomData }
     }
 
-    /// Polls `future` in a scope of this expert, on whatever thread polls it.
+    /// As [`enter`](Self::enter), or an error if there is no memory for the scope.
+    ///
+    /// ```
+    /// use expert_alloc::ExpertAlloc;
+    ///
+    /// #[global_allocator]
+    /// static ALLOC: ExpertAlloc = ExpertAlloc::new();
+    ///
+    /// let expert = ALLOC.expert("one").register()?;
+    /// let scope = expert.try_enter()?;
+    /// let text = String::from("the expert's, for certain");
+    /// drop(scope);
+    /// assert_eq!(ALLOC.owner_of(text.as_ptr()), Some(expert.key()));
+    /// # Ok::<(), expert_alloc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`].
+    #[inline]
+    pub fn try_enter(&self) -> Result<Scope<'_, H>, Error> {
+        let within = Within::try_enter(self.home(), self.ambient())?;
+        Ok(Scope { _within: within, _expert: PhantomData })
+    }
+
+    /// Polls `future` in a scope of this expert, on whatever thread that is. The scope is
+    /// entered as by [`enter`](Self::enter): without memory for it, the poll is as outside.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

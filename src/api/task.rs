@@ -5,14 +5,11 @@ use core::future::Future;
 use core::ops::Deref;
 use core::pin::Pin;
 use core::task::{Context, Poll};
-use std::vec::Vec;
 
 use crate::api::expert::Expert;
 use crate::api::foreign;
 use crate::api::home::DefaultHome;
 use crate::api::run::{Failure, FailureKind};
-use crate::error::Error;
-use crate::expert::explained::Explained;
 use crate::expert::home::Ambient;
 use crate::expert::{look, stop};
 use crate::sync::{Ordering::SeqCst, fence};
@@ -20,8 +17,8 @@ use crate::sync::{Ordering::SeqCst, fence};
 impl<H: Ambient> Expert<H> {
     /// Polls `future` in a scope of this expert and catches its panics, as
     /// [`run`](Self::run) does. If a poll finds the expert over its quota, told to
-    /// stop or without its parent, it drops the future, also in a scope, and
-    /// returns the reason. [`terminate`](Self::terminate), of the expert or of a
+    /// stop or without its parent, or has no memory for the scope, it drops the future,
+    /// also in a scope, and returns the reason. [`terminate`](Self::terminate), of the expert or of a
     /// parent, wakes it.
     ///
     /// So a future holds at most the quota and the allocations of one poll. A value
@@ -129,31 +126,17 @@ where
 
     /// The failure of a task whose expert must stop.
     fn stop(&mut self, kind: FailureKind) -> Failure {
-        let is_over = kind == FailureKind::OverQuota;
-        // This is done before its memory is freed.
-        let explained = is_over.then(|| {
-            let explained = self.expert.explain(Error::Overdrawn);
-            self.expert.home().as_host(|| kept(explained.owned()))
-        });
+        // Before its memory goes.
+        let failure = Failure::stopped(&*self.expert, kind);
         self.end();
-        if is_over {
-            // The other tasks do not know yet, because an allocation wakes no task. The
-            // fence is that of WAITING1.
+        if kind == FailureKind::OverQuota {
+            // The other tasks have not noticed yet: an allocation wakes no task.
+            // The fence is that of WAITING1.
             fence(SeqCst);
             stop::wake(self.expert.home(), self.expert.key(), self.expert.slot());
         }
-        Failure::stopped(kind, explained.unwrap_or_default())
+        failure
     }
-}
-
-/// A list with this value, or an empty list if there is no memory; a `Box` would end the
-/// process in that case.
-fn kept(explained: Explained) -> Vec<Explained> {
-    let mut kept = Vec::new();
-    if kept.try_reserve_exact(1).is_ok() {
-        kept.push(explained);
-    }
-    kept
 }
 
 impl<E, F, H> Future for RunAsync<E, F, H>
@@ -182,9 +165,9 @@ where
         };
         // SAFETY: pinned with the whole.
         let future = unsafe { Pin::new_unchecked(future) };
-        let polled = {
-            let _scope = this.expert.enter();
-            foreign::call(|| future.poll(context))
+        let polled = match this.expert.try_enter() {
+            Ok(_scope) => foreign::call(|| future.poll(context)),
+            Err(_) => return Poll::Ready(Err(this.stop(FailureKind::OutOfMemory))),
         };
         match polled {
             Ok(Poll::Pending) => match this.why_stop() {

@@ -104,15 +104,23 @@ pub struct Entered {
 
 impl Entered {
     const NOT: Self = Self { life: 0, place: 0 };
+
+    /// Whether there was memory for the scope.
+    #[inline]
+    pub fn is_noted(self) -> bool {
+        self.life != 0
+    }
 }
 
-/// Makes `who` the owner of this thread's allocations through the global allocator. If
-/// there is no memory for a scope, the owner stays as it was.
+/// Makes `who` the owner of what this thread allocates through the global
+/// allocator. Where there is no memory for a scope, the owner stays as it was, and the
+/// result says so. Of the host's scopes that is so only where the host is the owner, or in
+/// a thread's first call.
 #[inline]
 pub fn enter(who: Who<'_, HostOwner>) -> Entered {
     let Some(thread) = arrival::this() else { return Entered::NOT };
     if who.key == HOST_KEY {
-        let Some(place) = thread.scopes().push(None) else { return Entered::NOT };
+        let Some(place) = thread.scopes().push_host() else { return Entered::NOT };
         current::set_current(&EMPTY);
         return Entered { life: thread.life(), place };
     }
@@ -120,7 +128,11 @@ pub fn enter(who: Who<'_, HostOwner>) -> Entered {
     let Ok(seat) = thread.seat(number, who.key, number.kind() as usize) else {
         return Entered::NOT;
     };
-    let Some(place) = thread.scopes().push(Some(number)) else { return Entered::NOT };
+    let Some(place) = thread.scopes().push(number) else {
+        // The desk is that of the scope before.
+        thread.sit_down();
+        return Entered::NOT;
+    };
     seat.line().inspect(|line| line.hold());
     current::set_current(seat);
     Entered { life: thread.life(), place }

@@ -338,6 +338,10 @@ unsafe impl Ambient for MockHome {
         current.len() - 1
     }
 
+    fn has_entered(_: usize) -> bool {
+        true
+    }
+
     fn leave(self, previous: usize) {
         self.0.current.lock().unwrap().truncate(previous);
     }

@@ -6,6 +6,9 @@
 //! scopes of an owner are dropped, in whatever order, the thread does not allocate for that
 //! owner.
 //!
+//! A scope of an owner leaves a level for one of the host, which needs no memory then: code
+//! that must be the host's is so also where there is none.
+//!
 //! Invariants
 //!
 //! - SCOPE1 the last level, if there is one, is not struck out.
@@ -36,7 +39,8 @@ pub struct Scopes {
     inline: [Cell<Level>; INLINE],
     /// The larger stack that has replaced the inline one.
     more: Cell<Option<NonNull<Cell<Level>>>>,
-    capacity: Cell<usize>,
+    /// How many levels there are besides the one that is left for the host.
+    usual: Cell<usize>,
     len: Cell<usize>,
 }
 
@@ -46,7 +50,7 @@ impl Scopes {
         Self {
             inline: [const { Cell::new(Level::StruckOut) }; INLINE],
             more: Cell::new(None),
-            capacity: Cell::new(INLINE),
+            usual: Cell::new(INLINE - 1),
             len: Cell::new(0),
         }
     }
@@ -65,16 +69,32 @@ impl Scopes {
         }
     }
 
-    /// Enters a scope, and returns its place on the stack, or `None` if there is no memory.
+    /// Enters a scope of an owner; its place on the stack, or `None` where there is no
+    /// memory.
     #[inline]
-    pub fn push(&self, owner: Owner) -> Option<usize> {
-        let place = self.len.get();
-        if place == self.capacity.get() {
+    pub fn push(&self, owner: Number) -> Option<usize> {
+        if self.len.get() >= self.usual.get() {
             self.enlarge()?;
         }
+        Some(self.add(Some(owner)))
+    }
+
+    /// Enters a scope of the host; its place on the stack. `None` where there is no memory,
+    /// which happens only in another scope of the host.
+    #[inline]
+    pub fn push_host(&self) -> Option<usize> {
+        if self.len.get() > self.usual.get() {
+            self.enlarge()?;
+        }
+        Some(self.add(None))
+    }
+
+    #[inline]
+    fn add(&self, owner: Owner) -> usize {
+        let place = self.len.get();
         self.level(place).set(Level::Standing(owner));
         self.len.set(place + 1);
-        Some(place)
+        place
     }
 
     /// The place of the innermost scope.
@@ -109,7 +129,7 @@ impl Scopes {
             None => &raw const self.inline as *const Cell<Level>,
             Some(more) => more.as_ptr(),
         };
-        debug_assert!(place < self.capacity.get());
+        debug_assert!(place <= self.usual.get());
         // SAFETY: `place` is below the capacity, and so many levels are there.
         let level = unsafe { first.add(place) };
         // SAFETY: initialised: inline, or by `enlarge`.
@@ -119,7 +139,7 @@ impl Scopes {
     /// Doubles the capacity. The time grows with the number of scopes.
     #[cold]
     fn enlarge(&self) -> Option<()> {
-        let capacity = self.capacity.get();
+        let capacity = self.usual.get() + 1;
         let layout = |levels| Layout::array::<Cell<Level>>(levels).ok();
         let memory = tables::allocate(layout(2 * capacity)?)?.cast::<Cell<Level>>();
         for place in 0..2 * capacity {
@@ -130,7 +150,7 @@ impl Scopes {
             unsafe { new.write(Cell::new(level)) };
         }
         let before = self.more.replace(Some(memory));
-        self.capacity.set(2 * capacity);
+        self.usual.set(2 * capacity - 1);
         if let Some(before) = before {
             // SAFETY: S1, S2: made here with that layout, and replaced.
             unsafe { tables::free(before.cast(), layout(capacity)?) };
@@ -144,15 +164,19 @@ mod tests {
     use super::*;
     use crate::engine::Kind;
 
+    fn number(index: usize) -> Number {
+        Number::new(Kind::Ambient, index).unwrap()
+    }
+
     fn owner(index: usize) -> Owner {
-        Some(Number::new(Kind::Ambient, index).unwrap())
+        Some(number(index))
     }
 
     #[test]
     fn the_innermost_scope_that_stands_is_current() {
         let scopes = Scopes::new();
-        let outer = scopes.push(owner(1)).unwrap();
-        let inner = scopes.push(owner(2)).unwrap();
+        let outer = scopes.push(number(1)).unwrap();
+        let inner = scopes.push(number(2)).unwrap();
         assert_eq!(scopes.remove(outer), Some((owner(1), false)));
         assert_eq!(scopes.current(), owner(2));
         assert_eq!(scopes.remove(outer), None, "left already");
@@ -165,10 +189,25 @@ mod tests {
     #[test]
     fn there_is_room_for_many() {
         let scopes = Scopes::new();
-        let places: [usize; 1000] = core::array::from_fn(|n| scopes.push(owner(n + 1)).unwrap());
+        let places: [usize; 1000] = core::array::from_fn(|n| scopes.push(number(n + 1)).unwrap());
         for (n, &place) in places.iter().enumerate().rev() {
             assert_eq!(scopes.current(), owner(n + 1));
             assert_eq!(scopes.remove(place), Some((owner(n + 1), true)));
         }
+    }
+
+    #[test]
+    fn there_is_always_room_for_the_host() {
+        let scopes = Scopes::new();
+        for n in 1..100 {
+            scopes.push(number(n)).unwrap();
+            let memory = scopes.more.get();
+            let host = scopes.push_host().unwrap();
+            assert_eq!((scopes.current(), scopes.more.get()), (None, memory));
+            assert_eq!(scopes.remove(host), Some((None, true)));
+        }
+        // Also on top of each other.
+        (0..100).for_each(|_| _ = scopes.push_host().unwrap());
+        scopes.push(number(1)).unwrap();
     }
 }
