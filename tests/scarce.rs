@@ -42,46 +42,54 @@ fn starving<T>(f: impl FnOnce() -> T) -> T {
 /// The experts that had a scope before, and the first that gets none.
 fn until_no_scope(experts: &[Expert]) -> (&[Expert], &Expert) {
     let entered = experts.iter().take_while(|expert| expert.try_enter().is_ok()).count();
-    assert!((1..experts.len()).contains(&entered), "{entered} entered");
+    holds((1..experts.len()).contains(&entered));
     (&experts[..entered], &experts[entered])
 }
 
-fn kind<T>(outcome: Result<T, Failure>) -> Option<FailureKind> {
-    outcome.err().map(|failure| failure.kind())
+fn kind(failure: Option<&Failure>) -> Option<FailureKind> {
+    failure.map(Failure::kind)
+}
+
+/// An assertion that may fail without memory: a panic needs some.
+#[track_caller]
+fn holds(is_true: bool) {
+    if !is_true {
+        testing::heal();
+        panic!("it does not hold");
+    }
 }
 
 fn whoever_has_no_scope_hears_of_it() {
     let around = expert("around");
     let experts: Vec<_> = (0..MANY).map(|_| expert("one of many")).collect();
     let _scope = around.enter();
-    assert_eq!(owner(), Some(around.key()));
+    holds(owner() == Some(around.key()));
     starving(|| {
         let (before, without) = until_no_scope(&experts);
-        assert_eq!(without.try_enter().err(), Some(Error::OutOfMemory));
-        let failure = without.run(|| unreachable!("it has no scope")).unwrap_err();
-        assert_eq!(failure.kind(), FailureKind::OutOfMemory);
-        assert!(failure.to_string().starts_with("stopped: no memory for its scope"), "{failure}");
-        let mut task = pin!(without.run_async(async { unreachable!("it has no scope") }));
-        let Poll::Ready(outcome) = task.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-        else {
-            panic!("it goes on");
-        };
-        assert_eq!(kind::<()>(outcome), Some(FailureKind::OutOfMemory));
-        assert_ne!(ExpertEnter(handle(without.key())), 0);
-        assert_ne!(ExpertLeave(), 0, "there is none to leave");
+        holds(without.try_enter().err() == Some(Error::OutOfMemory));
+        let (mut called, key) = (false, around.key());
+        let failure = without.run(|| called = true).err();
+        holds(kind(failure.as_ref()) == Some(FailureKind::OutOfMemory) && !called);
+        let text = failure.map(|failure| failure.to_string()).unwrap_or_default();
+        holds(text.starts_with("stopped: no memory for its scope; most is held by "));
+        let mut task = pin!(without.run_async(async { called = true }));
+        let poll = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(Err(failure)) = poll else { return holds(false) };
+        holds(failure.kind() == FailureKind::OutOfMemory);
+        holds(ExpertEnter(handle(without.key())) != 0);
+        holds(ExpertLeave() != 0);
         // Without an answer, all stays as it was.
         let scope = without.enter();
-        assert_eq!((ALLOC.current(), owner()), (Some(around.key()), Some(around.key())));
+        holds((ALLOC.current(), owner()) == (Some(key), Some(key)));
         drop(scope);
-        assert_eq!((ALLOC.current(), owner()), (Some(around.key()), Some(around.key())));
-        assert_eq!(without.stats().allocations, 0);
-        assert_eq!(before[0].run(owner).unwrap(), Some(before[0].key()), "others go on");
+        holds((ALLOC.current(), owner()) == (Some(key), Some(key)));
+        holds(without.stats().allocations == 0);
+        holds(before[0].run(owner).ok().flatten() == Some(before[0].key()));
     });
-    let again = experts.iter().map(|expert| expert.run(owner).unwrap());
-    assert!(again.zip(&experts).all(|(owner, expert)| owner == Some(expert.key())));
+    let mut again = experts.iter().map(|expert| (expert.run(owner).unwrap(), expert.key()));
+    assert!(again.all(|(owner, key)| owner == Some(key)));
 }
 
-/// What was inherited is not that of whoever polls it.
 fn a_closure_whose_expert_has_no_scope_is_the_hosts() {
     let around = expert("around");
     let experts: Vec<_> = (0..MANY).map(|_| expert("one of many")).collect();
@@ -104,22 +112,22 @@ fn a_closure_whose_expert_has_no_scope_is_the_hosts() {
 fn the_innermost_scope_and_the_host_keep_their_blocks() {
     let (inner, other) = (expert("inner"), expert("other"));
     other.run(|| assert_eq!(owner(), Some(other.key()))).unwrap();
-    // Not dropped one by one in a vector's order, which is that of entering.
+    // A vector drops them in the order of entering.
     let mut scopes: Vec<ManuallyDrop<Scope<'_>>> = Vec::with_capacity(1 << 22);
     starving(|| {
         while let Ok(scope) = inner.try_enter() {
             scopes.push(ManuallyDrop::new(scope));
-            assert!(scopes.len() < scopes.capacity());
+            holds(scopes.len() < scopes.capacity());
         }
-        assert!(other.try_enter().is_err(), "there is no level");
+        holds(other.try_enter().is_err());
         for _ in 0..100 {
-            assert_eq!(owner(), Some(inner.key()));
+            holds(owner() == Some(inner.key()));
         }
-        assert_eq!((ALLOC.current(), other.stats().allocations), (Some(inner.key()), 1));
+        holds((ALLOC.current(), other.stats().allocations) == (Some(inner.key()), 1));
         // What must be the host's is so also without memory.
-        assert_eq!(ALLOC.as_host(|| (ALLOC.current(), owner())), (None, host()));
-        assert_eq!(ALLOC.as_host(|| ALLOC.as_host(owner)), host());
-        assert_eq!(owner(), Some(inner.key()));
+        holds(ALLOC.as_host(|| (ALLOC.current(), owner())) == (None, host()));
+        holds(ALLOC.as_host(|| ALLOC.as_host(owner)) == host());
+        holds(owner() == Some(inner.key()));
     });
     assert_eq!(other.run(owner).unwrap(), Some(other.key()));
     while let Some(scope) = scopes.pop() {
