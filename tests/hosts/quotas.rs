@@ -77,6 +77,11 @@ fn what_was_overdrawn_is_forgiven_when_it_is_covered() {
     assert!(expert.forgive());
     assert!(expert.alloc(1).is_ok());
     drop(large);
+    // By key, where the observer cannot call `forgive`, that is one step.
+    drop(expert.run(|| vec![0_u8; 8 << 20]));
+    assert_eq!(expert.alloc(1), Err(Error::Overdrawn));
+    ALLOC.set_quota(expert.key(), 16 << 20).unwrap();
+    assert!(expert.alloc(1).is_ok());
 }
 
 #[test]

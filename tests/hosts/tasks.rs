@@ -146,7 +146,35 @@ fn a_task_is_woken_by_its_last_waker() {
     assert_eq!(wakers.map(|counts| counts.0.load(SeqCst)), [0, 1]);
 }
 
-/// Notes the current expert when it is dropped.
+/// A waker is given back where its task is over, also while that is still there, and
+/// where its expert has ended, also if the task was forgotten.
+#[test]
+fn no_waker_is_kept_for_longer_than_needed() {
+    let woken = Arc::new(Counts(AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut context = Context::from_waker(&waker);
+    let given_back = || Arc::strong_count(&woken) == 2;
+    let expert = expert("brief");
+    {
+        let mut over = pin!(expert.run_async(yield_now()));
+        assert!(over.as_mut().poll(&mut context).is_pending() && !given_back());
+        assert!(over.as_mut().poll(&mut context).is_ready() && given_back());
+    }
+    let mut forgotten = Box::pin(expert.run_async(pending::<()>()));
+    assert!(forgotten.as_mut().poll(&mut context).is_pending() && !given_back());
+    std::mem::forget(forgotten);
+    let before = woken.0.load(SeqCst);
+    drop(expert);
+    assert!(given_back());
+    assert_eq!(woken.0.load(SeqCst), before + 1, "by the end");
+    // Nor is it the next one's, which may have the same slot.
+    for _ in 0..100 {
+        super::expert("next").terminate();
+    }
+    assert_eq!(woken.0.load(SeqCst), before + 1);
+}
+
+/// Says, when it is dropped, whose scope that is.
 struct DroppedIn(mpsc::Sender<Option<expert_alloc::ExpertKey>>);
 
 impl Drop for DroppedIn {
@@ -209,13 +237,35 @@ fn a_panic_in_a_poll_or_a_destructor_is_an_outcome() {
 /// A task that is told to stop at any moment stops, so no wake-up is lost.
 #[test]
 fn no_wake_is_lost() {
-    for round in 0..500_u64 {
-        let expert: Expert = expert("raced");
-        thread::scope(|threads| {
-            let waiting = threads.spawn(|| block_on(expert.run_async(pending::<()>())));
-            thread::sleep(Duration::from_micros(round % 50));
-            expert.terminate();
-            assert_eq!(waiting.join().unwrap().unwrap_err().kind(), FailureKind::Terminated);
+    let experts: Vec<Expert> = (0..5_000).map(|_| expert("raced")).collect();
+    let (begun, ended) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let wait_for = |number: &AtomicUsize, least: usize| {
+        let started = Instant::now();
+        while number.load(SeqCst) < least {
+            assert!(started.elapsed() < Duration::from_secs(20), "a wake-up was lost");
+            std::hint::spin_loop();
+        }
+    };
+    thread::scope(|threads| {
+        let waiting = threads.spawn(|| {
+            for (number, expert) in experts.iter().enumerate() {
+                let counts = Arc::new(Counts(AtomicUsize::new(0)));
+                let waker = Waker::from(Arc::clone(&counts));
+                let mut task = pin!(expert.run_async(pending::<()>()));
+                begun.store(number + 1, SeqCst);
+                // Polled by whoever is woken only.
+                while let Poll::Pending = task.as_mut().poll(&mut Context::from_waker(&waker)) {
+                    wait_for(&counts.0, 1);
+                }
+                ended.store(number + 1, SeqCst);
+            }
         });
-    }
+        for (number, expert) in experts.iter().enumerate() {
+            wait_for(&begun, number + 1);
+            (0..number % 500).for_each(|_| std::hint::spin_loop());
+            expert.terminate();
+        }
+        wait_for(&ended, experts.len());
+        waiting.join().unwrap();
+    });
 }
