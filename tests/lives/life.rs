@@ -1,7 +1,6 @@
 //! A life: what happens to an expert, and how it ends. Results that may fail for want of
 //! memory are not unwrapped here, and all others are.
 
-use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc;
@@ -12,18 +11,16 @@ use allocator_api2::vec::Vec as VecIn;
 use expert_alloc::{Error, Expert, ExpertKey, Reclaimed, SharedHandle, Stats};
 
 use super::dice::Dice;
+use super::kept::{Blocks, Kept, give_way};
 use super::page_source::Trouble;
 use super::parachute::{self, ALLOC, fallible};
-
-/// Blocks that outlive the experts, with their content.
-pub type Kept = Vec<Vec<u8>>;
 
 /// Requests that were refused because the page source failed.
 pub static WITHOUT_PAGES: AtomicUsize = AtomicUsize::new(0);
 
-/// A block in the current scope, filled with its size; `None` if a request that may fail
-/// failed.
-fn block(dice: &mut Dice) -> Option<Vec<u8>> {
+/// A block in the current scope, full of its size; `None` where a request that may
+/// fail failed.
+pub fn block(dice: &mut Dice) -> Option<Vec<u8>> {
     let (size, may_fail) = (dice.size(), dice.one_in(2));
     let mut block = Vec::new();
     if may_fail && fallible(|| block.try_reserve_exact(size)).is_err() {
@@ -44,8 +41,9 @@ fn check_owner(block: &[u8], key: ExpertKey) {
     assert!(owner == Some(key) || owner.is_none() && parachute::live() > 0, "{owner:?} of {key}");
 }
 
-/// A result whose error may be a lack of memory, or a refusal by the quota or the host.
-fn refused<T>(result: Result<T, Error>) -> Option<T> {
+/// A result whose error may be that there was no memory, or that the quota or the host
+/// has said no.
+pub fn refused<T>(result: Result<T, Error>) -> Option<T> {
     match result {
         Ok(value) => return Some(value),
         Err(Error::OutOfMemory) => _ = WITHOUT_PAGES.fetch_add(1, Relaxed),
@@ -57,26 +55,26 @@ fn refused<T>(result: Result<T, Error>) -> Option<T> {
 
 /// Facts of a life that the figures do not show.
 #[derive(Default)]
-struct Given {
+pub struct Given {
     /// Raw blocks that were transferred to the host.
-    transferred: usize,
+    pub transferred: usize,
     /// Raw blocks that nobody frees.
-    leaked: usize,
+    pub leaked: usize,
 }
 
 /// Something that happens to an expert.
 fn happen(expert: &Expert, dice: &mut Dice, kept: &mut Kept, given: &mut Given) {
-    match dice.below(11) {
+    match dice.below(15) {
         0 => {
             let (number, panics) = (dice.below(20), dice.one_in(3));
             let outcome = expert.run(|| {
-                let mut blocks: Kept = (0..number).filter_map(|_| block(dice)).collect();
+                let mut blocks: Blocks = (0..number).filter_map(|_| block(dice)).collect();
                 blocks.iter().for_each(|block| check_owner(block, expert.key()));
                 assert!(!panics, "a life goes wrong");
                 blocks.truncate(number / 2);
                 blocks
             });
-            kept.extend(outcome.into_iter().flatten());
+            kept.blocks.extend(outcome.into_iter().flatten());
         }
         1 => raw(expert, dice, given),
         2 => {
@@ -87,17 +85,11 @@ fn happen(expert: &Expert, dice: &mut Dice, kept: &mut Kept, given: &mut Given) 
                 }
             }
         }
-        3 => kept.extend(polled(expert, dice)),
+        3 => kept.blocks.extend(polled(expert, dice)),
         4 => {
-            let mut dice = Dice(dice.below(1 << 30) as u64);
-            let (number, key) = (dice.below(8), expert.key());
-            let make = move || {
-                let blocks: Kept = (0..number).filter_map(|_| block(&mut dice)).collect();
-                blocks.iter().for_each(|block| check_owner(block, key));
-                blocks
-            };
-            let made = expert.run(|| ALLOC.inherit_fn(make));
-            kept.extend(made.into_iter().flat_map(|make| thread::spawn(make).join().unwrap()));
+            let make = inherited(expert, dice, Some(expert.key()));
+            kept.blocks
+                .extend(make.into_iter().flat_map(|make| thread::spawn(make).join().unwrap()));
         }
         5 if dice.one_in(4) => expert.terminate(),
         6 => {
@@ -107,8 +99,33 @@ fn happen(expert: &Expert, dice: &mut Dice, kept: &mut Kept, given: &mut Given) 
         7 => expert.set_quota([0, 64 << 10, 1 << 20][dice.below(3)]),
         8 => drop(expert.forgive()),
         9 => drop(expert.trim()),
-        _ => drop(kept.split_off(kept.len() / 2)),
+        10 => kept.begin_task(expert, dice),
+        11 | 12 => kept.continue_task(dice),
+        13 => {
+            kept.bear(expert, dice);
+            if dice.one_in(2) {
+                kept.end_orphan(dice);
+            }
+        }
+        _ => drop(kept.blocks.split_off(kept.blocks.len() / 2)),
     }
+}
+
+/// A closure for a thread that stays with the expert: it makes blocks, which are those of
+/// `key` if that is given.
+fn inherited(
+    expert: &Expert,
+    dice: &mut Dice,
+    key: Option<ExpertKey>,
+) -> Option<impl FnOnce() -> Blocks + Send + 'static> {
+    let mut dice = Dice(dice.below(1 << 30) as u64);
+    let number = dice.below(8);
+    let make = move || {
+        let blocks: Blocks = (0..number).filter_map(|_| block(&mut dice)).collect();
+        key.inspect(|&key| blocks.iter().for_each(|block| check_owner(block, key)));
+        blocks
+    };
+    expert.run(|| ALLOC.inherit_fn(make)).ok()
 }
 
 /// A list with a mapping of its own grows into the addresses behind it.
@@ -140,18 +157,14 @@ fn raw(expert: &Expert, dice: &mut Dice, given: &mut Given) {
 }
 
 /// A task that is polled a few times, and then finished, dropped or stopped.
-fn polled(expert: &Expert, dice: &mut Dice) -> Kept {
+fn polled(expert: &Expert, dice: &mut Dice) -> Blocks {
     let (polls, panics) = (dice.below(5), dice.one_in(5));
     let mut inner = Dice(dice.below(1 << 30) as u64);
     let mut task = Box::pin(expert.run_async(async {
-        let mut blocks = Kept::new();
+        let mut blocks = Blocks::new();
         for _ in 0..4 {
             blocks.extend(block(&mut inner));
-            let mut polled = false;
-            poll_fn(|_| {
-                if std::mem::replace(&mut polled, true) { Poll::Ready(()) } else { Poll::Pending }
-            })
-            .await;
+            give_way().await;
             assert!(!panics, "a task goes wrong");
         }
         blocks
@@ -162,23 +175,53 @@ fn polled(expert: &Expert, dice: &mut Dice) -> Kept {
             return outcome.unwrap_or_default();
         }
     }
-    Kept::new()
+    Blocks::new()
 }
 
-/// Checks a report against the figures from just before.
-fn check(before: &Stats, reclaimed: &Reclaimed, given: &Given) {
-    let adopted = reclaimed.adopted_blocks;
-    assert_eq!(reclaimed.blocks, given.leaked, "{before} {reclaimed}");
-    assert_eq!(before.live_blocks, reclaimed.blocks + adopted, "{before} {reclaimed}");
+/// Whether a report adds up with the figures from just before, after which so many blocks
+/// were freed: allocated = freed + reclaimed + adopted + transferred.
+fn check(before: &Stats, freed: usize, reclaimed: &Reclaimed, given: &Given) {
+    let (blocks, adopted) = (reclaimed.blocks, reclaimed.adopted_blocks);
+    let transferred = reclaimed.handed_over_blocks;
     assert_eq!(
-        before.live_bytes,
-        reclaimed.bytes + reclaimed.adopted_bytes,
-        "{before} {reclaimed}"
+        (blocks, transferred),
+        (given.leaked, given.transferred),
+        "{before} {freed} {reclaimed}"
     );
-    // Blocks that the expert freed count as frees, and so do those that it transferred.
-    assert!(before.frees >= given.transferred as u64, "{before} {}", given.transferred);
-    let gone = before.frees + (reclaimed.blocks + adopted) as u64;
-    assert_eq!(before.allocations, gone, "{before} {reclaimed} {}", given.transferred);
+    assert_eq!(before.live_blocks, freed + blocks + adopted, "{before} {reclaimed}");
+    // The figure of frees has those that were transferred, too.
+    let all = before.frees + (freed + blocks + adopted) as u64;
+    assert!(before.frees >= transferred as u64, "{before} {reclaimed}");
+    assert_eq!(before.allocations, all, "{before} {freed} {reclaimed}");
+}
+
+/// Ends an expert by value, in this thread or another: its report adds up.
+pub fn end(expert: Expert, given: &Given, dice: &mut Dice) {
+    let before = expert.stats();
+    let reclaimed = match dice.below(3) {
+        0 => thread::spawn(move || expert.finish()).join().unwrap(),
+        _ => expert.finish(),
+    };
+    check(&before, 0, &reclaimed, given);
+    let bytes = reclaimed.bytes + reclaimed.adopted_bytes;
+    assert_eq!(before.live_bytes, bytes, "{before} {reclaimed}");
+}
+
+/// Ends an expert while a thread allocates for it, so that nobody knows how much it has.
+fn end_amid(expert: Expert, given: &Given, dice: &mut Dice, kept: &mut Kept) {
+    let busy = inherited(&expert, dice, None).map(thread::spawn);
+    let reclaimed = expert.finish();
+    assert_eq!(
+        (reclaimed.blocks, reclaimed.handed_over_blocks),
+        (given.leaked, given.transferred),
+        "{reclaimed}"
+    );
+    let blocks = busy.into_iter().flat_map(|busy| busy.join().unwrap());
+    let host = ALLOC.host().key();
+    for block in blocks {
+        check_owner(&block, host);
+        kept.blocks.push(block);
+    }
 }
 
 /// One life, perhaps with a child's in it.
@@ -220,15 +263,11 @@ pub fn live(parent: Option<&Expert>, dice: &mut Dice, kept: &mut Kept) {
             _ => {}
         }
     }
-    if dice.one_in(3) {
-        return live_owned(expert, dice, &given, kept);
+    match dice.below(6) {
+        0 | 1 => live_owned(expert, dice, &given, kept),
+        2 => end_amid(expert, &given, dice, kept),
+        _ => end(expert, &given, dice),
     }
-    let before = expert.stats();
-    let reclaimed = match dice.below(3) {
-        0 => thread::spawn(move || expert.finish()).join().unwrap(),
-        _ => expert.finish(),
-    };
-    check(&before, &reclaimed, &given);
 }
 
 /// The end of a life that several references share.
@@ -258,7 +297,6 @@ fn live_owned(expert: Expert, dice: &mut Dice, given: &Given, kept: &mut Kept) {
         drop(held);
     }
     let reclaimed = receive.recv().unwrap();
-    assert_eq!(reclaimed.blocks, given.leaked, "{before} {reclaimed}");
-    assert_eq!(before.live_blocks, live + reclaimed.blocks + reclaimed.adopted_blocks);
-    assert!(kept.iter().all(|block| is_whole(block)));
+    check(&before, live, &reclaimed, given);
+    kept.check();
 }

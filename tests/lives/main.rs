@@ -1,7 +1,6 @@
-//! Random lives of experts. They are nested, charged, terminated and revoked, fail by a
-//! panic, the quota, a clean-up or the page source, are inherited into tasks and threads,
-//! and end on any thread. Every report adds up, nothing leaks, and another expert is not
-//! affected.
+//! Random lives: nested, charged, terminated, revoked, failed by a panic, the quota, a
+//! clean-up or the page source, inherited into tasks and threads that may outlive them,
+//! ended by whatever thread, and while another allocates for them. Every report adds up, nothing leaks, and a bystander notices nothing.
 //!
 //! `EXPERT_ALLOC_LIVES` says how many: 10,000 by default. In one round of lives, one kind
 //! of call to the system fails now and then; in another round, all kinds fail. The test has
@@ -9,6 +8,7 @@
 //! quiet.
 
 mod dice;
+mod kept;
 mod life;
 mod page_source;
 mod parachute;
@@ -25,7 +25,8 @@ use expert_alloc::testing::{self, Call, Checked};
 use dice::Dice;
 use page_source::KINDS;
 
-use life::{Kept, WITHOUT_PAGES, is_whole, live};
+use kept::{Blocks, Kept};
+use life::{WITHOUT_PAGES, is_whole, live};
 use parachute::{ALLOC, WithParachute};
 
 #[global_allocator]
@@ -56,13 +57,10 @@ fn round(seed: u64, lives: usize) {
             .map(|number| {
                 let (tenant, done) = (tenants.get(number as usize), &done);
                 scope.spawn(move || {
-                    let (mut dice, mut kept) = (Dice(seed ^ number << 48), Kept::new());
+                    let (mut dice, mut kept) = (Dice(seed ^ number << 48), Kept::default());
                     while done.fetch_add(1, Relaxed) < lives {
                         live(tenant, &mut dice, &mut kept);
-                        if kept.len() > 200 {
-                            assert!(kept.iter().all(|block| is_whole(block)));
-                            kept.clear();
-                        }
+                        kept.clear_much(&mut dice);
                     }
                 })
             })
@@ -93,7 +91,7 @@ fn check_nothing_is_left(blocks: usize) {
 
 fn random_lives_add_up(lives: usize) {
     let bystander = expert("bystander");
-    let watched: Kept = {
+    let watched: Blocks = {
         let _scope = bystander.enter();
         (1..500).map(|size| vec![size as u8; size]).collect()
     };
