@@ -10,6 +10,7 @@ use crate::api::ExpertAlloc;
 use crate::api::home::DefaultHome;
 use crate::api::scope::Within;
 use crate::expert::home::{Ambient, Home};
+use crate::expert::stop;
 use crate::key::ExpertKey;
 
 impl ExpertAlloc {
@@ -105,6 +106,10 @@ impl ExpertAlloc {
     /// polls it, so a task that is spawned in a scope stays in it. Once the expert has
     /// ended, the task goes on as the host.
     ///
+    /// The quota does not stop the task. If a poll leaves its expert over the quota, the
+    /// futures of [`run_async`](crate::Expert::run_async) are woken, and stop. A future that
+    /// owns its tasks, such as one with tokio's `JoinSet`, takes them along.
+    ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
     /// use std::future::Future;
@@ -177,11 +182,18 @@ impl<F: Future, H: Ambient> Future for Inherit<F, H> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        let _within = Within::enter_by_key(self.home, self.key);
-        // SAFETY: the future is pinned with the whole: nothing else moves it out,
-        // there is no `Drop`, and `Unpin` follows from that of the fields.
-        let future = unsafe { self.map_unchecked_mut(|whole| &mut whole.future) };
-        future.poll(context)
+        let (home, key) = (self.home, self.key);
+        let polled = {
+            let _within = Within::enter_by_key(home, key);
+            // SAFETY: the future is pinned with the whole: nothing else moves it out,
+            // there is no `Drop`, and `Unpin` follows from that of the fields.
+            let future = unsafe { self.map_unchecked_mut(|whole| &mut whole.future) };
+            future.poll(context)
+        };
+        if let Some(key) = key {
+            stop::wake_if_overdrawn(home, key);
+        }
+        polled
     }
 }
 

@@ -14,8 +14,12 @@ use crate::expert::home::{Home, SlotOf};
 use crate::expert::look;
 #[cfg(feature = "std")]
 use crate::expert::tasks;
+#[cfg(feature = "std")]
+use crate::expert::visit::State;
 use crate::expert::visit::Visit;
 use crate::key::ExpertKey;
+#[cfg(feature = "std")]
+use crate::sync::{Ordering::SeqCst, fence};
 
 /// Tells an expert to stop, for good: it may free, but not allocate. Its children
 /// must stop, too.
@@ -71,7 +75,23 @@ pub(crate) fn wake<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
     });
 }
 
-/// Does nothing, because a small system has no tasks.
+/// Wakes the tasks of an expert that is over its quota, after a call that may have brought
+/// it there: an allocation wakes no task.
+#[cfg(feature = "std")]
+pub(crate) fn wake_if_overdrawn<H: Home>(home: H, key: ExpertKey) {
+    if !tasks::anybody_waits() {
+        return;
+    }
+    let Ok(visit) = Visit::new(home, key) else { return };
+    let Some(slot) = visit.slot().filter(|_| visit.state() == State::Overdrawn) else { return };
+    // As in `terminate_visited`.
+    drop(visit);
+    // The fence is that of WAITING1.
+    fence(SeqCst);
+    wake(home, key, slot);
+}
+
+/// A small system has no tasks.
 #[cfg(not(feature = "std"))]
 pub(crate) fn wake<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
     let _ = (home, key, slot);

@@ -133,6 +133,35 @@ fn one_task_over_the_quota_wakes_the_others() {
     assert_eq!(Arc::strong_count(&woken), 1, "its waker was given back");
 }
 
+/// A task that was spawned and inherited the scope is not stopped itself; whoever waits for
+/// it is.
+#[test]
+fn an_inherited_task_over_the_quota_wakes_who_waits_for_it() {
+    let expert = ALLOC.expert("spawns").quota(1 << 20).register().unwrap();
+    let woken = Arc::new(Counts(AtomicUsize::new(0)));
+    let waker = Waker::from(Arc::clone(&woken));
+    let mut waits = pin!(expert.run_async(pending::<()>()));
+    assert!(waits.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let spawned = expert.run(|| {
+        ALLOC.inherit(async {
+            let mut held = Vec::new();
+            for _ in 0..100 {
+                held.push(vec![1_u8; 300 << 10]);
+                yield_now().await;
+            }
+        })
+    });
+    let mut spawned = pin!(spawned.unwrap());
+    for _ in 0..3 {
+        assert!(poll_once(spawned.as_mut()).is_pending());
+        assert_eq!(woken.0.load(SeqCst), 0);
+    }
+    assert!(poll_once(spawned.as_mut()).is_pending());
+    assert_eq!(woken.0.load(SeqCst), 1);
+    let Poll::Ready(Err(failure)) = poll_once(waits) else { panic!("stopped") };
+    assert_eq!(failure.kind(), FailureKind::OverQuota);
+}
+
 #[test]
 fn a_task_is_woken_by_its_last_waker() {
     let expert = expert("moves");

@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use allocator_api2::vec::Vec as VecIn;
 use expert_alloc::{Error, Expert};
+use tokio::task::JoinSet;
 
 use crate::ALLOC;
 
@@ -22,6 +23,7 @@ pub fn of<'e>(kind: &str, expert: &'e Expert) -> Option<Work<'e>> {
         "panic" => Box::pin(async { Ok(panics(&[1, 2, 3])) }),
         "leak" => Box::pin(async { leak(expert) }),
         "never" => Box::pin(async { Ok(never().await) }),
+        "swarm" => Box::pin(async { Ok(swarm().await) }),
         "detached" => Box::pin(async { Ok(detached()) }),
         _ => return None,
     })
@@ -46,12 +48,12 @@ fn table(expert: &Expert) -> Result<u64, Error> {
     Ok(rows.iter().sum())
 }
 
-/// Tasks of its own, which stay with it.
+/// Tasks of its own, which stay with it, and are dropped with it.
 async fn spawn() -> u64 {
-    let tasks: Vec<_> = (0..4).map(|_| tokio::spawn(ALLOC.inherit(good()))).collect();
+    let mut tasks: JoinSet<u64> = (0..4).map(|_| ALLOC.inherit(good())).collect();
     let mut sum = 0;
-    for task in tasks {
-        sum += task.await.unwrap_or(0);
+    while let Some(task) = tasks.join_next().await {
+        sum += task.unwrap_or(0);
     }
     sum
 }
@@ -70,6 +72,17 @@ async fn hog() -> u64 {
         tokio::task::yield_now().await;
     }
     held.len() as u64
+}
+
+/// The same in tasks of its own: they wake it when they are over its quota, and it takes
+/// them along when it is stopped.
+async fn swarm() -> u64 {
+    let mut tasks: JoinSet<u64> = (0..4).map(|_| ALLOC.inherit(hog())).collect();
+    let mut sum = 0;
+    while let Some(task) = tasks.join_next().await {
+        sum += task.unwrap_or(0);
+    }
+    sum
 }
 
 /// A mistake.
