@@ -15,8 +15,7 @@ use std::hint::black_box;
 use std::ptr::NonNull;
 
 use allocator_api2::alloc::Allocator;
-use expert_alloc::capi::{self, HEXPERTKEY};
-use expert_alloc::{ExpertAlloc, ExpertHandle};
+use expert_alloc::{Expert, ExpertAlloc, ExpertHandle, ExpertKey};
 
 use crate::stepper::Stepper;
 
@@ -57,10 +56,24 @@ fn main() {
     print("handle_alloc_64", alloc);
     print("handle_free_64", free);
 
-    let key = capi::handle(expert.key());
-    let (alloc, free) = pairs(&stepper, || key_alloc_64(key), |block| key_free_64(key, block));
-    print("key_alloc_64", alloc);
-    print("key_free_64", free);
+    let (scope, _) = pairs(&stepper, || scope(&expert), |()| nothing());
+    print("scope", scope);
+    {
+        let _scope = expert.enter();
+        let (alloc, free) = pairs(&stepper, alloc_64, free_64);
+        print("alloc_64_in_scope", alloc);
+        print("free_64_in_scope", free);
+        let (current, _) = pairs(&stepper, current, |_| nothing());
+        print("current", current);
+    }
+    let inherited = expert.run(|| {
+        ALLOC.inherit_fn(|| {
+            let (alloc, free) = pairs(&stepper, alloc_64, free_64);
+            print("alloc_64_inherited", alloc);
+            print("free_64_inherited", free);
+        })
+    });
+    inherited.expect("it does not panic")();
 }
 
 /// The instructions of all counted calls of `take`, and of `give`, which gets
@@ -82,6 +95,19 @@ fn pairs<T>(stepper: &Stepper, take: impl Fn() -> T, give: impl Fn(T)) -> (u64, 
 fn nothing() {
     // SAFETY: no instruction at all; the call of this function stays.
     unsafe { std::arch::asm!("", options(nomem, nostack)) };
+}
+
+/// Enters a scope and leaves it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+fn scope(expert: &Expert) {
+    drop(expert.enter());
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+fn current() -> Option<ExpertKey> {
+    ALLOC.current()
 }
 
 #[unsafe(no_mangle)]
