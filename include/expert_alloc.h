@@ -298,10 +298,10 @@ DWORD WINAPI ExpertGetInfo(HEXPERTKEY key, EXPERTINFO *info);
  * not called again. */
 DWORD WINAPI ExpertEnumerate(void (*callback)(HEXPERTKEY, LPVOID), LPVOID context);
 
-/* Makes key the owner of what this thread allocates through the global allocator
- * (of a Rust host, or of a process with this library's malloc), until ExpertLeave.
- * Scopes nest. NMERR_INVALID_PARAMETER from ExpertLeave without ExpertEnter. If there
- * is no memory for the scope, ExpertEnter returns an error, and the owner stays. */
+/* Makes key the owner of this thread's allocations through the global allocator (of
+ * a Rust host, or of a process with this library's malloc), until ExpertLeave.
+ * Scopes nest. ExpertLeave without ExpertEnter returns NMERR_INVALID_PARAMETER. If
+ * there is no memory for the scope, ExpertEnter returns an error: the owner stays. */
 DWORD WINAPI ExpertEnter(HEXPERTKEY key);
 DWORD WINAPI ExpertLeave(void);
 

@@ -39,8 +39,8 @@ impl<H: Ambient> Expert<H> {
     ///
     /// # Errors
     ///
-    /// [`Failure`] with what the panic or the exception was. If there is no memory for the
-    /// scope, `f` is not called.
+    /// [`Failure`], which describes the panic or the exception. If there is no memory for
+    /// the scope, `f` is not called.
     pub fn run<T>(&self, f: impl FnOnce() -> T) -> Result<T, Failure> {
         let outcome = match self.try_enter() {
             Ok(_scope) => foreign::call(f),
@@ -152,8 +152,8 @@ impl Failure {
         }
     }
 
-    /// The failure of an expert that must stop, with who holds most now, if it stops for
-    /// want of memory.
+    /// The failure of an expert that must stop. If that is for want of memory, it names the
+    /// largest holders at this moment.
     pub(crate) fn stopped<H: Ambient>(expert: &Expert<H>, kind: FailureKind) -> Self {
         let want = match kind {
             FailureKind::OverQuota => Some(Error::Overdrawn),
@@ -216,9 +216,9 @@ impl Failure {
         self.place.as_deref()
     }
 
-    /// Of an expert that was over its quota: how much of it was charged, and who held
-    /// most, when it was stopped; of one without memory for its scope: who held most.
-    /// `None` where there was no memory to keep that in.
+    /// For an expert that was over its quota: its charge and the largest holders at the
+    /// moment when it was stopped. For an expert without memory for its scope: the largest
+    /// holders. `None` if there was no memory for that.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -274,8 +274,8 @@ impl Drop for Failure {
     }
 }
 
-/// A list with this in it; an empty one where there is no memory, which a box would end
-/// the process for.
+/// A list with this value, or an empty list if there is no memory; a `Box` would end the
+/// process in that case.
 fn kept(explained: Explained) -> Vec<Explained> {
     let mut kept = Vec::new();
     if kept.try_reserve_exact(1).is_ok() {

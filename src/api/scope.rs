@@ -97,8 +97,8 @@ impl<H: Ambient> Expert<H> {
     ///
     /// The first scope of an expert in a thread needs some memory, as does each level of
     /// nested scopes beyond seven. If the system has none, the owner stays as it was: the
-    /// host, or that of the scope around this one. [`try_enter`](Self::try_enter) fails
-    /// then, as do [`run`](Self::run) and [`run_async`](Self::run_async).
+    /// host, or the owner of the scope around this one. [`try_enter`](Self::try_enter) fails
+    /// then, and so do [`run`](Self::run) and [`run_async`](Self::run_async).
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;
@@ -145,8 +145,8 @@ impl<H: Ambient> Expert<H> {
         Ok(Scope { _within: within, _expert: PhantomData })
     }
 
-    /// Polls `future` in a scope of this expert, on whatever thread that is. The scope is
-    /// entered as by [`enter`](Self::enter): without memory for it, the poll is as outside.
+    /// Polls `future` in a scope of this expert, on whatever thread polls it. The scope is
+    /// entered as by [`enter`](Self::enter), also if there is no memory for it.
     ///
     /// ```
     /// use expert_alloc::ExpertAlloc;

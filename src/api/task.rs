@@ -18,8 +18,8 @@ impl<H: Ambient> Expert<H> {
     /// Polls `future` in a scope of this expert and catches its panics, as
     /// [`run`](Self::run) does. If a poll finds the expert over its quota, told to
     /// stop or without its parent, or has no memory for the scope, it drops the future,
-    /// also in a scope, and returns the reason. [`terminate`](Self::terminate), of the expert or of a
-    /// parent, wakes it.
+    /// also in a scope, and returns the reason. [`terminate`](Self::terminate), of the
+    /// expert or of a parent, wakes it.
     ///
     /// So a future holds at most the quota and the allocations of one poll. A value
     /// that it returns at the poll that passes the quota is returned all the same:
@@ -126,12 +126,12 @@ where
 
     /// The failure of a task whose expert must stop.
     fn stop(&mut self, kind: FailureKind) -> Failure {
-        // Before its memory goes.
+        // This is done before its memory is freed.
         let failure = Failure::stopped(&*self.expert, kind);
         self.end();
         if kind == FailureKind::OverQuota {
-            // The other tasks have not noticed yet: an allocation wakes no task.
-            // The fence is that of WAITING1.
+            // The other tasks do not know yet, because an allocation wakes no task. The
+            // fence is that of WAITING1.
             fence(SeqCst);
             stop::wake(self.expert.home(), self.expert.key(), self.expert.slot());
         }

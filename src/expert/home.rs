@@ -150,13 +150,13 @@ pub unsafe trait Ambient: Home {
     #[doc(hidden)]
     fn enter(self, who: Who<'_, OwnerOf<Self>>) -> Self::Entered;
 
-    /// Whether there was memory to enter the scope. If not, the owner is that from before,
-    /// and there is nothing to leave.
+    /// Whether there was memory to enter the scope. If not, the owner stays as it was, and
+    /// there is nothing to leave.
     #[doc(hidden)]
     fn has_entered(entered: Self::Entered) -> bool;
 
-    /// Leaves a scope, in whatever order. The innermost one that stands is current then,
-    /// or the host, where none stands or its owner has ended.
+    /// Leaves a scope, in whatever order. Then the innermost scope that stands is current,
+    /// or the host, if none stands or its owner has ended.
     #[doc(hidden)]
     fn leave(self, entered: Self::Entered);
 

@@ -75,8 +75,8 @@ pub(crate) fn wake<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
     });
 }
 
-/// Wakes the tasks of an expert that is over its quota, after a call that may have brought
-/// it there: an allocation wakes no task.
+/// Wakes the tasks of an expert, if it is over its quota. For a caller that may have
+/// brought it there, because an allocation wakes no task.
 #[cfg(feature = "std")]
 pub(crate) fn wake_if_overdrawn<H: Home>(home: H, key: ExpertKey) {
     if !tasks::anybody_waits() {
@@ -91,7 +91,7 @@ pub(crate) fn wake_if_overdrawn<H: Home>(home: H, key: ExpertKey) {
     wake(home, key, slot);
 }
 
-/// A small system has no tasks.
+/// Does nothing, because a small system has no tasks.
 #[cfg(not(feature = "std"))]
 pub(crate) fn wake<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
     let _ = (home, key, slot);

@@ -25,13 +25,14 @@ use crate::heap::lives::handover;
 use crate::heap::lives::usage;
 use crate::heap::owners::credit;
 use crate::heap::owners::heap::HOST_ACCOUNT;
+use crate::heap::owners::ledger::Line;
 use crate::heap::owners::numbers;
 use crate::heap::presence::visits;
 use crate::heap::threads::current;
-use crate::heap::threads::thread;
 use crate::heap::threads::thread::giving_back;
 use crate::heap::threads::thread::seats;
 use crate::heap::threads::thread::tending;
+use crate::heap::threads::thread::{self, Thread};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicU32, Ordering};
 
@@ -112,12 +113,34 @@ impl Entered {
     }
 }
 
-/// Makes `who` the owner of what this thread allocates through the global
-/// allocator. Where there is no memory for a scope, the owner stays as it was, and the
-/// result says so. Of the host's scopes that is so only where the host is the owner, or in
-/// a thread's first call.
+/// Makes `who` the owner of this thread's allocations through the global allocator. If
+/// there is no memory for a scope, the owner stays as it was, and the result says so. A
+/// scope of the host needs memory only if the host is the owner already, or in a thread's
+/// first call.
 #[inline]
 pub fn enter(who: Who<'_, HostOwner>) -> Entered {
+    match enter_at_once(&who) {
+        Some(entered) => entered,
+        None => enter_slow(who),
+    }
+}
+
+/// Enters a scope whose owner sits at its desk, or at a cache that was found last.
+#[inline]
+fn enter_at_once(who: &Who<'_, HostOwner>) -> Option<Entered> {
+    let thread = thread::known()?;
+    // The host has none.
+    let number = who.owner.number(Kind::Ambient)?;
+    let seat = thread.ambient_seat(number)?;
+    let place = thread.scopes().push_at_once(number)?;
+    seat.line().inspect(|line| line.hold());
+    current::set_current(seat);
+    Some(Entered { life: thread.life(), place })
+}
+
+#[cold]
+#[inline(never)]
+fn enter_slow(who: Who<'_, HostOwner>) -> Entered {
     let Some(thread) = arrival::this() else { return Entered::NOT };
     if who.key == HOST_KEY {
         let Some(place) = thread.scopes().push_host() else { return Entered::NOT };
@@ -125,7 +148,7 @@ pub fn enter(who: Who<'_, HostOwner>) -> Entered {
         return Entered { life: thread.life(), place };
     }
     let Ok(number) = number_or_open(who, Kind::Ambient) else { return Entered::NOT };
-    let Ok(seat) = thread.seat(number, who.key, number.kind() as usize) else {
+    let Ok(seat) = thread.seat(number, who.key, Kind::Ambient as usize) else {
         return Entered::NOT;
     };
     let Some(place) = thread.scopes().push(number) else {
@@ -144,16 +167,46 @@ pub fn leave(entered: Entered) {
     let Some(thread) = thread::known().filter(|thread| thread.life() == entered.life) else {
         return;
     };
-    let Some((owner, was_last)) = thread.scopes().remove(entered.place) else { return };
-    if let Some(number) = owner {
-        if let Some(line) = thread.ledger().opened(number) {
-            line.let_go();
-            credit::settle_if_much(number, line);
+    match thread.scopes().remove_only(entered.place) {
+        Some(owner) => {
+            let seat = current::current();
+            current::set_current(&EMPTY);
+            owner.inspect(|&number| let_go_at(seat, thread, number));
         }
+        None => leave_among(thread, entered.place),
     }
+}
+
+/// Leaves a scope where there are others.
+#[inline(never)]
+fn leave_among(thread: &'static Thread, place: usize) {
+    let Some((owner, was_last)) = thread.scopes().remove(place) else { return };
+    owner.inspect(|&number| let_go_at(current::current(), thread, number));
     if was_last {
         thread.sit_down();
     }
+}
+
+/// A scope of the owner of `number` is over, who perhaps sits at `seat`.
+#[inline]
+fn let_go_at(seat: &'static Cache, thread: &Thread, number: Number) {
+    match seat.seat_of(number) {
+        Some(seat) => let_go(number, seat.line),
+        None => let_go_slow(thread, number),
+    }
+}
+
+/// A scope for the line is over.
+#[inline]
+fn let_go(number: Number, line: &Line) {
+    line.let_go();
+    credit::settle_if_much(number, line);
+}
+
+#[cold]
+#[inline(never)]
+fn let_go_slow(thread: &Thread, number: Number) {
+    thread.ledger().opened(number).inspect(|line| let_go(number, line));
 }
 
 /// As [`leave`], but also leaves all scopes that were entered in it and still stand,

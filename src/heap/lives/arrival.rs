@@ -12,10 +12,17 @@ use crate::heap::threads::thread::{self, Thread};
 use crate::key::ExpertKey;
 
 /// This thread's record. If there is none, it is made, and the thread's end is registered.
+#[inline]
 pub fn this() -> Option<&'static Thread> {
-    if let Some(thread) = thread::known() {
-        return Some(thread);
+    match thread::known() {
+        Some(thread) => Some(thread),
+        None => begin(),
     }
+}
+
+#[cold]
+#[inline(never)]
+fn begin() -> Option<&'static Thread> {
     let thread = thread::begin()?;
     fork::prepare();
     exit::call_at_thread_end(tending::end);

@@ -6,8 +6,8 @@
 //! scopes of an owner are dropped, in whatever order, the thread does not allocate for that
 //! owner.
 //!
-//! A scope of an owner leaves a level for one of the host, which needs no memory then: code
-//! that must be the host's is so also where there is none.
+//! A scope of an owner leaves one level for a scope of the host, which so needs no memory:
+//! what must be the host's is the host's also when there is none.
 //!
 //! Invariants
 //!
@@ -69,9 +69,8 @@ impl Scopes {
         }
     }
 
-    /// Enters a scope of an owner; its place on the stack, or `None` where there is no
-    /// memory.
-    #[inline]
+    /// Enters a scope of an owner, and returns its place on the stack, or `None` if there is
+    /// no memory.
     pub fn push(&self, owner: Number) -> Option<usize> {
         if self.len.get() >= self.usual.get() {
             self.enlarge()?;
@@ -79,8 +78,14 @@ impl Scopes {
         Some(self.add(Some(owner)))
     }
 
-    /// Enters a scope of the host; its place on the stack. `None` where there is no memory,
-    /// which happens only in another scope of the host.
+    /// As [`push`](Self::push), if that needs no memory.
+    #[inline]
+    pub fn push_at_once(&self, owner: Number) -> Option<usize> {
+        (self.len.get() < self.usual.get()).then(|| self.add(Some(owner)))
+    }
+
+    /// Enters a scope of the host, and returns its place on the stack. `None` if there is no
+    /// memory, which happens only in another scope of the host.
     #[inline]
     pub fn push_host(&self) -> Option<usize> {
         if self.len.get() > self.usual.get() {
@@ -103,23 +108,37 @@ impl Scopes {
         self.len.get().checked_sub(1)
     }
 
+    /// Leaves the scope at `place`, if there is no other, and returns its owner.
+    #[inline]
+    pub fn remove_only(&self, place: usize) -> Option<Owner> {
+        if place != 0 || self.len.get() != 1 {
+            return None;
+        }
+        self.len.set(0);
+        match self.level(0).get() {
+            Level::Standing(owner) => Some(owner),
+            // Not the last one (SCOPE1).
+            Level::StruckOut => Some(None),
+        }
+    }
+
     /// Leaves the scope at `place`. Returns its owner, and whether another scope is current
     /// now. `None` if no scope stands there.
-    #[inline]
     pub fn remove(&self, place: usize) -> Option<(Owner, bool)> {
         if place >= self.len.get() {
             return None;
         }
-        let Level::Standing(owner) = self.level(place).replace(Level::StruckOut) else {
-            return None;
-        };
         let was_last = place + 1 == self.len.get();
+        // SCOPE1: the last one stands.
+        let Level::Standing(owner) = self.level(place).get() else { return None };
         if was_last {
             let mut len = place;
             while len > 0 && self.level(len - 1).get() == Level::StruckOut {
                 len -= 1;
             }
             self.len.set(len);
+        } else {
+            self.level(place).set(Level::StruckOut);
         }
         Some((owner, was_last))
     }
@@ -184,6 +203,21 @@ mod tests {
         assert_eq!(scopes.current(), None);
         assert_eq!(scopes.remove(inner), None);
         assert_eq!(scopes.len.get(), 0);
+    }
+
+    #[test]
+    fn the_only_scope_is_left_at_once() {
+        let scopes = Scopes::new();
+        let only = scopes.push_at_once(number(1)).unwrap();
+        assert_eq!(scopes.remove_only(only), Some(owner(1)));
+        assert_eq!((scopes.current(), scopes.remove_only(only)), (None, None));
+        let outer = scopes.push_at_once(number(1)).unwrap();
+        let inner = scopes.push_host().unwrap();
+        assert_eq!((scopes.remove_only(outer), scopes.remove_only(inner)), (None, None));
+        assert_eq!(scopes.remove(inner), Some((None, true)));
+        assert_eq!(scopes.remove_only(outer), Some(owner(1)));
+        while scopes.push_at_once(number(1)).is_some() {}
+        assert_eq!(scopes.len.get(), INLINE - 1, "more need memory");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::{CACHES, Thread, attach, recent_place};
 use crate::engine::{Kind, Pass};
 use crate::error::Error;
 use crate::heap::base::number::Number;
-use crate::heap::caches::cache::{Cache, EMPTY, Seat};
+use crate::heap::caches::cache::{Cache, CacheFate, EMPTY, Seat};
 use crate::heap::owners::entry::Standing;
 use crate::heap::owners::heap::COMMON;
 use crate::heap::owners::ledger::{Line, LineCounts};
@@ -139,6 +139,19 @@ impl Thread {
         // An owner with a cache of its own sits at no desk.
         let cache = self.raw_seats[recent_place(number)].get();
         Some((cache, cache.seat_of(number)?))
+    }
+
+    /// Where the owner of `number`, a number of ambient blocks, is seated in this thread, if
+    /// that is found without a search. The owner's line is open then.
+    #[inline]
+    pub fn ambient_seat(&self, number: Number) -> Option<&'static Cache> {
+        let is_its = |seat: &&'static Cache| seat.seat_of(number).is_some();
+        // An owner with a cache of its own sits at no desk.
+        if let Some(desk) = self.desks[Kind::Ambient as usize].get().filter(is_its) {
+            return Some(desk);
+        }
+        let cache = self.recent[recent_place(number)].get().filter(is_its)?;
+        (cache.fate() == CacheFate::Alive).then_some(cache)
     }
 
     #[inline]
