@@ -283,7 +283,7 @@ fn no_wake_is_lost() {
                 let mut task = pin!(expert.run_async(pending::<()>()));
                 begun.store(number + 1, SeqCst);
                 // Polled by whoever is woken only.
-                while let Poll::Pending = task.as_mut().poll(&mut Context::from_waker(&waker)) {
+                while task.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
                     wait_for(&counts.0, 1);
                 }
                 ended.store(number + 1, SeqCst);
