@@ -203,7 +203,7 @@ fn no_waker_is_kept_for_longer_than_needed() {
     assert_eq!(woken.0.load(SeqCst), before + 1);
 }
 
-/// Says, when it is dropped, whose scope that is.
+/// Notes the current expert when it is dropped.
 struct DroppedIn(mpsc::Sender<Option<expert_alloc::ExpertKey>>);
 
 impl Drop for DroppedIn {

@@ -1,6 +1,7 @@
-//! Random lives: nested, charged, terminated, revoked, failed by a panic, the quota, a
-//! clean-up or the page source, inherited into tasks and threads that may outlive them,
-//! ended by whatever thread, and while another allocates for them. Every report adds up, nothing leaks, and a bystander notices nothing.
+//! Random lives of experts. They are nested, charged, terminated and revoked, fail by a
+//! panic, the quota, a clean-up or the page source, are inherited into tasks and threads
+//! that may outlive them, and end on any thread, also while another allocates for them.
+//! Every report adds up, nothing leaks, and another expert is not affected.
 //!
 //! `EXPERT_ALLOC_LIVES` says how many: 10,000 by default. In one round of lives, one kind
 //! of call to the system fails now and then; in another round, all kinds fail. The test has

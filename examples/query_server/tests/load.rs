@@ -197,7 +197,7 @@ fn spawned_tasks_end_with_a_request_over_its_quota() {
 #[test]
 fn good_requests_are_answered_whatever_the_others_do() {
     let (_alone, seconds, server) = (alone(), seconds(), Server::start());
-    // Threads, symbols, connections: what is made once.
+    // Warms up threads, symbols and connections, which are made once.
     let warm = [server.load("warm", &GOOD, 64, 2), server.load("warm", &BAD, 64, 2)];
     let _ = warm.map(result);
     server.quiet("warm");

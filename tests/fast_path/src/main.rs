@@ -15,6 +15,7 @@ use std::hint::black_box;
 use std::ptr::NonNull;
 
 use allocator_api2::alloc::Allocator;
+use expert_alloc::capi::{self, HEXPERTKEY};
 use expert_alloc::{Expert, ExpertAlloc, ExpertHandle, ExpertKey};
 
 use crate::stepper::Stepper;
@@ -55,6 +56,11 @@ fn main() {
         pairs(&stepper, || handle_alloc_64(&handle), |block| handle_free_64(&handle, block));
     print("handle_alloc_64", alloc);
     print("handle_free_64", free);
+
+    let key = capi::handle(expert.key());
+    let (alloc, free) = pairs(&stepper, || key_alloc_64(key), |block| key_free_64(key, block));
+    print("key_alloc_64", alloc);
+    print("key_free_64", free);
 
     let (scope, _) = pairs(&stepper, || scope(&expert), |()| nothing());
     print("scope", scope);
