@@ -3,6 +3,7 @@
 use core::alloc::Layout;
 use core::ptr::NonNull;
 
+use crate::account::Account;
 #[cfg(feature = "capi")]
 use crate::engine::AtOnce;
 use crate::engine::{Engine, HOST_KEY, Kind, Pass, Taken, Usage, Who};
@@ -10,7 +11,7 @@ use crate::error::Error;
 use crate::heap::base::number::Number;
 use crate::heap::base::size_class::{self, BinPlace};
 use crate::heap::base::tables;
-use crate::heap::caches::cache::{Cache, EMPTY};
+use crate::heap::caches::cache::Cache;
 use crate::heap::calls::ambient;
 use crate::heap::calls::at_once;
 use crate::heap::calls::common::{self, Limit};
@@ -19,20 +20,16 @@ use crate::heap::calls::lookup;
 use crate::heap::calls::raw;
 use crate::heap::calls::requests;
 use crate::heap::calls::resize;
+use crate::heap::calls::scoped::{self, Entered};
 use crate::heap::calls::seated;
-use crate::heap::lives::arrival;
 use crate::heap::lives::handover;
 use crate::heap::lives::usage;
-use crate::heap::owners::credit;
 use crate::heap::owners::heap::HOST_ACCOUNT;
-use crate::heap::owners::ledger::Line;
 use crate::heap::owners::numbers;
 use crate::heap::presence::visits;
-use crate::heap::threads::current;
 use crate::heap::threads::thread::giving_back;
 use crate::heap::threads::thread::seats;
 use crate::heap::threads::thread::tending;
-use crate::heap::threads::thread::{self, Thread};
 use crate::key::ExpertKey;
 use crate::sync::{AtomicU32, Ordering};
 
@@ -95,137 +92,32 @@ fn open_number(who: Who<'_, HostOwner>, kind: Kind) -> Result<Number, Error> {
     }
 }
 
-/// A scope that a thread is in, as its place on the thread's stack (see `scopes`).
-#[derive(Clone, Copy)]
-pub struct Entered {
-    /// The number of the thread; 0 if there was no memory to note the scope.
-    life: u64,
-    place: usize,
-}
-
-impl Entered {
-    const NOT: Self = Self { life: 0, place: 0 };
-
-    /// Whether there was memory for the scope.
-    #[inline]
-    pub fn is_noted(self) -> bool {
-        self.life != 0
-    }
-}
-
 /// Makes `who` the owner of this thread's allocations through the global allocator. If
 /// there is no memory for a scope, the owner stays as it was, and the result says so. A
 /// scope of the host needs memory only if the host is the owner already, or in a thread's
 /// first call.
 #[inline]
 pub fn enter(who: Who<'_, HostOwner>) -> Entered {
-    match enter_at_once(&who) {
+    let Who { key, account, owner, overdraft } = who;
+    // The host has no number for ambient blocks.
+    match owner.number(Kind::Ambient).and_then(scoped::enter_at_once) {
         Some(entered) => entered,
-        None => enter_slow(who),
+        None => enter_slow(key, account, owner, overdraft),
     }
 }
 
-/// Enters a scope whose owner sits at its desk, or at a cache that was found last.
-#[inline]
-fn enter_at_once(who: &Who<'_, HostOwner>) -> Option<Entered> {
-    let thread = thread::known()?;
-    // The host has none.
-    let number = who.owner.number(Kind::Ambient)?;
-    let seat = thread.ambient_seat(number)?;
-    let place = thread.scopes().push_at_once(number)?;
-    seat.line().inspect(|line| line.hold());
-    current::set_current(seat);
-    Some(Entered { life: thread.life(), place })
-}
-
+/// The parts of a `Who`, in registers, so that the way above needs no stack.
 #[cold]
 #[inline(never)]
-fn enter_slow(who: Who<'_, HostOwner>) -> Entered {
-    let Some(thread) = arrival::this() else { return Entered::NOT };
-    if who.key == HOST_KEY {
-        let Some(place) = thread.scopes().push_host() else { return Entered::NOT };
-        current::set_current(&EMPTY);
-        return Entered { life: thread.life(), place };
+fn enter_slow(key: ExpertKey, account: &Account, owner: &HostOwner, overdraft: bool) -> Entered {
+    let who = Who { key, account, owner, overdraft };
+    if key == HOST_KEY {
+        return scoped::enter_as_host();
     }
-    let Ok(number) = number_or_open(who, Kind::Ambient) else { return Entered::NOT };
-    let Ok(seat) = thread.seat(number, who.key, Kind::Ambient as usize) else {
-        return Entered::NOT;
-    };
-    let Some(place) = thread.scopes().push(number) else {
-        // The desk is that of the scope before.
-        thread.sit_down();
-        return Entered::NOT;
-    };
-    seat.line().inspect(|line| line.hold());
-    current::set_current(seat);
-    Entered { life: thread.life(), place }
-}
-
-/// Leaves a scope. Leaves a scope; then the innermost scope that stands is current.
-#[inline]
-pub fn leave(entered: Entered) {
-    let Some(thread) = thread::known().filter(|thread| thread.life() == entered.life) else {
-        return;
-    };
-    match thread.scopes().remove_only(entered.place) {
-        Some(owner) => {
-            let seat = current::current();
-            current::set_current(&EMPTY);
-            owner.inspect(|&number| let_go_at(seat, thread, number));
-        }
-        None => leave_among(thread, entered.place),
+    match number_or_open(who, Kind::Ambient) {
+        Ok(number) => scoped::enter(number, key),
+        Err(_) => Entered::NOT,
     }
-}
-
-/// Leaves a scope where there are others.
-#[inline(never)]
-fn leave_among(thread: &'static Thread, place: usize) {
-    let Some((owner, was_last)) = thread.scopes().remove(place) else { return };
-    owner.inspect(|&number| let_go_at(current::current(), thread, number));
-    if was_last {
-        thread.sit_down();
-    }
-}
-
-/// A scope of the owner of `number` is over, who perhaps sits at `seat`.
-#[inline]
-fn let_go_at(seat: &'static Cache, thread: &Thread, number: Number) {
-    match seat.seat_of(number) {
-        Some(seat) => let_go(number, seat.line),
-        None => let_go_slow(thread, number),
-    }
-}
-
-/// A scope for the line is over.
-#[inline]
-fn let_go(number: Number, line: &Line) {
-    line.let_go();
-    credit::settle_if_much(number, line);
-}
-
-#[cold]
-#[inline(never)]
-fn let_go_slow(thread: &Thread, number: Number) {
-    thread.ledger().opened(number).inspect(|line| let_go(number, line));
-}
-
-/// As [`leave`], but also leaves all scopes that were entered in it and still stand,
-/// because a jump has skipped them or they are left in another order.
-#[cfg(feature = "capi")]
-pub fn leave_all(entered: Entered) {
-    let Some(thread) = thread::known().filter(|thread| thread.life() == entered.life) else {
-        return;
-    };
-    while let Some(last) = thread.scopes().last().filter(|&last| last >= entered.place) {
-        leave(Entered { life: entered.life, place: last });
-    }
-}
-
-/// The key of the owner of the scope that this thread is in; the host's outside of scopes.
-pub fn current_key() -> ExpertKey {
-    let number = thread::known().and_then(|thread| thread.scopes().current());
-    // The scope's line holds the number.
-    number.and_then(|number| numbers::entry(number).key()).unwrap_or(HOST_KEY)
 }
 
 impl Engine for HostEngine {

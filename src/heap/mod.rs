@@ -41,8 +41,9 @@ pub use calls::ambient::{alloc, alloc_zeroed, dealloc};
 pub use calls::at_once::FILLED_AT_ONCE;
 pub use calls::resize::realloc;
 #[cfg(feature = "capi")]
-pub use host::leave_all;
-pub use host::{Entered, HostEngine, current_key, enter, leave};
+pub use calls::scoped::leave_all;
+pub use calls::scoped::{Entered, current_key, leave};
+pub use host::{HostEngine, enter};
 pub use lives::arrival::pin;
 pub use presence::visits::Pin;
 

@@ -3,6 +3,7 @@
 //! - [`ambient`]: the global allocator's calls.
 //! - [`requests`]: requests with a layout, for an owner or for the host; [`seated`]:
 //!   requests for a class, by the owner that is seated at a cache or a desk.
+//! - [`scoped`]: scopes of the global allocator, entered and left.
 //! - [`common`]: blocks of small owners, out of common spans, with tags.
 //! - [`pressure`]: the steps after the quota or the system refuses.
 //! - [`large`]: blocks with a span to themselves.
@@ -21,4 +22,5 @@ pub mod pressure;
 pub mod raw;
 pub mod requests;
 pub mod resize;
+pub mod scoped;
 pub mod seated;
