@@ -51,9 +51,12 @@ impl Span {
         while backoff.rounds() < READ_ROUNDS {
             // Acquire: the moves (the Release in `moving`).
             let version = self.version.load(Acquire);
-            let in_bin = in_bin();
-            crate::sync::delay(crate::sync::Window::SpanUsed);
+            // Frees first, as in `usage::in_common`: a block that is allocated in between counts
+            // as in use, and one that is freed does, too.
             let free = self.own_free().wrapping_add(self.remote.state().count());
+            fence(Acquire);
+            crate::sync::delay(crate::sync::Window::SpanUsed);
+            let in_bin = in_bin();
             let used = self.carved().saturating_sub(free.saturating_add(in_bin));
             fence(Acquire);
             if version % 2 == 0 && self.version.load(Relaxed) == version {
