@@ -112,16 +112,24 @@ windows! {
     KeyTake,
     /// A tag is taken, and the key will be looked at again.
     KeyTaken,
+    /// The cache of a large block is this thread's, and will keep the block's span.
+    KeepSpare,
     /// A place was read, and will be reserved.
     Leftover,
     /// A place has the key, and its account will be read.
     Lent,
-    /// Free blocks of a span move from one list to another.
+    /// Free blocks of a span have moved from one list to another.
+    Moved,
+    /// Free blocks of a span will move from one list to another.
     Moving,
     /// A free was waited for, and will be counted.
     Noticed,
+    /// The heap of a cache was read, and its lock will be taken.
+    OwnHeap,
     /// The tag of a block of this thread's was read, and will be cleared.
     OwnTag,
+    /// The same, where the free is counted at once.
+    OwnTagAtOnce,
     /// The owner of a block has ended, and its block is resized for the next.
     OwnerEnded,
     /// The heap of a span was read, and its key will be.
@@ -148,8 +156,10 @@ windows! {
     ReadName,
     /// The parent was found, and a slot will be taken.
     Register,
-    /// A chunk is out of the map, and pins will be looked for.
+    /// An empty chunk is out of the map, and pins will be looked for.
     ReleaseChunk,
+    /// The mapping of a huge block is out of the map, and pins will be looked for.
+    ReleaseHuge,
     /// The parent of a slot was read, and the slot will be given up.
     ReleaseSlot,
     /// An owner shares a quota, and its credit will go back.
@@ -168,6 +178,8 @@ windows! {
     SlotCarve,
     /// The first free slot was read, and will be removed.
     SlotPop,
+    /// The heap of a span was read, and its lock will be taken.
+    SpanHeap,
     /// The version of a span was read, and its counts will be.
     SpanUsed,
     /// A tag was read, and the standing of its number will be.

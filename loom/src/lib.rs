@@ -48,6 +48,8 @@ mod numbers;
 #[cfg(test)]
 mod records;
 #[cfg(test)]
+mod sleepers;
+#[cfg(test)]
 mod tags;
 #[cfg(test)]
 mod visits;

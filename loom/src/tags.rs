@@ -17,6 +17,7 @@ const OTHER: usize = 4;
 const ADOPTED: usize = 6;
 const DEAD: usize = 8;
 const HOSTS: usize = 10;
+const BOUND: usize = 12;
 const IN_WORK: usize = 1;
 
 /// Mistakes that the models must find.
@@ -31,6 +32,8 @@ enum Mistake {
     FlickersInWork,
     /// If the exchange fails, the tag is not taken.
     GivesUp,
+    /// The end of an owner does not publish what it wrote to its blocks.
+    EndsInSilence,
 }
 
 /// A block, with the counts of two numbers: the ended owner's and the host's.
@@ -39,6 +42,8 @@ struct Scene {
     is_raw: AtomicUsize,
     tag: AtomicUsize,
     block: UnsafeCell<u32>,
+    /// Whether the owner has ended and its blocks may be swept.
+    has_ended: AtomicUsize,
     /// Blocks in use of the ended owner and the host.
     ended: AtomicUsize,
     hosts: AtomicUsize,
@@ -57,6 +62,7 @@ impl Scene {
             is_raw: AtomicUsize::new(1),
             tag: AtomicUsize::new(tag),
             block: UnsafeCell::new(0),
+            has_ended: AtomicUsize::new(usize::from(tag == DEAD)),
             ended: AtomicUsize::new(1),
             hosts: AtomicUsize::new(0),
             frees: AtomicUsize::new(0),
@@ -169,10 +175,18 @@ impl Scene {
         }
     }
 
-    /// A sweep over a block of an owner that has ended.
+    /// The owner of a block writes to it for the last time, and ends.
+    fn end(&self) {
+        self.use_block();
+        let order = if self.mistake == Mistake::EndsInSilence { Relaxed } else { Release };
+        self.has_ended.store(1, order);
+    }
+
+    /// A sweep over a block, which is freed if its owner has ended.
     fn sweep(&self) {
-        if self.tag.load(Acquire) == DEAD && self.exchange(DEAD, NONE) {
-            self.count_free(DEAD);
+        let tag = self.tag.load(Acquire);
+        if tag != NONE && self.has_ended.load(Acquire) == 1 && self.exchange(tag, NONE) {
+            self.count_free(tag);
         }
     }
 }
@@ -317,4 +331,22 @@ fn one_of_two_sweeps_frees_a_block() {
 #[should_panic]
 fn sweeping_in_two_steps_is_found_out() {
     two_sweeps(Mistake::TakesInTwoSteps);
+}
+
+/// An owner ends while a sweep runs.
+fn end_against_sweep(mistake: Mistake) {
+    between(BOUND, mistake, Scene::end, Scene::sweep, |scene, (), ()| {
+        assert_eq!(scene.ended.load(Relaxed) + scene.frees.load(Relaxed), 1);
+    });
+}
+
+#[test]
+fn a_sweep_writes_to_a_block_after_its_owner() {
+    end_against_sweep(Mistake::None);
+}
+
+#[test]
+#[should_panic]
+fn an_end_in_silence_is_found_out() {
+    end_against_sweep(Mistake::EndsInSilence);
 }

@@ -14,6 +14,7 @@ use crate::expert::family;
 use crate::expert::home::{CopiedOf, Home, SlotOf};
 use crate::expert::hosted::Hosted;
 use crate::expert::report;
+use crate::expert::visit::Visit;
 use crate::key::ExpertKey;
 
 /// The event of this kind; `None` where the key is stale.
@@ -45,19 +46,25 @@ pub(crate) fn look<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
 
 #[cold]
 fn look_closely<H: Home>(home: H, key: ExpertKey, slot: &SlotOf<H>) {
+    // Not every caller holds the expert: the slot may be the next one's, whose events are not
+    // this one's. It is let go before anybody is told.
+    let Ok(held) = Visit::new(home, key) else { return };
     let account = slot.account();
     let Some(Hosted { told, .. }) = slot.hosted() else { return };
     let charged_bytes = account.charged();
     let soft = account.soft_quota();
-    if soft != 0 && account.peak() > soft && told.soft_is_new() {
+    let is_soft = soft != 0 && account.peak() > soft && told.soft_is_new();
+    let refusals = told.new_refusals(account.refusals());
+    let is_overdrawn = account.is_overdrawn() && told.overdraft_is_new();
+    drop(held);
+    if is_soft {
         tell(home, key, EventKind::SoftQuotaPassed { charged_bytes });
     }
-    let refusals = told.new_refusals(account.refusals());
     if refusals != 0 {
         let largest = family::largest(home, family::tightest(home, key));
         tell(home, key, EventKind::Refused { refusals, largest });
     }
-    if account.is_overdrawn() && told.overdraft_is_new() {
+    if is_overdrawn {
         tell(home, key, EventKind::Overdrawn { charged_bytes });
     }
 }

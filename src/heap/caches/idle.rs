@@ -106,6 +106,7 @@ impl Cache {
         let is_whole = span.start() == memory.addr().get();
         let is_wanted = || cache.home().is_some_and(|home| home.idle().is_patient());
         let may_keep = is_whole && !cache.is_tight() && cache.may_keep(span) && is_wanted();
+        crate::sync::delay(crate::sync::Window::KeepSpare);
         if !may_keep || !span.claim() {
             return false;
         }

@@ -317,7 +317,7 @@ pub fn take_own_tag_at_once(class: usize, block: NonNull<u8>) -> bool {
     // SAFETY: a carved block of a tagged span; looked at above.
     let word = unsafe { measure.word_in_slice(block.addr().get()) };
     let Some(number) = word.load().number_unless_raw() else { return false };
-    crate::sync::delay(crate::sync::Window::OwnTag);
+    crate::sync::delay(crate::sync::Window::OwnTagAtOnce);
     let is_counted = count_free_at_once(number, measure);
     if is_counted {
         word.store(Tag::NONE);

@@ -154,7 +154,9 @@ impl Entry {
     /// Its standing.
     #[inline]
     pub fn standing(&self) -> Standing {
-        match self.standing.load(Relaxed) {
+        // Acquire: what the owner wrote to its blocks before it ended (the Release in `end`),
+        // to a sweep that frees them.
+        match self.standing.load(Acquire) {
             1 => Standing::Live,
             2 => Standing::Adopted,
             3 => Standing::Dead,
@@ -365,7 +367,8 @@ impl Entry {
             let live = live();
             self.account().refund(self.charged.load(Relaxed));
             let standing = if adopted { Standing::Adopted } else { Standing::Dead };
-            self.standing.store(standing as u8, Relaxed);
+            // Release: the owner's last writes to its blocks.
+            self.standing.store(standing as u8, Release);
             if adopted {
                 if live > 0 {
                     HOST_ACCOUNT.overdraw(live);

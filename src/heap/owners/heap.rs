@@ -273,6 +273,7 @@ impl Span {
     pub fn with_heap<T>(&self, f: impl Fn(&'static Heap, &Lists) -> T) -> Option<T> {
         loop {
             let heap = self.heap()?;
+            crate::sync::delay(crate::sync::Window::SpanHeap);
             let done = heap.with(|lists| self.is_in(heap).then(|| f(heap, lists)));
             if done.is_some() {
                 return done;

@@ -95,7 +95,7 @@ impl Arena {
     pub fn give_huge(&self, chunk: &'static Chunk) {
         chunk.set_start(1, false);
         chunk_map::remove(chunk);
-        crate::sync::delay(crate::sync::Window::ReleaseChunk);
+        crate::sync::delay(crate::sync::Window::ReleaseHuge);
         self.huge.set(self.huge.get() - chunk.bytes());
         let most = self.most_dirty() * SLICE;
         if !self.kept.has_room(0, most) && visits::nobody_else_is_pinned() {

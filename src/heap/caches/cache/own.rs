@@ -12,6 +12,7 @@ impl Cache {
     /// the heap is not the cache's any more.
     pub fn if_own<T>(&self, f: impl FnOnce(&'static Heap, &Lists) -> T) -> Option<T> {
         let heap = self.heap();
+        crate::sync::delay(crate::sync::Window::OwnHeap);
         heap.with(|lists| ptr::eq(heap, self.heap()).then(|| f(heap, lists)))
     }
 

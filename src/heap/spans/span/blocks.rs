@@ -32,7 +32,7 @@ impl Span {
         fence(Release);
         crate::sync::delay(crate::sync::Window::Moving);
         let done = f();
-        crate::sync::delay(crate::sync::Window::Moving);
+        crate::sync::delay(crate::sync::Window::Moved);
         // Release: the moves before the even version (the Acquire in `used`).
         self.version.store(version.wrapping_add(2), Release);
         done
