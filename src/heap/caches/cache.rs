@@ -113,8 +113,9 @@ pub struct Cache {
     home: AtomicPtr<Household>,
     /// Spans of large blocks that were freed (see `idle`).
     pub spares: SpanList,
-    /// Slices of all idle and spare spans.
-    idle_slices: Cell<usize>,
+    /// Slices of all idle and spare spans. Changed with the thread's lock (PRESENT3), and read
+    /// without it as a hint.
+    idle_slices: AtomicUsize,
     /// Large blocks allocated in spare spans. It is written like `Bin::allocated`.
     large_allocated: AtomicUsize,
     /// The links on the heap's list, used under the heap's lock.
@@ -171,7 +172,7 @@ impl Cache {
             growth: [const { Cell::new(0) }; CLASSES],
             home: AtomicPtr::new(ptr::null_mut()),
             spares: SpanList::new(),
-            idle_slices: Cell::new(0),
+            idle_slices: AtomicUsize::new(0),
             large_allocated: AtomicUsize::new(0),
             in_heap: Links::new(),
             in_thread: Links::new(),
@@ -202,7 +203,7 @@ impl Cache {
         self.cursor.set(None);
         self.list.set(0);
         self.spares.clear();
-        self.idle_slices.set(0);
+        self.idle_slices.store(0, Relaxed);
         self.large_allocated.store(0, Relaxed);
         for class in self.used_classes() {
             self.bins[class].head.set(FreeList::EMPTY);
@@ -394,11 +395,11 @@ impl Cache {
 
     /// Slices of all idle and spare spans (IDLE2).
     pub fn idle_slices(&self) -> usize {
-        self.idle_slices.get()
+        self.idle_slices.load(Relaxed)
     }
 
     pub fn set_idle_slices(&self, slices: usize) {
-        self.idle_slices.set(slices);
+        self.idle_slices.store(slices, Relaxed);
     }
 
     /// Counts a span that is not kept idle any more (IDLE2).
